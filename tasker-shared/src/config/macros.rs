@@ -1,0 +1,16 @@
+/// `Default` from the defaults that the struct's builder names, so that they are written once.
+macro_rules! impl_builder_default {
+    ($($config:ident => $builder:ident),+ $(,)?) => {
+        $(
+            impl Default for $config {
+                fn default() -> Self {
+                    $builder::default()
+                        .build()
+                        .expect("every field of a configuration struct has a builder default")
+                }
+            }
+        )+
+    };
+}
+
+pub(crate) use impl_builder_default;

@@ -1,0 +1,90 @@
+//! The whole configuration, as the services hold it.
+
+use derive_builder::Builder;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use validator::Validate;
+
+pub use super::cache::{CacheConfig, CacheConfigBuilder, RedisConfig, RedisConfigBuilder};
+pub use super::database::{DatabaseConfig, DatabaseConfigBuilder, PoolConfig, PoolConfigBuilder};
+use super::macros::impl_builder_default;
+pub use super::task_templates::{TaskTemplatesConfig, TaskTemplatesConfigBuilder};
+pub use super::web::{WebConfig, WebConfigBuilder};
+
+/// The root of the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
+#[serde(default)]
+#[builder(default)]
+pub struct TaskerConfig {
+    /// What every service reads.
+    #[validate(nested)]
+    pub common: CommonConfig,
+    /// The orchestration service.
+    #[validate(nested)]
+    pub orchestration: OrchestrationConfig,
+    /// The worker service.
+    #[validate(nested)]
+    pub worker: WorkerConfig,
+}
+
+/// `[common]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
+#[serde(default)]
+#[builder(default)]
+pub struct CommonConfig {
+    /// The name of the environment whose template overrides apply. Set from `TASKER_ENV`,
+    /// default `development`.
+    #[builder(default = "String::from(\"development\")")]
+    #[validate(length(min = 1, max = 64))]
+    pub environment: String,
+    /// PostgreSQL.
+    #[validate(nested)]
+    pub database: DatabaseConfig,
+    /// Where task templates are found.
+    #[validate(nested)]
+    pub task_templates: TaskTemplatesConfig,
+    /// The template cache; off when missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(nested)]
+    pub cache: Option<CacheConfig>,
+}
+
+/// `[orchestration]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
+#[serde(default)]
+#[builder(default)]
+pub struct OrchestrationConfig {
+    /// The HTTP server.
+    #[builder(default = "listening_on(\"127.0.0.1:8080\")")]
+    #[validate(nested)]
+    pub web: WebConfig,
+}
+
+/// `[worker]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
+#[serde(default)]
+#[builder(default)]
+pub struct WorkerConfig {
+    /// The HTTP server.
+    #[builder(default = "listening_on(\"127.0.0.1:8081\")")]
+    #[validate(nested)]
+    pub web: WebConfig,
+    /// How many environment-resolved templates the worker's own cache holds. Default 1000.
+    #[builder(default = "1000")]
+    #[validate(range(min = 1))]
+    pub template_cache_entries: u64,
+}
+
+impl_builder_default!(
+    TaskerConfig => TaskerConfigBuilder,
+    CommonConfig => CommonConfigBuilder,
+    OrchestrationConfig => OrchestrationConfigBuilder,
+    WorkerConfig => WorkerConfigBuilder,
+);
+
+fn listening_on(address: &str) -> WebConfig {
+    WebConfig {
+        bind_address: address.to_owned(),
+        ..WebConfig::default()
+    }
+}

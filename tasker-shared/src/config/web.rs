@@ -1,0 +1,34 @@
+//! The HTTP servers of the services.
+
+use derive_builder::Builder;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use validator::Validate;
+
+use super::macros::impl_builder_default;
+
+/// `[orchestration.web]` and `[worker.web]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
+#[serde(default)]
+#[builder(default)]
+pub struct WebConfig {
+    /// Where the server listens: address and port. Default `127.0.0.1:8080` for orchestration,
+    /// `127.0.0.1:8081` for workers; port 0 takes a free one.
+    #[builder(default = "String::from(\"127.0.0.1:0\")")]
+    #[validate(length(min = 1))]
+    pub bind_address: String,
+    /// How long a request may take, in milliseconds. Default 10000.
+    #[builder(default = "10_000")]
+    #[validate(range(min = 100, max = 600_000))]
+    pub request_timeout_ms: u64,
+    /// The largest request body, in bytes. Default 1 MiB.
+    #[builder(default = "1024 * 1024")]
+    #[validate(range(min = 1024, max = 67_108_864))]
+    pub max_body_bytes: u64,
+    /// How long requests under way may take to finish after SIGTERM, in seconds. Default 20.
+    #[builder(default = "20")]
+    #[validate(range(min = 1, max = 28))]
+    pub drain_timeout_seconds: u64,
+}
+
+impl_builder_default!(WebConfig => WebConfigBuilder);

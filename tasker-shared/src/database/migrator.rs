@@ -1,0 +1,1 @@
+//! Brings the schema `tasker` up to date. (Stub.)

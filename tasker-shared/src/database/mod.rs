@@ -1,0 +1,4 @@
+//! PostgreSQL: the pool and the schema's migrations.
+
+pub mod migrator;
+pub mod pool;

@@ -1,0 +1,19 @@
+//! What Tasker's services share: the template registry with its caches, the models that it
+//! reads and writes, configuration, and the context that ties them together.
+//!
+//! Start reading at [`registry::TaskHandlerRegistry`]; `ARCHITECTURE.md` in the repository has
+//! the map.
+
+pub mod cache;
+pub mod config;
+pub mod database;
+pub mod events;
+pub mod metrics;
+pub mod models;
+pub mod registry;
+pub mod system_context;
+pub mod types;
+#[cfg(feature = "web")]
+pub mod web;
+
+pub use system_context::SystemContext;

@@ -1,0 +1,1 @@
+//! Every metric of the workspace: name, unit and help, in one place.

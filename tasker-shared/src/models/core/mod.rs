@@ -1,0 +1,5 @@
+//! The rows and documents of the workflow engine.
+
+pub mod identity_strategy;
+pub mod task_request;
+pub mod task_template;

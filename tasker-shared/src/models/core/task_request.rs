@@ -1,0 +1,115 @@
+//! What a caller asks for: a task of a named template.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A request to run a task. Everything but the name has a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TaskRequest {
+    /// The template's name.
+    pub name: String,
+    /// The template's namespace. Default `default`.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// The template's version. Default `0.1.0`.
+    #[serde(default = "default_version")]
+    pub version: String,
+    /// What the task works on; checked against the template's `input_schema`. Default `{}`.
+    #[serde(default = "empty_object")]
+    #[schema(value_type = Object)]
+    pub context: Value,
+    /// Who asks. Default `system`.
+    #[serde(default = "default_initiator")]
+    pub initiator: String,
+    /// From which system. Default `tasker-core`.
+    #[serde(default = "default_source_system")]
+    pub source_system: String,
+    /// Why. Default `Task requested`.
+    #[serde(default = "default_reason")]
+    pub reason: String,
+    /// Free labels.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Higher runs earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// Free options, stored with the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub options: Option<Value>,
+    /// When the task was asked for. Default: when the request arrives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<DateTime<Utc>>,
+    /// Ties requests of one business operation together. Default: a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<Uuid>,
+    /// The correlation id of what caused this request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_correlation_id: Option<Uuid>,
+    /// What makes two requests the same under `caller_provided`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+impl TaskRequest {
+    /// A request for `name` in `namespace`, with every default.
+    #[must_use]
+    pub fn new(name: impl Into<String>, namespace: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            namespace: namespace.into(),
+            version: default_version(),
+            context: empty_object(),
+            initiator: default_initiator(),
+            source_system: default_source_system(),
+            reason: default_reason(),
+            tags: Vec::new(),
+            priority: None,
+            options: None,
+            requested_at: None,
+            correlation_id: None,
+            parent_correlation_id: None,
+            idempotency_key: None,
+        }
+    }
+
+    /// The same request for another version.
+    #[must_use]
+    pub fn with_version(mut self, version: impl Into<String>) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// The same request with another context.
+    #[must_use]
+    pub fn with_context(mut self, context: Value) -> Self {
+        self.context = context;
+        self
+    }
+}
+
+fn default_namespace() -> String {
+    String::from("default")
+}
+
+fn default_version() -> String {
+    String::from("0.1.0")
+}
+
+fn empty_object() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+fn default_initiator() -> String {
+    String::from("system")
+}
+
+fn default_source_system() -> String {
+    String::from("tasker-core")
+}
+
+fn default_reason() -> String {
+    String::from("Task requested")
+}

@@ -1,0 +1,3 @@
+//! What is stored in PostgreSQL, and what it is made from.
+
+pub mod core;

@@ -1,0 +1,1 @@
+//! HTTP building blocks that both services use. (Stub.)
