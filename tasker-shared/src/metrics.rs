@@ -1,1 +1,133 @@
-//! Every metric of the workspace: name, unit and help, in one place.
+//! Every metric of the workspace: name, kind, unit and help, in one place.
+//!
+//! Code that counts names a constant of this module: `metrics::counter!(TEMPLATE_RESOLVES.name,
+//! "tier" => "local")`. [`describe_all`] tells an installed recorder about all of them.
+
+use metrics::Unit;
+
+/// What a metric measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows while the process lives.
+    Counter,
+    /// A value at this moment.
+    Gauge,
+    /// A distribution of values.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// The name in Prometheus' text format.
+    pub name: &'static str,
+    /// What it measures.
+    pub kind: Kind,
+    /// The unit of its values.
+    pub unit: Unit,
+    /// What it means, labels included.
+    pub help: &'static str,
+}
+
+macro_rules! metrics_table {
+    ($($constant:ident: $kind:ident, $unit:ident, $name:literal, $help:literal;)+) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric =
+                Metric { name: $name, kind: Kind::$kind, unit: Unit::$unit, help: $help };
+        )+
+
+        /// Every metric, in the order of this file.
+        pub const ALL: &[Metric] = &[$($constant),+];
+    };
+}
+
+metrics_table! {
+    TEMPLATE_RESOLVES: Counter, Count, "tasker_template_resolves_total",
+        "Template resolves, by `tier` (local, redis, database, none) and `result` (hit, miss, not_found, error).";
+    TEMPLATE_RESOLVE_DURATION: Histogram, Seconds, "tasker_template_resolve_duration_seconds",
+        "Duration of template resolves that the local tier could not answer, by `tier` that did.";
+    TEMPLATE_STALE_SERVED: Counter, Count, "tasker_template_stale_served_total",
+        "Resolves answered past `max_staleness_ms` because `serve_stale_seconds` allows it.";
+    TEMPLATE_REGISTRATIONS: Counter, Count, "tasker_template_registrations_total",
+        "Templates registered, by `status` (created, updated, unchanged, failed).";
+    TEMPLATE_LOCAL_BYTES: Gauge, Bytes, "tasker_template_local_bytes",
+        "Bytes of template bodies that the local tier holds.";
+    TEMPLATE_LOCAL_ENTRIES: Gauge, Count, "tasker_template_local_entries",
+        "Template bodies that the local tier holds.";
+    TEMPLATE_FILLS: Counter, Count, "tasker_template_fills_total",
+        "Template bodies handed to the distributed cache, by `result` (queued, dropped, useless).";
+    TEMPLATE_CACHE_MISMATCH: Counter, Count, "tasker_template_cache_mismatch_total",
+        "Cached bodies that were served although PostgreSQL disagreed, found by the background comparison. Must stay 0.";
+    TEMPLATE_CACHE_COMPARISONS: Counter, Count, "tasker_template_cache_comparisons_total",
+        "Cached bodies that the background comparison compared with PostgreSQL.";
+    DIRECTORY_TEMPLATES: Gauge, Count, "tasker_template_directory_templates",
+        "Registered templates that this process knows.";
+    DIRECTORY_AGE: Gauge, Seconds, "tasker_template_directory_age_seconds",
+        "Time since the last successful poll of the template directory was sent.";
+    DIRECTORY_LAG: Gauge, Seconds, "tasker_template_directory_lag_seconds",
+        "Age of the oldest commit that the last poll brought, when it arrived; 0 when it brought none.";
+    DIRECTORY_POLLS: Counter, Count, "tasker_template_directory_polls_total",
+        "Polls of the template directory, by `reason` (start, timer, notified, stale, unknown_name, written) and `result` (ok, error, timeout).";
+    DIRECTORY_RELOADS: Counter, Count, "tasker_template_directory_reloads_total",
+        "Full reloads of the template directory, by `reason` (start, behind, other_history).";
+    DIRECTORY_LISTENER_UP: Gauge, Count, "tasker_template_listener_up",
+        "1 while notifications of changed templates can arrive, else 0. Without them news waits for the next poll.";
+    CACHE_OPERATIONS: Counter, Count, "tasker_cache_operations_total",
+        "Operations on the distributed cache, by `operation` (get, set, delete, delete_pattern, ping) and `result` (ok, hit, miss, timeout, connection, backend, rejected).";
+    CACHE_OPERATION_DURATION: Histogram, Seconds, "tasker_cache_operation_duration_seconds",
+        "Duration of operations on the distributed cache, by `operation`.";
+    CACHE_BREAKER_OPEN: Gauge, Count, "tasker_cache_breaker_open",
+        "1 while the breaker keeps requests from the distributed cache, else 0.";
+    CACHE_BREAKER_TRANSITIONS: Counter, Count, "tasker_cache_breaker_transitions_total",
+        "Changes of the breaker's state, by `to` (open, closed).";
+    CACHE_PENDING_FILLS: Gauge, Count, "tasker_cache_pending_fills",
+        "Entries waiting to be written to the distributed cache.";
+    CACHE_FILLS_DROPPED: Counter, Count, "tasker_cache_fills_dropped_total",
+        "Entries not written to the distributed cache, by `reason` (queue_full, unavailable, failed).";
+    CACHE_BAD_ANSWERS: Counter, Count, "tasker_cache_bad_answers_total",
+        "Entries of the distributed cache that could not be used, by `kind` (wrong_type, too_large, format, garbage, other_name).";
+    EVENTS_DROPPED: Counter, Count, "tasker_events_dropped_total",
+        "Registry events that slow listeners lost.";
+    WORKER_TEMPLATE_REQUESTS: Counter, Count, "tasker_worker_template_requests_total",
+        "Look-ups in the worker's cache of environment-resolved templates, by `result` (hit, miss).";
+    TASKS_CREATED: Counter, Count, "tasker_tasks_total",
+        "Answered task requests, by `result` (created, deduplicated, rejected, failed).";
+    HTTP_REQUESTS: Counter, Count, "tasker_http_requests_total",
+        "HTTP requests, by `method`, `route` (the pattern, not the path) and `status`.";
+    HTTP_REQUEST_DURATION: Histogram, Seconds, "tasker_http_request_duration_seconds",
+        "Duration of HTTP requests, by `method` and `route`.";
+}
+
+/// Tells the installed recorder unit and help of every metric.
+pub fn describe_all() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.unit, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.unit, metric.help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALL, Kind};
+
+    #[test]
+    fn names_are_unique_and_follow_the_naming_rules() {
+        let mut names: Vec<_> = ALL.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+        for metric in ALL {
+            assert!(metric.name.starts_with("tasker_"), "{}", metric.name);
+            assert_eq!(
+                metric.name.ends_with("_total"),
+                metric.kind == Kind::Counter,
+                "{}",
+                metric.name
+            );
+        }
+    }
+}
