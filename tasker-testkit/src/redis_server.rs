@@ -100,7 +100,8 @@ impl RedisServer {
 
     /// Lets a frozen server run on. It then executes what was sent to it meanwhile.
     pub fn thaw(&self) -> Result<(), TestkitError> {
-        self.process.signal(Signal::CONT)
+        self.process.signal(Signal::CONT)?;
+        self.process.note_frozen(&[])
     }
 
     /// Everything that the server wrote to its log, over all restarts.

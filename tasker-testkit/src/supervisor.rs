@@ -82,6 +82,15 @@ impl Supervised {
     /// Starts the server and returns when its process exists, which is before it is of any use.
     pub(crate) async fn start(&self) -> Result<(), TestkitError> {
         self.stopped().await?;
+        // What the last run left behind must not be taken for news of this one.
+        for file in ["pid", "exited", "frozen"] {
+            match std::fs::remove_file(self.folder.join(file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(TestkitError::Folder(error));
+                }
+                _ => {}
+            }
+        }
         self.order("start\n")?;
         self.wait_until("start", START_DEADLINE, || {
             self.running_pid().is_some() || self.exit_status().is_some()

@@ -3,7 +3,8 @@
 #
 #   sh -c THIS supervisor FOLDER STOP_SIGNAL PROGRAM ARGUMENT...
 #
-# Orders are lines on standard input. The folder tells the outcome: `pid` once the server runs,
+# Orders are lines on standard input. Before each `start` the other end clears the folder of `pid`
+# and `exited`. The folder tells the outcome: `pid` once the server runs,
 # `exited` with its status once it does not.
 
 # The terminal's signals are not for us, and the stop signal goes to our whole process group.
@@ -15,7 +16,6 @@ shift 2
 server=
 
 start() {
-    rm -f "$folder/pid" "$folder/exited" "$folder/frozen"
     {
         "$@" </dev/null >>"$folder/log" 2>&1 &
         echo "$!" >"$folder/pid"
