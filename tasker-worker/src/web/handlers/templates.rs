@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use crate::web::conditional::{etag, none_match_holds};
 use crate::worker::services::template_query::{
-    CacheOperationResponse, HandlerMetadataResponse, TemplateListResponse, TemplateQueryService,
+    CacheOperationResponse, TemplateListResponse, TemplateQueryService,
     TemplateResponse, TemplateValidationResponse,
 };
 

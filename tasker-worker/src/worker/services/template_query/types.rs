@@ -9,6 +9,8 @@ use tasker_shared::types::{CacheInvalidation, CacheStats, ContentHash, HandlerMe
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::worker::Lookup;
+
 /// The registered templates, and what this worker can do with them.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct TemplateListResponse {
@@ -65,6 +67,18 @@ pub struct TemplateResponse {
     pub cache_age_seconds: u64,
     /// How often this worker handed out what it holds, this answer included.
     pub access_count: u64,
+}
+
+impl From<&Lookup> for TemplateResponse {
+    fn from(lookup: &Lookup) -> Self {
+        Self {
+            template: lookup.template.document().to_owned(),
+            handler_metadata: HandlerMetadataResponse::from(&**lookup.template.metadata()),
+            cached: lookup.cached,
+            cache_age_seconds: lookup.age.as_secs(),
+            access_count: lookup.access_count,
+        }
+    }
 }
 
 /// What the registry knows of a template, apart from its document.
