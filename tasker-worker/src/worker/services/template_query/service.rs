@@ -1,7 +1,6 @@
 //! Answers questions about templates and carries out cache operations, for HTTP handlers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tasker_shared::cache::{CacheProvider, CacheStatus};
 use tasker_shared::registry::RegistryError;
@@ -128,6 +127,42 @@ impl TemplateQueryService {
     /// Whether there is a distributed cache, which, and whether it answers.
     pub async fn distributed_cache_status(&self) -> CacheStatus {
         self.cache_provider.status().await
+    }
+
+    async fn delete_distributed(&self, names: &[Arc<HandlerMetadata>]) -> CacheInvalidation {
+        if names.is_empty() {
+            return self.ask_distributed().await;
+        }
+        let mut total = CacheInvalidation::default();
+        for name in names {
+            let one = self
+                .manager
+                .registry()
+                .invalidate_cache(&name.namespace, &name.name, &name.version)
+                .await;
+            total.attempted |= one.attempted;
+            total.deleted += one.deleted;
+            if one.error.is_some() {
+                // The rest would wait for the same failure, each for its own deadline.
+                total.error = one.error;
+                break;
+            }
+        }
+        total
+    }
+
+    /// A deletion of nothing, which fails as any other would.
+    async fn ask_distributed(&self) -> CacheInvalidation {
+        let status = self.cache_provider.status().await;
+        CacheInvalidation {
+            attempted: status.enabled,
+            deleted: 0,
+            error: (!status.healthy).then(|| {
+                status
+                    .last_error
+                    .unwrap_or_else(|| String::from("the distributed cache does not answer"))
+            }),
+        }
     }
 
     fn done(
