@@ -1,1 +1,27 @@
-//! stub
+//! PostgreSQL and Redis for tests and demonstrations: found, or started and stopped.
+//!
+//! [`postgres`] and [`redis`] give every test of a process the same server: the one that
+//! `DATABASE_URL` or `REDIS_URL` names, else one from a Docker engine, else one started from the
+//! programs on this machine. [`TestDatabase`] is a database of a test's own on that server.
+//! [`PostgresServer`] and [`RedisServer`] are servers of a test's own, to kill, freeze and restart.
+//! [`TcpProxy`] stands before any server and spoils the connection to it.
+//!
+//! Whatever is started here ends with the process that started it, however that process ends: a
+//! supervising shell holds the other end of a pipe and cleans up when the pipe closes.
+//!
+//! This crate knows nothing of Tasker's schema: tests migrate their databases themselves. It
+//! never installs anything; `cargo xtask test` does, where it may.
+
+mod account;
+mod error;
+mod folder;
+mod ports;
+mod postgres_server;
+mod processes;
+mod programs;
+mod redis_server;
+mod supervisor;
+
+pub use error::TestkitError;
+pub use postgres_server::PostgresServer;
+pub use redis_server::RedisServer;

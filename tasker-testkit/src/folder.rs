@@ -1,0 +1,27 @@
+//! The temporary folder that holds a server's files.
+
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::TestkitError;
+use crate::account::Account;
+
+/// Makes a folder that belongs to the user whom the server runs as. It is removed on drop, unless
+/// it was handed on to a supervisor with [`TempDir::keep`].
+pub(crate) fn create(prefix: &str, account: Option<Account>) -> Result<TempDir, TestkitError> {
+    // Root's own temporary folder may be one that nobody else can enter.
+    let parent = match account {
+        Some(_) if Path::new("/tmp").is_dir() => PathBuf::from("/tmp"),
+        _ => std::env::temp_dir(),
+    };
+    let folder = tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir_in(parent)
+        .map_err(TestkitError::Folder)?;
+    if let Some(Account { uid, gid }) = account {
+        chown(folder.path(), Some(uid), Some(gid)).map_err(TestkitError::Folder)?;
+    }
+    Ok(folder)
+}
