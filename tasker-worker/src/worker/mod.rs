@@ -14,5 +14,7 @@ mod test_support;
 pub use capabilities::{required_capabilities, worker_capabilities};
 pub use resolved_cache::{Lookup, ResolvedTemplate};
 pub use task_template_manager::TaskTemplateManager;
-pub use template_directories::{TEMPLATE_PATH_VARIABLE, TemplateDirectories, TemplateDirectoryError};
+pub use template_directories::{
+    TEMPLATE_PATH_VARIABLE, TemplateDirectories, TemplateDirectoryError,
+};
 pub use template_discovery::{DiscoveryError, DiscoverySummary};

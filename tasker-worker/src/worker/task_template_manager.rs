@@ -153,7 +153,8 @@ impl TaskTemplateManager {
         version: &str,
     ) -> Result<Lookup, RegistryError> {
         self.cache.remove(namespace, name, version);
-        self.fetch_and_cache_template(namespace, name, version).await
+        self.fetch_and_cache_template(namespace, name, version)
+            .await
     }
 
     /// Drops all of this worker's entries and tells how many there were. The registry's caches
@@ -184,7 +185,8 @@ impl TaskTemplateManager {
     /// What this worker's cache did and holds.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
-        self.cache.stats(self.supported_namespaces(), Instant::now())
+        self.cache
+            .stats(self.supported_namespaces(), Instant::now())
     }
 
     /// The namespaces of the template files that this worker found, sorted.

@@ -143,11 +143,11 @@ mod tests {
     fn an_unset_or_empty_variable_leaves_the_configured_paths() {
         for variable in [None, Some(OsStr::new("")), Some(OsStr::new(":"))] {
             let directories = TemplateDirectories::named(variable, &config(&["a", "b"]));
+            assert_eq!(directories.named_by(), "common.task_templates.search_paths");
             assert_eq!(
-                directories.named_by(),
-                "common.task_templates.search_paths"
+                directories.paths(),
+                [PathBuf::from("a"), PathBuf::from("b")]
             );
-            assert_eq!(directories.paths(), [PathBuf::from("a"), PathBuf::from("b")]);
         }
     }
 

@@ -10,8 +10,8 @@ const ORDER: &str = "/templates/shop/order/1.0.0";
 #[tokio::test]
 async fn a_boot_leaves_no_template_in_redis() {
     let redis = RedisServer::start().await.unwrap();
-    let mut worker = TestWorker::with_redis(&[("order.yaml", template("shop", "order"))], &redis)
-        .await;
+    let mut worker =
+        TestWorker::with_redis(&[("order.yaml", template("shop", "order"))], &redis).await;
     assert_eq!(keys(&redis).await, [""; 0]);
 
     assert_eq!(worker.get(ORDER).await.status, 200);
@@ -61,7 +61,9 @@ async fn an_empty_folder_is_a_worker_without_templates() {
 async fn a_missing_folder_is_a_configuration_error() {
     let database = TestDatabase::create().await.unwrap();
     let context = context(&database, None).await;
-    let error = start(&context, "/no/such/folder".as_ref()).await.unwrap_err();
+    let error = start(&context, "/no/such/folder".as_ref())
+        .await
+        .unwrap_err();
 
     assert_eq!(error.exit_code(), tasker_shared::web::exit::CONFIG);
     let shown = tasker_shared::web::problem::causes(&error);

@@ -72,7 +72,10 @@ async fn clearing_empties_both_caches() {
     assert_eq!(answer.body["success"], true);
     assert_eq!(answer.body["removed"], 2);
     assert_eq!(answer.body["cache_stats"]["total_cached"], 0);
-    assert_eq!(answer.body["distributed"], json!({"attempted": true, "deleted": 2}));
+    assert_eq!(
+        answer.body["distributed"],
+        json!({"attempted": true, "deleted": 2})
+    );
     assert_eq!(keys(&redis).await, [""; 0]);
 
     assert_eq!(worker.get(ORDER).await.body["cached"], false);
@@ -113,7 +116,10 @@ async fn refreshing_brings_the_current_content_and_deletes_the_distributed_entry
     assert_eq!(answer.body["operation"], "refresh_template");
     assert_eq!(answer.body["success"], true);
     assert_eq!(answer.body["cache_stats"]["total_cached"], 2);
-    assert_eq!(answer.body["distributed"], json!({"attempted": true, "deleted": 1}));
+    assert_eq!(
+        answer.body["distributed"],
+        json!({"attempted": true, "deleted": 1})
+    );
     assert_eq!(keys(&redis).await, [COUNT_KEY]);
 
     let mut changed = template("shop", "order");
@@ -137,7 +143,10 @@ async fn maintaining_drops_what_is_not_current_from_both_caches() {
     let current = worker.post("/templates/cache/maintain").await.body;
     assert_eq!(current["operation"], "maintain_cache");
     assert_eq!(current["removed"], 0);
-    assert_eq!(current["distributed"], json!({"attempted": true, "deleted": 0}));
+    assert_eq!(
+        current["distributed"],
+        json!({"attempted": true, "deleted": 0})
+    );
 
     let before = hash_of_order(&worker.get("/templates").await.body);
     sqlx::query(
@@ -158,7 +167,10 @@ async fn maintaining_drops_what_is_not_current_from_both_caches() {
     assert_eq!(stale["removed"], 1);
     assert_eq!(stale["cache_stats"]["total_cached"], 1);
     assert_eq!(stale["cache_stats"]["cache_evictions"], 0);
-    assert_eq!(stale["distributed"], json!({"attempted": true, "deleted": 1}));
+    assert_eq!(
+        stale["distributed"],
+        json!({"attempted": true, "deleted": 1})
+    );
     assert_eq!(keys(&redis).await, [COUNT_KEY]);
     worker.stop().await;
 }
@@ -193,7 +205,11 @@ async fn a_lost_redis_is_told_and_fails_nothing() {
         assert_eq!(answer.status, 200);
         assert_eq!(answer.body["success"], false, "{}", answer.body);
         assert_eq!(answer.body["distributed"]["deleted"], 0);
-        assert!(answer.body["distributed"]["error"].is_string(), "{}", answer.body);
+        assert!(
+            answer.body["distributed"]["error"].is_string(),
+            "{}",
+            answer.body
+        );
     }
     assert_eq!(worker.get(ORDER).await.status, 200);
     assert_eq!(worker.get(COUNT).await.status, 200);

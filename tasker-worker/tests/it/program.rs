@@ -25,7 +25,10 @@ fn it_tells_its_version() {
     let output = run(&["--version"], &[]);
     assert_eq!(code(&output), tasker_shared::web::exit::OK);
     let shown = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(shown.trim(), concat!("tasker-worker ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        shown.trim(),
+        concat!("tasker-worker ", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[tokio::test]
@@ -51,7 +54,10 @@ fn a_lost_database_ends_it_with_a_code_of_its_own() {
     let output = run(
         &[],
         &[
-            ("TASKER__COMMON__DATABASE__URL", "postgres://nobody@127.0.0.1:1/none"),
+            (
+                "TASKER__COMMON__DATABASE__URL",
+                "postgres://nobody@127.0.0.1:1/none",
+            ),
             ("TASKER__WORKER__WEB__BIND_ADDRESS", "127.0.0.1:0"),
         ],
     );

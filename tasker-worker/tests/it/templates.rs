@@ -22,7 +22,10 @@ async fn a_template_has_the_overrides_of_the_environment_and_all_that_its_author
     assert_eq!(answer.status, 200);
     let document = &answer.body["template"];
     assert_eq!(document["steps"][0]["timeout_seconds"], 1);
-    assert_eq!(document["steps"][0]["handler"]["callable"], "orders.Reserve");
+    assert_eq!(
+        document["steps"][0]["handler"]["callable"],
+        "orders.Reserve"
+    );
     assert_eq!(document["metadata"]["notes"], "a key that nobody knows");
     let metadata = &answer.body["handler_metadata"];
     assert_eq!(metadata["namespace"], "shop");
@@ -90,7 +93,13 @@ async fn templates_are_listed_with_what_the_worker_can_do() {
     assert!(list.get("cache_stats").is_none());
     assert_eq!(
         list["worker_capabilities"],
-        json!(["batch_worker", "batchable", "decision", "deferred_convergence", "standard"])
+        json!([
+            "batch_worker",
+            "batchable",
+            "decision",
+            "deferred_convergence",
+            "standard"
+        ])
     );
     let order = &list["templates"][0];
     assert_eq!(order["namespace"], "shop");
@@ -105,7 +114,10 @@ async fn templates_are_listed_with_what_the_worker_can_do() {
     assert_eq!(stock["template_count"], 1);
     assert_eq!(stock["templates"][0]["name"], "count");
     assert_eq!(stock["cache_stats"]["total_cached"], 0);
-    assert_eq!(worker.get("/templates?namespace=none").await.body["template_count"], 0);
+    assert_eq!(
+        worker.get("/templates?namespace=none").await.body["template_count"],
+        0
+    );
     worker.stop().await;
 }
 
@@ -187,7 +199,11 @@ async fn a_template_that_was_broken_by_hand_is_not_valid() {
     let answer = worker.post(&format!("{ORDER}/validate")).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.body["valid"], false);
-    assert!(answer.body["errors"].to_string().contains("nowhere"), "{}", answer.body);
+    assert!(
+        answer.body["errors"].to_string().contains("nowhere"),
+        "{}",
+        answer.body
+    );
 
     let unreadable = worker.post("/templates/stock/count/1.0.0/validate").await;
     assert_eq!(unreadable.status, 200, "{}", unreadable.body);
@@ -198,7 +214,10 @@ async fn a_template_that_was_broken_by_hand_is_not_valid() {
 
 async fn set_configuration(worker: &TestWorker, name: &str, expression: &'static str) {
     let mut update = sqlx::QueryBuilder::new("UPDATE tasker.named_tasks SET configuration = ");
-    update.push(expression).push(" WHERE name = ").push_bind(name);
+    update
+        .push(expression)
+        .push(" WHERE name = ")
+        .push_bind(name);
     let done = update
         .build()
         .execute(worker.context.database_pool())

@@ -12,8 +12,8 @@ use utoipa::IntoParams;
 
 use crate::web::conditional::{etag, none_match_holds};
 use crate::worker::services::template_query::{
-    CacheOperationResponse, TemplateListResponse, TemplateQueryService,
-    TemplateResponse, TemplateValidationResponse,
+    CacheOperationResponse, TemplateListResponse, TemplateQueryService, TemplateResponse,
+    TemplateValidationResponse,
 };
 
 /// Which template.
