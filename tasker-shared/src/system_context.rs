@@ -11,6 +11,9 @@ use crate::database::{self, DatabaseError};
 use crate::events::EventPublisher;
 use crate::registry::TaskHandlerRegistry;
 
+/// How long closing the pool may take.
+const CLOSE_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Why a context could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,7 +53,10 @@ impl SystemContext {
     /// `acquire_timeout_seconds`, or cannot be migrated.
     pub async fn connect(config: TaskerConfig) -> Result<Self, ContextError> {
         let url = redact::url(&config.common.database.url);
-        let failed = |source| ContextError::Database { url: url.clone(), source };
+        let failed = |source| ContextError::Database {
+            url: url.clone(),
+            source,
+        };
         let pool = database::pool::create(&config.common.database).map_err(failed)?;
         // Fails soon and clearly where PostgreSQL is not there.
         drop(pool.acquire().await.map_err(|error| failed(error.into()))?);
@@ -101,6 +107,9 @@ impl SystemContext {
     pub async fn shutdown(&self) {
         self.task_handler_registry.shutdown().await;
         self.cache_provider.shutdown().await;
-        self.pool.close().await;
+        // A request that still holds a connection has been given its time; it loses it now.
+        tokio::time::timeout(CLOSE_LIMIT, self.pool.close())
+            .await
+            .ok();
     }
 }

@@ -38,5 +38,7 @@ pub async fn migrate(pool: &PgPool) -> Result<(), DatabaseError> {
         connection.close().await.ok();
         Ok(())
     });
-    migrated.await.map_err(|_elapsed| DatabaseError::Late(LIMIT))?
+    migrated
+        .await
+        .map_err(|_elapsed| DatabaseError::Late(LIMIT))?
 }

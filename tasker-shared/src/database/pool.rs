@@ -33,7 +33,10 @@ pub fn create(config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
                 if metadata.idle_for < TRUSTED_IDLE {
                     return Ok(true);
                 }
-                Ok(matches!(timeout(PING_LIMIT, connection.ping()).await, Ok(Ok(()))))
+                Ok(matches!(
+                    timeout(PING_LIMIT, connection.ping()).await,
+                    Ok(Ok(()))
+                ))
             })
         })
         .after_connect(move |connection, _metadata| {

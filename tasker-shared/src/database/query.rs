@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rand::RngExt;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -27,7 +26,7 @@ pub async fn read<T>(
     loop {
         match once(pool, deadline, limit, &mut query).await {
             Err(error) if error.is_connection_lost() && Instant::now() + PAUSE.end < deadline => {
-                sleep(rand::rng().random_range(PAUSE)).await;
+                sleep(rand::random_range(PAUSE)).await;
             }
             result => return result,
         }
@@ -51,7 +50,9 @@ async fn once<T>(
     query: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
 ) -> Result<T, DatabaseError> {
     let acquired = timeout_at(deadline, pool.acquire()).await;
-    let mut connection = InUse(Some(acquired.map_err(|_elapsed| DatabaseError::Late(limit))??));
+    let mut connection = InUse(Some(
+        acquired.map_err(|_elapsed| DatabaseError::Late(limit))??,
+    ));
     let answered = timeout_at(deadline, query(connection.get())).await;
     let result = answered.map_err(|_elapsed| DatabaseError::Late(limit))?;
     connection.answered();
@@ -65,7 +66,9 @@ struct InUse(Option<PoolConnection<Postgres>>);
 
 impl InUse {
     fn get(&mut self) -> &mut PgConnection {
-        self.0.as_mut().expect("a connection is there until it has answered")
+        self.0
+            .as_mut()
+            .expect("a connection is there until it has answered")
     }
 
     fn answered(&mut self) {

@@ -49,7 +49,9 @@ impl EventPublisher {
     /// A publisher that nobody listens to yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { sender: broadcast::Sender::new(CAPACITY) }
+        Self {
+            sender: broadcast::Sender::new(CAPACITY),
+        }
     }
 
     /// Tells whoever listens. Without a listener the event is gone.
@@ -61,7 +63,10 @@ impl EventPublisher {
     /// Events published from now on.
     #[must_use]
     pub fn subscribe(&self) -> EventSubscription {
-        EventSubscription { receiver: self.sender.subscribe(), lost: 0 }
+        EventSubscription {
+            receiver: self.sender.subscribe(),
+            lost: 0,
+        }
     }
 }
 
@@ -105,7 +110,10 @@ mod tests {
     use super::{CAPACITY, EventPublisher, RegistryEvent};
 
     fn invalidated(number: usize) -> RegistryEvent {
-        RegistryEvent::Invalidated { namespace: Some(number.to_string()), template: None }
+        RegistryEvent::Invalidated {
+            namespace: Some(number.to_string()),
+            template: None,
+        }
     }
 
     #[tokio::test]

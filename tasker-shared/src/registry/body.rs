@@ -28,13 +28,14 @@ pub(super) async fn resolve(
     pool: &PgPool,
     name: TemplateName<'_>,
 ) -> Result<HandlerMetadata, RegistryError> {
-    let stored = load(pool, name).await?.ok_or_else(|| RegistryError::NotFound {
-        namespace: name.namespace.to_owned(),
-        name: name.name.to_owned(),
-        version: name.version.to_owned(),
-    })?;
-    assemble(name, &stored.pointer, stored.document)
-        .map_err(|source| unreadable(name, source))
+    let stored = load(pool, name)
+        .await?
+        .ok_or_else(|| RegistryError::NotFound {
+            namespace: name.namespace.to_owned(),
+            name: name.name.to_owned(),
+            version: name.version.to_owned(),
+        })?;
+    assemble(name, &stored.pointer, stored.document).map_err(|source| unreadable(name, source))
 }
 
 /// The body of a name. `None` when the name is not registered.
@@ -43,8 +44,11 @@ pub(super) async fn load(
     name: TemplateName<'_>,
 ) -> Result<Option<StoredBody>, DatabaseError> {
     database::read(pool, LIMIT, |connection| {
-        let (namespace, name, version) =
-            (name.namespace.to_owned(), name.name.to_owned(), name.version.to_owned());
+        let (namespace, name, version) = (
+            name.namespace.to_owned(),
+            name.name.to_owned(),
+            name.version.to_owned(),
+        );
         read(connection, namespace, name, version)
     })
     .await
@@ -59,12 +63,12 @@ pub(super) fn unreadable(name: TemplateName<'_>, source: serde_json::Error) -> R
     }
 }
 
-fn read<'c>(
-    connection: &'c mut PgConnection,
+fn read(
+    connection: &mut PgConnection,
     namespace: String,
     name: String,
     version: String,
-) -> BoxFuture<'c, Result<Option<StoredBody>, sqlx::Error>> {
+) -> BoxFuture<'_, Result<Option<StoredBody>, sqlx::Error>> {
     Box::pin(async move {
         let row = sqlx::query!(
             r#"

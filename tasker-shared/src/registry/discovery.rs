@@ -33,7 +33,9 @@ pub(super) async fn find(directory: &Path, max_file_bytes: u64) -> Result<Found,
         template_files::read_template_files(&directory, max_file_bytes)
     });
     // The task is not cancelled, so that it ends without an answer means that it panicked.
-    let files = read.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    let files = read
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
     Ok(Found(files))
 }
 

@@ -63,7 +63,11 @@ impl DistributedTier {
     }
 
     fn key(&self, name: TemplateName<'_>) -> String {
-        keys::key(&self.prefix, KIND, &[name.namespace, name.name, name.version])
+        keys::key(
+            &self.prefix,
+            KIND,
+            &[name.namespace, name.name, name.version],
+        )
     }
 
     /// The body of `entry`, if the cache holds it with the hash that the entry names.
@@ -93,7 +97,8 @@ impl DistributedTier {
         };
         let header = serde_json::to_string(&header).expect("texts and numbers are JSON");
         metrics::counter!(TEMPLATE_FILLS.name, "result" => "queued").increment(1);
-        self.provider.fill(self.key(name), format!("{header}\n{document}"), self.ttl);
+        self.provider
+            .fill(self.key(name), format!("{header}\n{document}"), self.ttl);
     }
 
     /// Deletes one name's entry.
@@ -108,7 +113,10 @@ impl DistributedTier {
     ) -> CacheInvalidation {
         let keys: Vec<String> = names.map(|name| self.key(name)).collect();
         if keys.is_empty() || !self.provider.is_enabled() {
-            return CacheInvalidation { attempted: self.provider.is_enabled(), ..Default::default() };
+            return CacheInvalidation {
+                attempted: self.provider.is_enabled(),
+                ..Default::default()
+            };
         }
         self.told(self.provider.delete_many(&keys).await)
     }
@@ -119,7 +127,11 @@ impl DistributedTier {
             Some(namespace) => &[namespace],
             None => &[],
         };
-        self.told(self.provider.delete_pattern(&keys::pattern(&self.prefix, KIND, parts)).await)
+        self.told(
+            self.provider
+                .delete_pattern(&keys::pattern(&self.prefix, KIND, parts))
+                .await,
+        )
     }
 
     fn told(&self, deleted: Result<u64, crate::cache::CacheError>) -> CacheInvalidation {
@@ -131,7 +143,11 @@ impl DistributedTier {
             },
             Err(error) => {
                 debug!(%error, "cached templates could not be deleted; their hashes keep them from use");
-                CacheInvalidation { attempted: true, deleted: 0, error: Some(error.to_string()) }
+                CacheInvalidation {
+                    attempted: true,
+                    deleted: 0,
+                    error: Some(error.to_string()),
+                }
             }
         }
     }
@@ -139,7 +155,10 @@ impl DistributedTier {
 
 // The one place that decides whether a distributed entry is a hit.
 fn open(entry: &Entry, mut value: String) -> Found {
-    let kind = match value.split_once('\n').map(|(header, _)| serde_json::from_str::<Header<'_>>(header)) {
+    let kind = match value
+        .split_once('\n')
+        .map(|(header, _)| serde_json::from_str::<Header<'_>>(header))
+    {
         None | Some(Err(_)) => "garbage",
         Some(Ok(header)) if header.format != FORMAT => "format",
         Some(Ok(header)) => {

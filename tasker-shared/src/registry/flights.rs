@@ -18,7 +18,10 @@ pub(super) struct Flights<T> {
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub(super) fn new() -> Self {
-        Self { under_way: Arc::default(), tasks: TaskTracker::new() }
+        Self {
+            under_way: Arc::default(),
+            tasks: TaskTracker::new(),
+        }
     }
 
     /// The answer of the load of `id`: of one that is under way, else of a new one, unless
@@ -33,7 +36,10 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         F: Future<Output = T> + Send + 'static,
     {
         let mut answer = {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut under_way = self
+                .under_way
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if let Some(answer) = under_way.get(&id) {
                 answer.clone()
             } else if let Some(arrived) = arrived() {
@@ -42,7 +48,10 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                 let (sender, answer) = watch::channel(None);
                 under_way.insert(id, answer.clone());
                 // Removed when the load ends, in whatever way, and before its answer is told.
-                let landing = Landing { id, under_way: Arc::clone(&self.under_way) };
+                let landing = Landing {
+                    id,
+                    under_way: Arc::clone(&self.under_way),
+                };
                 let load = load();
                 self.tasks.spawn(async move {
                     let loaded = load.await;
@@ -71,7 +80,10 @@ struct Landing<T> {
 
 impl<T> Drop for Landing<T> {
     fn drop(&mut self) {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.id);
     }
 }
 
@@ -94,11 +106,15 @@ mod tests {
                 let (flights, loads, gate) = (flights.clone(), loads.clone(), gate.clone());
                 tokio::spawn(async move {
                     flights
-                        .join(7, || None, || async move {
-                            loads.fetch_add(1, Ordering::Relaxed);
-                            gate.notified().await;
-                            42
-                        })
+                        .join(
+                            7,
+                            || None,
+                            || async move {
+                                loads.fetch_add(1, Ordering::Relaxed);
+                                gate.notified().await;
+                                42
+                            },
+                        )
                         .await
                 })
             })
@@ -116,10 +132,14 @@ mod tests {
         let gate = Arc::new(Notify::new());
         let opener = gate.clone();
         {
-            let starter = flights.join(1, || None, move || async move {
-                gate.notified().await;
-                5
-            });
+            let starter = flights.join(
+                1,
+                || None,
+                move || async move {
+                    gate.notified().await;
+                    5
+                },
+            );
             tokio::pin!(starter);
             assert!(futures::poll!(&mut starter).is_pending());
         }
@@ -133,7 +153,9 @@ mod tests {
     #[tokio::test]
     async fn a_load_that_panics_is_told_to_all_and_does_not_block_the_next() {
         let flights = Flights::<usize>::new();
-        let failed = flights.join(1, || None, || async { panic!("a load may panic") }).await;
+        let failed = flights
+            .join(1, || None, || async { panic!("a load may panic") })
+            .await;
         assert_eq!(failed, None);
         assert_eq!(flights.join(1, || None, || async { 3 }).await, Some(3));
     }

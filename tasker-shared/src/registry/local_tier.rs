@@ -27,7 +27,9 @@ impl LocalTier {
         let bodies = Cache::builder()
             .name("template_bodies")
             .max_capacity(max_bytes)
-            .weigher(|_id, metadata| u32::try_from(weight(metadata)).unwrap_or(u32::MAX))
+            .weigher(|_id, metadata: &Arc<HandlerMetadata>| {
+                u32::try_from(weight(metadata)).unwrap_or(u32::MAX)
+            })
             .build_with_hasher(hashbrown::DefaultHashBuilder::default());
         Self { bodies }
     }
@@ -55,7 +57,10 @@ impl LocalTier {
         self.measure();
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a tier of 2^52 bytes fits in no memory")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a tier of 2^52 bytes fits in no memory"
+    )]
     fn measure(&self) {
         metrics::gauge!(TEMPLATE_LOCAL_BYTES.name).set(self.bodies.weighted_size() as f64);
         metrics::gauge!(TEMPLATE_LOCAL_ENTRIES.name).set(self.bodies.entry_count() as f64);
@@ -64,5 +69,7 @@ impl LocalTier {
 
 fn weight(metadata: &HandlerMetadata) -> u64 {
     let document = u64::try_from(metadata.document.get().len()).unwrap_or(u64::MAX);
-    document.saturating_mul(1 + PARSED_FACTOR).saturating_add(ENTRY_OVERHEAD)
+    document
+        .saturating_mul(1 + PARSED_FACTOR)
+        .saturating_add(ENTRY_OVERHEAD)
 }

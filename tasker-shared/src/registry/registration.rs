@@ -65,7 +65,9 @@ pub(super) async fn register(
     }
     let batches = batches(templates);
     // Registering is idempotent, so it may be tried again on another connection.
-    let written = database::read(pool, LIMIT, |connection| write_all(connection, batches.clone()));
+    let written = database::read(pool, LIMIT, |connection| {
+        write_all(connection, batches.clone())
+    });
     let written = match written.await {
         Ok(written) => written,
         Err(error) => {
@@ -74,17 +76,20 @@ pub(super) async fn register(
             return Err(error.into());
         }
     };
-    let registered = templates.iter().zip(written).map(|(document, (status, named_task_uuid))| {
-        metrics::counter!(TEMPLATE_REGISTRATIONS.name, "status" => status.label()).increment(1);
-        let template = document.template();
-        Registration {
-            namespace: template.namespace_name.clone(),
-            name: template.name.clone(),
-            version: template.version.clone(),
-            status,
-            named_task_uuid,
-        }
-    });
+    let registered = templates
+        .iter()
+        .zip(written)
+        .map(|(document, (status, named_task_uuid))| {
+            metrics::counter!(TEMPLATE_REGISTRATIONS.name, "status" => status.label()).increment(1);
+            let template = document.template();
+            Registration {
+                namespace: template.namespace_name.clone(),
+                name: template.name.clone(),
+                version: template.version.clone(),
+                status,
+                named_task_uuid,
+            }
+        });
     Ok(registered.collect())
 }
 
@@ -115,7 +120,9 @@ fn batches(templates: &[&TemplateDocument]) -> std::sync::Arc<[Batch]> {
         batch.names.push(template.name.clone());
         batch.versions.push(template.version.clone());
         batch.descriptions.push(document.row_description());
-        batch.strategies.push(template.identity_strategy.map(strategy_text));
+        batch
+            .strategies
+            .push(template.identity_strategy.map(strategy_text));
         batch.configurations.push(configuration);
     }
     batches.into()

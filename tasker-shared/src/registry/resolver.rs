@@ -53,7 +53,14 @@ impl Resolver {
         let warm_hits = metrics::counter!(
             TEMPLATE_RESOLVES.name, "tier" => Tier::Local.label(), "result" => "hit"
         );
-        Self { pool, directory, local, distributed, flights: Flights::new(), warm_hits }
+        Self {
+            pool,
+            directory,
+            local,
+            distributed,
+            flights: Flights::new(),
+            warm_hits,
+        }
     }
 
     pub(super) fn directory(&self) -> &Directory {
@@ -72,20 +79,34 @@ impl Resolver {
     ///
     /// Warm, this is a look at the clock, one in the directory and one in the local tier: no
     /// lock that is held across a wait, no allocation, no I/O.
-    pub(super) async fn resolve(&self, name: TemplateName<'_>) -> Result<Resolution, RegistryError> {
+    pub(super) async fn resolve(
+        &self,
+        name: TemplateName<'_>,
+    ) -> Result<Resolution, RegistryError> {
         if self.directory.is_fresh()
             && let Some(entry) = self.directory.snapshot().get(name)
             && let Some(metadata) = self.local.get(entry)
         {
             self.warm_hits.increment(1);
-            return Ok(Resolution { metadata, tier: Tier::Local, stale_by: None });
+            return Ok(Resolution {
+                metadata,
+                tier: Tier::Local,
+                stale_by: None,
+            });
         }
         let started = Instant::now();
         let resolved = self.resolve_cold(name).await;
         match &resolved {
             Ok(resolution) => {
                 let tier = resolution.tier.label();
-                count(tier, if resolution.tier == Tier::Database { "miss" } else { "hit" });
+                count(
+                    tier,
+                    if resolution.tier == Tier::Database {
+                        "miss"
+                    } else {
+                        "hit"
+                    },
+                );
                 metrics::histogram!(TEMPLATE_RESOLVE_DURATION.name, "tier" => tier)
                     .record(started.elapsed());
                 if resolution.stale_by.is_some() {
@@ -117,7 +138,11 @@ impl Resolver {
                 Freshness::StaleBy(stale_by) => Some(stale_by),
             };
             if let Some(metadata) = self.local.get(&entry) {
-                return Ok(Resolution { metadata, tier: loaded_from, stale_by });
+                return Ok(Resolution {
+                    metadata,
+                    tier: loaded_from,
+                    stale_by,
+                });
             }
             match self.load(&entry).await {
                 Loaded::Body(metadata, tier) => {
@@ -127,7 +152,11 @@ impl Resolver {
                         || self.directory.is_fresh()
                         || self.directory.is_linearizable();
                     if bound_holds && self.directory.is_current(&entry) {
-                        return Ok(Resolution { metadata, tier, stale_by });
+                        return Ok(Resolution {
+                            metadata,
+                            tier,
+                            stale_by,
+                        });
                     }
                     loaded_from = tier;
                 }
@@ -166,13 +195,21 @@ impl Resolver {
             .poll_sent_after(arrived, PollReason::UnknownName)
             .await
             .map_err(|_stale| RegistryError::Stale)?;
-        if self.directory.snapshot().get(name).is_some() { Ok(()) } else { Err(not_found()) }
+        if self.directory.snapshot().get(name).is_some() {
+            Ok(())
+        } else {
+            Err(not_found())
+        }
     }
 
     async fn load(&self, entry: &Arc<Entry>) -> Loaded {
         let found = self.flights.join(
             entry.id,
-            || self.local.get(entry).map(|metadata| Loaded::Body(metadata, Tier::Local)),
+            || {
+                self.local
+                    .get(entry)
+                    .map(|metadata| Loaded::Body(metadata, Tier::Local))
+            },
             || {
                 let load = Load {
                     pool: self.pool.clone(),
@@ -184,28 +221,32 @@ impl Resolver {
             },
         );
         // A load that panicked has been reported by the runtime; to its callers it is lost.
-        found.await.unwrap_or(Loaded::Failed(RegistryError::ShutDown))
+        found
+            .await
+            .unwrap_or(Loaded::Failed(RegistryError::ShutDown))
     }
 
     /// Deletes the bodies of a namespace, or all, from both tiers.
     pub(super) async fn invalidate(&self, namespace: Option<&str>) -> CacheInvalidation {
         let snapshot = self.directory.snapshot_now();
-        let entries = snapshot
+        let entries: Vec<&Arc<Entry>> = snapshot
             .iter()
-            .filter(|entry| namespace.is_none_or(|namespace| entry.name().namespace == namespace));
+            .filter(|entry| namespace.is_none_or(|namespace| entry.name().namespace == namespace))
+            .collect();
         match namespace {
             None => self.local.clear(),
-            Some(_) => entries.clone().for_each(|entry| self.local.remove(entry.id)),
+            Some(_) => entries.iter().for_each(|entry| self.local.remove(entry.id)),
         }
-        let named = self.distributed.delete_names(entries.map(|entry| entry.name())).await;
-        if named.error.is_some() {
+        let names = entries.iter().map(|entry| entry.name());
+        let exact = self.distributed.delete_names(names).await;
+        if exact.error.is_some() {
             // The sweep would fail in the same way, only later.
-            return named;
+            return exact;
         }
         let swept = self.distributed.sweep(namespace).await;
         CacheInvalidation {
-            attempted: named.attempted || swept.attempted,
-            deleted: named.deleted + swept.deleted,
+            attempted: exact.attempted || swept.attempted,
+            deleted: exact.deleted + swept.deleted,
             error: swept.error,
         }
     }

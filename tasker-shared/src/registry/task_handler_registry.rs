@@ -94,8 +94,11 @@ impl TaskHandlerRegistry {
             Some(cache_config) => Self::with_cache(db_pool, cache_provider, cache_config.clone()),
             None => Self::new(db_pool),
         };
-        Self { task_templates: config.task_templates.clone(), ..registry }
-            .with_event_publisher(event_publisher)
+        Self {
+            task_templates: config.task_templates.clone(),
+            ..registry
+        }
+        .with_event_publisher(event_publisher)
     }
 
     /// The same registry, which tells `event_publisher` what it does.
@@ -121,7 +124,8 @@ impl TaskHandlerRegistry {
         &self,
         request: &TaskRequest,
     ) -> Result<Arc<HandlerMetadata>, RegistryError> {
-        self.get_template(&request.namespace, &request.name, &request.version).await
+        self.get_template(&request.namespace, &request.name, &request.version)
+            .await
     }
 
     /// The template of this name.
@@ -154,7 +158,11 @@ impl TaskHandlerRegistry {
         name: &str,
         version: &str,
     ) -> Result<Resolution, RegistryError> {
-        let name = TemplateName { namespace, name, version };
+        let name = TemplateName {
+            namespace,
+            name,
+            version,
+        };
         match &self.cache {
             Some(cache) => cache.resolver.resolve(name).await,
             None => self.resolve_uncached(name).await,
@@ -170,7 +178,11 @@ impl TaskHandlerRegistry {
         };
         metrics::counter!(TEMPLATE_RESOLVES.name, "tier" => "database", "result" => result)
             .increment(1);
-        Ok(Resolution { metadata: Arc::new(resolved?), tier: Tier::Database, stale_by: None })
+        Ok(Resolution {
+            metadata: Arc::new(resolved?),
+            tier: Tier::Database,
+            stale_by: None,
+        })
     }
 
     /// Registers one template, and deletes its entries in the caches. After it returns, this
@@ -195,7 +207,8 @@ impl TaskHandlerRegistry {
         &self,
         templates: &[TemplateDocument],
     ) -> Result<Vec<Registration>, RegistryError> {
-        self.register_all(&templates.iter().collect::<Vec<_>>()).await
+        self.register_all(&templates.iter().collect::<Vec<_>>())
+            .await
     }
 
     async fn register_all(
@@ -217,7 +230,10 @@ impl TaskHandlerRegistry {
             // on no resolve of this process uses what was read before it.
             let (_read_back, _deleted) = tokio::join!(
                 cache.resolver.directory().wrote(),
-                cache.resolver.distributed().delete_names(written.iter().copied()),
+                cache
+                    .resolver
+                    .distributed()
+                    .delete_names(written.iter().copied()),
             );
         }
         for registration in &registered {
@@ -267,9 +283,15 @@ impl TaskHandlerRegistry {
         name: &str,
         version: &str,
     ) -> CacheInvalidation {
-        let Some(cache) = &self.cache else { return CacheInvalidation::default() };
+        let Some(cache) = &self.cache else {
+            return CacheInvalidation::default();
+        };
         let resolver = &cache.resolver;
-        let template = TemplateName { namespace, name, version };
+        let template = TemplateName {
+            namespace,
+            name,
+            version,
+        };
         if let Some(entry) = resolver.directory().snapshot().get(template) {
             resolver.local().remove(entry.id);
         }
@@ -293,7 +315,9 @@ impl TaskHandlerRegistry {
     }
 
     async fn invalidate(&self, namespace: Option<&str>) -> CacheInvalidation {
-        let Some(cache) = &self.cache else { return CacheInvalidation::default() };
+        let Some(cache) = &self.cache else {
+            return CacheInvalidation::default();
+        };
         let invalidation = cache.resolver.invalidate(namespace).await;
         self.tell(RegistryEvent::Invalidated {
             namespace: namespace.map(str::to_owned),
@@ -305,7 +329,9 @@ impl TaskHandlerRegistry {
     /// Whether a distributed cache is in use now.
     #[must_use]
     pub fn cache_enabled(&self) -> bool {
-        self.cache.as_ref().is_some_and(|cache| cache.resolver.distributed().provider().is_enabled())
+        self.cache
+            .as_ref()
+            .is_some_and(|cache| cache.resolver.distributed().provider().is_enabled())
     }
 
     /// Stops background work and waits for it. Resolves that need more than memory fail from then
@@ -317,11 +343,25 @@ impl TaskHandlerRegistry {
     }
 
     fn tell_registered(&self, registration: &Registration) {
-        let Registration { namespace, name, version, status, .. } = registration.clone();
+        let Registration {
+            namespace,
+            name,
+            version,
+            status,
+            ..
+        } = registration.clone();
         self.tell(match status {
-            RegistrationStatus::Unchanged => RegistryEvent::Unchanged { namespace, name, version },
+            RegistrationStatus::Unchanged => RegistryEvent::Unchanged {
+                namespace,
+                name,
+                version,
+            },
             RegistrationStatus::Created | RegistrationStatus::Updated => {
-                RegistryEvent::Registered { namespace, name, version }
+                RegistryEvent::Registered {
+                    namespace,
+                    name,
+                    version,
+                }
             }
         });
     }

@@ -28,6 +28,9 @@ pub(crate) struct TemplateFiles {
     pub(crate) warnings: Vec<DiscoveryProblem>,
 }
 
-pub(crate) fn read_template_files(_directory: &Path, _max: u64) -> Result<TemplateFiles, RegistryError> {
+pub(crate) fn read_template_files(
+    _directory: &Path,
+    _max: u64,
+) -> Result<TemplateFiles, RegistryError> {
     unimplemented!()
 }

@@ -66,7 +66,11 @@ impl Validity {
 
     /// The earliest moment a poll may have been sent at to be of use at `now`.
     pub(crate) fn not_before(&self, now: Moment) -> Moment {
-        let required = self.inner.lock().unwrap_or_else(PoisonError::into_inner).required;
+        let required = self
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .required;
         Moment(required.max(now.0.saturating_sub(self.max_staleness_nanos)))
     }
 
@@ -74,7 +78,11 @@ impl Validity {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut inner);
         let valid = inner.sent != 0 && inner.sent >= inner.required;
-        let until = if valid { inner.sent.saturating_add(self.max_staleness_nanos) } else { 0 };
+        let until = if valid {
+            inner.sent.saturating_add(self.max_staleness_nanos)
+        } else {
+            0
+        };
         self.until.store(until, Ordering::Release);
     }
 }

@@ -44,7 +44,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 async fn connect(shared: &Shared) -> Result<PgListener, sqlx::Error> {
     // A connection of its own: a listener keeps its connection, and the pool's are for requests.
-    let options = PgPoolOptions::new().max_connections(1).acquire_timeout(ANSWER_LIMIT);
+    let options = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ANSWER_LIMIT);
     let pool = options.connect_lazy_with((*shared.pool.connect_options()).clone());
     let mut listener = PgListener::connect_with(&pool).await?;
     // A listener that reconnects by itself does not say what it missed.

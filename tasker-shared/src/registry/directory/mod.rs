@@ -159,7 +159,9 @@ impl Directory {
 
     /// Whether `entry` is what its name points to now.
     pub(crate) fn is_current(&self, entry: &Entry) -> bool {
-        self.snapshot().get(entry.name()).is_some_and(|current| current.id == entry.id)
+        self.snapshot()
+            .get(entry.name())
+            .is_some_and(|current| current.id == entry.id)
     }
 
     /// Whether the pointers are within the bound at this moment. Costs a look at the clock.
@@ -182,14 +184,21 @@ impl Directory {
         if !linearizable && validity.holds_at(Moment::now()) {
             return Ok(Freshness::Fresh);
         }
-        let since = if linearizable { arrived } else { validity.not_before(Moment::now()) };
+        let since = if linearizable {
+            arrived
+        } else {
+            validity.not_before(Moment::now())
+        };
         // With the database known to be lost there is nothing to wait for.
         if let Some(stale_by) = self.allowed_staleness().filter(|_| self.last_poll_failed()) {
             return Ok(Freshness::StaleBy(stale_by));
         }
         match self.poll_sent_after(since, PollReason::Stale).await {
             Ok(()) => Ok(Freshness::Fresh),
-            Err(stale) => self.allowed_staleness().map(Freshness::StaleBy).ok_or(stale),
+            Err(stale) => self
+                .allowed_staleness()
+                .map(Freshness::StaleBy)
+                .ok_or(stale),
         }
     }
 
@@ -200,7 +209,11 @@ impl Directory {
         reason: PollReason,
     ) -> Result<(), DirectoryStale> {
         let mut reports = self.shared.reports.subscribe();
-        if reports.borrow_and_update().succeeded.is_some_and(|sent| sent >= moment) {
+        if reports
+            .borrow_and_update()
+            .succeeded
+            .is_some_and(|sent| sent >= moment)
+        {
             return Ok(());
         }
         self.start();
@@ -228,11 +241,6 @@ impl Directory {
         let committed = Moment::now();
         self.shared.validity.require(committed);
         self.poll_sent_after(committed, PollReason::Written).await
-    }
-
-    /// Asks for a poll without waiting for it.
-    pub(crate) fn wake(&self) {
-        self.shared.notified.notify_one();
     }
 
     /// Stops the background tasks and waits for them.

@@ -10,7 +10,9 @@ use super::clock::Moment;
 use super::queries::{self, News, Place};
 use super::{PollReason, Shared};
 use crate::database::{self, DatabaseError};
-use crate::metrics::{DIRECTORY_AGE, DIRECTORY_LAG, DIRECTORY_POLLS, DIRECTORY_RELOADS, DIRECTORY_TEMPLATES};
+use crate::metrics::{
+    DIRECTORY_AGE, DIRECTORY_LAG, DIRECTORY_POLLS, DIRECTORY_RELOADS, DIRECTORY_TEMPLATES,
+};
 
 /// How long a poll may take before its connection is given up.
 const POLL_LIMIT: Duration = Duration::from_secs(2);
@@ -95,10 +97,15 @@ impl Poller {
             })
             .await?;
             match news {
-                News::Since { place, changes, lag_seconds } => {
+                News::Since {
+                    place,
+                    changes,
+                    lag_seconds,
+                } => {
                     if !changes.is_empty() {
                         let snapshot = self.shared.snapshot.load();
-                        let next = snapshot.with_changes(changes, |gone| (self.shared.on_gone)(gone.id));
+                        let next =
+                            snapshot.with_changes(changes, |gone| (self.shared.on_gone)(gone.id));
                         self.publish(next);
                     }
                     metrics::gauge!(DIRECTORY_LAG.name).set(lag_seconds.unwrap_or(0.0));
@@ -106,43 +113,68 @@ impl Poller {
                     return Ok(());
                 }
                 News::OtherHistory => {
-                    info!(sequence = place.sequence, "the database has another history; reading all templates");
+                    info!(
+                        sequence = place.sequence,
+                        "the database has another history; reading all templates"
+                    );
                 }
             }
         }
-        let reason = if self.place.is_none() { "start" } else { "other_history" };
+        let reason = if self.place.is_none() {
+            "start"
+        } else {
+            "other_history"
+        };
         metrics::counter!(DIRECTORY_RELOADS.name, "reason" => reason).increment(1);
         let (place, names) = database::read(&self.shared.pool, LOAD_LIMIT, |connection| {
             Box::pin(queries::load(connection))
         })
         .await?;
-        let next = self.shared.snapshot.load().replaced_by(names, |gone| (self.shared.on_gone)(gone.id));
+        let next = self
+            .shared
+            .snapshot
+            .load()
+            .replaced_by(names, |gone| (self.shared.on_gone)(gone.id));
         self.publish(next);
         self.place = Some(place);
         Ok(())
     }
 
     fn publish(&self, next: super::Snapshot) {
-        #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^52 templates")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "there are fewer than 2^52 templates"
+        )]
         metrics::gauge!(DIRECTORY_TEMPLATES.name).set(next.len() as f64);
         self.shared.snapshot.store(Arc::new(next));
     }
 
-    async fn report(&mut self, sent: Moment, reason: PollReason, result: Result<(), DatabaseError>) {
+    async fn report(
+        &mut self,
+        sent: Moment,
+        reason: PollReason,
+        result: Result<(), DatabaseError>,
+    ) {
         let label = match &result {
             Ok(()) => "ok",
             Err(DatabaseError::Late(_)) => "timeout",
             Err(_) => "error",
         };
-        metrics::counter!(DIRECTORY_POLLS.name, "reason" => reason.label(), "result" => label).increment(1);
+        metrics::counter!(DIRECTORY_POLLS.name, "reason" => reason.label(), "result" => label)
+            .increment(1);
         match result {
             Ok(()) => {
                 if self.failures > 0 {
-                    info!(failures = self.failures, "the template directory is polled again");
+                    info!(
+                        failures = self.failures,
+                        "the template directory is polled again"
+                    );
                 }
                 self.failures = 0;
                 self.shared.validity.renew(sent);
-                self.shared.reports.send_modify(|report| report.succeeded = Some(sent));
+                self.shared
+                    .reports
+                    .send_modify(|report| report.succeeded = Some(sent));
                 metrics::gauge!(DIRECTORY_AGE.name).set(Moment::now().since(sent).as_secs_f64());
             }
             Err(error) => {
@@ -152,13 +184,20 @@ impl Poller {
                 } else {
                     debug!(%error, failures = self.failures, "the template directory cannot be polled");
                 }
-                self.shared.reports.send_modify(|report| report.failed = Some(sent));
+                self.shared
+                    .reports
+                    .send_modify(|report| report.failed = Some(sent));
                 let age = self.shared.reports.borrow().succeeded;
                 if let Some(age) = age {
                     metrics::gauge!(DIRECTORY_AGE.name).set(Moment::now().since(age).as_secs_f64());
                 }
                 let pause = FIRST_FAILURE_PAUSE * 2u32.saturating_pow(self.failures.min(5) - 1);
-                sleep(pause.min(LAST_FAILURE_PAUSE).mul_f64(rand::random_range(0.5..1.0))).await;
+                sleep(
+                    pause
+                        .min(LAST_FAILURE_PAUSE)
+                        .mul_f64(rand::random_range(0.5..1.0)),
+                )
+                .await;
             }
         }
     }

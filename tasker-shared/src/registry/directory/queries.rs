@@ -57,10 +57,17 @@ pub(super) async fn poll(connection: &mut PgConnection, place: Place) -> Result<
     .fetch_all(connection)
     .await?;
 
-    let Some(first) = rows.first() else { return Ok(News::OtherHistory) };
+    let Some(first) = rows.first() else {
+        return Ok(News::OtherHistory);
+    };
     let known = first.same_history && first.clock >= place.sequence;
-    let (true, Some(stamp)) = (known, first.stamp) else { return Ok(News::OtherHistory) };
-    let place = Place { sequence: first.clock, stamp };
+    let (true, Some(stamp)) = (known, first.stamp) else {
+        return Ok(News::OtherHistory);
+    };
+    let place = Place {
+        sequence: first.clock,
+        stamp,
+    };
     let lag_seconds = first.lag_seconds;
     let changes = rows
         .into_iter()
@@ -79,11 +86,17 @@ pub(super) async fn poll(connection: &mut PgConnection, place: Place) -> Result<
             })
         })
         .collect();
-    Ok(News::Since { place, changes, lag_seconds })
+    Ok(News::Since {
+        place,
+        changes,
+        lag_seconds,
+    })
 }
 
 /// All registered names, from one snapshot of the database.
-pub(super) async fn load(connection: &mut PgConnection) -> Result<(Place, Vec<Change>), sqlx::Error> {
+pub(super) async fn load(
+    connection: &mut PgConnection,
+) -> Result<(Place, Vec<Change>), sqlx::Error> {
     let rows = sqlx::query!(
         r#"
         SELECT c.sequence AS "clock?", latest.stamp AS "stamp?",

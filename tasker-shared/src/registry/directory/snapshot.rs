@@ -61,7 +61,11 @@ impl Entry {
 
     pub(crate) fn name(&self) -> TemplateName<'_> {
         let (name, version) = self.name_and_version.split_at(self.name_length as usize);
-        TemplateName { namespace: &self.namespace, name, version }
+        TemplateName {
+            namespace: &self.namespace,
+            name,
+            version,
+        }
     }
 }
 
@@ -124,7 +128,10 @@ impl Snapshot {
                 name: &change.name,
                 version: &change.version,
             };
-            if self.get(name).is_some_and(|old| change.pointer.as_ref() == Some(&old.pointer)) {
+            if self
+                .get(name)
+                .is_some_and(|old| change.pointer.as_ref() == Some(&old.pointer))
+            {
                 continue;
             }
             let hash = next.hash(name);
@@ -150,10 +157,15 @@ impl Snapshot {
         names: impl IntoIterator<Item = Change>,
         mut gone: impl FnMut(&Entry),
     ) -> Self {
-        let mut next = Self { hasher: self.hasher.clone(), ..Self::empty() };
+        let mut next = Self {
+            hasher: self.hasher.clone(),
+            ..Self::empty()
+        };
         let mut namespaces: hashbrown::HashSet<Arc<str>> = hashbrown::HashSet::new();
         for change in names {
-            let Some(pointer) = change.pointer else { continue };
+            let Some(pointer) = change.pointer else {
+                continue;
+            };
             let name = TemplateName {
                 namespace: &change.namespace,
                 name: &change.name,
@@ -164,7 +176,12 @@ impl Snapshot {
                 _ => {
                     let namespace =
                         namespaces.get_or_insert_with(name.namespace, |text| Arc::from(text));
-                    Arc::new(Entry::new(Arc::clone(namespace), name.name, name.version, pointer))
+                    Arc::new(Entry::new(
+                        Arc::clone(namespace),
+                        name.name,
+                        name.version,
+                        pointer,
+                    ))
                 }
             };
             let hash = next.hash(name);
@@ -186,7 +203,10 @@ impl Snapshot {
         self.iter()
             .take(64)
             .find(|entry| &*entry.namespace == namespace)
-            .map_or_else(|| Arc::from(namespace), |entry| Arc::clone(&entry.namespace))
+            .map_or_else(
+                || Arc::from(namespace),
+                |entry| Arc::clone(&entry.namespace),
+            )
     }
 
     fn hash(&self, name: TemplateName<'_>) -> u64 {
@@ -201,6 +221,8 @@ fn shard_of(hash: u64) -> usize {
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot").field("templates", &self.templates).finish_non_exhaustive()
+        f.debug_struct("Snapshot")
+            .field("templates", &self.templates)
+            .finish_non_exhaustive()
     }
 }
