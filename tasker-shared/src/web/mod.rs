@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod conditional;
 pub mod docs;
 pub mod exit;
 pub mod extract;

@@ -1,0 +1,85 @@
+//! What depends on a template alone, kept by content hash: the compiled input schema, the plan of
+//! the initial steps, and the ids of their names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use sqlx::PgPool;
+use tasker_shared::models::core::workflow_step::ensure_named_steps;
+use tasker_shared::types::{ContentHash, HandlerMetadata};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use super::errors::TaskInitializationError;
+use super::input_schema::InputSchema;
+use super::plan::StepPlan;
+
+/// How many templates are kept prepared. More than this many in use at once only costs work.
+const CAPACITY: u64 = 1_000;
+
+/// A template that tasks can be made from.
+#[derive(Debug)]
+pub(super) struct PreparedTemplate {
+    /// What contexts must satisfy; nothing if the template does not say.
+    pub(super) input_schema: Option<InputSchema>,
+    /// The initial steps.
+    pub(super) plan: StepPlan,
+    /// The ids of the steps' names, in the order of the plan.
+    pub(super) named_steps: Vec<Uuid>,
+}
+
+/// Prepared templates.
+#[derive(Debug)]
+pub(super) struct PreparedTemplates {
+    pool: PgPool,
+    kept: Cache<ContentHash, Arc<OnceCell<Arc<PreparedTemplate>>>>,
+}
+
+impl PreparedTemplates {
+    pub(super) fn new(pool: PgPool) -> Self {
+        Self {
+            pool,
+            kept: Cache::new(CAPACITY),
+        }
+    }
+
+    /// `template`, prepared. Concurrent callers share the work; when the one that does it is
+    /// cancelled or fails, the next one does it again.
+    pub(super) async fn get(
+        &self,
+        template: &HandlerMetadata,
+    ) -> Result<Arc<PreparedTemplate>, TaskInitializationError> {
+        let cell = self.kept.get_with(template.hash, Arc::default);
+        cell.get_or_try_init(|| self.prepare(template))
+            .await
+            .cloned()
+    }
+
+    /// Has the next caller prepare the template anew.
+    pub(super) fn forget(&self, hash: &ContentHash) {
+        self.kept.invalidate(hash);
+    }
+
+    async fn prepare(
+        &self,
+        template: &HandlerMetadata,
+    ) -> Result<Arc<PreparedTemplate>, TaskInitializationError> {
+        let input_schema = template
+            .template
+            .input_schema
+            .as_ref()
+            .filter(|schema| !schema.is_null())
+            .map(InputSchema::compile)
+            .transpose()
+            .map_err(TaskInitializationError::Schema)?;
+        let plan = StepPlan::new(&template.template);
+        let names: Vec<_> = plan.steps.iter().map(|step| step.name.clone()).collect();
+        let ids: BTreeMap<_, _> = ensure_named_steps(&self.pool, &names).await?;
+        Ok(Arc::new(PreparedTemplate {
+            input_schema,
+            named_steps: names.iter().map(|name| ids[name]).collect(),
+            plan,
+        }))
+    }
+}
