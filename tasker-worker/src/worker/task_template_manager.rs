@@ -73,7 +73,7 @@ impl TaskTemplateManager {
     ) -> Result<DiscoverySummary, DiscoveryError> {
         let started = Instant::now();
         // All are checked before the first is registered: a boot that fails changes nothing.
-        directories.check()?;
+        directories.check().await?;
         let mut summary = DiscoverySummary::default();
         for directory in directories.paths() {
             let result = self

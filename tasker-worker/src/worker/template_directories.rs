@@ -91,12 +91,14 @@ impl TemplateDirectories {
     ///
     /// One that is missing fails them all: a worker that boots without half of its templates
     /// because of a misspelt path would serve the other half, and nobody would notice.
-    pub fn check(&self) -> Result<(), TemplateDirectoryError> {
+    pub async fn check(&self) -> Result<(), TemplateDirectoryError> {
         if self.paths.is_empty() {
             return Err(TemplateDirectoryError::NoneNamed);
         }
         for path in &self.paths {
-            std::fs::read_dir(path).map_err(|source| self.unusable(path, source))?;
+            tokio::fs::read_dir(path)
+                .await
+                .map_err(|source| self.unusable(path, source))?;
         }
         Ok(())
     }
@@ -151,15 +153,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_missing_directory_is_an_error_that_names_it_and_all_that_was_tried() {
+    #[tokio::test]
+    async fn a_missing_directory_is_an_error_that_names_it_and_all_that_was_tried() {
         let there = tempfile::tempdir().unwrap();
         let there = there.path().to_str().unwrap();
         let variable = format!("{there}:/no/such/directory");
         let directories =
             TemplateDirectories::named(Some(OsStr::new(&variable)), &config(&["unused"]));
 
-        let error = directories.check().unwrap_err();
+        let error = directories.check().await.unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, TemplateDirectoryError::Unusable { .. }));
         for expected in ["/no/such/directory", there, "TASKER_TEMPLATE_PATH"] {
@@ -167,18 +169,18 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_file_in_place_of_a_directory_is_an_error() {
+    #[tokio::test]
+    async fn a_file_in_place_of_a_directory_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let directories = TemplateDirectories::named(Some(file.path().as_os_str()), &config(&[]));
-        assert!(directories.check().is_err());
+        assert!(directories.check().await.is_err());
     }
 
-    #[test]
-    fn no_directory_at_all_is_an_error() {
+    #[tokio::test]
+    async fn no_directory_at_all_is_an_error() {
         let directories = TemplateDirectories::named(None, &config(&[]));
         assert!(matches!(
-            directories.check(),
+            directories.check().await,
             Err(TemplateDirectoryError::NoneNamed)
         ));
     }

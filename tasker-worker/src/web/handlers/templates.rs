@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use tasker_shared::cache::CacheStatus;
 use tasker_shared::types::CacheStats;
@@ -15,6 +15,9 @@ use crate::worker::services::template_query::{
     CacheOperationResponse, TemplateListResponse, TemplateQueryService, TemplateResponse,
     TemplateValidationResponse,
 };
+
+/// A client may keep an answer, but has to ask whether it is current each time.
+const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// Which template.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -84,11 +87,13 @@ pub(crate) async fn get_template(
         .get_template(&path.namespace, &path.name, &path.version)
         .await?;
     let etag = etag(&lookup.template.metadata().hash);
-    if none_match_holds(&headers, &etag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    let held = none_match_holds(&headers, &etag);
+    let validators = [(header::ETAG, etag), (header::CACHE_CONTROL, REVALIDATE)];
+    if held {
+        return Ok((StatusCode::NOT_MODIFIED, validators).into_response());
     }
     let body = ApiJson(TemplateResponse::from(&lookup));
-    Ok(([(header::ETAG, etag)], body).into_response())
+    Ok((validators, body).into_response())
 }
 
 /// Check whether this worker can run a registered template
