@@ -17,7 +17,7 @@ use tasker_shared::types::{CacheStats, HandlerMetadata};
 use super::environment::override_document;
 use super::resolved_cache::{Lookup, ResolvedCache};
 use super::template_directories::TemplateDirectories;
-use super::template_discovery::{DiscoveryError, DiscoverySummary, log_problems};
+use super::template_discovery::{DiscoveryError, DiscoverySummary, RegisteredNames, log_problems};
 
 /// Registers and resolves templates for one worker process.
 ///
@@ -75,6 +75,7 @@ impl TaskTemplateManager {
         // All are checked before the first is registered: a boot that fails changes nothing.
         directories.check().await?;
         let mut summary = DiscoverySummary::default();
+        let mut names = RegisteredNames::default();
         for directory in directories.paths() {
             let result = self
                 .discover_and_register_templates(directory)
@@ -85,6 +86,7 @@ impl TaskTemplateManager {
                 })?;
             log_problems(&result);
             summary.add(&result);
+            summary.warnings += names.add(directory, &result.registered);
         }
         summary.elapsed = started.elapsed();
         summary.log(directories.named_by());
@@ -207,7 +209,7 @@ impl TaskTemplateManager {
                     namespace: metadata.namespace.clone(),
                     name: metadata.name.clone(),
                     version: metadata.version.clone(),
-                    source,
+                    source: Arc::new(source),
                 }
             })?;
         Ok(self.cache.insert(metadata, overridden, Instant::now()))

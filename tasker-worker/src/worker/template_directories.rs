@@ -96,9 +96,8 @@ impl TemplateDirectories {
             return Err(TemplateDirectoryError::NoneNamed);
         }
         for path in &self.paths {
-            tokio::fs::read_dir(path)
-                .await
-                .map_err(|source| self.unusable(path, source))?;
+            let readable = tokio::fs::read_dir(path).await;
+            readable.map_err(|source| self.unusable(path, source))?;
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! What became of the template files at boot: the sum over all directories, and its log lines.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tasker_shared::registry::{
-    DiscoveryProblem, RegistrationStatus, RegistryError, TaskTemplateDiscoveryResult,
+    DiscoveryProblem, Registration, RegistrationStatus, RegistryError, TaskTemplateDiscoveryResult,
 };
 
 use super::template_directories::TemplateDirectoryError;
@@ -40,7 +41,7 @@ pub struct DiscoverySummary {
     pub unchanged: usize,
     /// Things that are wrong in files that were not registered.
     pub errors: usize,
-    /// Doubts about files that were registered.
+    /// Doubts about files that were registered, templates in two directories among them.
     pub warnings: usize,
     /// Keys that the invalidation after a discovery deleted from the distributed cache.
     pub invalidated: u64,
@@ -81,6 +82,41 @@ impl DiscoverySummary {
     }
 }
 
+/// The names that a discovery has registered so far.
+#[derive(Debug, Default)]
+pub(crate) struct RegisteredNames(HashSet<(String, String, String)>);
+
+impl RegisteredNames {
+    /// Adds what `directory` gave. Tells the operator of names that an earlier directory had with
+    /// other content, and answers how many those are: each boot would register both in turn.
+    pub(crate) fn add(&mut self, directory: &Path, registered: &[Registration]) -> usize {
+        let mut repeated = 0;
+        for registration in registered {
+            let Registration {
+                namespace,
+                name,
+                version,
+                status,
+                ..
+            } = registration;
+            let new = self
+                .0
+                .insert((namespace.clone(), name.clone(), version.clone()));
+            if !new && *status == RegistrationStatus::Updated {
+                repeated += 1;
+                tracing::warn!(
+                    namespace,
+                    name,
+                    version,
+                    directory = %directory.display(),
+                    "a template is in two directories with different content; the later one is registered"
+                );
+            }
+        }
+        repeated
+    }
+}
+
 /// Tells the operator of every problem, each once: these are files that somebody has to mend.
 pub(crate) fn log_problems(result: &TaskTemplateDiscoveryResult) {
     for problem in &result.errors {
@@ -108,7 +144,7 @@ mod tests {
     };
     use uuid::Uuid;
 
-    use super::DiscoverySummary;
+    use super::{DiscoverySummary, RegisteredNames};
 
     fn registration(status: RegistrationStatus) -> Registration {
         Registration {
@@ -153,5 +189,14 @@ mod tests {
             (1, 1, 1)
         );
         assert_eq!((summary.errors, summary.warnings), (2, 0));
+    }
+    #[test]
+    fn a_name_that_two_directories_register_differently_is_told() {
+        let mut names = RegisteredNames::default();
+        let mut add = |status| names.add("directory".as_ref(), &[registration(status)]);
+
+        assert_eq!(add(RegistrationStatus::Updated), 0, "nobody had it before");
+        assert_eq!(add(RegistrationStatus::Unchanged), 0, "both say the same");
+        assert_eq!(add(RegistrationStatus::Updated), 1);
     }
 }

@@ -74,7 +74,9 @@ async fn a_missing_folder_is_a_configuration_error() {
 #[tokio::test]
 async fn a_lost_database_stops_the_boot_and_starting_again_may_help() {
     let server = PostgresServer::start().await.unwrap();
-    let database = TestDatabase::create_on(&server.url("postgres")).await.unwrap();
+    let database = TestDatabase::create_on(&server.url("postgres"))
+        .await
+        .unwrap();
     let context = context(&database, None).await;
     let files = folder(&[("order.yaml", template("shop", "order"))]);
     server.kill().await.unwrap();
