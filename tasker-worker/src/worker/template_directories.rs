@@ -96,8 +96,9 @@ impl TemplateDirectories {
             return Err(TemplateDirectoryError::NoneNamed);
         }
         for path in &self.paths {
-            let readable = tokio::fs::read_dir(path).await;
-            readable.map_err(|source| self.unusable(path, source))?;
+            if let Err(source) = tokio::fs::read_dir(path).await {
+                return Err(self.unusable(path, source));
+            }
         }
         Ok(())
     }
