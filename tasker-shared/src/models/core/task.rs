@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use sqlx::types::Json;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -71,7 +71,7 @@ pub struct NewEdge {
 /// Of any number of concurrent calls with one identity exactly one makes a task. A caller that is
 /// cancelled may or may not have made it; the identity tells.
 pub async fn create(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     task: &NewTask<'_>,
     steps: &[NewStep],
     edges: &[NewEdge],
@@ -141,7 +141,7 @@ pub async fn create(
         &from,
         &to,
     )
-    .fetch_optional(pool)
+    .fetch_optional(&mut *connection)
     .await
 }
 
@@ -166,7 +166,7 @@ pub struct TaskIdentity {
 
 /// The task with this identity, if there is one.
 pub async fn find_by_identity(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     identity_hash: &str,
 ) -> Result<Option<TaskIdentity>, sqlx::Error> {
     sqlx::query_as!(
@@ -188,7 +188,7 @@ pub async fn find_by_identity(
         "#,
         identity_hash
     )
-    .fetch_optional(pool)
+    .fetch_optional(&mut *connection)
     .await
 }
 
@@ -236,7 +236,7 @@ pub struct TaskFilter {
 
 /// The newest `limit` tasks that `filter` lets through, newest first.
 pub async fn list(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     filter: &TaskFilter,
     limit: i64,
 ) -> Result<Vec<TaskSummary>, sqlx::Error> {
@@ -269,7 +269,7 @@ pub async fn list(
         filter.before as _,
         limit
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *connection)
     .await
 }
 
@@ -324,7 +324,7 @@ pub struct Task {
 }
 
 /// The task with this id, if there is one.
-pub async fn find(pool: &PgPool, task_uuid: Uuid) -> Result<Option<Task>, sqlx::Error> {
+pub async fn find(connection: &mut PgConnection, task_uuid: Uuid) -> Result<Option<Task>, sqlx::Error> {
     sqlx::query_as!(
         Task,
         r#"
@@ -347,16 +347,16 @@ pub async fn find(pool: &PgPool, task_uuid: Uuid) -> Result<Option<Task>, sqlx::
         "#,
         task_uuid
     )
-    .fetch_optional(pool)
+    .fetch_optional(&mut *connection)
     .await
 }
 
 /// Whether there is a task with this id.
-pub async fn exists(pool: &PgPool, task_uuid: Uuid) -> Result<bool, sqlx::Error> {
+pub async fn exists(connection: &mut PgConnection, task_uuid: Uuid) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM tasker.tasks WHERE task_uuid = $1) AS "exists!""#,
         task_uuid
     )
-    .fetch_one(pool)
+    .fetch_one(&mut *connection)
     .await
 }
