@@ -19,19 +19,28 @@ async fn a_context_that_does_not_fit_the_schema_is_refused_with_every_violation(
     });
     app.register("order", json!({"input_schema": schema})).await;
     let answer = app
-        .task_of("order", json!({"order_id": "secret", "lines": [{"sku": 1}, {}]}))
+        .task_of(
+            "order",
+            json!({"order_id": "secret", "lines": [{"sku": 1}, {}]}),
+        )
         .await;
     assert_eq!(answer.status, 422);
     insta::assert_json_snapshot!(answer.problem());
     assert_eq!(app.count("tasks").await, 0);
-    assert_eq!(app.task_of("order", json!({"order_id": 7})).await.status, 201);
+    assert_eq!(
+        app.task_of("order", json!({"order_id": 7})).await.status,
+        201
+    );
 }
 
 #[tokio::test]
 async fn an_input_schema_that_is_none_is_the_templates_fault() {
     let app = TestApp::start().await;
-    app.register("order", json!({"input_schema": {"$ref": "http://127.0.0.1:1/schema.json"}}))
-        .await;
+    app.register(
+        "order",
+        json!({"input_schema": {"$ref": "http://127.0.0.1:1/schema.json"}}),
+    )
+    .await;
     let answer = app.task_of("order", json!({})).await;
     assert_eq!(answer.problem()["code"], "template_schema_invalid");
     assert_eq!(app.count("tasks").await, 0);
@@ -67,8 +76,16 @@ async fn bodies_that_are_no_task_requests_are_refused() {
         (String::from("\u{0}"), 400, "invalid_json"),
         (String::from("{}"), 422, "invalid_body"),
         (String::from(r#"{"name": 7}"#), 422, "invalid_body"),
-        (String::from(r#"{"name": "a", "correlation_id": "7"}"#), 422, "invalid_body"),
-        (String::from(r#"{"name": "a", "context": [1]}"#), 422, "validation_failed"),
+        (
+            String::from(r#"{"name": "a", "correlation_id": "7"}"#),
+            422,
+            "invalid_body",
+        ),
+        (
+            String::from(r#"{"name": "a", "context": [1]}"#),
+            422,
+            "validation_failed",
+        ),
         (
             format!(r#"{{"name": "a", "context": {}"#, "[".repeat(10_000)),
             400,
@@ -81,8 +98,13 @@ async fn bodies_that_are_no_task_requests_are_refused() {
         assert_eq!(answer.status, status, "{start}");
         assert_eq!(answer.problem()["code"], code, "{start}");
     }
-    let form = Request::post("/v1/tasks").body(Body::from("name=a")).unwrap();
-    assert_eq!(app.send(form).await.problem()["code"], "unsupported_media_type");
+    let form = Request::post("/v1/tasks")
+        .body(Body::from("name=a"))
+        .unwrap();
+    assert_eq!(
+        app.send(form).await.problem()["code"],
+        "unsupported_media_type"
+    );
 }
 
 #[tokio::test]
@@ -100,9 +122,20 @@ async fn unknown_and_malformed_ids_are_told_apart() {
 #[tokio::test]
 async fn wrong_queries_are_refused() {
     let app = TestApp::start().await;
-    for query in ["limit=0", "limit=101", "limit=x", "cursor=7", "nmae=x", "name=%00"] {
+    for query in [
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "cursor=7",
+        "nmae=x",
+        "name=%00",
+    ] {
         let answer = app.get(&format!("/v1/tasks?{query}")).await;
         assert_eq!(answer.status, 400, "{query}");
-        assert_eq!(answer.problem()["code"], "invalid_query_parameter", "{query}");
+        assert_eq!(
+            answer.problem()["code"],
+            "invalid_query_parameter",
+            "{query}"
+        );
     }
 }

@@ -73,7 +73,10 @@ async fn a_task_is_made_with_its_steps_edges_and_first_transitions() {
     assert_eq!(task["source_system"], "tasker-core");
     assert_eq!(task["reason"], "Task requested");
 
-    let steps = app.get(&format!("/v1/tasks/{uuid}/workflow_steps")).await.json();
+    let steps = app
+        .get(&format!("/v1/tasks/{uuid}/workflow_steps"))
+        .await
+        .json();
     let end = steps
         .as_array()
         .unwrap()
@@ -123,7 +126,8 @@ async fn retry_settings_reach_the_steps_and_zero_stays_zero() {
     never["retry"] = json!({"retryable": false, "max_attempts": 0});
     let mut often = step("often", "standard", &[]);
     often["retry"] = json!({"retryable": true, "max_attempts": 9});
-    app.register("retries", json!({"steps": [never, often]})).await;
+    app.register("retries", json!({"steps": [never, often]}))
+        .await;
     assert_eq!(app.task_of("retries", json!({})).await.status, 201);
     let rows = sqlx::query(
         "SELECT n.name, s.retryable, s.max_attempts FROM tasker.workflow_steps s

@@ -5,14 +5,15 @@ use serde_json::{Value, json};
 use crate::app::{TestApp, request_of};
 
 async fn set_strategy(app: &TestApp, strategy: &str) {
-    sqlx::query(
-        "UPDATE tasker.named_tasks SET identity_strategy = $1::tasker.identity_strategy",
-    )
-    .bind(strategy)
-    .execute(app.pool())
-    .await
-    .unwrap();
-    app.context.task_handler_registry.invalidate_all_templates().await;
+    sqlx::query("UPDATE tasker.named_tasks SET identity_strategy = $1::tasker.identity_strategy")
+        .bind(strategy)
+        .execute(app.pool())
+        .await
+        .unwrap();
+    app.context
+        .task_handler_registry
+        .invalidate_all_templates()
+        .await;
 }
 
 fn with_key(context: Value, key: &str) -> Value {
@@ -26,16 +27,27 @@ async fn the_same_context_is_the_same_task_whatever_the_order_of_its_keys() {
     let app = TestApp::start().await;
     app.register("order", json!({})).await;
     let first = app
-        .post_body(r#"{"name":"order","namespace":"shop","version":"1.0.0","context":{"a":1,"b":2}}"#)
+        .post_body(
+            r#"{"name":"order","namespace":"shop","version":"1.0.0","context":{"a":1,"b":2}}"#,
+        )
         .await;
     let second = app
-        .post_body(r#"{"name":"order","namespace":"shop","version":"1.0.0","context":{"b":2,"a":1}}"#)
+        .post_body(
+            r#"{"name":"order","namespace":"shop","version":"1.0.0","context":{"b":2,"a":1}}"#,
+        )
         .await;
     assert_eq!((first.status, second.status), (201, 200));
     let (first, second) = (first.json(), second.json());
     assert_eq!(second["created"], false);
     assert_eq!(second["deduplicated_from"], first["task_uuid"]);
-    for key in ["task_uuid", "status", "created_at", "step_count", "step_mapping", "template_hash"] {
+    for key in [
+        "task_uuid",
+        "status",
+        "created_at",
+        "step_count",
+        "step_mapping",
+        "template_hash",
+    ] {
         assert_eq!(second[key], first[key], "{key}");
     }
     let other = app.task_of("order", json!({"a": 1, "b": 3})).await;

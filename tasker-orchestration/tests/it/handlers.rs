@@ -12,7 +12,8 @@ async fn templates_are_listed_by_namespace_and_version() {
     assert_eq!(app.get("/v1/handlers").await.json(), json!([]));
     app.register("order", json!({})).await;
     app.register("order", json!({"version": "2.0.0"})).await;
-    app.register("refund", json!({"description": "Money back"})).await;
+    app.register("refund", json!({"description": "Money back"}))
+        .await;
 
     let namespaces = app.get("/v1/handlers").await.json();
     assert_eq!(
@@ -31,14 +32,18 @@ async fn templates_are_listed_by_namespace_and_version() {
         [("order", "1.0.0"), ("order", "2.0.0"), ("refund", "1.0.0")]
     );
     assert_eq!(listed[2]["description"], "Money back");
-    assert_eq!(app.get("/v1/handlers/none").await.problem()["code"], "namespace_not_found");
+    assert_eq!(
+        app.get("/v1/handlers/none").await.problem()["code"],
+        "namespace_not_found"
+    );
     assert_eq!(app.get("/v1/handlers/%00").await.status, 404);
 }
 
 #[tokio::test]
 async fn one_template_is_shown_whole_and_its_etag_is_its_hash() {
     let app = TestApp::start().await;
-    app.register("order", json!({"metadata": {"notes": ["kept", null]}})).await;
+    app.register("order", json!({"metadata": {"notes": ["kept", null]}}))
+        .await;
     app.register("order", json!({"version": "2.0.0"})).await;
 
     let latest = app.get("/v1/handlers/shop/order").await.json();

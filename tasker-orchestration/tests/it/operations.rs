@@ -62,12 +62,22 @@ async fn metrics_count_requests_by_route_and_tasks_by_result() {
     let app = TestApp::start().await;
     app.register("order", json!({})).await;
     app.task_of("order", json!({})).await;
-    app.get("/v1/tasks/01890a5d-ac96-774b-bcce-b302099a8057").await;
+    app.get("/v1/tasks/01890a5d-ac96-774b-bcce-b302099a8057")
+        .await;
     let metrics = app.get("/metrics").await.text;
-    assert!(metrics.contains("tasker_tasks_total{result=\"created\"}"), "{metrics}");
-    assert!(metrics.contains("route=\"/v1/tasks/{task_uuid}\""), "{metrics}");
+    assert!(
+        metrics.contains("tasker_tasks_total{result=\"created\"}"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("route=\"/v1/tasks/{task_uuid}\""),
+        "{metrics}"
+    );
     assert!(!metrics.contains("01890a5d"), "{metrics}");
-    assert!(metrics.contains("# HELP tasker_http_request_duration_seconds"), "{metrics}");
+    assert!(
+        metrics.contains("# HELP tasker_http_request_duration_seconds"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -82,5 +92,10 @@ async fn the_api_is_documented_and_every_documented_route_exists() {
     }
     let page = app.get("/api-docs/ui/").await;
     assert_eq!(page.status, 200);
-    assert!(page.headers["content-type"].to_str().unwrap().starts_with("text/html"));
+    assert!(
+        page.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
 }
