@@ -132,7 +132,7 @@ impl TestApp {
 
     /// Asks for a task of `shop/{name}/1.0.0` with `context`.
     pub(crate) async fn task_of(&self, name: &str, context: Value) -> Answer {
-        self.post_task(&request_of(name, context)).await
+        self.post_task(&request_of(name, &context)).await
     }
 
     /// Rows of a table of the schema `tasker`.
@@ -146,6 +146,6 @@ impl TestApp {
 }
 
 /// A request for `shop/{name}/1.0.0`.
-pub(crate) fn request_of(name: &str, context: Value) -> Value {
+pub(crate) fn request_of(name: &str, context: &Value) -> Value {
     json!({"name": name, "namespace": "shop", "version": "1.0.0", "context": context})
 }

@@ -58,7 +58,7 @@ async fn an_unknown_template_is_named() {
 async fn a_request_that_the_database_cannot_hold_is_refused_whole() {
     let app = TestApp::start().await;
     app.register("order", json!({})).await;
-    let mut request = request_of("order", json!({"a": ["\0"]}));
+    let mut request = request_of("order", &json!({"a": ["\0"]}));
     request["reason"] = json!("x".repeat(129));
     request["tags"] = json!(["fine", "not\0fine"]);
     let answer = app.post_task(&request).await;

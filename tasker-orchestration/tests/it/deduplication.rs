@@ -17,7 +17,7 @@ async fn set_strategy(app: &TestApp, strategy: &str) {
 }
 
 fn with_key(context: Value, key: &str) -> Value {
-    let mut request = request_of("order", context);
+    let mut request = request_of("order", &context);
     request["idempotency_key"] = json!(key);
     request
 }
@@ -59,7 +59,7 @@ async fn the_same_context_is_the_same_task_whatever_the_order_of_its_keys() {
 async fn of_many_same_requests_at_once_exactly_one_makes_the_task() {
     let app = TestApp::start().await;
     app.register("order", json!({})).await;
-    let request = request_of("order", json!({"n": 1}));
+    let request = request_of("order", &json!({"n": 1}));
     let mut answers = Vec::new();
     let together = (0..16).map(|_| app.post_task(&request));
     for answer in futures::future::join_all(together).await {
