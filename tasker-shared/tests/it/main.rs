@@ -1,0 +1,6 @@
+//! Tests that need services.
+
+mod app;
+mod directory;
+mod registration;
+mod resolve;
