@@ -10,3 +10,6 @@ pub mod web;
 
 pub use task_initialization::TaskInitializer;
 pub use template_loader::TemplateLoader;
+
+/// How long one query of this service may take, its wait for a connection included.
+const QUERY_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,5 +1,6 @@
 //! Why a task was not made.
 
+use tasker_shared::database::DatabaseError;
 use tasker_shared::registry::RegistryError;
 
 use super::input_schema::InputSchemaError;
@@ -48,5 +49,5 @@ pub enum TaskInitializationError {
     TemplateChanged,
     /// PostgreSQL failed.
     #[error("PostgreSQL did not make the task")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] DatabaseError),
 }

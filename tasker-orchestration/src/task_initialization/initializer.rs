@@ -1,11 +1,13 @@
 //! Makes tasks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
+use tasker_shared::database::{self, DatabaseError};
 use tasker_shared::metrics::TASKS_CREATED;
-use tasker_shared::models::core::task::{self, NewEdge, NewStep, NewTask};
+use tasker_shared::models::core::task::{self, NewEdge, NewStep, NewTask, TaskIdentity};
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::registry::RegistryError;
 use tasker_shared::types::HandlerMetadata;
@@ -15,6 +17,7 @@ use super::errors::TaskInitializationError as Error;
 use super::identity::identity_hash;
 use super::prepared::{PreparedTemplate, PreparedTemplates};
 use super::request_check;
+use crate::QUERY_LIMIT;
 use crate::template_loader::TemplateLoader;
 
 /// How often a task is tried to be made when rows that it refers to are deleted meanwhile.
@@ -61,20 +64,20 @@ impl TaskInitializer {
 
     /// Makes the task that `request` asks for, or finds the one that a request with the same
     /// identity made. Of any number of concurrent requests with one identity exactly one makes it.
-    pub async fn initialize(&self, request: &TaskRequest) -> Result<InitializedTask, Error> {
-        let result = self.checked(request).await;
+    pub async fn initialize(&self, request: TaskRequest) -> Result<InitializedTask, Error> {
+        let result = self.checked(Arc::new(request)).await;
         metrics::counter!(TASKS_CREATED.name, "result" => outcome(&result)).increment(1);
         result
     }
 
-    async fn checked(&self, request: &TaskRequest) -> Result<InitializedTask, Error> {
-        let violations = request_check::violations(request);
+    async fn checked(&self, request: Arc<TaskRequest>) -> Result<InitializedTask, Error> {
+        let violations = request_check::violations(&request);
         if !violations.is_empty() {
             return Err(Error::Invalid(violations));
         }
         for _ in 0..ATTEMPTS {
-            let template = self.loader.load(request).await?;
-            match self.make_from(request, &template).await {
+            let template = self.loader.load(&request).await?;
+            match self.make_from(&request, &template).await {
                 // The template's row, or the name of a step, was deleted since it was read.
                 Err(Error::Database(error)) if is_foreign_key_violation(&error) => {
                     self.prepared.forget(&template.hash);
@@ -87,7 +90,7 @@ impl TaskInitializer {
 
     async fn make_from(
         &self,
-        request: &TaskRequest,
+        request: &Arc<TaskRequest>,
         template: &HandlerMetadata,
     ) -> Result<InitializedTask, Error> {
         let prepared = self.prepared.get(template).await?;
@@ -104,18 +107,20 @@ impl TaskInitializer {
             request.idempotency_key.as_deref(),
         )
         .ok_or(Error::IdempotencyKeyRequired)?;
+        let new = Arc::new(new_task(request, template, &prepared, identity));
         // A task that is found may be deleted before it is read; then there is room for a new one.
         for _ in 0..ATTEMPTS {
-            if let Some(task) = self.insert(request, template, &prepared, &identity).await? {
-                return Ok(task);
+            if let Some(created_at) = self.create(&new).await? {
+                return Ok(made(&new, &prepared, created_at));
             }
-            if let Some(existing) = task::find_by_identity(&self.pool, &identity).await? {
+            if let Some(existing) = self.find(&new).await? {
                 return Ok(InitializedTask {
+                    // Made by this request, if the connection was lost before the answer came.
+                    created: existing.task_uuid == new.task_uuid,
                     task_uuid: existing.task_uuid,
                     status: existing.status,
                     created_at: existing.created_at,
                     step_mapping: existing.steps.0,
-                    created: false,
                     template_hash: existing.template_hash,
                 });
             }
@@ -123,74 +128,86 @@ impl TaskInitializer {
         Err(Error::TemplateChanged)
     }
 
-    async fn insert(
-        &self,
-        request: &TaskRequest,
-        template: &HandlerMetadata,
-        prepared: &PreparedTemplate,
-        identity_hash: &str,
-    ) -> Result<Option<InitializedTask>, sqlx::Error> {
-        let task_uuid = Uuid::now_v7();
-        let steps: Vec<_> = prepared
-            .plan
-            .steps
-            .iter()
-            .zip(&prepared.named_steps)
-            .map(|(step, named_step_uuid)| NewStep {
-                workflow_step_uuid: Uuid::now_v7(),
-                named_step_uuid: *named_step_uuid,
-                retryable: step.retryable,
-                max_attempts: step.max_attempts,
-            })
-            .collect();
-        let edges: Vec<_> = prepared
-            .plan
-            .edges
-            .iter()
-            .map(|&(from, to)| NewEdge {
-                from: steps[from].workflow_step_uuid,
-                to: steps[to].workflow_step_uuid,
-            })
-            .collect();
-        let template_hash = template.hash.to_string();
-        let new = NewTask {
-            task_uuid,
-            named_task_uuid: template.named_task_uuid,
-            template_hash: &template_hash,
-            identity_hash,
-            context: &request.context,
-            initiator: &request.initiator,
-            source_system: &request.source_system,
-            reason: &request.reason,
-            tags: &request.tags,
-            options: request.options.as_ref(),
-            priority: request.priority.unwrap_or_default(),
-            requested_at: request.requested_at.unwrap_or_else(Utc::now),
-            correlation_id: request.correlation_id.unwrap_or_else(Uuid::now_v7),
-            parent_correlation_id: request.parent_correlation_id,
-        };
-        let Some(created_at) = task::create(&self.pool, &new, &steps, &edges).await? else {
-            return Ok(None);
-        };
-        let step_mapping = prepared
-            .plan
-            .steps
-            .iter()
-            .zip(&steps)
-            .map(|(planned, step)| (planned.name.clone(), step.workflow_step_uuid))
-            .collect();
-        Ok(Some(InitializedTask {
-            task_uuid,
-            status: String::from("pending"),
-            created_at,
-            step_mapping,
-            created: true,
-            template_hash: Some(template_hash),
-        }))
+    /// May be done twice: the second time finds the identity of the first.
+    async fn create(&self, new: &Arc<NewTask>) -> Result<Option<DateTime<Utc>>, DatabaseError> {
+        database::read(&self.pool, QUERY_LIMIT, |connection| {
+            let new = Arc::clone(new);
+            Box::pin(async move { task::create(connection, &new).await })
+        })
+        .await
+    }
+
+    async fn find(&self, new: &Arc<NewTask>) -> Result<Option<TaskIdentity>, DatabaseError> {
+        database::read(&self.pool, QUERY_LIMIT, |connection| {
+            let new = Arc::clone(new);
+            Box::pin(async move { task::find_by_identity(connection, &new.identity_hash).await })
+        })
+        .await
     }
 }
 
-fn is_foreign_key_violation(error: &sqlx::Error) -> bool {
+fn new_task(
+    request: &Arc<TaskRequest>,
+    template: &HandlerMetadata,
+    prepared: &PreparedTemplate,
+    identity_hash: String,
+) -> NewTask {
+    let steps: Vec<_> = prepared
+        .plan
+        .steps
+        .iter()
+        .zip(&prepared.named_steps)
+        .map(|(step, named_step_uuid)| NewStep {
+            workflow_step_uuid: Uuid::now_v7(),
+            named_step_uuid: *named_step_uuid,
+            retryable: step.retryable,
+            max_attempts: step.max_attempts,
+        })
+        .collect();
+    let edges = prepared
+        .plan
+        .edges
+        .iter()
+        .map(|&(from, to)| NewEdge {
+            from: steps[from].workflow_step_uuid,
+            to: steps[to].workflow_step_uuid,
+        })
+        .collect();
+    NewTask {
+        task_uuid: Uuid::now_v7(),
+        named_task_uuid: template.named_task_uuid,
+        template_hash: template.hash.to_string(),
+        identity_hash,
+        requested_at: request.requested_at.unwrap_or_else(Utc::now),
+        correlation_id: request.correlation_id.unwrap_or_else(Uuid::now_v7),
+        request: Arc::clone(request),
+        steps,
+        edges,
+    }
+}
+
+fn made(new: &NewTask, prepared: &PreparedTemplate, created_at: DateTime<Utc>) -> InitializedTask {
+    let step_mapping = prepared
+        .plan
+        .steps
+        .iter()
+        .zip(&new.steps)
+        .map(|(planned, step)| (planned.name.clone(), step.workflow_step_uuid))
+        .collect();
+    InitializedTask {
+        task_uuid: new.task_uuid,
+        status: String::from("pending"),
+        created_at,
+        step_mapping,
+        created: true,
+        template_hash: Some(new.template_hash.clone()),
+    }
+}
+
+fn is_foreign_key_violation(error: &DatabaseError) -> bool {
+    let DatabaseError::Failed(error) = error else {
+        return false;
+    };
     error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code)

@@ -1,11 +1,11 @@
 //! What depends on a template alone, kept by content hash: the compiled input schema, the plan of
 //! the initial steps, and the ids of their names.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use moka::sync::Cache;
 use sqlx::PgPool;
+use tasker_shared::database;
 use tasker_shared::models::core::workflow_step::ensure_named_steps;
 use tasker_shared::types::{ContentHash, HandlerMetadata};
 use tokio::sync::OnceCell;
@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::errors::TaskInitializationError;
 use super::input_schema::InputSchema;
 use super::plan::StepPlan;
+use crate::QUERY_LIMIT;
 
 /// How many templates are kept prepared. More than this many in use at once only costs work.
 const CAPACITY: u64 = 1_000;
@@ -74,8 +75,12 @@ impl PreparedTemplates {
             .transpose()
             .map_err(TaskInitializationError::Schema)?;
         let plan = StepPlan::new(&template.template);
-        let names: Vec<_> = plan.steps.iter().map(|step| step.name.clone()).collect();
-        let ids: BTreeMap<_, _> = ensure_named_steps(&self.pool, &names).await?;
+        let names: Arc<[String]> = plan.steps.iter().map(|step| step.name.clone()).collect();
+        let ids = database::read(&self.pool, QUERY_LIMIT, |connection| {
+            let names = Arc::clone(&names);
+            Box::pin(async move { ensure_named_steps(connection, &names).await })
+        })
+        .await?;
         Ok(Arc::new(PreparedTemplate {
             input_schema,
             named_steps: names.iter().map(|name| ids[name]).collect(),

@@ -16,6 +16,8 @@ use utoipa::ToSchema;
 use super::app::AppParts;
 use super::problem::{ApiResult, Problem};
 use super::problem_kinds as kinds;
+use crate::cache::CacheStatus;
+use crate::database;
 
 /// How long PostgreSQL may take to answer a health check. Shorter than what supervisors wait.
 const DATABASE_DEADLINE: Duration = Duration::from_secs(1);
@@ -91,12 +93,9 @@ pub struct DatabaseCheck {
 pub struct CacheCheck {
     /// Degraded when it is configured and cannot be used.
     pub status: HealthStatus,
-    /// Whether the configuration asks for it.
-    pub enabled: bool,
-    /// `redis`, or `noop` for none.
-    pub provider: &'static str,
-    /// Whether it is in use now.
-    pub healthy: bool,
+    /// What the cache tells of itself.
+    #[serde(flatten)]
+    pub cache: CacheStatus,
 }
 
 /// The routes.
@@ -158,7 +157,7 @@ pub(super) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
             "PostgreSQL did not answer within a second. Ask another instance, or try again.",
         ));
     }
-    Ok(Json(parts.health(parts.check_cache().status)))
+    Ok(Json(parts.health(parts.check_cache().await.status)))
 }
 
 /// What each part of the process is like
@@ -173,7 +172,7 @@ pub(super) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
 pub(super) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<DetailedHealth> {
     let checks = Checks {
         database: parts.check_database().await,
-        cache: parts.check_cache(),
+        cache: parts.check_cache().await,
     };
     let draining = parts.lifecycle.is_draining();
     let own = if draining {
@@ -205,11 +204,10 @@ impl AppParts {
     async fn check_database(&self) -> DatabaseCheck {
         let pool = self.context.database_pool();
         let started = Instant::now();
-        let ping = sqlx::query("SELECT 1").execute(pool);
-        let answered = matches!(
-            tokio::time::timeout(DATABASE_DEADLINE, ping).await,
-            Ok(Ok(_))
-        );
+        let ping = database::read(pool, DATABASE_DEADLINE, |connection| {
+            Box::pin(async move { sqlx::query("SELECT 1").execute(connection).await })
+        });
+        let answered = ping.await.is_ok();
         DatabaseCheck {
             status: if answered {
                 HealthStatus::Healthy
@@ -222,25 +220,13 @@ impl AppParts {
         }
     }
 
-    fn check_cache(&self) -> CacheCheck {
-        let cache = self.context.cache_provider();
-        let enabled = self
-            .context
-            .tasker_config
-            .common
-            .cache
-            .as_ref()
-            .is_some_and(|cache| cache.enabled);
-        let healthy = cache.is_enabled();
-        CacheCheck {
-            status: if enabled && !healthy {
-                HealthStatus::Degraded
-            } else {
-                HealthStatus::Healthy
-            },
-            enabled,
-            provider: cache.provider_name(),
-            healthy,
-        }
+    async fn check_cache(&self) -> CacheCheck {
+        let cache = self.context.cache_provider().status().await;
+        let status = if cache.healthy {
+            HealthStatus::Healthy
+        } else {
+            HealthStatus::Degraded
+        };
+        CacheCheck { status, cache }
     }
 }

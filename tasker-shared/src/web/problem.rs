@@ -208,6 +208,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::{FieldError, Problem};
+    use crate::database::DatabaseError;
     use crate::registry::RegistryError;
     use crate::web::problem_kinds;
 
@@ -240,7 +241,8 @@ mod tests {
         let shown = body(Problem::internal(secret)).await.to_string();
         assert!(!shown.contains("hunter2"), "{shown}");
 
-        let lost = RegistryError::Database(sqlx::Error::Protocol("password=hunter2".into()));
+        let lost = sqlx::Error::Protocol("password=hunter2".into());
+        let lost = RegistryError::from(DatabaseError::from(lost));
         let shown = body(lost.into()).await;
         assert!(!shown.to_string().contains("hunter2"), "{shown}");
         insta::assert_json_snapshot!(shown);

@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use super::problem_kinds as kinds;
+use crate::database::DatabaseError;
 use crate::registry::RegistryError;
 
 impl From<RegistryError> for Problem {
@@ -40,6 +41,7 @@ impl From<RegistryError> for Problem {
                 "PostgreSQL does not answer, and what this process knows of templates is older \
                  than max_staleness_ms allows. Try again.",
             ),
+            RegistryError::Database(failure) if is_our_mistake(failure) => Self::internal(error),
             RegistryError::Database(_) => database_unavailable().with_source(error),
             RegistryError::Directory { .. } => Self::new(
                 &kinds::TEMPLATE_DIRECTORY_MISSING,
@@ -54,20 +56,11 @@ impl From<RegistryError> for Problem {
     }
 }
 
-impl From<sqlx::Error> for Problem {
+impl From<DatabaseError> for Problem {
     /// A statement of ours that PostgreSQL refuses is our mistake, except where the refusal says
-    /// that the server is overloaded or going away; all else means that it cannot be reached.
-    fn from(error: sqlx::Error) -> Self {
-        let internal = match &error {
-            sqlx::Error::Database(refusal) => !refusal.code().is_some_and(|code| is_passing(&code)),
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => false,
-            _ => true,
-        };
-        if internal {
+    /// that the server is overloaded or going away. All else means that it cannot be reached.
+    fn from(error: DatabaseError) -> Self {
+        if is_our_mistake(&error) {
             Self::internal(error)
         } else {
             database_unavailable().with_source(error)
@@ -82,8 +75,20 @@ fn database_unavailable() -> Problem {
     )
 }
 
+fn is_our_mistake(error: &DatabaseError) -> bool {
+    let DatabaseError::Failed(failure) = error else {
+        return false;
+    };
+    match failure {
+        sqlx::Error::Database(refusal) => !refusal.code().is_some_and(|code| is_passing(&code)),
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => false,
+        _ => !error.is_connection_lost(),
+    }
+}
+
 /// Whether a SQLSTATE says that the same statement may succeed later: connection lost, transaction
-/// rolled back for another's sake, resources exhausted, cancelled, server going down.
+/// rolled back for another's sake, resources exhausted, cancelled, server going down, read-only
+/// because another server took over, locked.
 fn is_passing(code: &str) -> bool {
     ["08", "40", "53", "57"]
         .iter()

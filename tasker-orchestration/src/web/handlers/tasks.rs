@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
+use tasker_shared::database;
 use tasker_shared::models::core::task::{self, Task, TaskFilter, TaskSummary};
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::models::core::workflow_step::{self, WorkflowStep};
@@ -16,6 +17,7 @@ use tasker_shared::web::{ApiJson, ApiPath, ApiQuery, ApiResult, FieldError, Prob
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::QUERY_LIMIT;
 use crate::task_initialization::InitializedTask;
 use crate::web::routes::ApiState;
 
@@ -86,7 +88,7 @@ pub(crate) async fn create_task(
     State(state): State<ApiState>,
     ApiJson(request): ApiJson<TaskRequest>,
 ) -> ApiResult<Response> {
-    let task = state.initializer.initialize(&request).await?;
+    let task = state.initializer.initialize(request).await?;
     let status = if task.created {
         StatusCode::CREATED
     } else {
@@ -168,7 +170,11 @@ pub(crate) async fn list_tasks(
         }
     }
     // One more than asked for tells whether there is a next page.
-    let mut tasks = task::list(&state.pool, &filter, limit + 1).await?;
+    let mut tasks = database::read(&state.pool, QUERY_LIMIT, |connection| {
+        let filter = filter.clone();
+        Box::pin(async move { task::list(connection, &filter, limit + 1).await })
+    })
+    .await?;
     let more = tasks.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     if more {
         tasks.pop();
@@ -194,7 +200,10 @@ pub(crate) async fn get_task(
     State(state): State<ApiState>,
     ApiPath(task_uuid): ApiPath<Uuid>,
 ) -> ApiResult<ApiJson<Task>> {
-    task::find(&state.pool, task_uuid)
+    let found = database::read(&state.pool, QUERY_LIMIT, move |connection| {
+        Box::pin(task::find(connection, task_uuid))
+    });
+    found
         .await?
         .map(ApiJson)
         .ok_or_else(|| task_not_found(task_uuid))
@@ -217,11 +226,18 @@ pub(crate) async fn list_workflow_steps(
     State(state): State<ApiState>,
     ApiPath(task_uuid): ApiPath<Uuid>,
 ) -> ApiResult<ApiJson<Vec<WorkflowStep>>> {
-    let steps = workflow_step::list_for_task(&state.pool, task_uuid).await?;
-    if steps.is_empty() && !task::exists(&state.pool, task_uuid).await? {
-        return Err(task_not_found(task_uuid));
-    }
-    Ok(ApiJson(steps))
+    let steps = database::read(&state.pool, QUERY_LIMIT, move |connection| {
+        Box::pin(async move {
+            let steps = workflow_step::list_for_task(connection, task_uuid).await?;
+            // A task can have no steps; then it takes a second look to tell it from no task.
+            let exists = !steps.is_empty() || task::exists(connection, task_uuid).await?;
+            Ok(exists.then_some(steps))
+        })
+    });
+    steps
+        .await?
+        .map(ApiJson)
+        .ok_or_else(|| task_not_found(task_uuid))
 }
 
 fn task_not_found(task_uuid: Uuid) -> Problem {

@@ -1,46 +1,39 @@
 //! Rows of `tasker.tasks`, and the one statement that makes a task with all that belongs to it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use sqlx::types::Json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// A task to be made.
+use super::task_request::TaskRequest;
+
+/// A task to be made, with all that belongs to it.
 #[derive(Debug)]
-pub struct NewTask<'a> {
+pub struct NewTask {
     /// Its id.
     pub task_uuid: Uuid,
     /// The row of its template.
     pub named_task_uuid: Uuid,
     /// The content hash of its template, in hexadecimal digits.
-    pub template_hash: &'a str,
+    pub template_hash: String,
     /// What makes two requests the same; unique among all tasks.
-    pub identity_hash: &'a str,
-    /// What it works on.
-    pub context: &'a Value,
-    /// Who asks.
-    pub initiator: &'a str,
-    /// From which system.
-    pub source_system: &'a str,
-    /// Why.
-    pub reason: &'a str,
-    /// Free labels.
-    pub tags: &'a [String],
-    /// Free options.
-    pub options: Option<&'a Value>,
-    /// Higher runs earlier.
-    pub priority: i32,
+    pub identity_hash: String,
     /// When it was asked for.
     pub requested_at: DateTime<Utc>,
     /// Ties tasks of one business operation together.
     pub correlation_id: Uuid,
-    /// The correlation id of what caused it.
-    pub parent_correlation_id: Option<Uuid>,
+    /// Everything else.
+    pub request: Arc<TaskRequest>,
+    /// Its first steps.
+    pub steps: Vec<NewStep>,
+    /// Which of them wait for which.
+    pub edges: Vec<NewEdge>,
 }
 
 /// A step of a task to be made.
@@ -69,13 +62,12 @@ pub struct NewEdge {
 /// statement. Answers when it was made; nothing if a task with the same identity is there.
 ///
 /// Of any number of concurrent calls with one identity exactly one makes a task. A caller that is
-/// cancelled may or may not have made it; the identity tells.
+/// cancelled, or loses its connection, may or may not have made it: [`find_by_identity`] tells.
 pub async fn create(
-    pool: &PgPool,
-    task: &NewTask<'_>,
-    steps: &[NewStep],
-    edges: &[NewEdge],
+    connection: &mut PgConnection,
+    task: &NewTask,
 ) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let (request, steps, edges) = (&task.request, &task.steps, &task.edges);
     let step_uuids: Vec<Uuid> = steps.iter().map(|s| s.workflow_step_uuid).collect();
     let named_steps: Vec<Uuid> = steps.iter().map(|s| s.named_step_uuid).collect();
     let retryable: Vec<bool> = steps.iter().map(|s| s.retryable).collect();
@@ -121,16 +113,16 @@ pub async fn create(
         task.named_task_uuid,
         task.template_hash,
         task.identity_hash,
-        task.context,
-        task.initiator,
-        task.source_system,
-        task.reason,
-        Json(task.tags) as _,
-        task.options,
-        task.priority,
+        request.context,
+        request.initiator,
+        request.source_system,
+        request.reason,
+        Json(&request.tags) as _,
+        request.options,
+        request.priority.unwrap_or_default(),
         task.requested_at,
         task.correlation_id,
-        task.parent_correlation_id,
+        request.parent_correlation_id,
         Uuid::now_v7(),
         &step_uuids,
         &named_steps,
@@ -141,7 +133,7 @@ pub async fn create(
         &from,
         &to,
     )
-    .fetch_optional(pool)
+    .fetch_optional(&mut *connection)
     .await
 }
 
@@ -166,7 +158,7 @@ pub struct TaskIdentity {
 
 /// The task with this identity, if there is one.
 pub async fn find_by_identity(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     identity_hash: &str,
 ) -> Result<Option<TaskIdentity>, sqlx::Error> {
     sqlx::query_as!(
@@ -188,7 +180,7 @@ pub async fn find_by_identity(
         "#,
         identity_hash
     )
-    .fetch_optional(pool)
+    .fetch_optional(&mut *connection)
     .await
 }
 
@@ -236,7 +228,7 @@ pub struct TaskFilter {
 
 /// The newest `limit` tasks that `filter` lets through, newest first.
 pub async fn list(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     filter: &TaskFilter,
     limit: i64,
 ) -> Result<Vec<TaskSummary>, sqlx::Error> {
@@ -269,7 +261,7 @@ pub async fn list(
         filter.before as _,
         limit
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *connection)
     .await
 }
 
@@ -324,7 +316,10 @@ pub struct Task {
 }
 
 /// The task with this id, if there is one.
-pub async fn find(pool: &PgPool, task_uuid: Uuid) -> Result<Option<Task>, sqlx::Error> {
+pub async fn find(
+    connection: &mut PgConnection,
+    task_uuid: Uuid,
+) -> Result<Option<Task>, sqlx::Error> {
     sqlx::query_as!(
         Task,
         r#"
@@ -347,16 +342,16 @@ pub async fn find(pool: &PgPool, task_uuid: Uuid) -> Result<Option<Task>, sqlx::
         "#,
         task_uuid
     )
-    .fetch_optional(pool)
+    .fetch_optional(&mut *connection)
     .await
 }
 
 /// Whether there is a task with this id.
-pub async fn exists(pool: &PgPool, task_uuid: Uuid) -> Result<bool, sqlx::Error> {
+pub async fn exists(connection: &mut PgConnection, task_uuid: Uuid) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM tasker.tasks WHERE task_uuid = $1) AS "exists!""#,
         task_uuid
     )
-    .fetch_one(pool)
+    .fetch_one(&mut *connection)
     .await
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -52,7 +52,7 @@ pub struct WorkflowStep {
 
 /// All steps of a task, oldest first; none if there is no such task.
 pub async fn list_for_task(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     task_uuid: Uuid,
 ) -> Result<Vec<WorkflowStep>, sqlx::Error> {
     sqlx::query_as!(
@@ -83,7 +83,7 @@ pub async fn list_for_task(
         "#,
         task_uuid
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *connection)
     .await
 }
 
@@ -94,7 +94,7 @@ pub async fn list_for_task(
 /// # Errors
 /// [`sqlx::Error::RowNotFound`] when rows are deleted as fast as they are made.
 pub async fn ensure_named_steps(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     names: &[String],
 ) -> Result<BTreeMap<String, Uuid>, sqlx::Error> {
     // A row that another process made since this statement's snapshot is neither inserted nor
@@ -126,7 +126,7 @@ pub async fn ensure_named_steps(
             "#,
             names
         )
-        .fetch_all(pool)
+        .fetch_all(&mut *connection)
         .await?;
         let found: BTreeMap<_, _> = rows
             .into_iter()
