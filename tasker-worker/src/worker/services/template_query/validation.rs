@@ -57,8 +57,11 @@ fn sentences(error: &TemplateError) -> Vec<String> {
 }
 
 fn input_schema_error(template: &TaskTemplate) -> Option<String> {
-    let schema = template.input_schema.as_ref()?;
-    jsonschema::validator_for(schema)
+    let schema = match template.input_schema.as_ref()?.to_value() {
+        Ok(schema) => schema,
+        Err(error) => return Some(format!("input_schema: {error}")),
+    };
+    jsonschema::validator_for(&schema)
         .err()
         .map(|error| format!("input_schema{}: {error}", error.instance_path()))
 }
