@@ -1,1 +1,4 @@
-//! Tests that need services.
+//! Tests that need services. A service that is missing fails them.
+
+mod cache;
+mod cache_faults;
