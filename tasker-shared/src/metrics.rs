@@ -32,7 +32,7 @@ pub struct Metric {
 macro_rules! metrics_table {
     ($($constant:ident: $kind:ident, $unit:ident, $name:literal, $help:literal;)+) => {
         $(
-            #[doc = $help]
+            #[doc = concat!("`", $name, "`")]
             pub const $constant: Metric =
                 Metric { name: $name, kind: Kind::$kind, unit: Unit::$unit, help: $help };
         )+

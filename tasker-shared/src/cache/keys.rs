@@ -102,7 +102,11 @@ mod tests {
     #[test]
     fn ordinary_names_are_kept_as_they_are() {
         assert_eq!(
-            key("tasker", "task_template", &["data_pipeline", "sales-2", "1.0.0"]),
+            key(
+                "tasker",
+                "task_template",
+                &["data_pipeline", "sales-2", "1.0.0"]
+            ),
             "tasker:task_template:data_pipeline:sales-2:1.0.0"
         );
         assert_eq!(

@@ -25,15 +25,12 @@ pub trait CacheService: Send + Sync {
     fn delete(&self, key: &str) -> impl Future<Output = Result<bool, CacheError>> + Send;
 
     /// Deletes exactly these keys, and says how many there were.
-    fn delete_many(&self, keys: &[String])
-    -> impl Future<Output = Result<u64, CacheError>> + Send;
+    fn delete_many(&self, keys: &[String]) -> impl Future<Output = Result<u64, CacheError>> + Send;
 
     /// Deletes every key that matches the glob `pattern`, and says how many there were. Keys
     /// that are written meanwhile may or may not be deleted.
-    fn delete_pattern(
-        &self,
-        pattern: &str,
-    ) -> impl Future<Output = Result<u64, CacheError>> + Send;
+    fn delete_pattern(&self, pattern: &str)
+    -> impl Future<Output = Result<u64, CacheError>> + Send;
 
     /// Whether the backend answers now. An error says why it does not.
     fn health_check(&self) -> impl Future<Output = Result<bool, CacheError>> + Send;

@@ -119,7 +119,10 @@ mod tests {
             .expect("a set succeeds");
         assert!(matches!(cache.get("key").await, Ok(None)));
         assert!(matches!(cache.delete("key").await, Ok(false)));
-        assert!(matches!(cache.delete_many(&[String::from("key")]).await, Ok(0)));
+        assert!(matches!(
+            cache.delete_many(&[String::from("key")]).await,
+            Ok(0)
+        ));
         assert!(matches!(cache.delete_pattern("*").await, Ok(0)));
         assert!(matches!(cache.health_check().await, Ok(true)));
         assert_eq!(cache.provider_name(), "noop");

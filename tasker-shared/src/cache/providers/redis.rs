@@ -7,10 +7,10 @@
 mod breaker;
 mod commands;
 mod connect;
-mod operation;
 mod faults;
 mod fills;
 mod latency;
+mod operation;
 mod slots;
 mod supervisor;
 mod sweep;
@@ -22,8 +22,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::connect::{Endpoint, Request};
-use self::operation::Core;
 use self::fills::Fills;
+use self::operation::Core;
 use crate::cache::{
     BadAnswer, BreakerState, CacheError, CacheService, CacheStatus, ConnectionFault,
     MAX_VALUE_BYTES, StartError,
@@ -65,11 +65,9 @@ impl RedisCacheService {
             supervisor::probe(&mut link, &probe_key, limit).await?;
             Ok(link)
         };
-        let first = tokio::time::timeout(limit, first)
-            .await
-            .unwrap_or(Err(CacheError::ConnectionError(
-                ConnectionFault::ConnectTimeout { limit },
-            )))?;
+        let first = tokio::time::timeout(limit, first).await.unwrap_or(Err(
+            CacheError::ConnectionError(ConnectionFault::ConnectTimeout { limit }),
+        ))?;
 
         let stop = CancellationToken::new();
         let core = Arc::new(Core::new(
@@ -119,10 +117,7 @@ impl RedisCacheService {
     pub async fn status(&self) -> CacheStatus {
         let healthy = self.health_check().await.unwrap_or(false);
         let (breaker, since, last_error) = self.core.breaker.report();
-        let [p50, p99] = self
-            .core
-            .latency
-            .percentiles_ms(Instant::now(), [50, 99]);
+        let [p50, p99] = self.core.latency.percentiles_ms(Instant::now(), [50, 99]);
         CacheStatus {
             enabled: true,
             provider: self.provider_name(),
@@ -164,7 +159,11 @@ impl CacheService for RedisCacheService {
         let started = Instant::now();
         let mut command = redis::cmd("GET");
         command.arg(key);
-        let outcome = match self.core.call(&Request::One(&command), self.core.budget).await {
+        let outcome = match self
+            .core
+            .call(&Request::One(&command), self.core.budget)
+            .await
+        {
             Ok(answer) => commands::text(answer).map_err(|bad| self.core.bad_answer(bad)),
             Err(error) if commands::is_wrong_type(&error) => {
                 Err(self.core.bad_answer(BadAnswer::WrongType))
@@ -205,9 +204,7 @@ impl CacheService for RedisCacheService {
             .core
             .call(&Request::One(&command), self.core.budget)
             .await
-            .and_then(|answer| {
-                commands::count(&answer).map_err(|bad| self.core.bad_answer(bad))
-            })
+            .and_then(|answer| commands::count(&answer).map_err(|bad| self.core.bad_answer(bad)))
             .map(|count| count > 0);
         self.core.measure("delete", started, &outcome, |_| "ok");
         outcome
@@ -236,7 +233,11 @@ impl CacheService for RedisCacheService {
     async fn health_check(&self) -> Result<bool, CacheError> {
         let started = Instant::now();
         let command = redis::cmd("PING");
-        let outcome = match self.core.call(&Request::One(&command), self.core.budget).await {
+        let outcome = match self
+            .core
+            .call(&Request::One(&command), self.core.budget)
+            .await
+        {
             Ok(_) => Ok(true),
             Err(CacheError::ConnectionError(ConnectionFault::BreakerOpen)) => Ok(false),
             Err(error) => Err(error),

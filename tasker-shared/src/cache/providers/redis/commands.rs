@@ -75,10 +75,7 @@ mod tests {
             text(Value::BulkString(b"{}".to_vec())),
             Ok(Some(String::from("{}")))
         );
-        assert_eq!(
-            text(Value::BulkString(vec![0xff])),
-            Err(BadAnswer::Garbage)
-        );
+        assert_eq!(text(Value::BulkString(vec![0xff])), Err(BadAnswer::Garbage));
         assert_eq!(text(Value::Int(1)), Err(BadAnswer::Garbage));
         assert_eq!(
             text(Value::BulkString(vec![b'x'; MAX_VALUE_BYTES + 1])),

@@ -193,8 +193,18 @@ mod tests {
 
     #[test]
     fn what_is_no_redis_url_is_refused() {
-        for url in ["", "localhost", "http://localhost", "redis://", "redis://h/x"] {
-            assert_eq!(endpoint(url, 0).err(), Some(ConfigurationFault::Url), "{url}");
+        for url in [
+            "",
+            "localhost",
+            "http://localhost",
+            "redis://",
+            "redis://h/x",
+        ] {
+            assert_eq!(
+                endpoint(url, 0).err(),
+                Some(ConfigurationFault::Url),
+                "{url}"
+            );
         }
     }
 }

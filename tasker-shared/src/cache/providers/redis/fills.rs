@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use metrics::{counter, gauge};
 use tokio::sync::Notify;
 
-use super::operation::Core;
 use super::commands;
 use super::connect::Request;
+use super::operation::Core;
 use crate::cache::errors::Chain;
 use crate::metrics::{CACHE_FILLS_DROPPED, CACHE_PENDING_FILLS};
 
@@ -67,8 +67,7 @@ impl Fills {
         let fill = Fill { key, value, ttl };
         {
             let mut state = self.state();
-            if state.waiting.len() >= MAX_ENTRIES
-                || state.waiting_bytes + fill.bytes() > MAX_BYTES
+            if state.waiting.len() >= MAX_ENTRIES || state.waiting_bytes + fill.bytes() > MAX_BYTES
             {
                 drop(state);
                 dropped("queue_full", 1);
@@ -139,7 +138,9 @@ impl Fills {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while batch.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
-            let Some(fill) = state.waiting.pop_front() else { break };
+            let Some(fill) = state.waiting.pop_front() else {
+                break;
+            };
             bytes += fill.bytes();
             batch.push(fill);
         }

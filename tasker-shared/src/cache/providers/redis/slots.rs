@@ -43,7 +43,10 @@ impl Slots {
 
     /// How many are up.
     pub(super) fn up(&self) -> usize {
-        self.places.iter().filter(|place| place.load().is_some()).count()
+        self.places
+            .iter()
+            .filter(|place| place.load().is_some())
+            .count()
     }
 
     /// The places without a connection.

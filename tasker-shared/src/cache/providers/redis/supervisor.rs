@@ -95,11 +95,7 @@ async fn heartbeat(core: &Core) {
 ///
 /// A Redis that refuses writes alone passes: what it holds can be read. The key is deleted at
 /// once, and is gone after a second in any case.
-pub(super) async fn probe(
-    link: &mut Link,
-    key: &str,
-    limit: Duration,
-) -> Result<(), CacheError> {
+pub(super) async fn probe(link: &mut Link, key: &str, limit: Duration) -> Result<(), CacheError> {
     let value = format!("{:016x}", rand::random::<u64>());
     tolerate_no_permission(ask(link, &redis::cmd("PING"), limit).await)?;
     let mut set = redis::cmd("SET");

@@ -33,6 +33,12 @@ impl TemplateDocument {
         &self.json
     }
 
+    /// The row's description.
+    #[must_use]
+    pub fn row_description(&self) -> Option<String> {
+        self.template.description.clone()
+    }
+
     /// The typed view.
     #[must_use]
     pub fn template(&self) -> &TaskTemplate {

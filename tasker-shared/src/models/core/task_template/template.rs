@@ -12,6 +12,8 @@ pub struct TaskTemplate {
     #[serde(default)]
     pub description: Option<String>,
     #[serde(default)]
+    pub identity_strategy: Option<crate::models::core::identity_strategy::IdentityStrategy>,
+    #[serde(default)]
     pub task_handler: Option<HandlerDefinition>,
     #[serde(default)]
     pub input_schema: Option<Value>,
