@@ -197,7 +197,13 @@ async fn one_connection_that_is_lost_is_not_noticed_by_requests() {
     let clients: String = ask(&mut raw, "CLIENT LIST").await;
     let other = clients
         .lines()
-        .filter_map(|line| line.strip_prefix("id=")?.split(' ').next()?.parse::<u64>().ok())
+        .filter_map(|line| {
+            line.strip_prefix("id=")?
+                .split(' ')
+                .next()?
+                .parse::<u64>()
+                .ok()
+        })
         .find(|id| *id != own)
         .expect("another client");
     let _: u64 = ask(&mut raw, &format!("CLIENT KILL ID {other}")).await;
@@ -226,7 +232,11 @@ async fn a_redis_that_is_absent_at_start_is_used_when_it_arrives() {
     cache.set("a", "value", TTL).await.expect("a set");
     assert!(cache.status().await.healthy);
 
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
     cache.shutdown().await;
     eventually("no task is left", SOON, async || tasks() == 0).await;
 }

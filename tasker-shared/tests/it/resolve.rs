@@ -100,7 +100,10 @@ async fn an_entry_has_the_specified_key_and_the_configured_time_to_live() {
 
     let key = app.key("payments", "refund", "1.0.0");
     filled(&redis.url(), &key).await;
-    assert_eq!(keys(&redis.url(), &app.prefix).await, [key.clone()]);
+    assert_eq!(
+        keys(&redis.url(), &app.prefix).await,
+        std::slice::from_ref(&key)
+    );
     let ttl: i64 = redis_connection(&redis.url())
         .await
         .ttl(&key)
@@ -265,10 +268,15 @@ async fn command_calls(connection: &mut redis::aio::MultiplexedConnection, comma
         .arg("commandstats")
         .query_async(connection)
         .await
-        .unwrap();
+        .expect("Redis counts commands");
     let prefix = format!("cmdstat_{command}:calls=");
     let line = stats.lines().find_map(|line| line.strip_prefix(&prefix));
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+    line.map_or(0, |line| {
+        line.split(',')
+            .next()
+            .and_then(|calls| calls.parse().ok())
+            .expect("a count")
+    })
 }
 
 #[tokio::test]
