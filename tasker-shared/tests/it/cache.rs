@@ -131,11 +131,21 @@ async fn a_pattern_deletes_one_namespace_by_scanning() {
     let server = server().await;
     let cache = provider(&config(&server.url())).await;
     let mut raw = raw(&server).await;
-    let key = |namespace: &str, name: &str| keys::key("tasker", "task_template", &[namespace, name]);
+    let key =
+        |namespace: &str, name: &str| keys::key("tasker", "task_template", &[namespace, name]);
     for number in 0..3000 {
-        let () = ask(&mut raw, &format!("SET {} v", key("payments", &number.to_string()))).await;
+        let () = ask(
+            &mut raw,
+            &format!("SET {} v", key("payments", &number.to_string())),
+        )
+        .await;
     }
-    let others = [key("pay", "a"), key("payments2", "a"), key("*", "a"), key("payments:0", "a")];
+    let others = [
+        key("pay", "a"),
+        key("payments2", "a"),
+        key("*", "a"),
+        key("payments:0", "a"),
+    ];
     for other in &others {
         cache.set(other, "v", TTL).await.expect("a set");
     }
@@ -260,7 +270,10 @@ async fn what_is_no_text_under_our_key_is_a_bad_answer_and_can_be_overwritten() 
             other => panic!("{key}: {other:?}"),
         }
         cache.set(key, "good", TTL).await.expect("a set");
-        assert_eq!(cache.get(key).await.expect("a get").as_deref(), Some("good"));
+        assert_eq!(
+            cache.get(key).await.expect("a get").as_deref(),
+            Some("good")
+        );
     }
     let large = "x".repeat(MAX_VALUE_BYTES + 1);
     assert!(matches!(
@@ -291,7 +304,11 @@ async fn a_unix_socket_and_a_password_are_honoured() {
 async fn shutting_down_or_dropping_leaves_no_task_and_no_connection() {
     let server = server().await;
     let mut raw = raw(&server).await;
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
     let before = tasks();
 
     let shut_down = provider(&config(&server.url())).await;
