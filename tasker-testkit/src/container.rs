@@ -124,10 +124,7 @@ impl Container {
     async fn end(&self, grace_seconds: i32) -> Result<(), TestkitError> {
         // A paused container cannot be stopped, and one that runs cannot be unpaused.
         let _ = self.handle.unpause().await;
-        Ok(self
-            .container
-            .stop_with_timeout(Some(grace_seconds))
-            .await?)
+        Ok(self.handle.stop_with_timeout(Some(grace_seconds)).await?)
     }
 
     /// The status with which the server ended, if it has.

@@ -274,7 +274,7 @@ impl Load {
             }
             distributed_tier::bad_entry(&self.entry, "garbage");
         }
-        self.from_database().await
+        self.load_from_database().await
     }
 
     fn keep(&self, document: String) -> Option<Arc<HandlerMetadata>> {
@@ -284,7 +284,7 @@ impl Load {
         Some(metadata)
     }
 
-    async fn from_database(self) -> Loaded {
+    async fn load_from_database(self) -> Loaded {
         let name = self.entry.name();
         let stored = match body::load(&self.pool, name).await {
             Ok(Some(stored)) if stored.pointer == self.entry.pointer => stored,

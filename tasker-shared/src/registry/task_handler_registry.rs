@@ -57,6 +57,10 @@ impl TaskHandlerRegistry {
     /// Handing over a backend, or a configuration that is enabled, turns caching on. Background
     /// work starts with the first use, in the Tokio runtime of that use.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the registry is given its configuration"
+    )]
     pub fn with_cache(
         db_pool: PgPool,
         cache_provider: Arc<CacheProvider>,
