@@ -81,12 +81,6 @@ impl TemplateDocument {
         &self.json
     }
 
-    /// The row's description.
-    #[must_use]
-    pub fn row_description(&self) -> Option<String> {
-        self.template.description.clone()
-    }
-
     /// The typed view.
     #[must_use]
     pub fn template(&self) -> &TaskTemplate {
