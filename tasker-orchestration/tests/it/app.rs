@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_orchestration::service;
 use tasker_shared::SystemContext;
-use tasker_shared::config::tasker::TaskerConfig;
+use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskerConfig};
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::web::{AppParts, Lifecycle};
 use tasker_testkit::TestDatabase;
 use tower::ServiceExt;
+use uuid::Uuid;
 
 /// A service on a database of its own.
 #[derive(Debug)]
@@ -58,10 +59,29 @@ impl Answer {
 }
 
 impl TestApp {
-    /// Starts one, with no templates.
+    /// Starts one, with no templates and no cache.
     pub(crate) async fn start() -> Self {
-        let database = TestDatabase::create().await.unwrap();
+        Self::start_with(TaskerConfig::default()).await
+    }
+
+    /// Starts one, with no templates, that caches in the process and in Redis.
+    pub(crate) async fn start_cached() -> Self {
+        let redis = tasker_testkit::redis().await.unwrap();
         let mut config = TaskerConfig::default();
+        config.common.cache = Some(CacheConfig {
+            enabled: true,
+            key_prefix: format!("tasker-orchestration-{}", Uuid::now_v7().simple()),
+            redis: Some(RedisConfig {
+                url: redis.url().to_owned(),
+                ..RedisConfig::default()
+            }),
+            ..CacheConfig::default()
+        });
+        Self::start_with(config).await
+    }
+
+    async fn start_with(mut config: TaskerConfig) -> Self {
+        let database = TestDatabase::create().await.unwrap();
         config.common.database.url = database.url().to_owned();
         let context = Arc::new(SystemContext::connect(config).await.unwrap());
         let lifecycle = Lifecycle::new();

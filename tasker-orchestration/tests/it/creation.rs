@@ -189,6 +189,47 @@ async fn a_template_that_is_deleted_while_it_is_known_makes_no_task() {
 }
 
 #[tokio::test]
+async fn a_cached_template_that_is_replaced_makes_the_next_task_within_the_bound() {
+    let app = TestApp::start_cached().await;
+    app.register("order", json!({})).await;
+    let old = app.task_of("order", json!({"n": 0})).await.json();
+    // By hand, so that nobody tells this process.
+    sqlx::query(
+        "UPDATE tasker.named_tasks SET configuration = jsonb_set(configuration, '{steps}', '[]')",
+    )
+    .execute(app.pool())
+    .await
+    .unwrap();
+    // Every answer is whole, of the old template or of the new one, and the new one comes.
+    for n in 1.. {
+        let body = app.task_of("order", json!({"n": n})).await.json();
+        let same = body["template_hash"] == old["template_hash"];
+        assert_eq!(body["step_count"], i32::from(same), "{body}");
+        if !same {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cached_template_that_is_deleted_makes_no_task() {
+    let app = TestApp::start_cached().await;
+    app.register("gone", json!({})).await;
+    assert_eq!(app.task_of("gone", json!({"n": 1})).await.status, 201);
+    sqlx::raw_sql("DELETE FROM tasker.tasks; DELETE FROM tasker.named_tasks")
+        .execute(app.pool())
+        .await
+        .unwrap();
+    let answer = app.task_of("gone", json!({"n": 2})).await;
+    let code = answer.problem()["code"].clone();
+    assert!(
+        code == "template_not_found" || code == "template_changed",
+        "{answer:?}"
+    );
+    assert_eq!(app.count("tasks").await, 0);
+}
+
+#[tokio::test]
 async fn step_names_that_were_deleted_are_made_again() {
     let app = TestApp::start().await;
     app.register("again", json!({})).await;

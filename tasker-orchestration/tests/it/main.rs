@@ -7,4 +7,5 @@ mod creation;
 mod deduplication;
 mod handlers;
 mod operations;
+mod process;
 mod reading;

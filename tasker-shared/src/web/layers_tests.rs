@@ -57,10 +57,9 @@ async fn never() -> String {
 
 async fn send(request: Request<Body>) -> Response<Body> {
     let config = WebConfig {
-        bind_address: String::from("127.0.0.1:0"),
         request_timeout_ms: 100,
         max_body_bytes: 4096,
-        drain_timeout_seconds: 1,
+        ..WebConfig::default()
     };
     let router = Router::new()
         .route("/orders", post(order))

@@ -62,6 +62,16 @@ pub fn init() -> Result<(), LoggingError> {
     Ok(())
 }
 
+/// Whether [`init`] would understand its variables.
+///
+/// # Errors
+/// As [`init`].
+pub fn check() -> Result<(), LoggingError> {
+    format(std::env::var("TASKER_LOG_FORMAT").ok().as_deref(), false)?;
+    filter(|variable| std::env::var(variable).ok())?;
+    Ok(())
+}
+
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("(no text)");
     let location = panic.location().map(ToString::to_string);

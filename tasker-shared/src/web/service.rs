@@ -147,12 +147,13 @@ where
     Fut: Future<Output = Result<Router, ServiceError>>,
 {
     if action == Action::CheckConfig {
-        ConfigLoader::load()?;
+        logging::check()?;
+        ConfigLoader::load_from_process()?;
         cli::print_config_is_right();
         return Ok(());
     }
     logging::init()?;
-    let config = ConfigLoader::load()?;
+    let config = ConfigLoader::load_from_process()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
