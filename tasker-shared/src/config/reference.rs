@@ -45,8 +45,7 @@ In the files, a text may contain `${NAME}` or `${NAME:-default}`, for these vari
 
 const CHECKS: &str = "
 An unknown key, a value of the wrong type and a value out of bounds are errors. `--check-config`
-lists all of them without starting anything. No error, log, or endpoint shows a password.
-
+lists all of them without starting anything. No error, log or endpoint shows a password.
 ";
 
 /// The JSON Schema of the configuration, for editors and for checking files: every key is

@@ -84,6 +84,9 @@ pub struct WorkerConfig {
 impl TaskerConfig {
     /// The configuration in force as JSON, for people and endpoints to read: passwords and other
     /// secrets in URLs are replaced by `***`, so it cannot be loaded again.
+    ///
+    /// # Panics
+    /// Never: every field is a text, a number, a truth value, or a list or section of these.
     #[must_use]
     pub fn to_public_json(&self) -> serde_json::Value {
         serde_json::to_value(self).expect("the configuration has text keys and plain values only")

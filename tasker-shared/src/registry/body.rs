@@ -11,6 +11,7 @@ use super::RegistryError;
 use super::directory::{Pointer, TemplateName};
 use crate::database::{self, DatabaseError};
 use crate::models::core::identity_strategy::IdentityStrategy;
+use crate::models::core::task_template::TaskTemplate;
 use crate::types::HandlerMetadata;
 
 /// How long PostgreSQL may take over one body.
@@ -115,8 +116,7 @@ pub(super) fn assemble(
     pointer: &Pointer,
     document: String,
 ) -> Result<HandlerMetadata, serde_json::Error> {
-    let template: crate::models::core::task_template::TaskTemplate =
-        serde_json::from_str(&document)?;
+    let template: TaskTemplate = serde_json::from_str(&document)?;
     Ok(HandlerMetadata {
         namespace: name.namespace.to_owned(),
         name: name.name.to_owned(),
@@ -126,7 +126,10 @@ pub(super) fn assemble(
             .as_ref()
             .map(|handler| handler.callable.clone())
             .unwrap_or_default(),
-        default_dependent_system: None,
+        default_dependent_system: template
+            .system_dependencies
+            .as_ref()
+            .and_then(|systems| systems.primary.clone()),
         hash: pointer.hash,
         sequence: pointer.sequence,
         named_task_uuid: pointer.named_task_uuid,

@@ -119,13 +119,20 @@ fn batches(templates: &[&TemplateDocument]) -> std::sync::Arc<[Batch]> {
         batch.namespaces.push(template.namespace_name.clone());
         batch.names.push(template.name.clone());
         batch.versions.push(template.version.clone());
-        batch.descriptions.push(document.row_description());
+        batch
+            .descriptions
+            .push(template.description.as_deref().map(fitting));
         batch
             .strategies
             .push(template.identity_strategy.map(strategy_text));
         batch.configurations.push(configuration);
     }
     batches.into()
+}
+
+/// The description's column is shorter than what an author may write; the document keeps it all.
+fn fitting(description: &str) -> String {
+    description.chars().take(255).collect()
 }
 
 fn strategy_text(strategy: IdentityStrategy) -> String {

@@ -14,7 +14,7 @@ async fn wait_for_marker(registry: &TaskHandlerRegistry, name: &str, expected: s
         let resolved = registry
             .get_template("payments", name, "1.0.0")
             .await
-            .unwrap();
+            .expect("the name stays registered");
         (marker(&resolved) == expected).then_some(())
     })
     .await;
@@ -291,7 +291,7 @@ async fn a_lost_database_is_survived_within_the_bound_and_told_past_it() {
             .stale_by
     })
     .await;
-    assert!(flagged < Duration::from_secs(600));
+    assert!(flagged < Duration::from_mins(10));
     let unknown = stale
         .get_template("payments", "unknown", "1.0.0")
         .await

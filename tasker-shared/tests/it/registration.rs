@@ -43,7 +43,7 @@ async fn wal(app: &TestApp) -> Vec<(String, String)> {
     )
     .fetch_all(&app.pool)
     .await
-    .unwrap()
+    .expect("the tables can be read")
 }
 
 #[tokio::test]

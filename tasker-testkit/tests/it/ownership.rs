@@ -1,16 +1,11 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-
-/// Cargo builds examples beside the folder of the tests.
-fn owner_program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.ancestors().nth(2).unwrap().join("examples/owner")
-}
+use url::Url;
 
 struct Owner {
     process: Child,
@@ -18,19 +13,26 @@ struct Owner {
     folder: PathBuf,
 }
 
+impl Drop for Owner {
+    /// A test that fails must not leave its owner behind.
+    fn drop(&mut self) {
+        let _ = (self.process.kill(), self.process.wait());
+    }
+}
+
 fn start_owner() -> Owner {
-    let mut process = Command::new(owner_program())
+    let mut process = Command::new(env!("CARGO_BIN_EXE_servers"))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let mut words = line.split_whitespace();
-    let ports = [(); 2].map(|()| words.next().unwrap().parse().unwrap());
-    let socket = words.next().unwrap().strip_prefix("unix://").unwrap();
-    let folder = PathBuf::from(socket).parent().unwrap().to_path_buf();
+    let output = BufReader::new(process.stdout.take().unwrap());
+    let urls = output
+        .lines()
+        .take(3)
+        .map(|line| Url::parse(&line.unwrap()).unwrap());
+    let [postgres, redis, socket] = urls.collect::<Vec<_>>().try_into().unwrap();
+    let folder = Path::new(socket.path()).parent().unwrap().to_path_buf();
+    let ports = [postgres, redis].map(|url| url.port().unwrap());
     Owner {
         process,
         ports,

@@ -1,30 +1,78 @@
-//! The author's document. (Stub: the documents module's owner completes it.)
+//! The author's document.
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::TaskTemplate;
-
-/// Why a template cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TemplateError {
-    /// The document is not a template.
-    #[error("the template cannot be read")]
-    Shape(#[source] serde_json::Error),
-}
+use super::{Problem, TaskTemplate, TemplateError, TemplateLimits, validation, yaml};
 
 /// A checked template with everything that its author wrote.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Two are equal when their documents are, whether they were read from YAML or not.
+#[derive(Debug, Clone)]
 pub struct TemplateDocument {
     json: Value,
     template: TaskTemplate,
+    warnings: Vec<Problem>,
 }
 
 impl TemplateDocument {
-    /// Checks a JSON document.
+    /// Reads and checks a YAML document. JSON is YAML, so it may be JSON too.
+    ///
+    /// Problems and warnings name their lines. The time that it takes is bounded by `limits`,
+    /// whatever the bytes are.
+    ///
+    /// # Errors
+    /// When the bytes are not one YAML document that JSON can hold, or it is not a template. All
+    /// problems are told, as far as one does not hide the others.
+    pub fn from_yaml(bytes: &[u8], limits: TemplateLimits) -> Result<Self, TemplateError> {
+        let text = yaml::checked_text(bytes, limits)?;
+        let yaml::Loaded { value, warnings } = yaml::load(text, limits)?;
+        let mut findings = validation::check(&value, true);
+        if !findings.errors.is_empty() || !findings.warnings.is_empty() {
+            let lines = yaml::line_numbers(text, limits);
+            let problems = findings.errors.iter_mut().chain(&mut findings.warnings);
+            for problem in problems {
+                problem.line = lines.line_of(&problem.path);
+            }
+        }
+        findings.warnings.splice(0..0, warnings);
+        Self::from_checked(value, findings)
+    }
+
+    /// Checks a JSON document. Its problems have no lines.
+    ///
+    /// # Errors
+    /// When it is not a template, or PostgreSQL could not store it.
     pub fn from_json(json: Value) -> Result<Self, TemplateError> {
-        let template = serde_json::from_value(json.clone()).map_err(TemplateError::Shape)?;
-        Ok(Self { json, template })
+        let findings = validation::check(&json, false);
+        Self::from_checked(json, findings)
+    }
+
+    /// The document of a template that was built in code.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`].
+    pub fn from_template(template: &TaskTemplate) -> Result<Self, TemplateError> {
+        let json = serde_json::to_value(template).map_err(TemplateError::Shape)?;
+        Self::from_json(json)
+    }
+
+    fn from_checked(json: Value, findings: validation::Findings) -> Result<Self, TemplateError> {
+        let in_order = |mut problems: Vec<Problem>| {
+            problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+            problems
+        };
+        if !findings.errors.is_empty() {
+            let problems = in_order(findings.errors);
+            return Err(TemplateError::Invalid { problems });
+        }
+        let template = TaskTemplate::deserialize(&json).map_err(TemplateError::Shape)?;
+        let warnings = in_order(findings.warnings);
+        Ok(Self {
+            json,
+            template,
+            warnings,
+        })
     }
 
     /// The document as written, unknown keys included.
@@ -33,15 +81,21 @@ impl TemplateDocument {
         &self.json
     }
 
-    /// The row's description.
-    #[must_use]
-    pub fn row_description(&self) -> Option<String> {
-        self.template.description.clone()
-    }
-
     /// The typed view.
     #[must_use]
     pub fn template(&self) -> &TaskTemplate {
         &self.template
+    }
+
+    /// What is doubtful, but no reason to refuse the template, in the order of lines.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+}
+
+impl PartialEq for TemplateDocument {
+    fn eq(&self, other: &Self) -> bool {
+        self.json == other.json
     }
 }

@@ -1,0 +1,212 @@
+//! What can be wrong, or doubtful, in a template.
+
+use std::fmt;
+
+use super::suggestion::perhaps;
+
+/// Problems of one document that are told; the rest is counted.
+const MAX_TOLD: usize = 100;
+
+/// One thing that is wrong, or doubtful, in a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The line, counted from 1. None when the document did not come from YAML.
+    pub line: Option<usize>,
+    /// Where in the document, such as `steps[2].dependencies[0]`; empty for the document itself.
+    pub path: String,
+    /// What it is. Its `Display` is a sentence for the author.
+    pub kind: ProblemKind,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        self.kind.fmt(f)
+    }
+}
+
+/// What can be wrong, or doubtful, in a template. An author's text in it is clipped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(
+    missing_docs,
+    reason = "the messages say what the variants and their fields are"
+)]
+pub enum ProblemKind {
+    // Of a YAML text.
+    #[error(
+        "{bytes} bytes are more than the limit of {limit}; split the template, or raise common.task_templates.max_file_bytes"
+    )]
+    TooLarge { bytes: u64, limit: u64 },
+    #[error("this is not UTF-8 text")]
+    NotUtf8,
+    #[error(
+        "a control character (U+{code:04X}) is not allowed in YAML; write it as an escape in a \"quoted\" text"
+    )]
+    ControlCharacter { code: u32 },
+    #[error(
+        "there is no document in this file; a template is a mapping with name, namespace_name, version and steps"
+    )]
+    Empty,
+    #[error("a second document begins here; put each template in a file of its own")]
+    SeveralDocuments,
+    #[error("this is not valid YAML: {detail}")]
+    Syntax { detail: String },
+    #[error("this is nested more than {limit} levels deep")]
+    TooDeep { limit: usize },
+    #[error("the document has more than {limit} values when its aliases are written out")]
+    TooManyNodes { limit: usize },
+    #[error("aliases add more than {limit} bytes to the document")]
+    AliasesTooLarge { limit: u64 },
+    #[error("this alias refers to the value that it is a part of")]
+    AliasOfItself,
+    #[error("the key {key:?} was given on line {first_line} already; remove one of the two")]
+    DuplicateKey { key: String, first_line: usize },
+    #[error("a list or a mapping cannot be a key")]
+    NotAKey,
+    #[error("`<<` merges a mapping, or a list of mappings; this is neither")]
+    NotMergeable,
+    #[error("JSON has no number for {text:?}; quote it if it is meant as text")]
+    NotAJsonNumber { text: String },
+    #[error("the whole number {text:?} does not fit into 64 bits; quote it to keep its digits")]
+    HugeNumber { text: String },
+    #[error("the tag {tag:?} has no meaning here; remove it")]
+    UnknownTag { tag: String },
+    #[error("the tag {tag:?} does not fit {text:?}")]
+    TagMismatch { tag: String, text: String },
+    #[error("a text with a NUL character cannot be stored; remove it")]
+    NulCharacter,
+
+    // Doubtful in a YAML text.
+    #[error("the version {text} is a number to YAML; it is kept as the text {text:?}; quote it")]
+    UnquotedVersion { text: String },
+    #[error("the key {key:?} is not text to YAML; it is kept as text; quote it")]
+    KeyIsNotText { key: String },
+    #[error(
+        "{text} is read as a decimal number, without its leading zeros; quote it if it is meant as text"
+    )]
+    LeadingZero { text: String },
+    #[error(
+        "{text} is read as the text {text:?}, not as true or false; quote it, or write true or false"
+    )]
+    OldBoolean { text: String },
+
+    // Of a document.
+    #[error("this is missing, or empty")]
+    Missing,
+    #[error("{expected} is expected here, not {found}")]
+    WrongType {
+        expected: &'static str,
+        found: &'static str,
+    },
+    #[error("{value} is expected to be a whole number from {min} to {max}")]
+    OutOfRange { value: String, min: u64, max: u64 },
+    #[error("{length} characters are more than the limit of {max}")]
+    TooLong { length: usize, max: usize },
+    #[error("{text:?} has characters other than {allowed}")]
+    BadCharacters { text: String, allowed: &'static str },
+    #[error("{value:?} is not one of {}{}", .known.join(", "), perhaps(*.suggestion))]
+    UnknownValue {
+        value: String,
+        known: &'static [&'static str],
+        suggestion: Option<&'static str>,
+    },
+    #[error("`type` and `step_type` are two names for one thing; remove one of the two")]
+    TypeGivenTwice,
+    #[error("steps[{first}] has the name {name:?} already; names of steps are unique")]
+    DuplicateStep { name: String, first: usize },
+    #[error("no step has the name {name:?}{}", perhaps(.suggestion.as_deref()))]
+    UnknownDependency {
+        name: String,
+        suggestion: Option<String>,
+    },
+    #[error("a step cannot depend on itself")]
+    SelfDependency,
+    #[error("these steps wait for each other: {}", .steps.join(" -> "))]
+    Cycle { steps: Vec<String> },
+    #[error("and {count} more of which nothing is told here")]
+    More { count: usize },
+
+    // Doubtful in a document.
+    #[error("there are no steps, so a task of this template has nothing to do")]
+    NoSteps,
+    #[error(
+        "{length} characters are more than the {max} that lists of templates show; the document keeps them all"
+    )]
+    LongDescription { length: usize, max: usize },
+    #[error("with 0 attempts only the first one is made; write 1, or `retryable: false`")]
+    ZeroAttempts,
+    #[error("the dependency {name:?} is listed twice")]
+    RepeatedDependency { name: String },
+    #[error("no step has the name {name:?}, so this changes nothing{}", perhaps(.suggestion.as_deref()))]
+    UnknownStep {
+        name: String,
+        suggestion: Option<String>,
+    },
+    #[error("the step {name:?} is not of the type batch_worker")]
+    NotABatchWorker { name: String },
+    #[error("the key {key:?} is not known and is kept as it is{}", perhaps(Some(.known)))]
+    PerhapsMisspelt { key: String, known: &'static str },
+}
+
+/// A bounded list of problems: a hostile document may have one in each line.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    told: Vec<Problem>,
+    more: usize,
+}
+
+impl Problems {
+    pub(super) fn push(&mut self, line: Option<usize>, path: impl fmt::Display, kind: ProblemKind) {
+        if self.told.len() < MAX_TOLD {
+            self.told.push(Problem {
+                line,
+                path: path.to_string(),
+                kind,
+            });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
+    /// Whether further problems are only counted, so that finding words for them is in vain.
+    pub(super) fn is_full(&self) -> bool {
+        self.told.len() >= MAX_TOLD
+    }
+
+    pub(super) fn into_vec(mut self) -> Vec<Problem> {
+        if self.more > 0 {
+            self.told.push(Problem {
+                line: None,
+                path: String::new(),
+                kind: ProblemKind::More { count: self.more },
+            });
+        }
+        self.told
+    }
+}
+
+/// The first problem, and how many more there are.
+pub(super) struct Listed<'a>(pub(super) &'a [Problem]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((first, rest)) = self.0.split_first() else {
+            return Ok(());
+        };
+        first.fmt(f)?;
+        if !rest.is_empty() {
+            write!(f, " (and {} more)", rest.len())?;
+        }
+        Ok(())
+    }
+}

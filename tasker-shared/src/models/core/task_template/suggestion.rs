@@ -1,0 +1,55 @@
+//! What an author perhaps meant.
+
+/// Names of more characters are not compared: typing errors in them are rare and comparing costs.
+const MAX_LENGTH: usize = 64;
+
+/// Candidates that are compared, so that a hostile document cannot buy much time.
+const MAX_CANDIDATES: usize = 200;
+
+/// The candidate that `text` is most likely a misspelling of.
+pub(super) fn nearest<'a>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    if text.len() > MAX_LENGTH {
+        return None;
+    }
+    // One slip in a short word, two in a longer one.
+    let allowed = if text.len() < 6 { 1 } else { 2 };
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.len().abs_diff(text.len()) <= allowed)
+        .take(MAX_CANDIDATES)
+        .map(|candidate| {
+            let folded = candidate.eq_ignore_ascii_case(text);
+            let distance = if folded {
+                0
+            } else {
+                strsim::osa_distance(text, candidate)
+            };
+            (distance, candidate)
+        })
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// The end of a sentence that names the suggestion, if there is one.
+pub(super) fn perhaps(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(String::new, |name| format!("; perhaps {name:?} is meant"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn slips_are_found_and_other_words_are_not() {
+        let known = ["dependencies", "retry", "handler"];
+        assert_eq!(nearest("dependancies", known), Some("dependencies"));
+        assert_eq!(nearest("Retry", known), Some("retry"));
+        assert_eq!(nearest("rerty", known), Some("retry"));
+        assert_eq!(nearest("notes", known), None);
+        assert_eq!(nearest("", known), None);
+    }
+}

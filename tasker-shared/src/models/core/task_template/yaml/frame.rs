@@ -1,0 +1,191 @@
+//! A list or mapping that is being read.
+
+use serde_json::{Map, Value};
+
+use crate::models::core::task_template::path::{Segment, clip};
+use crate::models::core::task_template::problem::ProblemKind;
+
+/// A list or mapping that is being read.
+#[derive(Debug)]
+pub(super) struct Frame {
+    contents: Contents,
+    /// The anchor that names it, 0 for none.
+    pub(super) anchor: usize,
+    /// What had been read when it began, so that its own size is known when it ends.
+    pub(super) nodes_before: usize,
+    pub(super) bytes_before: u64,
+    /// Levels of the deepest value in it.
+    pub(super) height: usize,
+}
+
+#[derive(Debug)]
+enum Contents {
+    List(Vec<Value>),
+    Mapping {
+        entries: Vec<Entry>,
+        /// The value of `<<`, and its line.
+        merge: Option<(Value, usize)>,
+        /// The key whose value comes next.
+        pending: Option<Key>,
+    },
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: String,
+    line: usize,
+    value: Value,
+}
+
+/// A mapping's key and its line.
+#[derive(Debug)]
+pub(super) enum Key {
+    Text(String, usize),
+    Merge(usize),
+}
+
+impl Frame {
+    pub(super) fn list(anchor: usize, nodes_before: usize, bytes_before: u64) -> Self {
+        let contents = Contents::List(Vec::new());
+        Self::new(contents, anchor, nodes_before, bytes_before)
+    }
+
+    pub(super) fn mapping(anchor: usize, nodes_before: usize, bytes_before: u64) -> Self {
+        let contents = Contents::Mapping {
+            entries: Vec::new(),
+            merge: None,
+            pending: None,
+        };
+        Self::new(contents, anchor, nodes_before, bytes_before)
+    }
+
+    fn new(contents: Contents, anchor: usize, nodes_before: usize, bytes_before: u64) -> Self {
+        Self {
+            contents,
+            anchor,
+            nodes_before,
+            bytes_before,
+            height: 0,
+        }
+    }
+
+    /// Whether the next node is a mapping's key.
+    pub(super) fn expects_key(&self) -> bool {
+        matches!(self.contents, Contents::Mapping { pending: None, .. })
+    }
+
+    pub(super) fn set_key(&mut self, key: Key) {
+        if let Contents::Mapping { pending, .. } = &mut self.contents {
+            *pending = Some(key);
+        }
+    }
+
+    /// The step from here to the value that comes next.
+    pub(super) fn segment(&self) -> Segment<'_> {
+        match &self.contents {
+            Contents::List(items) => Segment::Index(items.len()),
+            Contents::Mapping { pending, .. } => match pending {
+                Some(Key::Text(text, _)) => Segment::Key(text),
+                Some(Key::Merge(_)) => Segment::Key("<<"),
+                None => Segment::Root,
+            },
+        }
+    }
+
+    /// Whether the value under `key` comes next.
+    pub(super) fn is_at(&self, key: &str) -> bool {
+        matches!(self.segment(), Segment::Key(pending) if pending == key)
+    }
+
+    /// The line of the key whose value comes next.
+    pub(super) fn key_line(&self) -> Option<usize> {
+        match &self.contents {
+            Contents::Mapping {
+                pending: Some(Key::Text(_, line) | Key::Merge(line)),
+                ..
+            } => Some(*line),
+            _ => None,
+        }
+    }
+
+    /// Takes the next value. What is wrong with it is answered with its line.
+    pub(super) fn push(&mut self, value: Value, height: usize) -> Option<(usize, ProblemKind)> {
+        self.height = self.height.max(height);
+        match &mut self.contents {
+            Contents::List(items) => {
+                items.push(value);
+                None
+            }
+            Contents::Mapping {
+                entries,
+                merge,
+                pending,
+            } => match pending.take()? {
+                Key::Text(key, line) => {
+                    entries.push(Entry { key, line, value });
+                    None
+                }
+                Key::Merge(line) => {
+                    if let Some((_, first_line)) = merge {
+                        let key = String::from("<<");
+                        let first_line = *first_line;
+                        return Some((line, ProblemKind::DuplicateKey { key, first_line }));
+                    }
+                    let is_mergeable = match &value {
+                        Value::Object(_) => true,
+                        Value::Array(items) => items.iter().all(Value::is_object),
+                        _ => false,
+                    };
+                    if !is_mergeable {
+                        return Some((line, ProblemKind::NotMergeable));
+                    }
+                    *merge = Some((value, line));
+                    None
+                }
+            },
+        }
+    }
+
+    /// The finished value, and the keys that were given twice, with the line of the later one.
+    pub(super) fn finish(self) -> (Value, Vec<(usize, ProblemKind)>) {
+        let mut duplicates = Vec::new();
+        let (mut entries, merge) = match self.contents {
+            Contents::List(items) => return (Value::Array(items), duplicates),
+            Contents::Mapping { entries, merge, .. } => (entries, merge),
+        };
+        // Stable: of equal keys, the one that was written first stays first.
+        entries.sort_by(|left, right| left.key.cmp(&right.key));
+        for pair in entries.windows(2) {
+            if pair[0].key == pair[1].key {
+                let kind = ProblemKind::DuplicateKey {
+                    key: clip(&pair[1].key),
+                    first_line: pair[0].line,
+                };
+                duplicates.push((pair[1].line, kind));
+            }
+        }
+        let mut map: Map<String, Value> = entries
+            .into_iter()
+            .map(|entry| (entry.key, entry.value))
+            .collect();
+        match merge {
+            Some((Value::Object(other), _)) => merge_into(&mut map, other),
+            Some((Value::Array(others), _)) => {
+                for other in others {
+                    if let Value::Object(other) = other {
+                        merge_into(&mut map, other);
+                    }
+                }
+            }
+            _ => {}
+        }
+        (Value::Object(map), duplicates)
+    }
+}
+
+/// Adds what `map` does not have: its own keys win, then earlier merged mappings.
+fn merge_into(map: &mut Map<String, Value>, other: Map<String, Value>) {
+    for (key, value) in other {
+        map.entry(key).or_insert(value);
+    }
+}

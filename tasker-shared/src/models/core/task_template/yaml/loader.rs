@@ -1,0 +1,425 @@
+//! From the parser's events to a JSON value.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
+use serde_json::Value;
+
+use super::LineNumbers;
+use super::frame::{Frame, Key};
+use super::lines::RECORDED_DEPTH;
+use super::scalar::{self, fits_collection, full_name, is_merge_key};
+use crate::models::core::task_template::limits::MAX_DEPTH;
+use crate::models::core::task_template::path::clip;
+use crate::models::core::task_template::problem::{Problem, ProblemKind, Problems};
+use crate::models::core::task_template::{TemplateError, TemplateLimits};
+
+/// What the parser says of flow collections that are nested too deeply for it, before any event
+/// tells of them: it looks ahead for a `:` that would make them keys.
+const PARSER_NESTING_LIMIT: &str = "recursion limit exceeded";
+
+/// A document that was read.
+#[derive(Debug)]
+pub(in super::super) struct Loaded {
+    pub(in super::super) value: Value,
+    pub(in super::super) warnings: Vec<Problem>,
+}
+
+/// Reads the one document in `text`.
+pub(in super::super) fn load(text: &str, limits: TemplateLimits) -> Result<Loaded, TemplateError> {
+    let mut loader = Loader::new(limits, None);
+    if let Err(Fatal { line, kind }) = loader.run(text) {
+        loader.errors.push(Some(line), loader.path(), kind);
+    }
+    if loader.errors.is_empty() && loader.root.as_ref().is_none_or(Value::is_null) {
+        loader.errors.push(None, "", ProblemKind::Empty);
+    }
+    match loader.root {
+        Some(value) if loader.errors.is_empty() => Ok(Loaded {
+            value,
+            warnings: loader.warnings.into_vec(),
+        }),
+        _ => {
+            let mut problems = loader.errors.into_vec();
+            problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+            Err(TemplateError::Unreadable { problems })
+        }
+    }
+}
+
+/// The lines of the document in `text`, as far as it can be read.
+pub(super) fn record_lines(text: &str, limits: TemplateLimits) -> LineNumbers {
+    let mut loader = Loader::new(limits, Some(LineNumbers::default()));
+    // Whatever stops it has been told when the text was read for its value.
+    let _ = loader.run(text);
+    loader.lines.unwrap_or_default()
+}
+
+/// What ends the reading.
+struct Fatal {
+    line: usize,
+    kind: ProblemKind,
+}
+
+/// A value that aliases may refer to.
+struct Anchored {
+    value: Value,
+    nodes: usize,
+    bytes: u64,
+    height: usize,
+}
+
+struct Loader {
+    limits: TemplateLimits,
+    /// From the document down to where reading is.
+    frames: Vec<Frame>,
+    anchors: HashMap<usize, Anchored>,
+    root: Option<Value>,
+    documents: usize,
+    /// Nodes read, and bytes of their text, with what aliases stand for.
+    nodes: usize,
+    bytes: u64,
+    alias_bytes: u64,
+    errors: Problems,
+    warnings: Problems,
+    lines: Option<LineNumbers>,
+}
+
+impl Loader {
+    fn new(limits: TemplateLimits, lines: Option<LineNumbers>) -> Self {
+        Self {
+            limits,
+            frames: Vec::new(),
+            anchors: HashMap::new(),
+            root: None,
+            documents: 0,
+            nodes: 0,
+            bytes: 0,
+            alias_bytes: 0,
+            errors: Problems::default(),
+            warnings: Problems::default(),
+            lines,
+        }
+    }
+
+    fn run(&mut self, text: &str) -> Result<(), Fatal> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            let (event, span) = event.map_err(|error| Fatal {
+                line: error.marker().line(),
+                kind: syntax(error.info()),
+            })?;
+            self.event(event, span.start.line())?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), Fatal> {
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    let kind = ProblemKind::SeveralDocuments;
+                    return Err(Fatal { line, kind });
+                }
+                Ok(())
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.count(1, line)?;
+                self.bytes += text.len() as u64;
+                if self.expects_key() {
+                    self.key(text, style, anchor, tag.as_deref(), line);
+                    Ok(())
+                } else {
+                    self.scalar(text, style, anchor, tag.as_deref(), line)
+                }
+            }
+            Event::SequenceStart(anchor, tag) => {
+                let frame = Frame::list(anchor, self.nodes, self.bytes);
+                self.open(frame, "seq", tag.as_deref(), line)
+            }
+            Event::MappingStart(anchor, tag) => {
+                let frame = Frame::mapping(anchor, self.nodes, self.bytes);
+                self.open(frame, "map", tag.as_deref(), line)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(line),
+            Event::Alias(anchor) => self.alias(anchor, line),
+        }
+    }
+
+    fn expects_key(&self) -> bool {
+        self.frames.last().is_some_and(Frame::expects_key)
+    }
+
+    fn count(&mut self, nodes: usize, line: usize) -> Result<(), Fatal> {
+        self.nodes += nodes;
+        if self.nodes > self.limits.max_nodes {
+            let limit = self.limits.max_nodes;
+            let kind = ProblemKind::TooManyNodes { limit };
+            return Err(Fatal { line, kind });
+        }
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        frame: Frame,
+        kind: &str,
+        tag: Option<&Tag>,
+        line: usize,
+    ) -> Result<(), Fatal> {
+        if self.expects_key() {
+            let kind = ProblemKind::NotAKey;
+            return Err(Fatal { line, kind });
+        }
+        self.count(1, line)?;
+        if let Some(tag) = tag.filter(|tag| !fits_collection(tag, kind)) {
+            let tag = clip(&full_name(tag));
+            self.error(line, ProblemKind::UnknownTag { tag });
+        }
+        self.record_line(line);
+        if self.frames.len() >= MAX_DEPTH {
+            return Err(too_deep(line));
+        }
+        self.frames.push(frame);
+        Ok(())
+    }
+
+    fn close(&mut self, line: usize) -> Result<(), Fatal> {
+        let Some(frame) = self.frames.pop() else {
+            return Ok(());
+        };
+        let anchor = frame.anchor;
+        let nodes = 1 + self.nodes - frame.nodes_before;
+        let bytes = self.bytes - frame.bytes_before;
+        let height = frame.height + 1;
+        let (value, duplicates) = frame.finish();
+        for (line, kind) in duplicates {
+            self.error(line, kind);
+        }
+        self.anchor(anchor, &value, (nodes, bytes, height), line)?;
+        self.place(value, height);
+        Ok(())
+    }
+
+    fn scalar(
+        &mut self,
+        text: Cow<'_, str>,
+        style: ScalarStyle,
+        anchor: usize,
+        tag: Option<&Tag>,
+        line: usize,
+    ) -> Result<(), Fatal> {
+        self.record_line(line);
+        let size = text.len() as u64;
+        let value = self.scalar_value(text, style, tag, line);
+        self.anchor(anchor, &value, (1, size, 0), line)?;
+        self.place(value, 0);
+        Ok(())
+    }
+
+    fn scalar_value(
+        &mut self,
+        text: Cow<'_, str>,
+        style: ScalarStyle,
+        tag: Option<&Tag>,
+        line: usize,
+    ) -> Value {
+        if text.as_bytes().contains(&0) {
+            self.error(line, ProblemKind::NulCharacter);
+            return Value::Null;
+        }
+        let is_version = style == ScalarStyle::Plain && tag.is_none() && self.is_at_version();
+        let written = is_version.then(|| text.to_string());
+        match (scalar::meaning(text, style, tag), written) {
+            // Of `1.10` the number 1.1 would be left.
+            (Ok(meaning), Some(text)) if meaning.value.is_number() => {
+                let kind = ProblemKind::UnquotedVersion { text: clip(&text) };
+                self.warning(line, kind);
+                Value::String(text)
+            }
+            (Ok(meaning), _) => {
+                if let Some(doubt) = meaning.doubt {
+                    self.warning(line, doubt);
+                }
+                meaning.value
+            }
+            (Err(kind), _) => {
+                self.error(line, kind);
+                Value::Null
+            }
+        }
+    }
+
+    /// Whether the next value is the template's `version`.
+    fn is_at_version(&self) -> bool {
+        matches!(self.frames.as_slice(), [root] if root.is_at("version"))
+    }
+
+    fn key(
+        &mut self,
+        text: Cow<'_, str>,
+        style: ScalarStyle,
+        anchor: usize,
+        tag: Option<&Tag>,
+        line: usize,
+    ) {
+        let key = if is_merge_key(&text, style, tag) {
+            Key::Merge(line)
+        } else {
+            if text.as_bytes().contains(&0) {
+                self.error(line, ProblemKind::NulCharacter);
+            }
+            match scalar::meaning(Cow::Borrowed(&text), style, tag) {
+                Ok(meaning) if meaning.value.is_string() => {}
+                Err(kind @ (ProblemKind::UnknownTag { .. } | ProblemKind::TagMismatch { .. })) => {
+                    self.error(line, kind);
+                }
+                _ => {
+                    let key = clip(&text);
+                    self.warning(line, ProblemKind::KeyIsNotText { key });
+                }
+            }
+            Key::Text(text.into_owned(), line)
+        };
+        if let (Key::Text(text, _), 1..) = (&key, anchor) {
+            let anchored = Anchored {
+                value: Value::String(text.clone()),
+                nodes: 1,
+                bytes: text.len() as u64,
+                height: 0,
+            };
+            self.anchors.insert(anchor, anchored);
+        }
+        if let Some(frame) = self.frames.last_mut() {
+            frame.set_key(key);
+        }
+    }
+
+    fn alias(&mut self, anchor: usize, line: usize) -> Result<(), Fatal> {
+        let Some(anchored) = self.anchors.get(&anchor) else {
+            // The parser refuses aliases of unknown anchors, so this anchor's value is not ended.
+            let kind = ProblemKind::AliasOfItself;
+            return Err(Fatal { line, kind });
+        };
+        let (nodes, bytes, height) = (anchored.nodes, anchored.bytes, anchored.height);
+        if self.frames.len() + height > MAX_DEPTH {
+            return Err(too_deep(line));
+        }
+        self.bytes += bytes;
+        self.alias_bytes += bytes;
+        if self.alias_bytes > self.limits.max_bytes {
+            let limit = self.limits.max_bytes;
+            let kind = ProblemKind::AliasesTooLarge { limit };
+            return Err(Fatal { line, kind });
+        }
+        self.count(nodes, line)?;
+        // Copied only after the budget allowed it.
+        let value = self.anchors[&anchor].value.clone();
+        if !self.expects_key() {
+            self.record_line(line);
+            self.place(value, height);
+            return Ok(());
+        }
+        let Value::String(text) = value else {
+            let kind = ProblemKind::NotAKey;
+            return Err(Fatal { line, kind });
+        };
+        if let Some(frame) = self.frames.last_mut() {
+            frame.set_key(Key::Text(text, line));
+        }
+        Ok(())
+    }
+
+    /// Keeps a copy of `value` for aliases. The copy counts: anchors within anchors would
+    /// otherwise multiply the document by its depth.
+    fn anchor(
+        &mut self,
+        anchor: usize,
+        value: &Value,
+        (nodes, bytes, height): (usize, u64, usize),
+        line: usize,
+    ) -> Result<(), Fatal> {
+        if anchor == 0 {
+            return Ok(());
+        }
+        self.count(nodes, line)?;
+        let anchored = Anchored {
+            value: value.clone(),
+            nodes,
+            bytes,
+            height,
+        };
+        self.anchors.insert(anchor, anchored);
+        Ok(())
+    }
+
+    fn place(&mut self, value: Value, height: usize) {
+        let Some(frame) = self.frames.last_mut() else {
+            self.root = Some(value);
+            return;
+        };
+        if let Some((line, kind)) = frame.push(value, height) {
+            self.error(line, kind);
+        }
+    }
+
+    fn record_line(&mut self, line: usize) {
+        if self.lines.is_none() || self.frames.len() > RECORDED_DEPTH {
+            return;
+        }
+        let key_line = self.frames.last().and_then(Frame::key_line);
+        let path = self.path();
+        if let Some(lines) = &mut self.lines {
+            lines.record(path, key_line.unwrap_or(line));
+        }
+    }
+
+    fn error(&mut self, line: usize, kind: ProblemKind) {
+        let path = self.path_unless(self.errors.is_full());
+        self.errors.push(Some(line), path, kind);
+    }
+
+    fn warning(&mut self, line: usize, kind: ProblemKind) {
+        let path = self.path_unless(self.warnings.is_full());
+        self.warnings.push(Some(line), path, kind);
+    }
+
+    /// The path, unless it is written for nobody.
+    fn path_unless(&self, is_unread: bool) -> String {
+        if is_unread {
+            return String::new();
+        }
+        self.path()
+    }
+
+    /// Where the next value belongs.
+    fn path(&self) -> String {
+        let mut path = String::new();
+        for frame in &self.frames {
+            let is_first = path.is_empty();
+            frame
+                .segment()
+                .write(&mut path, is_first)
+                .expect("a string takes every text");
+        }
+        path
+    }
+}
+
+fn too_deep(line: usize) -> Fatal {
+    let kind = ProblemKind::TooDeep { limit: MAX_DEPTH };
+    Fatal { line, kind }
+}
+
+fn syntax(detail: &str) -> ProblemKind {
+    if detail == PARSER_NESTING_LIMIT {
+        return ProblemKind::TooDeep { limit: MAX_DEPTH };
+    }
+    // The parser's words, without much of what a hostile document may have put into them.
+    let detail = detail.chars().take(200).collect();
+    ProblemKind::Syntax { detail }
+}

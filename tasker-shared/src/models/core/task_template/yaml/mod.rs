@@ -1,0 +1,22 @@
+//! Reads YAML into JSON.
+//!
+//! YAML 1.2 with its core schema, and `<<` merges, which YAML 1.2 dropped and the field uses.
+//! What JSON cannot hold is an error that names its line, never a guess. Reading is iterative and
+//! within [`TemplateLimits`], so that no document, however hostile, costs more than its size
+//! explains.
+//!
+//! Lines are not recorded while reading: most documents have nothing to say about them. When
+//! there is something to say, [`line_numbers`] reads the text again.
+
+mod frame;
+mod lines;
+mod loader;
+mod scalar;
+mod text;
+
+pub(super) use lines::{LineNumbers, line_numbers};
+pub(super) use loader::{Loaded, load};
+pub(super) use text::checked_text;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! The worker on real PostgreSQL and Redis.
+
+mod boot;
+mod caches;
+mod program;
+mod support;
+mod templates;
