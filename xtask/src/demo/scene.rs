@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use sqlx::{Connection, Executor, PgConnection};
-use tasker_testkit::{Origin, Postgres, Redis, free_port};
-use tempfile::TempDir;
+use tasker_testkit::{HeldFolder, Origin, Postgres, Redis, free_port};
 
 use crate::cargo::root;
 use crate::demo::redis_keys::template_keys;
@@ -27,7 +26,7 @@ pub(crate) struct Scene {
     pub(super) subjects: Vec<Subject>,
     pub(super) environment: Vec<(&'static str, String)>,
     pub(super) http: Client,
-    folder: TempDir,
+    folder: HeldFolder,
     pub(super) redis: Option<Redis>,
     _postgres: Postgres,
 }
@@ -35,7 +34,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// Gets the servers and starts a worker and an orchestration service on them.
     pub(crate) async fn set(without_redis: bool, may_install: bool) -> Result<Self, XtaskError> {
-        let folder = tempfile::tempdir().map_err(XtaskError::file("a temporary folder"))?;
+        let folder = HeldFolder::create()?;
         copy_folder(&root().join("config/tasks"), folder.path())?;
 
         let postgres = servers::postgres(may_install).await?;
