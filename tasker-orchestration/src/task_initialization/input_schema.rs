@@ -2,6 +2,7 @@
 
 use jsonschema::{Retrieve, Uri, Validator};
 use serde_json::Value;
+use tasker_shared::models::core::task_template::FreeForm;
 
 use super::errors::Violation;
 
@@ -10,12 +11,19 @@ const MAX_VIOLATIONS: usize = 100;
 
 /// Why an input schema cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{reason} (at {location} of input_schema)")]
-pub struct InputSchemaError {
-    /// What is wrong with it, without its values.
-    reason: String,
-    /// A JSON pointer into the schema.
-    location: String,
+#[non_exhaustive]
+pub enum InputSchemaError {
+    /// It is no JSON that can be read: nested too deeply, or with a number out of range.
+    #[error("it cannot be read as JSON")]
+    Unreadable(#[source] serde_json::Error),
+    /// It is no JSON Schema.
+    #[error("{reason} (at {location} of input_schema)")]
+    Invalid {
+        /// What is wrong with it, without its values.
+        reason: String,
+        /// A JSON pointer into the schema.
+        location: String,
+    },
 }
 
 /// Refuses `$ref`s that leave the schema: a template must not make the service send requests.
@@ -47,13 +55,18 @@ impl Retrieve for NothingRemote {
 pub(super) struct InputSchema(Validator);
 
 impl InputSchema {
+    /// Compiles the schema that a template holds.
+    pub(super) fn read(schema: &FreeForm) -> Result<Self, InputSchemaError> {
+        Self::compile(&schema.to_value().map_err(InputSchemaError::Unreadable)?)
+    }
+
     /// Compiles `schema`.
-    pub(super) fn compile(schema: &Value) -> Result<Self, InputSchemaError> {
+    fn compile(schema: &Value) -> Result<Self, InputSchemaError> {
         jsonschema::options()
             .with_retriever(NothingRemote)
             .build(schema)
             .map(Self)
-            .map_err(|error| InputSchemaError {
+            .map_err(|error| InputSchemaError::Invalid {
                 reason: error.masked().to_string(),
                 location: root_or(error.instance_path().as_str()),
             })

@@ -70,8 +70,7 @@ impl PreparedTemplates {
             .template
             .input_schema
             .as_ref()
-            .filter(|schema| !schema.is_null())
-            .map(InputSchema::compile)
+            .map(InputSchema::read)
             .transpose()
             .map_err(TaskInitializationError::Schema)?;
         let plan = StepPlan::new(&template.template);

@@ -18,6 +18,13 @@ pub struct Problem {
     pub kind: ProblemKind,
 }
 
+impl Problem {
+    /// Whether it is about something in the document, and not about problems.
+    pub(super) fn is_of_a_place(&self) -> bool {
+        !matches!(self.kind, ProblemKind::More { .. })
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {
