@@ -16,8 +16,8 @@ async fn set_strategy(app: &TestApp, strategy: &str) {
         .await;
 }
 
-fn with_key(context: Value, key: &str) -> Value {
-    let mut request = request_of("order", &context);
+fn with_key(context: &Value, key: &str) -> Value {
+    let mut request = request_of("order", context);
     request["idempotency_key"] = json!(key);
     request
 }
@@ -77,9 +77,9 @@ async fn of_many_same_requests_at_once_exactly_one_makes_the_task() {
 async fn a_key_decides_under_every_strategy() {
     let app = TestApp::start().await;
     app.register("order", json!({})).await;
-    let first = app.post_task(&with_key(json!({"n": 1}), "k")).await;
-    let second = app.post_task(&with_key(json!({"n": 2}), "k")).await;
-    let third = app.post_task(&with_key(json!({"n": 1}), "other")).await;
+    let first = app.post_task(&with_key(&json!({"n": 1}), "k")).await;
+    let second = app.post_task(&with_key(&json!({"n": 2}), "k")).await;
+    let third = app.post_task(&with_key(&json!({"n": 1}), "other")).await;
     assert_eq!((first.status, second.status, third.status), (201, 200, 201));
 }
 
@@ -92,7 +92,7 @@ async fn caller_provided_asks_for_a_key() {
     assert_eq!(answer.status, 422);
     insta::assert_json_snapshot!(answer.problem());
     assert_eq!(app.count("tasks").await, 0);
-    assert_eq!(app.post_task(&with_key(json!({}), "k")).await.status, 201);
+    assert_eq!(app.post_task(&with_key(&json!({}), "k")).await.status, 201);
 }
 
 #[tokio::test]

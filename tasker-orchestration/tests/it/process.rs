@@ -134,8 +134,9 @@ async fn lock_tasks(database: &TestDatabase) -> PgConnection {
 
 /// Waits until somebody waits for the lock.
 async fn somebody_waits(connection: &mut PgConnection) {
-    let waiting = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    // Not pg_stat_activity, which a transaction sees as it was when it first looked.
+    let waiting = "SELECT count(*) FROM pg_locks
+                   WHERE NOT granted AND relation = 'tasker.tasks'::regclass";
     timeout(PATIENCE, async {
         while sqlx::query_scalar::<_, i64>(waiting)
             .fetch_one(&mut *connection)
