@@ -58,7 +58,7 @@ impl Container {
             engine.endpoint.clone().into(),
             name.clone().into(),
         ];
-        let remover = HeldShell::start(REMOVE, &arguments, None).map_err(|source| {
+        let remover = HeldShell::start(REMOVE, &arguments, &[], None).map_err(|source| {
             TestkitError::Supervisor {
                 program: image,
                 source,

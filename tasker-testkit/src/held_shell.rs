@@ -27,26 +27,23 @@ pub(crate) struct HeldShell {
 }
 
 impl HeldShell {
+    /// The shell has our environment with `environment` above it.
     pub(crate) fn start(
         script: &str,
         arguments: &[OsString],
+        environment: &[(&str, &str)],
         account: Option<Account>,
     ) -> io::Result<Self> {
         let mut shell = Command::new("/bin/sh");
         shell
             .args(["-c", script, "held-shell"])
             .args(arguments)
+            .envs(environment.iter().copied())
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0);
-        // PGDATA, PGPORT and their like would change what a server does.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PG") {
-                shell.env_remove(name);
-            }
-        }
         if let Some(Account { uid, gid }) = account {
             shell.uid(uid).gid(gid);
         }

@@ -25,13 +25,16 @@ mod postgres_server;
 mod processes;
 mod programs;
 mod redis_server;
+mod service_process;
 mod supervisor;
 mod tcp_proxy;
 mod test_database;
 
 pub use acquired::{Origin, Postgres, Redis, postgres, redacted, redis};
 pub use error::TestkitError;
+pub use ports::free as free_port;
 pub use postgres_server::PostgresServer;
 pub use redis_server::RedisServer;
+pub use service_process::ServiceProcess;
 pub use tcp_proxy::TcpProxy;
 pub use test_database::TestDatabase;

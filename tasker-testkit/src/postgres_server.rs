@@ -18,6 +18,7 @@ const PORT_ATTEMPTS: usize = 5;
 const START: &str = r#"
 bin=$1 data=$2
 shift 2
+unset PGDATA PGPORT PGTZ PGDATESTYLE PGCLIENTENCODING
 if [ ! -d "$data" ]; then
     "$bin/initdb" -D "$data.new" -U postgres -A trust -E UTF8 --locale=C --no-sync --no-instructions || exit 1
     mv "$data.new" "$data" || exit 1
@@ -128,7 +129,7 @@ impl PostgresServer {
             command.extend([bin.clone().into(), folder.path().join("data").into()]);
             command.extend(["-p".into(), port.to_string().into()]);
             command.extend(options(here.iter().chain(&SETTINGS).chain(settings)).map(Into::into));
-            let process = Supervised::new("postgres", folder, account, "INT", &command)?;
+            let process = Supervised::new("postgres", folder, account, "INT", &command, &[])?;
             let instance = Instance::Program(process);
             let server = Self {
                 instance,

@@ -117,7 +117,7 @@ impl RedisServer {
                 folder.path().join("redis.sock").into(),
             ]);
             command.extend(SETTINGS.iter().chain(arguments).map(Into::into));
-            let process = Supervised::new("redis-server", folder, account, "TERM", &command)?;
+            let process = Supervised::new("redis-server", folder, account, "TERM", &command, &[])?;
             let instance = Instance::Program(process);
             let server = Self {
                 instance,

@@ -41,10 +41,11 @@ impl Supervised {
         account: Option<Account>,
         stop_signal: &str,
         command: &[OsString],
+        environment: &[(&str, &str)],
     ) -> Result<Self, TestkitError> {
         let mut arguments: Vec<OsString> = vec![folder.path().into(), stop_signal.into()];
         arguments.extend_from_slice(command);
-        let shell = HeldShell::start(SCRIPT, &arguments, account)
+        let shell = HeldShell::start(SCRIPT, &arguments, environment, account)
             .map_err(|source| TestkitError::Supervisor { program, source })?;
         Ok(Self {
             program,

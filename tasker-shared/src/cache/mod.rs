@@ -11,7 +11,6 @@
 mod errors;
 pub mod keys;
 mod late;
-mod log_limit;
 mod persist;
 mod provider;
 mod providers;

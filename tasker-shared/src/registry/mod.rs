@@ -14,6 +14,7 @@ mod local_tier;
 mod registration;
 mod resolution;
 mod resolver;
+mod retirement;
 mod task_handler_registry;
 mod template_files;
 

@@ -10,6 +10,7 @@ use super::distributed_tier::{self, DistributedTier, Found};
 use super::flights::Flights;
 use super::local_tier::LocalTier;
 use super::resolution::{Resolution, Tier};
+use super::retirement::{Retirement, RetirementHandle};
 use super::{RegistryError, body};
 use crate::config::tasker::CacheConfig;
 use crate::metrics::{TEMPLATE_RESOLVE_DURATION, TEMPLATE_RESOLVES, TEMPLATE_STALE_SERVED};
@@ -30,9 +31,10 @@ enum Loaded {
 /// The tiers of one process and the directory that decides what in them is current.
 pub(super) struct Resolver {
     pool: PgPool,
-    directory: Directory,
+    directory: Arc<Directory>,
     local: LocalTier,
     distributed: DistributedTier,
+    retirement: Retirement,
     flights: Flights<Loaded>,
     // Looked up once: finding a counter costs as much as all else on the warm path.
     warm_hits: metrics::Counter,
@@ -41,13 +43,17 @@ pub(super) struct Resolver {
 impl Resolver {
     pub(super) fn new(pool: PgPool, distributed: DistributedTier, config: &CacheConfig) -> Self {
         let local = LocalTier::new(config.local_max_bytes);
+        let retirement = Retirement::new(distributed.clone());
         let directory = Directory::new(
             pool.clone(),
             Duration::from_millis(config.max_staleness_ms),
             Duration::from_secs(config.serve_stale_seconds),
             {
-                let local = local.clone();
-                Box::new(move |id| local.remove(id))
+                let (local, retirement) = (local.clone(), retirement.handle());
+                Box::new(move |entry| {
+                    local.remove(entry.id);
+                    retirement.retire(entry);
+                })
             },
         );
         let warm_hits = metrics::counter!(
@@ -55,12 +61,20 @@ impl Resolver {
         );
         Self {
             pool,
-            directory,
+            directory: Arc::new(directory),
             local,
             distributed,
+            retirement,
             flights: Flights::new(),
             warm_hits,
         }
+    }
+
+    /// Starts background work. Does nothing the second time. Must be called within a Tokio
+    /// runtime.
+    pub(super) fn start(&self) {
+        self.directory.start();
+        self.retirement.start();
     }
 
     pub(super) fn directory(&self) -> &Directory {
@@ -120,6 +134,7 @@ impl Resolver {
     }
 
     async fn resolve_cold(&self, name: TemplateName<'_>) -> Result<Resolution, RegistryError> {
+        self.start();
         let arrived = Moment::now();
         let mut loaded_from = Tier::Local;
         loop {
@@ -215,6 +230,8 @@ impl Resolver {
                     pool: self.pool.clone(),
                     local: self.local.clone(),
                     distributed: self.distributed.clone(),
+                    directory: Arc::clone(&self.directory),
+                    retirement: self.retirement.handle(),
                     entry: Arc::clone(entry),
                 };
                 load.run()
@@ -254,6 +271,7 @@ impl Resolver {
     /// Stops background work and waits for loads under way.
     pub(super) async fn shutdown(&self) {
         self.directory.shutdown().await;
+        self.retirement.shutdown().await;
         self.flights.land().await;
     }
 }
@@ -263,6 +281,8 @@ struct Load {
     pool: PgPool,
     local: LocalTier,
     distributed: DistributedTier,
+    directory: Arc<Directory>,
+    retirement: RetirementHandle,
     entry: Arc<Entry>,
 }
 
@@ -284,6 +304,16 @@ impl Load {
         Some(metadata)
     }
 
+    // A body whose name points elsewhere by now is taken back: either the directory still has the
+    // entry here, and tells of its end later, or it has not, and this is where it is noticed.
+    fn fill(&self, document: &str) {
+        self.entry.note_filled();
+        self.distributed.fill(&self.entry, document);
+        if !self.directory.is_current(&self.entry) {
+            self.retirement.retire(&self.entry);
+        }
+    }
+
     async fn load_from_database(self) -> Loaded {
         let name = self.entry.name();
         let stored = match body::load(&self.pool, name).await {
@@ -295,7 +325,7 @@ impl Load {
             Ok(metadata) => {
                 let metadata = Arc::new(metadata);
                 self.local.insert(&self.entry, Arc::clone(&metadata));
-                self.distributed.fill(&self.entry, metadata.document.get());
+                self.fill(metadata.document.get());
                 Loaded::Body(metadata, Tier::Database)
             }
             Err(source) => Loaded::Failed(body::unreadable(name, source)),

@@ -116,7 +116,7 @@ impl TaskHandlerRegistry {
     /// does not wait for it. Must be called within a Tokio runtime.
     pub fn start(&self) {
         if let Some(cache) = &self.cache {
-            cache.resolver.directory().start();
+            cache.resolver.start();
         }
     }
 

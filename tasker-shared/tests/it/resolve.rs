@@ -208,6 +208,34 @@ async fn an_old_body_in_redis_is_not_used() {
 }
 
 #[tokio::test]
+async fn a_process_takes_back_what_it_put_into_redis_when_the_name_points_elsewhere() {
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let reader = app.with_redis(&redis.url()).await;
+    app.uncached()
+        .register_task_template(&template("payments", "refund", "old"))
+        .await
+        .unwrap();
+    reader
+        .get_template("payments", "refund", "1.0.0")
+        .await
+        .unwrap();
+    filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
+    // The writer has no Redis to delete from.
+    app.uncached()
+        .register_task_template(&template("payments", "refund", "new"))
+        .await
+        .unwrap();
+    crate::app::eventually("the deletion", || async {
+        keys(&redis.url(), &app.prefix)
+            .await
+            .is_empty()
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_unknown_name_is_not_found_and_a_name_that_was_registered_a_moment_ago_is() {
     let app = TestApp::start().await;
     let reader = app.local_only(app.cache_config());

@@ -10,6 +10,7 @@ mod connect;
 mod faults;
 mod fills;
 mod latency;
+mod log_limit;
 mod operation;
 mod slots;
 mod supervisor;

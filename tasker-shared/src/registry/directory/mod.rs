@@ -78,8 +78,8 @@ struct PollReport {
     failed: Option<Moment>,
 }
 
-/// Called when an entry stops being current, with its [`Entry::id`].
-type OnGone = Box<dyn Fn(u64) + Send + Sync>;
+/// Called when an entry has stopped being current.
+type OnGone = Box<dyn Fn(&Arc<Entry>) + Send + Sync>;
 
 struct Shared {
     pool: PgPool,

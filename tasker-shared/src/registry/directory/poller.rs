@@ -103,10 +103,8 @@ impl Poller {
                     lag_seconds,
                 } => {
                     if !changes.is_empty() {
-                        let snapshot = self.shared.snapshot.load();
-                        let next =
-                            snapshot.with_changes(changes, |gone| (self.shared.on_gone)(gone.id));
-                        self.publish(next);
+                        let (next, gone) = self.shared.snapshot.load().with_changes(changes);
+                        self.publish(next, &gone);
                     }
                     metrics::gauge!(DIRECTORY_LAG.name).set(lag_seconds.unwrap_or(0.0));
                     self.place = Some(place);
@@ -130,23 +128,21 @@ impl Poller {
             Box::pin(queries::load(connection))
         })
         .await?;
-        let next = self
-            .shared
-            .snapshot
-            .load()
-            .replaced_by(names, |gone| (self.shared.on_gone)(gone.id));
-        self.publish(next);
+        let (next, gone) = self.shared.snapshot.load().replaced_by(names);
+        self.publish(next, &gone);
         self.place = Some(place);
         Ok(())
     }
 
-    fn publish(&self, next: super::Snapshot) {
+    fn publish(&self, next: super::Snapshot, gone: &[Arc<super::Entry>]) {
         #[expect(
             clippy::cast_precision_loss,
             reason = "there are fewer than 2^52 templates"
         )]
         metrics::gauge!(DIRECTORY_TEMPLATES.name).set(next.len() as f64);
         self.shared.snapshot.store(Arc::new(next));
+        // After the picture, so that whoever still finds one of these current is heard of here.
+        gone.iter().for_each(|entry| (self.shared.on_gone)(entry));
     }
 
     async fn report(

@@ -6,7 +6,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -44,6 +44,8 @@ pub(crate) struct Entry {
     // Name and version in one allocation: there may be a hundred thousand entries.
     name_and_version: Box<str>,
     name_length: u32,
+    // Whether this process has handed the entry's body to the distributed cache.
+    filled: AtomicBool,
     pub(crate) pointer: Pointer,
 }
 
@@ -55,8 +57,19 @@ impl Entry {
             namespace,
             name_and_version: [name, version].concat().into(),
             name_length: u32::try_from(name.len()).expect("the column holds at most 64 characters"),
+            filled: AtomicBool::new(false),
             pointer,
         }
+    }
+
+    /// Notes that this process hands the body to the distributed cache.
+    pub(crate) fn note_filled(&self) {
+        self.filled.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it has.
+    pub(crate) fn was_filled(&self) -> bool {
+        self.filled.load(Ordering::SeqCst)
     }
 
     pub(crate) fn name(&self) -> TemplateName<'_> {
@@ -114,14 +127,14 @@ impl Snapshot {
         self.shards[shard_of(hash)].find(hash, |entry| entry.name() == name)
     }
 
-    /// This picture with `changes` made. Entries whose pointer did not change stay the same
-    /// entries; the ones that were replaced or removed are handed to `gone`.
+    /// This picture with `changes` made, and the entries that are not in it any more. Entries
+    /// whose pointer did not change stay the same entries.
     pub(crate) fn with_changes(
         &self,
         changes: impl IntoIterator<Item = Change>,
-        mut gone: impl FnMut(&Entry),
-    ) -> Self {
+    ) -> (Self, Vec<Arc<Entry>>) {
         let mut next = self.clone();
+        let mut gone = Vec::new();
         for change in changes {
             let name = TemplateName {
                 namespace: &change.namespace,
@@ -139,7 +152,7 @@ impl Snapshot {
             let hasher = next.hasher.clone();
             let shard = Arc::make_mut(&mut next.shards[shard_of(hash)]);
             if let Ok(found) = shard.find_entry(hash, |entry| entry.name() == name) {
-                gone(&found.remove().0);
+                gone.push(found.remove().0);
                 next.templates -= 1;
             }
             if let Some(pointer) = change.pointer {
@@ -148,15 +161,15 @@ impl Snapshot {
                 next.templates += 1;
             }
         }
-        next
+        (next, gone)
     }
 
-    /// A picture of exactly `names`, that shares the entries which did not change with this one.
+    /// A picture of exactly `names` that shares the entries which did not change with this one,
+    /// and the entries that are not in it any more.
     pub(crate) fn replaced_by(
         &self,
         names: impl IntoIterator<Item = Change>,
-        mut gone: impl FnMut(&Entry),
-    ) -> Self {
+    ) -> (Self, Vec<Arc<Entry>>) {
         let mut next = Self {
             hasher: self.hasher.clone(),
             ..Self::empty()
@@ -190,12 +203,12 @@ impl Snapshot {
                 .insert_unique(hash, entry, |entry| hasher.hash_one(entry.name()));
             next.templates += 1;
         }
-        for old in self.iter() {
-            if next.get(old.name()).is_none_or(|new| new.id != old.id) {
-                gone(old);
-            }
-        }
-        next
+        let gone = self
+            .iter()
+            .filter(|old| next.get(old.name()).is_none_or(|new| new.id != old.id))
+            .cloned()
+            .collect();
+        (next, gone)
     }
 
     // Entries of one namespace share its text where a neighbour in the shard has it already.

@@ -22,8 +22,8 @@ use chrono::{DateTime, Utc};
 use metrics::{counter, gauge};
 use tokio::sync::Notify;
 
+use super::log_limit::LogLimit;
 use crate::cache::errors::Chain;
-use crate::cache::log_limit::LogLimit;
 use crate::cache::{BreakerState, CacheError};
 use crate::metrics::{CACHE_BREAKER_OPEN, CACHE_BREAKER_TRANSITIONS};
 

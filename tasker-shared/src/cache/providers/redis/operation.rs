@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::breaker::Breaker;
 use super::connect::{Endpoint, Request};
 use super::latency::Latency;
+use super::log_limit::LogLimit;
 use super::slots::{Live, Slots};
-use crate::cache::log_limit::LogLimit;
 use crate::cache::{BadAnswer, CacheError, ConnectionFault, Refusal, RefusalKind};
 use crate::metrics::{CACHE_BAD_ANSWERS, CACHE_OPERATION_DURATION, CACHE_OPERATIONS};
 

@@ -1,5 +1,5 @@
-//! The background task of a backend: it alone connects, and it alone asks a Redis that failed
-//! whether it is well.
+//! The background task of a backend: it alone connects, it alone asks a Redis that failed
+//! whether it is well, and it asks connections that nobody uses whether they still work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,19 +22,24 @@ const PROBE_TTL_MS: u64 = 1000;
 
 /// Keeps every place filled and the breaker truthful, until stopped.
 pub(super) async fn run(core: Arc<Core>) {
+    // Side by side: connecting to a frozen server hangs, and must not keep the connections that
+    // are up from being asked.
+    tokio::join!(connect(&core), ask_idle_connections(&core));
+}
+
+async fn connect(core: &Core) {
     loop {
         if core.breaker.is_open() {
-            recover(&core).await;
+            recover(core).await;
         } else if core.slots.up() < core.slots.len() {
             tokio::select! {
-                () = fill_places(&core) => {}
+                () = fill_places(core) => {}
                 () = core.breaker.until_open() => {}
             }
         } else {
             tokio::select! {
                 () = core.vacancy.notified() => {}
                 () = core.breaker.until_open() => {}
-                () = tokio::time::sleep(HEARTBEAT) => heartbeat(&core).await,
             }
         }
     }
@@ -85,10 +90,13 @@ async fn fill_places(core: &Core) {
 
 /// Asks as often as there are connections: they are used in turn. Failures count as those of
 /// requests do.
-async fn heartbeat(core: &Core) {
+async fn ask_idle_connections(core: &Core) {
     let ping = redis::cmd("PING");
     let request = Request::One(&ping);
-    join_all((0..core.slots.len()).map(|_| core.call(&request, core.budget))).await;
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        join_all((0..core.slots.len()).map(|_| core.call(&request, core.budget))).await;
+    }
 }
 
 /// Whether Redis answers, writes and reads, each within `limit`.
