@@ -32,7 +32,7 @@ pub struct Metric {
 macro_rules! metrics_table {
     ($($constant:ident: $kind:ident, $unit:ident, $name:literal, $help:literal;)+) => {
         $(
-            #[doc = $help]
+            #[doc = concat!("`", $name, "`")]
             pub const $constant: Metric =
                 Metric { name: $name, kind: Kind::$kind, unit: Unit::$unit, help: $help };
         )+
@@ -74,7 +74,7 @@ metrics_table! {
     DIRECTORY_LISTENER_UP: Gauge, Count, "tasker_template_listener_up",
         "1 while notifications of changed templates can arrive, else 0. Without them news waits for the next poll.";
     CACHE_OPERATIONS: Counter, Count, "tasker_cache_operations_total",
-        "Operations on the distributed cache, by `operation` (get, set, delete, delete_pattern, ping) and `result` (ok, hit, miss, timeout, connection, backend, rejected).";
+        "Operations on the distributed cache, by `operation` (get, set, delete, delete_pattern, ping) and `result` (ok, hit, miss, timeout, connection, backend, bad_answer, rejected).";
     CACHE_OPERATION_DURATION: Histogram, Seconds, "tasker_cache_operation_duration_seconds",
         "Duration of operations on the distributed cache, by `operation`.";
     CACHE_BREAKER_OPEN: Gauge, Count, "tasker_cache_breaker_open",
@@ -84,7 +84,7 @@ metrics_table! {
     CACHE_PENDING_FILLS: Gauge, Count, "tasker_cache_pending_fills",
         "Entries waiting to be written to the distributed cache.";
     CACHE_FILLS_DROPPED: Counter, Count, "tasker_cache_fills_dropped_total",
-        "Entries not written to the distributed cache, by `reason` (queue_full, unavailable, failed).";
+        "Entries not written to the distributed cache, by `reason` (queue_full, unavailable, failed, invalidated).";
     CACHE_BAD_ANSWERS: Counter, Count, "tasker_cache_bad_answers_total",
         "Entries of the distributed cache that could not be used, by `kind` (wrong_type, too_large, format, garbage, other_name).";
     EVENTS_DROPPED: Counter, Count, "tasker_events_dropped_total",

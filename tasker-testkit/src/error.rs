@@ -1,6 +1,7 @@
 //! What can go wrong between wanting a server and having one.
 
 use std::io;
+use std::time::Duration;
 
 /// Why a server could not be had, or did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -72,4 +73,54 @@ pub enum TestkitError {
         #[source]
         source: io::Error,
     },
+    /// The Docker engine refused.
+    #[error("the Docker engine did not do what it was asked")]
+    Docker(#[from] testcontainers::TestcontainersError),
+    /// A statement of ours failed.
+    #[error("PostgreSQL refused a connection or a statement")]
+    Postgres(#[from] sqlx::Error),
+    /// A command of ours failed.
+    #[error("Redis refused a connection or a command")]
+    Redis(#[from] redis::RedisError),
+    /// A server's URL cannot be understood. The URL is not repeated: it may hold a password.
+    #[error("the server's URL cannot be understood")]
+    Url(#[from] url::ParseError),
+    /// The URL has no host, so there is nothing that a proxy could stand before.
+    #[error("the server's URL names no host")]
+    NoHost,
+    /// The proxy could not listen on its port.
+    #[error("the proxy cannot listen on its port")]
+    Proxy(#[source] io::Error),
+}
+
+/// How much of a log an error carries, in bytes.
+const LOG_TAIL: usize = 4000;
+
+impl TestkitError {
+    pub(crate) fn too_slow(
+        program: &'static str,
+        action: &'static str,
+        deadline: Duration,
+        log: &str,
+    ) -> Self {
+        Self::TooSlow {
+            program,
+            action,
+            seconds: deadline.as_secs(),
+            log: tail(log),
+        }
+    }
+
+    pub(crate) fn exited(program: &'static str, status: String, log: &str) -> Self {
+        Self::Exited {
+            program,
+            status,
+            log: tail(log),
+        }
+    }
+}
+
+fn tail(log: &str) -> String {
+    let start = log.len().saturating_sub(LOG_TAIL);
+    log[log.ceil_char_boundary(start)..].to_owned()
 }

@@ -13,15 +13,30 @@
 //! never installs anything; `cargo xtask test` does, where it may.
 
 mod account;
+mod acquired;
+mod container;
+mod docker;
 mod error;
 mod folder;
+mod held_folder;
+mod held_shell;
+mod instance;
 mod ports;
 mod postgres_server;
 mod processes;
 mod programs;
 mod redis_server;
+mod service_process;
 mod supervisor;
+mod tcp_proxy;
+mod test_database;
 
+pub use acquired::{Origin, Postgres, Redis, postgres, redacted, redis};
 pub use error::TestkitError;
+pub use held_folder::HeldFolder;
+pub use ports::free as free_port;
 pub use postgres_server::PostgresServer;
 pub use redis_server::RedisServer;
+pub use service_process::ServiceProcess;
+pub use tcp_proxy::TcpProxy;
+pub use test_database::TestDatabase;

@@ -12,7 +12,7 @@ const RANGE: std::ops::Range<u16> = 18_000..32_000;
 
 /// A port that was free on the loopback address a moment ago. Somebody else may take it before
 /// the server does, so its users try again with another.
-pub(crate) fn free() -> Result<u16, TestkitError> {
+pub fn free() -> Result<u16, TestkitError> {
     let mut random = rand::rng();
     (0..100)
         .map(|_| random.random_range(RANGE))

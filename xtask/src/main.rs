@@ -1,2 +1,92 @@
-//! stub
-fn main() {}
+//! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask generate`.
+//!
+//! Each gets the PostgreSQL and the Redis that it needs, and ends what it started. This program
+//! knows the services by their HTTP interface only and depends on none of their crates, so it
+//! builds while they do not.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "this program talks to the person who runs it"
+)]
+
+mod cargo;
+mod demo;
+mod error;
+mod generate;
+mod install;
+mod servers;
+mod signals;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::XtaskError;
+
+/// Development tasks of Tasker.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run a worker and an orchestration service, show what the cache does, and stay up.
+    Demo {
+        #[command(flatten)]
+        demo: demo::Options,
+        #[command(flatten)]
+        install: InstallOption,
+    },
+    /// Run all tests of the workspace with the PostgreSQL and the Redis that they need.
+    Test {
+        #[command(flatten)]
+        install: InstallOption,
+        /// Further arguments for `cargo test`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Renew the files that are generated: the query cache, OpenAPI documents, the config reference.
+    Generate {
+        /// Change nothing; fail if a committed file is not what would be generated.
+        #[arg(long)]
+        check: bool,
+        #[command(flatten)]
+        install: InstallOption,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+struct InstallOption {
+    /// Do not install missing server programs, even where that is possible (root on Debian or
+    /// Ubuntu).
+    #[arg(long)]
+    no_install: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = tokio::select! {
+        // A task that waits for the signal itself ends well; look at it first.
+        biased;
+        outcome = run(cli.task) => outcome,
+        () = signals::interrupted() => Err(XtaskError::Interrupted),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {}", error::chain(&error));
+        error.exit_code()
+    })
+}
+
+async fn run(task: Task) -> Result<ExitCode, XtaskError> {
+    match task {
+        Task::Demo { demo, install } => demo::run(demo, !install.no_install).await?,
+        Task::Test { install, arguments } => test::run(&arguments, !install.no_install).await?,
+        Task::Generate { check, install } => generate::run(check, !install.no_install).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

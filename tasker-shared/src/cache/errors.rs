@@ -1,10 +1,292 @@
-//! Errors of the cache layer. (Stub.)
+//! Errors of the cache layer.
+//!
+//! No error carries what a server wrote beyond its error code: servers quote the arguments of a
+//! command that they do not know, and those can be passwords, keys and values. For the same
+//! reason the client library's errors are translated and never kept.
 
-/// Why the cache could not answer.
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// Why the cache could not do what was asked.
+///
+/// None of these may fail a request: each is a miss for a reader and a lost write for a writer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// The budget of the request was used up.
-    #[error("the cache did not answer in time")]
-    Timeout,
+    /// There is no connection to use, or the one that was used broke.
+    #[error("the cache cannot be reached")]
+    ConnectionError(#[source] ConnectionFault),
+    /// A value, or an answer in its place, cannot be used as one.
+    #[error("the cached value cannot be used")]
+    SerializationError(#[source] BadAnswer),
+    /// The limit of the operation passed.
+    #[error("the cache did not answer within {limit:?}")]
+    Timeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The backend answered with an error.
+    #[error("the cache refused the operation")]
+    BackendError(#[source] Refusal),
+}
+
+impl CacheError {
+    /// A label for metrics: `rejected` (the breaker is open), `connection`, `bad_answer`,
+    /// `timeout` or `backend`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ConnectionError(ConnectionFault::BreakerOpen) => "rejected",
+            Self::ConnectionError(_) => "connection",
+            Self::SerializationError(_) => "bad_answer",
+            Self::Timeout { .. } => "timeout",
+            Self::BackendError(_) => "backend",
+        }
+    }
+}
+
+/// What is wrong with the connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionFault {
+    /// The breaker is open: nothing was sent.
+    #[error("it is not asked until it has been found well again")]
+    BreakerOpen,
+    /// No connection is up at this moment: nothing was sent.
+    #[error("no connection is up")]
+    NoneUp,
+    /// The provider has been shut down.
+    #[error("the cache has been shut down")]
+    ShutDown,
+    /// Connecting took longer than `connection_timeout_seconds`.
+    #[error("connecting took longer than {limit:?}")]
+    ConnectTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The network, the socket or TLS failed.
+    #[error("{source}")]
+    Transport {
+        /// What failed, in the words of the operating system or of the TLS library.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The server did not accept user and password.
+    #[error("the server does not accept the user and password of the URL")]
+    Authentication,
+    /// The server refused the connection's first commands.
+    #[error("the server refused the new connection")]
+    Refused(#[source] Refusal),
+    /// What the server sent is not the protocol.
+    #[error("the server does not speak the protocol")]
+    Protocol,
+    /// The client library refused the settings.
+    #[error("the client library does not support these settings")]
+    Unsupported,
+}
+
+impl From<io::Error> for ConnectionFault {
+    fn from(source: io::Error) -> Self {
+        Self::Transport {
+            source: Box::new(source),
+        }
+    }
+}
+
+/// Why an answer is no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadAnswer {
+    /// The key holds something else than a string.
+    #[error("the key holds another type than a string")]
+    WrongType,
+    /// The value is longer than [`super::MAX_VALUE_BYTES`].
+    #[error("the value is too large ({bytes} bytes)")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The value is not UTF-8, or the answer has a shape that the command cannot have.
+    #[error("the answer is not text")]
+    Garbage,
+}
+
+impl BadAnswer {
+    /// The label of the metric that counts bad answers.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::WrongType => "wrong_type",
+            Self::TooLarge { .. } => "too_large",
+            Self::Garbage => "garbage",
+        }
+    }
+}
+
+/// An error that the server answered, by its code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    code: String,
+}
+
+/// What a refusal says about the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusalKind {
+    /// It cannot serve anybody now: it is loading, its cluster or primary is down, a script
+    /// blocks it, or it wants a password.
+    Unusable,
+    /// It is a replica: reads are answered, writes are not.
+    ReadOnly,
+    /// It accepts no writes now: memory is full, or its disk or replicas are missing.
+    WritesRefused,
+    /// The key or the command is the matter, not the server.
+    Operation,
+    /// A code that says none of this.
+    Other,
+}
+
+/// Longer codes are cut: no server has one, and text of unknown origin is not printed.
+const MAX_CODE_LENGTH: usize = 24;
+
+impl Refusal {
+    /// The refusal with this code. What does not look like a code becomes `ERR`.
+    #[must_use]
+    pub fn new(code: &str) -> Self {
+        let plausible = !code.is_empty()
+            && code.len() <= MAX_CODE_LENGTH
+            && code.bytes().all(|byte| byte.is_ascii_uppercase());
+        Self {
+            code: String::from(if plausible { code } else { "ERR" }),
+        }
+    }
+
+    /// The server's error code, such as `OOM`.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// What it says about the server.
+    #[must_use]
+    pub fn kind(&self) -> RefusalKind {
+        match self.code.as_str() {
+            "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "BUSY" | "NOAUTH" | "WRONGPASS" => {
+                RefusalKind::Unusable
+            }
+            "READONLY" => RefusalKind::ReadOnly,
+            "OOM" | "MISCONF" | "NOREPLICAS" => RefusalKind::WritesRefused,
+            "WRONGTYPE" | "NOPERM" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" => {
+                RefusalKind::Operation
+            }
+            _ => RefusalKind::Other,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server answered {}", self.code)
+    }
+}
+
+impl Error for Refusal {}
+
+/// Why a backend could not be put to use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The program has no client for the backend.
+    #[error("this program was built without the feature `cache-redis`")]
+    CompiledOut,
+    /// The configuration can never work. Correct it and start again.
+    #[error("the configuration of the cache is wrong")]
+    Configuration(#[source] ConfigurationFault),
+    /// The backend cannot be used now.
+    #[error("the cache cannot be used now")]
+    Unusable(#[from] CacheError),
+}
+
+impl StartError {
+    /// Whether trying again cannot help.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::CompiledOut | Self::Configuration(_) => true,
+            Self::Unusable(_) => false,
+        }
+    }
+}
+
+/// What is wrong with the configuration of the cache. It never repeats the URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigurationFault {
+    /// `backend` names nothing that exists.
+    #[error("`backend` must be \"redis\"")]
+    UnknownBackend,
+    /// The URL cannot be used.
+    #[error(
+        "`redis.url` must look like redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH/TO/SOCKET"
+    )]
+    Url,
+    /// The URL names another database than `redis.database`.
+    #[error("`redis.url` names database {in_url}, `redis.database` is {configured}: name it once")]
+    DatabaseMismatch {
+        /// The one in the URL.
+        in_url: u32,
+        /// The configured one.
+        configured: u32,
+    },
+}
+
+/// An error and all its causes in one line, for a log field.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'a));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            // A fault that only wraps another one repeats its words.
+            let text = error.to_string();
+            if error.source().is_none_or(|inner| inner.to_string() != text) {
+                write!(f, ": {text}")?;
+            }
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CacheError, Chain, ConnectionFault, Refusal, RefusalKind};
+    use std::io;
+
+    #[test]
+    fn text_that_a_server_sent_is_not_kept_as_a_code() {
+        assert_eq!(Refusal::new("unknown command `AUTH` hunter2").code(), "ERR");
+        assert_eq!(Refusal::new("").code(), "ERR");
+        assert_eq!(Refusal::new("LOADING").code(), "LOADING");
+    }
+
+    #[test]
+    fn refusals_tell_the_server_from_the_key() {
+        assert_eq!(Refusal::new("LOADING").kind(), RefusalKind::Unusable);
+        assert_eq!(Refusal::new("READONLY").kind(), RefusalKind::ReadOnly);
+        assert_eq!(Refusal::new("OOM").kind(), RefusalKind::WritesRefused);
+        assert_eq!(Refusal::new("WRONGTYPE").kind(), RefusalKind::Operation);
+        assert_eq!(Refusal::new("ERR").kind(), RefusalKind::Other);
+    }
+
+    #[test]
+    fn a_chain_says_each_cause_once() {
+        let error = CacheError::ConnectionError(ConnectionFault::from(io::Error::other("gone")));
+        assert_eq!(
+            Chain(&error).to_string(),
+            "the cache cannot be reached: gone"
+        );
+    }
 }

@@ -6,56 +6,77 @@ use serde::{Deserialize, Serialize};
 use validator::Validate;
 
 use super::macros::impl_builder_default;
-use super::redact;
+use super::{checks, redact};
 
 /// `[common.cache]`: caching of task templates, in the process and in Redis.
 ///
 /// With `enabled = false`, or without the section, every resolve reads PostgreSQL and no
 /// connection to Redis is made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
-#[serde(default)]
-#[builder(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Whether templates are cached at all. Default `false`.
+    /// Whether templates are cached at all.
+    ///
+    /// Default `false`.
     #[builder(default = "false")]
     pub enabled: bool,
-    /// The distributed backend; `redis` is the one there is. Default `redis`.
+    /// The distributed backend; `redis` is the one there is.
+    ///
+    /// Default `redis`.
     #[builder(default = "String::from(\"redis\")")]
-    #[validate(custom(function = "known_backend"))]
+    #[validate(custom(function = checks::cache_backend))]
     pub backend: String,
-    /// How long Redis keeps an entry that has no TTL of its own, in seconds. Default 3600.
+    /// How long Redis keeps an entry that has no TTL of its own, in seconds.
+    ///
+    /// Default 3600.
     #[builder(default = "3600")]
     #[validate(range(min = 1))]
     pub default_ttl_seconds: u32,
-    /// How long Redis keeps a task template, in seconds. Default 3600.
+    /// How long Redis keeps a task template, in seconds.
+    ///
+    /// Default 3600.
     #[builder(default = "3600")]
     #[validate(range(min = 1))]
     pub template_ttl_seconds: u32,
-    /// How long Redis keeps an analytics answer, in seconds. Default 60.
+    /// How long Redis keeps an analytics answer, in seconds.
+    ///
+    /// Default 60.
     #[builder(default = "60")]
     #[validate(range(min = 1))]
     pub analytics_ttl_seconds: u32,
-    /// What every key in Redis starts with. Default `tasker`.
+    /// What every key in Redis starts with: letters, digits and `_ . : { } -`, at most 64.
+    ///
+    /// Default `tasker`.
     #[builder(default = "String::from(\"tasker\")")]
-    #[validate(length(min = 1, max = 64))]
+    #[validate(length(min = 1, max = 64), custom(function = checks::key_prefix))]
     pub key_prefix: String,
     /// The oldest that a resolved template may be, in milliseconds. With 0 every resolve sees
-    /// every commit that finished before it began. Default 1000.
+    /// every commit that finished before it began.
+    ///
+    /// Default 1000.
     #[builder(default = "1000")]
     #[validate(range(max = 3_600_000))]
     pub max_staleness_ms: u64,
-    /// What one request may spend waiting for Redis in all, in milliseconds. Default 25.
+    /// What one request may spend waiting for Redis in all, in milliseconds.
+    ///
+    /// Default 25.
     #[builder(default = "25")]
     #[validate(range(min = 1, max = 60_000))]
     pub operation_timeout_ms: u64,
-    /// How many bytes of template bodies a process holds. Default 64 MiB.
+    /// How many bytes of template bodies a process holds.
+    ///
+    /// Default 67108864 (64 MiB).
     #[builder(default = "64 * 1024 * 1024")]
     pub local_max_bytes: u64,
-    /// Whether a worker deletes all cached templates after discovery. Default `true`.
+    /// Whether a worker deletes all cached templates after discovery.
+    ///
+    /// Default `true`.
     #[builder(default = "true")]
     pub invalidate_on_boot: bool,
     /// How long past `max_staleness_ms` an unreachable database lets old pointers be used, in
-    /// seconds; such answers are flagged. Default 0: never.
+    /// seconds; such answers are flagged. With 0, never.
+    ///
+    /// Default 0.
     #[builder(default = "0")]
     #[validate(range(max = 86_400))]
     pub serve_stale_seconds: u64,
@@ -68,26 +89,36 @@ pub struct CacheConfig {
 
 /// `[common.cache.redis]`: where Redis is and how it is connected to.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
-#[serde(default)]
-#[builder(default)]
+#[serde(default, deny_unknown_fields)]
+#[validate(schema(function = checks::redis_database))]
 pub struct RedisConfig {
-    /// `redis://`, `rediss://` or `unix://`. Default `redis://localhost:6379`.
+    /// `redis://`, `rediss://` (TLS), `unix://` or `redis+unix://`.
+    ///
+    /// Default `redis://localhost:6379`.
     #[builder(default = "String::from(\"redis://localhost:6379\")")]
     #[serde(serialize_with = "redact::serialize_url")]
+    #[validate(custom(function = checks::redis_url))]
     pub url: String,
-    /// How many multiplexed connections are used in turn. Default 10.
+    /// How many multiplexed connections are used in turn.
+    ///
+    /// Default 10.
     #[builder(default = "10")]
     #[validate(range(min = 1, max = 1024))]
     pub max_connections: u32,
-    /// How long connecting may take, in seconds. Default 5.
+    /// How long connecting may take, in seconds.
+    ///
+    /// Default 5.
     #[builder(default = "5")]
     #[validate(range(min = 1, max = 300))]
     pub connection_timeout_seconds: u32,
-    /// The logical database. A different one in `url` is an error. Default 0.
+    /// The logical database. A different one in `url` is an error.
+    ///
+    /// Default 0.
     #[builder(default = "0")]
     pub database: u32,
 }
 
+/// Shows the URL without its secrets.
 impl std::fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisConfig")
@@ -103,11 +134,3 @@ impl std::fmt::Debug for RedisConfig {
 }
 
 impl_builder_default!(CacheConfig => CacheConfigBuilder, RedisConfig => RedisConfigBuilder);
-
-fn known_backend(backend: &str) -> Result<(), validator::ValidationError> {
-    if backend == "redis" {
-        Ok(())
-    } else {
-        Err(validator::ValidationError::new("backend").with_message("must be \"redis\"".into()))
-    }
-}

@@ -6,23 +6,26 @@ use serde::{Deserialize, Serialize};
 use validator::Validate;
 
 use super::macros::impl_builder_default;
-use super::redact;
+use super::{checks, redact};
 
 /// `[common.database]`: the one hard dependency.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
-#[serde(default)]
-#[builder(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/database`.
+    ///
     /// Default `postgres://tasker:tasker@localhost:5432/tasker`.
     #[builder(default = "String::from(\"postgres://tasker:tasker@localhost:5432/tasker\")")]
     #[serde(serialize_with = "redact::serialize_url")]
+    #[validate(custom(function = checks::database_url))]
     pub url: String,
     /// Connections to PostgreSQL.
+    #[builder(default)]
     #[validate(nested)]
     pub pool: PoolConfig,
 }
 
+/// Shows the URL without its secrets.
 impl std::fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DatabaseConfig")
@@ -34,21 +37,29 @@ impl std::fmt::Debug for DatabaseConfig {
 
 /// `[common.database.pool]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
-#[serde(default)]
-#[builder(default)]
+#[serde(default, deny_unknown_fields)]
+#[validate(schema(function = checks::pool_bounds))]
 pub struct PoolConfig {
-    /// The most connections that this process opens. Default 20.
+    /// The most connections that this process opens.
+    ///
+    /// Default 20.
     #[builder(default = "20")]
     #[validate(range(min = 2, max = 10_000))]
     pub max_connections: u32,
-    /// Connections that are kept open when idle. Default 1.
+    /// Connections that are kept open when idle; at most `max_connections`.
+    ///
+    /// Default 1.
     #[builder(default = "1")]
     pub min_connections: u32,
-    /// How long a request waits for a free connection, in seconds. Default 5.
+    /// How long a request waits for a free connection, in seconds.
+    ///
+    /// Default 5.
     #[builder(default = "5")]
     #[validate(range(min = 1, max = 300))]
     pub acquire_timeout_seconds: u32,
-    /// How long a statement may run, in milliseconds. Default 10000.
+    /// How long a statement may run, in milliseconds.
+    ///
+    /// Default 10000.
     #[builder(default = "10_000")]
     #[validate(range(min = 100))]
     pub statement_timeout_ms: u32,

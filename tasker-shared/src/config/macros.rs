@@ -1,4 +1,7 @@
 /// `Default` from the defaults that the struct's builder names, so that they are written once.
+///
+/// The struct itself must not be `#[builder(default)]`: its builder would then start from this very
+/// `Default`, and never end.
 macro_rules! impl_builder_default {
     ($($config:ident => $builder:ident),+ $(,)?) => {
         $(

@@ -1,13 +1,31 @@
 //! Configuration: one file a concern, layered by the loader.
+//!
+//! The structs say what there is, with defaults and checks; [`ConfigLoader`] fills them from the
+//! embedded defaults, the files of `config/tasker` and the environment. `docs/configuration.md`
+//! is generated from the structs by [`reference`].
 
+mod checks;
+mod env_override;
+mod errors;
+mod fields;
+mod flatten;
+mod interpolation;
+mod layers;
 mod macros;
+mod merge;
+mod validation;
 
 pub mod cache;
 pub mod config_loader;
 pub mod database;
 pub mod redact;
+pub mod reference;
 pub mod task_templates;
 pub mod tasker;
 pub mod web;
 
-pub use config_loader::{ConfigError, ConfigLoader, EnvVarRule};
+#[cfg(test)]
+mod tests;
+
+pub use config_loader::{ConfigLoader, EnvVarRule};
+pub use errors::{ConfigError, ConfigProblem, Origin};

@@ -9,14 +9,16 @@ use super::macros::impl_builder_default;
 
 /// `[common.task_templates]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
-#[serde(default)]
-#[builder(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct TaskTemplatesConfig {
     /// Directories that a worker searches at boot, unless `TASKER_TEMPLATE_PATH` names one.
+    ///
     /// Default `["config/tasks"]`.
     #[builder(default = "vec![String::from(\"config/tasks\")]")]
     pub search_paths: Vec<String>,
-    /// The largest template file that is read, in bytes. Default 1 MiB.
+    /// The largest template file that is read, in bytes.
+    ///
+    /// Default 1048576 (1 MiB).
     #[builder(default = "1024 * 1024")]
     #[validate(range(min = 1024, max = 67_108_864))]
     pub max_file_bytes: u64,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use validator::Validate;
 
 pub use super::cache::{CacheConfig, CacheConfigBuilder, RedisConfig, RedisConfigBuilder};
+use super::checks;
 pub use super::database::{DatabaseConfig, DatabaseConfigBuilder, PoolConfig, PoolConfigBuilder};
 use super::macros::impl_builder_default;
 pub use super::task_templates::{TaskTemplatesConfig, TaskTemplatesConfigBuilder};
@@ -13,46 +14,50 @@ pub use super::web::{WebConfig, WebConfigBuilder};
 
 /// The root of the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
-#[serde(default)]
-#[builder(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct TaskerConfig {
     /// What every service reads.
+    #[builder(default)]
     #[validate(nested)]
     pub common: CommonConfig,
     /// The orchestration service.
+    #[builder(default)]
     #[validate(nested)]
     pub orchestration: OrchestrationConfig,
     /// The worker service.
+    #[builder(default)]
     #[validate(nested)]
     pub worker: WorkerConfig,
 }
 
 /// `[common]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
-#[serde(default)]
-#[builder(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct CommonConfig {
-    /// The name of the environment whose template overrides apply. Set from `TASKER_ENV`,
-    /// default `development`.
+    /// The name of the environment whose template overrides apply.
+    ///
+    /// Default `development`.
     #[builder(default = "String::from(\"development\")")]
-    #[validate(length(min = 1, max = 64))]
+    #[validate(length(min = 1, max = 64), custom(function = checks::environment))]
     pub environment: String,
     /// PostgreSQL.
+    #[builder(default)]
     #[validate(nested)]
     pub database: DatabaseConfig,
     /// Where task templates are found.
+    #[builder(default)]
     #[validate(nested)]
     pub task_templates: TaskTemplatesConfig,
     /// The template cache; off when missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[builder(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(nested)]
     pub cache: Option<CacheConfig>,
 }
 
 /// `[orchestration]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
-#[serde(default)]
-#[builder(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct OrchestrationConfig {
     /// The HTTP server.
     #[builder(default = "listening_on(\"127.0.0.1:8080\")")]
@@ -62,17 +67,30 @@ pub struct OrchestrationConfig {
 
 /// `[worker]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
-#[serde(default)]
-#[builder(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct WorkerConfig {
     /// The HTTP server.
     #[builder(default = "listening_on(\"127.0.0.1:8081\")")]
     #[validate(nested)]
     pub web: WebConfig,
-    /// How many environment-resolved templates the worker's own cache holds. Default 1000.
+    /// How many environment-resolved templates the worker's own cache holds.
+    ///
+    /// Default 1000.
     #[builder(default = "1000")]
     #[validate(range(min = 1))]
     pub template_cache_entries: u64,
+}
+
+impl TaskerConfig {
+    /// The configuration in force as JSON, for people and endpoints to read: passwords and other
+    /// secrets in URLs are replaced by `***`, so it cannot be loaded again.
+    ///
+    /// # Panics
+    /// Never: every field is a text, a number, a truth value, or a list or section of these.
+    #[must_use]
+    pub fn to_public_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("the configuration has text keys and plain values only")
+    }
 }
 
 impl_builder_default!(

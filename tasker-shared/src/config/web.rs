@@ -5,27 +5,34 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
+use super::checks;
 use super::macros::impl_builder_default;
 
 /// `[orchestration.web]` and `[worker.web]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
-#[serde(default)]
-#[builder(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct WebConfig {
-    /// Where the server listens: address and port. Default `127.0.0.1:8080` for orchestration,
-    /// `127.0.0.1:8081` for workers; port 0 takes a free one.
+    /// Where the server listens: `address:port` or `name:port`; port 0 takes a free one.
+    ///
+    /// Default `127.0.0.1:8080` for orchestration, `127.0.0.1:8081` for workers.
     #[builder(default = "String::from(\"127.0.0.1:0\")")]
-    #[validate(length(min = 1))]
+    #[validate(custom(function = checks::bind_address))]
     pub bind_address: String,
-    /// How long a request may take, in milliseconds. Default 10000.
+    /// How long a request may take, in milliseconds.
+    ///
+    /// Default 10000.
     #[builder(default = "10_000")]
     #[validate(range(min = 100, max = 600_000))]
     pub request_timeout_ms: u64,
-    /// The largest request body, in bytes. Default 1 MiB.
+    /// The largest request body, in bytes.
+    ///
+    /// Default 1048576 (1 MiB).
     #[builder(default = "1024 * 1024")]
     #[validate(range(min = 1024, max = 67_108_864))]
     pub max_body_bytes: u64,
-    /// How long requests under way may take to finish after SIGTERM, in seconds. Default 20.
+    /// How long requests under way may take to finish after SIGTERM, in seconds.
+    ///
+    /// Default 20.
     #[builder(default = "20")]
     #[validate(range(min = 1, max = 28))]
     pub drain_timeout_seconds: u64,

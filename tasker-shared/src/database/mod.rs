@@ -1,4 +1,9 @@
-//! PostgreSQL: the pool and the schema's migrations.
+//! PostgreSQL: the pool, queries with deadlines, and the schema's migrations.
 
+mod errors;
 pub mod migrator;
 pub mod pool;
+mod query;
+
+pub use errors::DatabaseError;
+pub use query::{read, write};

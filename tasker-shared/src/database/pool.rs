@@ -1,1 +1,54 @@
-//! The connection pool. (Stub.)
+//! The connection pool.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgPool};
+use tokio::time::timeout;
+
+use super::DatabaseError;
+use crate::config::tasker::DatabaseConfig;
+
+/// A connection that was idle for longer is asked for a sign of life before it is used.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// How long that sign of life may take.
+const PING_LIMIT: Duration = Duration::from_secs(1);
+
+/// A pool as `config` describes it. Connects when a connection is first needed.
+///
+/// Connections in steady use are not pinged before each use, which would double the cost of a
+/// query; [`super::read`] deals with the ones that turn out to be lost.
+pub fn create(config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
+    let options = PgConnectOptions::from_str(&config.url)?.application_name("tasker");
+    let pool = &config.pool;
+    let statement_timeout = pool.statement_timeout_ms.to_string();
+    Ok(PgPoolOptions::new()
+        .max_connections(pool.max_connections)
+        .min_connections(pool.min_connections)
+        .acquire_timeout(Duration::from_secs(pool.acquire_timeout_seconds.into()))
+        .test_before_acquire(false)
+        .before_acquire(|connection, metadata| {
+            Box::pin(async move {
+                if metadata.idle_for < TRUSTED_IDLE {
+                    return Ok(true);
+                }
+                Ok(matches!(
+                    timeout(PING_LIMIT, connection.ping()).await,
+                    Ok(Ok(()))
+                ))
+            })
+        })
+        .after_connect(move |connection, _metadata| {
+            let statement_timeout = statement_timeout.clone();
+            Box::pin(async move {
+                // Not a start-up parameter: poolers refuse those that they do not know.
+                sqlx::query("SELECT set_config('statement_timeout', $1, false)")
+                    .bind(statement_timeout)
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options))
+}

@@ -1,9 +1,12 @@
 //! Errors of the registry layer.
 
+use std::sync::Arc;
+
+use crate::database::DatabaseError;
 use crate::models::core::task_template::TemplateError;
 
-/// Why the registry could not answer.
-#[derive(Debug, thiserror::Error)]
+/// Why the registry could not answer. Cheap to clone: callers that share a load share its error.
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// No template is registered under this name.
@@ -27,25 +30,25 @@ pub enum RegistryError {
         version: String,
         /// What is wrong with it.
         #[source]
-        source: serde_json::Error,
+        source: Arc<serde_json::Error>,
     },
     /// What was to be registered is not a template.
     #[error("the template cannot be registered")]
-    Invalid(#[from] TemplateError),
+    Invalid(#[source] Arc<TemplateError>),
     /// The pointers are older than the bound, and no poll of PostgreSQL succeeded in time.
     #[error("the template directory is older than its bound and PostgreSQL does not answer")]
     Stale,
     /// PostgreSQL failed.
     #[error("PostgreSQL did not answer the registry")]
-    Database(#[source] sqlx::Error),
-    /// A template directory does not exist or cannot be read.
-    #[error("the template directory {path} cannot be read")]
+    Database(#[source] Arc<DatabaseError>),
+    /// A folder of templates does not exist or cannot be read.
+    #[error("the template folder {path} cannot be read")]
     Directory {
-        /// The directory that was asked for.
+        /// The folder that was asked for.
         path: String,
         /// Why not.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// The registry was shut down.
     #[error("the registry is shut down")]
@@ -68,8 +71,14 @@ impl RegistryError {
     }
 }
 
-impl From<sqlx::Error> for RegistryError {
-    fn from(source: sqlx::Error) -> Self {
-        Self::Database(source)
+impl From<DatabaseError> for RegistryError {
+    fn from(source: DatabaseError) -> Self {
+        Self::Database(Arc::new(source))
+    }
+}
+
+impl From<TemplateError> for RegistryError {
+    fn from(source: TemplateError) -> Self {
+        Self::Invalid(Arc::new(source))
     }
 }

@@ -1,18 +1,27 @@
 //! The template registry: who is registered, what it holds, and how a resolve finds it.
+//!
+//! [`TaskHandlerRegistry`] is the way in. Inside, [`resolver`] is the one place that puts the
+//! tiers together, and [`directory`] knows what is current.
 
+mod body;
+mod directory;
+mod discovery;
+mod distributed_tier;
 mod errors;
+mod flights;
+mod listing;
+mod local_tier;
+mod registration;
+mod resolution;
+mod resolver;
+mod retirement;
 mod task_handler_registry;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the registry's discovery, built beside it, calls it"
-    )
-)]
 mod template_files;
 
+pub use discovery::TaskTemplateDiscoveryResult;
 pub use errors::RegistryError;
-pub use task_handler_registry::{
-    DiscoveryProblem, RegisteredTemplate, Registration, RegistrationStatus, TaskHandlerRegistry,
-    TaskTemplateDiscoveryResult,
-};
+pub use listing::RegisteredTemplate;
+pub use registration::{Registration, RegistrationStatus};
+pub use resolution::{Resolution, Tier};
+pub use task_handler_registry::TaskHandlerRegistry;
+pub use template_files::DiscoveryProblem;

@@ -1,104 +1,129 @@
-//! The registry's public face. (Stub: signatures are settled, bodies are not.)
+//! The registry's public face.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use sqlx::PgPool;
-use uuid::Uuid;
 
-use super::RegistryError;
+use super::directory::TemplateName;
+use super::distributed_tier::DistributedTier;
+use super::listing::{self, RegisteredTemplate};
+use super::registration::{self, Registration, RegistrationStatus};
+use super::resolution::{Resolution, Tier};
+use super::resolver::Resolver;
+use super::{RegistryError, TaskTemplateDiscoveryResult, body, discovery};
 use crate::cache::CacheProvider;
-use crate::config::tasker::CacheConfig;
-use crate::events::EventPublisher;
+use crate::config::tasker::{CacheConfig, TaskTemplatesConfig};
+use crate::events::{EventPublisher, RegistryEvent};
+use crate::metrics::TEMPLATE_RESOLVES;
 use crate::models::core::task_request::TaskRequest;
 use crate::models::core::task_template::TemplateDocument;
-use crate::types::{CacheInvalidation, ContentHash, HandlerMetadata};
-
-/// What registering a template did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RegistrationStatus {
-    /// The name was new.
-    Created,
-    /// The name pointed to other content.
-    Updated,
-    /// The content was registered already; nothing was written.
-    Unchanged,
-}
-
-/// A template that was registered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registration {
-    pub namespace: String,
-    pub name: String,
-    pub version: String,
-    pub status: RegistrationStatus,
-    pub named_task_uuid: Uuid,
-}
-
-/// A template file that was not registered, or that was with a doubt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiscoveryProblem {
-    pub file: std::path::PathBuf,
-    pub line: Option<usize>,
-    /// Where in the document, such as `steps[2].dependencies[0]`; empty for the document itself.
-    pub path: String,
-    pub message: String,
-}
-
-/// What a discovery found and did.
-#[derive(Debug, Clone, Default)]
-pub struct TaskTemplateDiscoveryResult {
-    pub total_files: usize,
-    /// Templates that are registered now, `unchanged` ones among them, in the order of files.
-    pub registered: Vec<Registration>,
-    /// One for each thing that is wrong; a file with any is not registered.
-    pub errors: Vec<DiscoveryProblem>,
-    /// What is doubtful in files that are registered.
-    pub warnings: Vec<DiscoveryProblem>,
-    /// What became of the invalidation that follows a discovery.
-    pub invalidation: CacheInvalidation,
-}
-
-/// A registered name and what it points to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RegisteredTemplate {
-    pub namespace: String,
-    pub name: String,
-    pub version: String,
-    pub description: Option<String>,
-    pub hash: ContentHash,
-    pub sequence: i64,
-    pub registered_at: DateTime<Utc>,
-}
+use crate::system_context::SystemContext;
+use crate::types::{CacheInvalidation, HandlerMetadata};
 
 /// Registers and resolves task templates.
-#[derive(Debug)]
-pub struct TaskHandlerRegistry {}
+///
+/// Without a cache every resolve is one SQL statement. With one, a resolve looks its name up in a
+/// directory that is never older than `max_staleness_ms`, and finds the body in this process, in
+/// Redis, or in PostgreSQL, in that order.
+///
+/// All methods may be called concurrently, and cancelling one affects no other.
+pub struct TaskHandlerRegistry {
+    db_pool: PgPool,
+    event_publisher: Option<Arc<EventPublisher>>,
+    task_templates: TaskTemplatesConfig,
+    cache: Option<Cache>,
+}
+
+struct Cache {
+    resolver: Resolver,
+    invalidate_on_boot: bool,
+}
 
 impl TaskHandlerRegistry {
     /// A registry that reads PostgreSQL for every resolve.
     #[must_use]
-    pub fn new(_db_pool: PgPool) -> Self {
-        unimplemented!()
+    pub fn new(db_pool: PgPool) -> Self {
+        Self {
+            db_pool,
+            event_publisher: None,
+            task_templates: TaskTemplatesConfig::default(),
+            cache: None,
+        }
     }
 
+    /// A registry that caches: in the process, and in `cache_provider`.
+    ///
+    /// Handing over a backend, or a configuration that is enabled, turns caching on. Background
+    /// work starts with the first use, in the Tokio runtime of that use.
     #[must_use]
-    pub fn with_event_publisher(self, _events: Arc<EventPublisher>) -> Self {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the registry is given its configuration"
+    )]
+    pub fn with_cache(
+        db_pool: PgPool,
+        cache_provider: Arc<CacheProvider>,
+        cache_config: CacheConfig,
+    ) -> Self {
+        let mut registry = Self::new(db_pool);
+        if cache_config.enabled || cache_provider.is_enabled() {
+            let distributed = DistributedTier::new(cache_provider, &cache_config);
+            registry.cache = Some(Cache {
+                resolver: Resolver::new(registry.db_pool.clone(), distributed, &cache_config),
+                invalidate_on_boot: cache_config.invalidate_on_boot,
+            });
+        }
+        registry
+    }
+
+    /// A registry of its own on what `context` holds. Services use the context's.
+    #[must_use]
+    pub fn with_system_context(context: &SystemContext) -> Self {
+        Self::from_parts(
+            context.database_pool().clone(),
+            Arc::clone(context.cache_provider()),
+            Arc::clone(&context.event_publisher),
+            &context.tasker_config.common,
+        )
+    }
+
+    pub(crate) fn from_parts(
+        db_pool: PgPool,
+        cache_provider: Arc<CacheProvider>,
+        event_publisher: Arc<EventPublisher>,
+        config: &crate::config::tasker::CommonConfig,
+    ) -> Self {
+        let registry = match &config.cache {
+            Some(cache_config) => Self::with_cache(db_pool, cache_provider, cache_config.clone()),
+            None => Self::new(db_pool),
+        };
+        Self {
+            task_templates: config.task_templates.clone(),
+            ..registry
+        }
+        .with_event_publisher(event_publisher)
+    }
+
+    /// The same registry, which tells `event_publisher` what it does.
+    #[must_use]
+    pub fn with_event_publisher(mut self, event_publisher: Arc<EventPublisher>) -> Self {
+        self.event_publisher = Some(event_publisher);
         self
     }
 
-    /// A registry that caches.
-    #[must_use]
-    pub fn with_cache(
-        _db_pool: PgPool,
-        _cache_provider: Arc<CacheProvider>,
-        _cache_config: CacheConfig,
-    ) -> Self {
-        unimplemented!()
+    /// Starts background work now instead of with the first resolve, so that the first resolve
+    /// does not wait for it. Must be called within a Tokio runtime.
+    pub fn start(&self) {
+        if let Some(cache) = &self.cache {
+            cache.resolver.start();
+        }
     }
 
     /// The template that `request` names.
+    ///
+    /// # Errors
+    /// See [`TaskHandlerRegistry::resolve`].
     pub async fn resolve_handler(
         &self,
         request: &TaskRequest,
@@ -108,74 +133,256 @@ impl TaskHandlerRegistry {
     }
 
     /// The template of this name.
+    ///
+    /// # Errors
+    /// See [`TaskHandlerRegistry::resolve`].
     pub async fn get_template(
         &self,
-        _namespace: &str,
-        _name: &str,
-        _version: &str,
+        namespace: &str,
+        name: &str,
+        version: &str,
     ) -> Result<Arc<HandlerMetadata>, RegistryError> {
-        unimplemented!()
+        Ok(self.resolve(namespace, name, version).await?.metadata)
     }
 
-    /// Registers one template.
+    /// The template of this name, and how it was found.
+    ///
+    /// The answer was registered at some moment no longer ago than `max_staleness_ms`, unless
+    /// [`Resolution::stale_by`] says otherwise. Cancelling loses nothing: a load that was begun
+    /// goes on for those who wait with this caller.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`] if the database, asked after the call, does not know the name;
+    /// [`RegistryError::Stale`] if the bound cannot be kept because the database does not answer;
+    /// [`RegistryError::Database`] if it fails; [`RegistryError::Unreadable`] if what is
+    /// registered is no template.
+    pub async fn resolve(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: &str,
+    ) -> Result<Resolution, RegistryError> {
+        let name = TemplateName {
+            namespace,
+            name,
+            version,
+        };
+        match &self.cache {
+            Some(cache) => cache.resolver.resolve(name).await,
+            None => self.resolve_uncached(name).await,
+        }
+    }
+
+    async fn resolve_uncached(&self, name: TemplateName<'_>) -> Result<Resolution, RegistryError> {
+        let resolved = body::resolve(&self.db_pool, name).await;
+        let result = match &resolved {
+            Ok(_) => "miss",
+            Err(RegistryError::NotFound { .. }) => "not_found",
+            Err(_) => "error",
+        };
+        metrics::counter!(TEMPLATE_RESOLVES.name, "tier" => "database", "result" => result)
+            .increment(1);
+        Ok(Resolution {
+            metadata: Arc::new(resolved?),
+            tier: Tier::Database,
+            stale_by: None,
+        })
+    }
+
+    /// Registers one template, and deletes its entries in the caches. After it returns, this
+    /// process resolves what was registered.
+    ///
+    /// # Errors
+    /// [`RegistryError::Database`] if PostgreSQL fails; then the template may be registered or
+    /// not, and registering it again is safe.
     pub async fn register_task_template(
         &self,
-        _template: &TemplateDocument,
+        template: &TemplateDocument,
     ) -> Result<Registration, RegistryError> {
-        unimplemented!()
+        let mut registered = self.register_all(&[template]).await?;
+        Ok(registered.remove(0))
     }
 
-    /// Registers all templates, or none, in one statement.
+    /// Registers all templates or none, in one statement. Names must not repeat.
+    ///
+    /// # Errors
+    /// See [`TaskHandlerRegistry::register_task_template`].
     pub async fn register_task_templates(
         &self,
-        _templates: &[TemplateDocument],
+        templates: &[TemplateDocument],
     ) -> Result<Vec<Registration>, RegistryError> {
-        unimplemented!()
+        self.register_all(&templates.iter().collect::<Vec<_>>())
+            .await
     }
 
-    /// Registers every template file below `directory`.
+    async fn register_all(
+        &self,
+        templates: &[&TemplateDocument],
+    ) -> Result<Vec<Registration>, RegistryError> {
+        let registered = registration::register(&self.db_pool, templates).await?;
+        let written: Vec<TemplateName<'_>> = registered
+            .iter()
+            .filter(|registration| registration.status != RegistrationStatus::Unchanged)
+            .map(|registration| TemplateName {
+                namespace: &registration.namespace,
+                name: &registration.name,
+                version: &registration.version,
+            })
+            .collect();
+        if let Some(cache) = self.cache.as_ref().filter(|_| !written.is_empty()) {
+            // Both are bounded. Neither may fail the registration: it is committed, and from here
+            // on no resolve of this process uses what was read before it.
+            let (_read_back, _deleted) = tokio::join!(
+                cache.resolver.directory().wrote(),
+                cache
+                    .resolver
+                    .distributed()
+                    .delete_names(written.iter().copied()),
+            );
+        }
+        for registration in &registered {
+            self.tell_registered(registration);
+        }
+        Ok(registered)
+    }
+
+    /// Registers every template file below `directory`, and then deletes all cached templates,
+    /// unless `invalidate_on_boot` is off.
+    ///
+    /// A file that cannot be used is told in the result and does not stop the others. Templates
+    /// whose files are gone stay registered.
+    ///
+    /// # Errors
+    /// [`RegistryError::Directory`] if the folder cannot be read; else see
+    /// [`TaskHandlerRegistry::register_task_template`].
     pub async fn discover_and_register_templates(
         &self,
-        _directory: &Path,
+        directory: impl AsRef<Path>,
     ) -> Result<TaskTemplateDiscoveryResult, RegistryError> {
-        unimplemented!()
+        let found = discovery::find(directory.as_ref(), self.task_templates.max_file_bytes).await?;
+        let registered = self.register_all(&found.documents()).await?;
+        let invalidation = match &self.cache {
+            Some(cache) if cache.invalidate_on_boot => self.invalidate_all_templates().await,
+            _ => CacheInvalidation::default(),
+        };
+        Ok(found.into_result(registered, invalidation))
     }
 
-    /// Registered names, sorted; of one namespace if one is given.
+    /// Registered names, sorted, as the database has them; of one namespace if one is given.
+    ///
+    /// # Errors
+    /// [`RegistryError::Database`] if PostgreSQL fails.
     pub async fn list_templates(
         &self,
-        _namespace: Option<&str>,
+        namespace: Option<&str>,
     ) -> Result<Vec<RegisteredTemplate>, RegistryError> {
-        unimplemented!()
+        listing::list(&self.db_pool, namespace).await
     }
 
-    /// Deletes one template's entry from both tiers.
+    /// Deletes one template's entry from both tiers. Never needed for correctness: an entry whose
+    /// hash is not current is not used.
     pub async fn invalidate_cache(
         &self,
-        _namespace: &str,
-        _name: &str,
-        _version: &str,
+        namespace: &str,
+        name: &str,
+        version: &str,
     ) -> CacheInvalidation {
-        unimplemented!()
+        let Some(cache) = &self.cache else {
+            return CacheInvalidation::default();
+        };
+        let resolver = &cache.resolver;
+        let template = TemplateName {
+            namespace,
+            name,
+            version,
+        };
+        if let Some(entry) = resolver.directory().snapshot().get(template) {
+            resolver.local().remove(entry.id);
+        }
+        let invalidation = resolver.distributed().delete(template).await;
+        self.tell(RegistryEvent::Invalidated {
+            namespace: Some(namespace.to_owned()),
+            template: Some((name.to_owned(), version.to_owned())),
+        });
+        invalidation
     }
 
-    /// Deletes all templates' entries from both tiers.
+    /// Deletes all templates' entries from both tiers: first those of registered names, which is
+    /// quick, then whatever else is found under the prefix by scanning.
     pub async fn invalidate_all_templates(&self) -> CacheInvalidation {
-        unimplemented!()
+        self.invalidate(None).await
     }
 
-    /// Deletes one namespace's entries from both tiers.
-    pub async fn invalidate_namespace_templates(&self, _namespace: &str) -> CacheInvalidation {
-        unimplemented!()
+    /// Deletes the entries of one namespace's templates from both tiers, in the same way.
+    pub async fn invalidate_namespace_templates(&self, namespace: &str) -> CacheInvalidation {
+        self.invalidate(Some(namespace)).await
+    }
+
+    async fn invalidate(&self, namespace: Option<&str>) -> CacheInvalidation {
+        let Some(cache) = &self.cache else {
+            return CacheInvalidation::default();
+        };
+        let invalidation = cache.resolver.invalidate(namespace).await;
+        self.tell(RegistryEvent::Invalidated {
+            namespace: namespace.map(str::to_owned),
+            template: None,
+        });
+        invalidation
     }
 
     /// Whether a distributed cache is in use now.
     #[must_use]
     pub fn cache_enabled(&self) -> bool {
-        unimplemented!()
+        self.cache
+            .as_ref()
+            .is_some_and(|cache| cache.resolver.distributed().provider().is_enabled())
     }
 
-    /// Stops the registry's background work. Resolves after it fail with
-    /// [`RegistryError::ShutDown`] when they need more than memory.
-    pub async fn shutdown(&self) {}
+    /// Stops background work and waits for it. Resolves that need more than memory fail from then
+    /// on. Idempotent.
+    pub async fn shutdown(&self) {
+        if let Some(cache) = &self.cache {
+            cache.resolver.shutdown().await;
+        }
+    }
+
+    fn tell_registered(&self, registration: &Registration) {
+        let Registration {
+            namespace,
+            name,
+            version,
+            status,
+            ..
+        } = registration.clone();
+        self.tell(match status {
+            RegistrationStatus::Unchanged => RegistryEvent::Unchanged {
+                namespace,
+                name,
+                version,
+            },
+            RegistrationStatus::Created | RegistrationStatus::Updated => {
+                RegistryEvent::Registered {
+                    namespace,
+                    name,
+                    version,
+                }
+            }
+        });
+    }
+
+    fn tell(&self, event: RegistryEvent) {
+        if let Some(publisher) = &self.event_publisher {
+            publisher.publish(event);
+        }
+    }
+}
+
+impl std::fmt::Debug for TaskHandlerRegistry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The pool's options hold a password.
+        f.debug_struct("TaskHandlerRegistry")
+            .field("task_templates", &self.task_templates)
+            .field("cache_enabled", &self.cache_enabled())
+            .finish_non_exhaustive()
+    }
 }

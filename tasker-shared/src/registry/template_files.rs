@@ -7,15 +7,28 @@ use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
 use super::RegistryError;
-use super::task_handler_registry::DiscoveryProblem;
 use crate::models::core::task_template::{
     Problem, TemplateDocument, TemplateError, TemplateLimits,
 };
+
+/// Something that is wrong or doubtful in a template file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscoveryProblem {
+    /// The file.
+    pub file: PathBuf,
+    /// The line in the file, from 1, where it is known.
+    pub line: Option<usize>,
+    /// Where in the document, such as `steps[2].dependencies[0]`; empty for the document itself.
+    pub path: String,
+    /// What is wrong, in a sentence.
+    pub message: String,
+}
 
 /// A template file that may be registered.
 #[derive(Debug)]
@@ -66,7 +79,7 @@ pub(crate) fn read_template_files(
     // The walk below reports this one like any other entry; here it means that nothing is right.
     std::fs::read_dir(directory).map_err(|source| RegistryError::Directory {
         path: directory.display().to_string(),
-        source,
+        source: Arc::new(source),
     })?;
     let mut result = TemplateFiles::default();
     let mut paths = Vec::new();

@@ -1,0 +1,127 @@
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use super::CacheProvider;
+use crate::cache::CacheService;
+use crate::config::tasker::{CacheConfig, RedisConfig};
+
+fn enabled(url: &str) -> CacheConfig {
+    CacheConfig {
+        enabled: true,
+        redis: Some(RedisConfig {
+            url: url.to_owned(),
+            connection_timeout_seconds: 1,
+            ..RedisConfig::default()
+        }),
+        ..CacheConfig::default()
+    }
+}
+
+/// A listener on a free loopback port, and its URL with this scheme.
+fn listener(scheme: &str) -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    (listener, format!("{scheme}://127.0.0.1:{port}"))
+}
+
+/// Asserts that the provider is without a backend, and whether it goes on looking for one.
+async fn assert_without_backend(provider: &CacheProvider, wanted: bool) {
+    assert!(matches!(provider, CacheProvider::NoOp(_)));
+    assert!(!provider.is_enabled());
+    assert_eq!(provider.provider_name(), "noop");
+    assert!(matches!(provider.get("key").await, Ok(None)));
+    let set = provider.set("key", "value", Duration::from_secs(1)).await;
+    assert!(set.is_ok());
+    let status = provider.status().await;
+    assert_eq!(status.healthy, !wanted);
+    assert_eq!(status.last_error.is_some(), wanted);
+    assert!(!status.enabled);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_none_holds_nothing() {
+    let provider = CacheProvider::noop();
+    assert_without_backend(&provider, false).await;
+    provider.fill(String::from("key"), String::from("value"), Duration::MAX);
+    assert!(provider.flush_fills(Duration::ZERO).await);
+    provider.shutdown().await;
+    provider.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_disabled_cache_connects_to_nothing() {
+    let (listener, url) = listener("redis");
+    listener.set_nonblocking(true).expect("a socket option");
+    let config = CacheConfig {
+        enabled: false,
+        ..enabled(&url)
+    };
+    let provider = CacheProvider::from_config_graceful(&config).await;
+    assert_without_backend(&provider, false).await;
+    let nobody = listener.accept().expect_err("nobody has connected");
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn a_refused_connection_falls_back_to_noop() {
+    let (listener, url) = listener("redis");
+    drop(listener);
+    let provider = CacheProvider::from_config_graceful(&enabled(&url)).await;
+    assert_without_backend(&provider, true).await;
+    provider.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_black_hole_falls_back_to_noop_within_the_connection_timeout() {
+    // The kernel accepts for the listener; nobody ever answers.
+    let (_listener, url) = listener("redis");
+    let started = Instant::now();
+    let provider = CacheProvider::from_config_graceful(&enabled(&url)).await;
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    assert!(started.elapsed() < Duration::from_millis(1500));
+    assert_without_backend(&provider, true).await;
+    provider.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_can_never_work_falls_back_to_noop() {
+    for config in [
+        enabled("http://localhost"),
+        enabled("redis://localhost/7"),
+        CacheConfig {
+            backend: String::from("memcached"),
+            ..enabled("redis://localhost")
+        },
+    ] {
+        let provider = CacheProvider::from_config_graceful(&config).await;
+        assert_without_backend(&provider, true).await;
+    }
+}
+
+#[cfg(feature = "cache-redis")]
+#[tokio::test]
+async fn tls_to_a_port_without_tls_falls_back_to_noop() {
+    use std::io::Write;
+
+    let (listener, url) = listener("rediss");
+    std::thread::spawn(move || {
+        if let Ok((mut stream, _)) = listener.accept() {
+            // Whatever the client does with it is what is tested.
+            let _ = stream.write_all(b"-ERR this is no TLS\r\n");
+        }
+    });
+    let provider = CacheProvider::from_config_graceful(&enabled(&url)).await;
+    assert_without_backend(&provider, true).await;
+    provider.shutdown().await;
+}
+
+#[tokio::test]
+async fn no_password_is_in_what_a_failed_start_tells() {
+    let (listener, url) = listener("redis");
+    drop(listener);
+    let url = url.replace("://", "://user:hunter2@");
+    let provider = CacheProvider::from_config_graceful(&enabled(&url)).await;
+    let told = format!("{provider:?} {:?}", provider.status().await);
+    assert!(!told.contains("hunter2"), "{told}");
+    provider.shutdown().await;
+}

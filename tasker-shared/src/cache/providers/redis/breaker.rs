@@ -1,0 +1,225 @@
+//! Whether requests may use Redis.
+//!
+//! The rule, for every operation alike:
+//!
+//! - **Each connection that times out counts one**, however many operations waited on it, and so
+//!   does each answer that is an error without being about its key. Each good answer takes a
+//!   twentieth off. At three the breaker opens: at once when nothing answers, and in the end when
+//!   more than one answer in twenty-one fails, but never for less than that.
+//! - **Losing the last connection opens it**, and so does an answer that says that the server can
+//!   serve nobody: it is loading, its cluster is down, it wants a password.
+//! - An answer about one key (`WRONGTYPE`), or about writes alone (`OOM`, `READONLY`), is an
+//!   answer: reads go on.
+//!
+//! Only time that Redis may have spent counts. Waiting for ourselves does not: see
+//! `Core::call`.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use metrics::{counter, gauge};
+use tokio::sync::Notify;
+
+use super::log_limit::LogLimit;
+use crate::cache::errors::Chain;
+use crate::cache::{BreakerState, CacheError};
+use crate::metrics::{CACHE_BREAKER_OPEN, CACHE_BREAKER_TRANSITIONS};
+
+/// What a failure adds and a good answer takes off.
+const FAILURE: u32 = 20;
+const LIMIT: u32 = 3 * FAILURE;
+
+/// A server that comes and goes writes one pair of lines in this time, which tells how many
+/// there were.
+const LOG_PERIOD: Duration = Duration::from_secs(10);
+
+pub(super) struct Breaker {
+    open: AtomicBool,
+    score: AtomicU32,
+    opened: Notify,
+    record: Mutex<Record>,
+    log_limit: LogLimit,
+}
+
+struct Record {
+    since: DateTime<Utc>,
+    last_error: Option<String>,
+    /// Whether the opening that is in force was written to the log.
+    opening_logged: bool,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub(super) fn new() -> Self {
+        gauge!(CACHE_BREAKER_OPEN.name).set(0.0);
+        Self {
+            open: AtomicBool::new(false),
+            score: AtomicU32::new(0),
+            opened: Notify::new(),
+            record: Mutex::new(Record {
+                since: Utc::now(),
+                last_error: None,
+                opening_logged: false,
+            }),
+            log_limit: LogLimit::new(LOG_PERIOD),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Completes when the breaker is open.
+    pub(super) async fn until_open(&self) {
+        while !self.is_open() {
+            self.opened.notified().await;
+        }
+    }
+
+    /// Redis answered.
+    pub(super) fn succeeded(&self) {
+        if self.score.load(Ordering::Relaxed) > 0 {
+            let _ = self
+                .score
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |score| {
+                    score.checked_sub(1)
+                });
+        }
+    }
+
+    /// Redis failed in a way that counts one; says whether that opened the breaker.
+    pub(super) fn failed(&self, error: &CacheError) -> bool {
+        let score = self.score.fetch_add(FAILURE, Ordering::Relaxed) + FAILURE;
+        score >= LIMIT && self.open(error)
+    }
+
+    /// Redis cannot be used; says whether that opened the breaker, or it was open.
+    pub(super) fn open(&self, error: &CacheError) -> bool {
+        if self.open.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        gauge!(CACHE_BREAKER_OPEN.name).set(1.0);
+        counter!(CACHE_BREAKER_TRANSITIONS.name, "to" => "open").increment(1);
+        let text = Chain(error).to_string();
+        let held_back = self.log_limit.admit(Instant::now());
+        if let Some(held_back) = held_back {
+            tracing::warn!(
+                error = %text,
+                earlier_openings_not_logged = held_back,
+                "the cache is not used until it is well again; requests go on without it"
+            );
+        }
+        {
+            let mut record = self.record();
+            record.since = Utc::now();
+            record.last_error = Some(text);
+            record.opening_logged = held_back.is_some();
+        }
+        self.opened.notify_one();
+        true
+    }
+
+    /// Redis was found well.
+    pub(super) fn close(&self) {
+        self.score.store(0, Ordering::Relaxed);
+        let logged = {
+            let mut record = self.record();
+            record.since = Utc::now();
+            record.opening_logged
+        };
+        if !self.open.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        gauge!(CACHE_BREAKER_OPEN.name).set(0.0);
+        counter!(CACHE_BREAKER_TRANSITIONS.name, "to" => "closed").increment(1);
+        if logged {
+            tracing::info!("the cache is in use again");
+        }
+    }
+
+    /// A probe failed with this.
+    pub(super) fn still_open(&self, error: &CacheError) {
+        self.record().last_error = Some(Chain(error).to_string());
+    }
+
+    /// State, since when, and the last error that mattered.
+    pub(super) fn report(&self) -> (BreakerState, DateTime<Utc>, Option<String>) {
+        let state = if self.is_open() {
+            BreakerState::Open
+        } else {
+            BreakerState::Closed
+        };
+        let record = self.record();
+        (state, record.since, record.last_error.clone())
+    }
+
+    fn record(&self) -> std::sync::MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Breaker;
+    use crate::cache::{BreakerState, CacheError};
+
+    const TIMEOUT: CacheError = CacheError::Timeout {
+        limit: Duration::from_millis(25),
+    };
+
+    #[test]
+    fn three_failures_in_a_row_open_it() {
+        let breaker = Breaker::new();
+        assert!(!breaker.failed(&TIMEOUT));
+        assert!(!breaker.failed(&TIMEOUT));
+        assert!(breaker.failed(&TIMEOUT));
+        assert!(breaker.is_open());
+        assert!(!breaker.failed(&TIMEOUT), "it opens once");
+    }
+
+    #[test]
+    fn a_failure_in_thirty_never_opens_it() {
+        let breaker = Breaker::new();
+        for _ in 0..1000 {
+            breaker.failed(&TIMEOUT);
+            (0..29).for_each(|_| breaker.succeeded());
+        }
+        assert!(!breaker.is_open());
+    }
+
+    #[test]
+    fn a_failure_in_ten_opens_it_soon() {
+        let breaker = Breaker::new();
+        let rounds = (1..100)
+            .find(|_| {
+                (0..9).for_each(|_| breaker.succeeded());
+                breaker.failed(&TIMEOUT)
+            })
+            .expect("it opens");
+        assert!(rounds <= 5, "{rounds}");
+    }
+
+    #[test]
+    fn closing_forgets_what_was_counted() {
+        let breaker = Breaker::new();
+        assert!(breaker.open(&TIMEOUT));
+        assert_eq!(breaker.report().0, BreakerState::Open);
+        breaker.close();
+        assert_eq!(breaker.report().0, BreakerState::Closed);
+        assert!(!breaker.failed(&TIMEOUT));
+        assert!(!breaker.failed(&TIMEOUT));
+        assert!(!breaker.is_open());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_it_to_open_is_woken() {
+        let breaker = Breaker::new();
+        tokio::join!(breaker.until_open(), async {
+            assert!(breaker.open(&TIMEOUT));
+        });
+    }
+}

@@ -1,0 +1,101 @@
+//! The commands that are sent, and what their answers mean.
+
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+
+use crate::cache::{BadAnswer, CacheError, MAX_VALUE_BYTES, Refusal};
+
+/// A `SET` that expires. Redis has no shorter time than a millisecond.
+pub(super) fn set(key: &str, value: &str, ttl: Duration) -> Cmd {
+    let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+    // Redis refuses an expiry that overflows its clock; a century is as good as never.
+    let millis = millis.min(100 * 366 * 24 * 3600 * 1000);
+    let mut command = redis::cmd("SET");
+    command.arg(key).arg(value).arg("PX").arg(millis);
+    command
+}
+
+/// The text in an answer to `GET`.
+pub(super) fn text(answer: Value) -> Result<Option<String>, BadAnswer> {
+    match answer {
+        Value::Nil => Ok(None),
+        Value::BulkString(bytes) if bytes.len() > MAX_VALUE_BYTES => {
+            Err(BadAnswer::TooLarge { bytes: bytes.len() })
+        }
+        Value::BulkString(bytes) => String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| BadAnswer::Garbage),
+        _ => Err(BadAnswer::Garbage),
+    }
+}
+
+/// The number in an answer to `UNLINK`.
+pub(super) fn count(answer: &Value) -> Result<u64, BadAnswer> {
+    match answer {
+        Value::Int(number) => u64::try_from(*number).map_err(|_| BadAnswer::Garbage),
+        _ => Err(BadAnswer::Garbage),
+    }
+}
+
+/// The cursor and the keys in an answer to `SCAN`.
+pub(super) fn page(answer: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), BadAnswer> {
+    let Value::Array(parts) = answer else {
+        return Err(BadAnswer::Garbage);
+    };
+    let Ok([Value::BulkString(cursor), Value::Array(keys)]) = <[Value; 2]>::try_from(parts) else {
+        return Err(BadAnswer::Garbage);
+    };
+    let keys = keys
+        .into_iter()
+        .map(|key| match key {
+            Value::BulkString(bytes) => Ok(bytes),
+            _ => Err(BadAnswer::Garbage),
+        })
+        .collect::<Result<_, _>>()?;
+    Ok((cursor, keys))
+}
+
+/// Whether the key holds something that is no string.
+pub(super) fn is_wrong_type(error: &CacheError) -> bool {
+    matches!(error, CacheError::BackendError(refusal) if Refusal::code(refusal) == "WRONGTYPE")
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::{page, text};
+    use crate::cache::{BadAnswer, MAX_VALUE_BYTES};
+
+    #[test]
+    fn only_text_of_a_sane_length_is_a_value() {
+        assert_eq!(text(Value::Nil), Ok(None));
+        assert_eq!(
+            text(Value::BulkString(b"{}".to_vec())),
+            Ok(Some(String::from("{}")))
+        );
+        assert_eq!(text(Value::BulkString(vec![0xff])), Err(BadAnswer::Garbage));
+        assert_eq!(text(Value::Int(1)), Err(BadAnswer::Garbage));
+        assert_eq!(
+            text(Value::BulkString(vec![b'x'; MAX_VALUE_BYTES + 1])),
+            Err(BadAnswer::TooLarge {
+                bytes: MAX_VALUE_BYTES + 1
+            })
+        );
+    }
+
+    #[test]
+    fn a_scan_answer_of_another_shape_is_refused() {
+        let cursor = || Value::BulkString(b"0".to_vec());
+        assert_eq!(
+            page(Value::Array(vec![
+                cursor(),
+                Value::Array(vec![Value::BulkString(b"k".to_vec())])
+            ])),
+            Ok((b"0".to_vec(), vec![b"k".to_vec()]))
+        );
+        assert_eq!(page(Value::Array(vec![cursor()])), Err(BadAnswer::Garbage));
+        assert_eq!(page(Value::Nil), Err(BadAnswer::Garbage));
+    }
+}

@@ -1,0 +1,99 @@
+//! The client library's errors in our words.
+//!
+//! Only texts of the operating system and of the TLS library are kept. The library's own texts
+//! can quote what a server sent, and a server can quote what it was sent.
+
+use redis::{ErrorKind, RedisError};
+
+use crate::cache::{CacheError, ConnectionFault, Refusal};
+
+/// What an error that ended an operation on a live connection means.
+pub(super) fn of_operation(error: RedisError) -> CacheError {
+    match refusal(&error) {
+        Some(refusal) => CacheError::BackendError(refusal),
+        None => CacheError::ConnectionError(fault(error)),
+    }
+}
+
+/// What an error that ended an attempt to connect means.
+pub(super) fn of_connecting(error: RedisError) -> CacheError {
+    CacheError::ConnectionError(match refusal(&error) {
+        Some(refusal) => ConnectionFault::Refused(refusal),
+        None => fault(error),
+    })
+}
+
+fn refusal(error: &RedisError) -> Option<Refusal> {
+    match error.kind() {
+        ErrorKind::Server(_) | ErrorKind::Extension => {
+            Some(Refusal::new(error.code().unwrap_or_default()))
+        }
+        _ => None,
+    }
+}
+
+fn fault(error: RedisError) -> ConnectionFault {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => ConnectionFault::Authentication,
+        ErrorKind::InvalidClientConfig => ConnectionFault::Unsupported,
+        // The library gives these kinds to errors of the system and of rustls alone.
+        ErrorKind::Io | ErrorKind::Client => ConnectionFault::Transport {
+            source: Box::new(error),
+        },
+        _ => ConnectionFault::Protocol,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use redis::{ErrorKind, RedisError};
+
+    use super::{of_connecting, of_operation};
+    use crate::cache::errors::Chain;
+    use crate::cache::{CacheError, ConnectionFault};
+
+    fn answered(line: &'static [u8]) -> RedisError {
+        redis::parse_redis_value(line)
+            .and_then(redis::Value::extract_error)
+            .expect_err("an error line is an error")
+    }
+
+    #[test]
+    fn what_a_server_quotes_is_not_repeated() {
+        let quoting = || answered(b"-ERR unknown command `AUTH`, with args: `hunter2`\r\n");
+        for error in [of_operation(quoting()), of_connecting(quoting())] {
+            assert!(!format!("{error:?} {}", Chain(&error)).contains("hunter2"));
+        }
+        let detailed = RedisError::from((
+            ErrorKind::AuthenticationFailed,
+            "failed",
+            String::from("hunter2"),
+        ));
+        let error = of_connecting(detailed);
+        assert!(!format!("{error:?} {}", Chain(&error)).contains("hunter2"));
+    }
+
+    #[test]
+    fn the_systems_reason_is_kept() {
+        let error = of_operation(io::Error::from(io::ErrorKind::ConnectionRefused).into());
+        assert!(matches!(
+            error,
+            CacheError::ConnectionError(ConnectionFault::Transport { .. })
+        ));
+        assert_eq!(
+            Chain(&error).to_string(),
+            "the cache cannot be reached: connection refused"
+        );
+    }
+
+    #[test]
+    fn a_servers_error_keeps_its_code() {
+        let CacheError::BackendError(refusal) = of_operation(answered(b"-OOM no memory\r\n"))
+        else {
+            panic!("an answered error is the backend's");
+        };
+        assert_eq!(refusal.code(), "OOM");
+    }
+}

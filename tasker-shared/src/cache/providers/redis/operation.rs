@@ -1,0 +1,232 @@
+//! One operation: a connection, a limit, and what its outcome tells the breaker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use metrics::{counter, histogram};
+use redis::Value;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::breaker::Breaker;
+use super::connect::{Endpoint, Request};
+use super::latency::Latency;
+use super::log_limit::LogLimit;
+use super::slots::{Live, Slots};
+use crate::cache::{BadAnswer, CacheError, ConnectionFault, Refusal, RefusalKind};
+use crate::metrics::{CACHE_BAD_ANSWERS, CACHE_OPERATION_DURATION, CACHE_OPERATIONS};
+
+/// What is wrong with entries or with writes is logged at most so often.
+const LOG_PERIOD: Duration = Duration::from_mins(1);
+
+/// A connection that is younger is not replaced because its server is a replica. An older one is,
+/// since after a failover the same name may lead to the new primary.
+const REPLICA_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What requests, fills, sweeps and the supervisor share.
+pub(super) struct Core {
+    pub(super) endpoint: Endpoint,
+    pub(super) slots: Slots,
+    pub(super) breaker: Breaker,
+    pub(super) latency: Latency,
+    /// Wakes the supervisor when a place has become empty.
+    pub(super) vacancy: Notify,
+    /// The budget of one request.
+    pub(super) budget: Duration,
+    /// A key of ours that no template has.
+    pub(super) probe_key: String,
+    pub(super) stop: CancellationToken,
+    writes_refused: AtomicBool,
+    refusal_log: LogLimit,
+    bad_answer_log: LogLimit,
+}
+
+impl Core {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        connections: usize,
+        budget: Duration,
+        probe_key: String,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            endpoint,
+            slots: Slots::new(connections),
+            breaker: Breaker::new(),
+            latency: Latency::new(Instant::now()),
+            vacancy: Notify::new(),
+            budget,
+            probe_key,
+            stop,
+            writes_refused: AtomicBool::new(false),
+            refusal_log: LogLimit::new(LOG_PERIOD),
+            bad_answer_log: LogLimit::new(LOG_PERIOD),
+        }
+    }
+
+    /// Sends `request` over the next connection, for at most `limit` in all.
+    ///
+    /// A connection that turns out to be closed costs no time, so the next one is tried; every
+    /// request of ours may be sent twice. A connection on which the limit passed is replaced.
+    /// When the limit was noticed much too late, it was this process that had no time, or that
+    /// was stopped, and nothing is known of Redis: then it does not count.
+    pub(super) async fn call(
+        &self,
+        request: &Request<'_>,
+        limit: Duration,
+    ) -> Result<Value, CacheError> {
+        if self.breaker.is_open() {
+            return Err(CacheError::ConnectionError(ConnectionFault::BreakerOpen));
+        }
+        let started = tokio::time::Instant::now();
+        for _ in 0..self.slots.len() {
+            let Some(live) = self.slots.pick() else { break };
+            let mut link = live.link.clone();
+            match tokio::time::timeout_at(started + limit, link.send(request)).await {
+                Ok(Ok(value)) => {
+                    self.breaker.succeeded();
+                    return Ok(value);
+                }
+                Ok(Err(error @ CacheError::ConnectionError(_))) => {
+                    if self.lost(live, &error) {
+                        return Err(error);
+                    }
+                }
+                Ok(Err(error)) => {
+                    self.answered_with(live, &error);
+                    return Err(error);
+                }
+                Err(_) => {
+                    let error = CacheError::Timeout { limit };
+                    self.timed_out(live, &error, started.elapsed() > limit * 2);
+                    return Err(error);
+                }
+            }
+        }
+        Err(CacheError::ConnectionError(if self.stop.is_cancelled() {
+            ConnectionFault::ShutDown
+        } else {
+            ConnectionFault::NoneUp
+        }))
+    }
+
+    /// Takes a broken connection out of use; says whether it was the last.
+    fn lost(&self, live: Arc<Live>, error: &CacheError) -> bool {
+        self.replace(live);
+        let last = self.slots.up() == 0;
+        if last {
+            self.open(error);
+        }
+        last
+    }
+
+    fn timed_out(&self, live: Arc<Live>, error: &CacheError, noticed_late: bool) {
+        if !self.replace(live) || noticed_late {
+            return;
+        }
+        if self.slots.up() == 0 {
+            self.open(error);
+        } else if self.breaker.failed(error) {
+            self.slots.clear();
+        }
+    }
+
+    fn answered_with(&self, live: Arc<Live>, error: &CacheError) {
+        let CacheError::BackendError(refusal) = error else {
+            return;
+        };
+        match refusal.kind() {
+            RefusalKind::Unusable => self.open(error),
+            RefusalKind::ReadOnly => {
+                self.breaker.succeeded();
+                self.note_writes_refused(refusal);
+                if live.since.elapsed() > REPLICA_PATIENCE {
+                    self.replace(live);
+                }
+            }
+            RefusalKind::WritesRefused => {
+                self.breaker.succeeded();
+                self.note_writes_refused(refusal);
+            }
+            RefusalKind::Operation => self.breaker.succeeded(),
+            RefusalKind::Other => {
+                if self.breaker.failed(error) {
+                    self.slots.clear();
+                }
+            }
+        }
+    }
+
+    /// Opens the breaker. Connections that are still up are as suspect as the one that failed.
+    pub(super) fn open(&self, error: &CacheError) {
+        if !self.stop.is_cancelled() && self.breaker.open(error) {
+            self.slots.clear();
+        }
+    }
+
+    fn replace(&self, live: Arc<Live>) -> bool {
+        let replaced = self.slots.discard(live);
+        if replaced {
+            self.vacancy.notify_one();
+        }
+        replaced
+    }
+
+    fn note_writes_refused(&self, refusal: &Refusal) {
+        if !self.writes_refused.swap(true, Ordering::Relaxed)
+            && self.refusal_log.admit(Instant::now()).is_some()
+        {
+            tracing::warn!(
+                error = %refusal,
+                "the cache accepts no writes; what it holds is still read"
+            );
+        }
+    }
+
+    /// A write was accepted.
+    pub(super) fn note_write(&self) {
+        if self.writes_refused.load(Ordering::Relaxed)
+            && self.writes_refused.swap(false, Ordering::Relaxed)
+        {
+            tracing::info!("the cache accepts writes again");
+        }
+    }
+
+    /// An answer that cannot be used, counted by kind and logged now and then.
+    pub(super) fn bad_answer(&self, answer: BadAnswer) -> CacheError {
+        counter!(CACHE_BAD_ANSWERS.name, "kind" => answer.kind()).increment(1);
+        if let Some(held_back) = self.bad_answer_log.admit(Instant::now()) {
+            tracing::warn!(
+                error = %answer,
+                earlier_ones_not_logged = held_back,
+                "an entry of the cache cannot be used; it is taken for a miss"
+            );
+        }
+        CacheError::SerializationError(answer)
+    }
+
+    /// Counts an operation and its duration. `result` names its success.
+    pub(super) fn measure<T>(
+        &self,
+        operation: &'static str,
+        started: Instant,
+        outcome: &Result<T, CacheError>,
+        result: impl FnOnce(&T) -> &'static str,
+    ) {
+        let label = match outcome {
+            Ok(value) => result(value),
+            Err(error) => error.kind(),
+        };
+        counter!(CACHE_OPERATIONS.name, "operation" => operation, "result" => label).increment(1);
+        if label == "rejected" {
+            return;
+        }
+        let took = started.elapsed();
+        histogram!(CACHE_OPERATION_DURATION.name, "operation" => operation).record(took);
+        // A sweep's duration is that of the whole keyspace, and would hide the others.
+        if operation != "delete_pattern" {
+            self.latency.record(started, took);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The background task of a backend: it alone connects, it alone asks a Redis that failed
+//! whether it is well, and it asks connections that nobody uses whether they still work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use redis::{Cmd, Value};
+
+use super::connect::{Link, Request};
+use super::operation::Core;
+use crate::cache::errors::Chain;
+use crate::cache::persist::{Pauses, until_success};
+use crate::cache::{BadAnswer, CacheError, RefusalKind};
+
+/// How often idle connections are asked for an answer. It finds those that a firewall forgot
+/// and those whose callers give up before their limit, before a request has to.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long the probe key lives if the connection breaks before it is deleted.
+const PROBE_TTL_MS: u64 = 1000;
+
+/// Keeps every place filled and the breaker truthful, until stopped.
+pub(super) async fn run(core: Arc<Core>) {
+    // Side by side: connecting to a frozen server hangs, and must not keep the connections that
+    // are up from being asked.
+    tokio::join!(connect(&core), ask_idle_connections(&core));
+}
+
+async fn connect(core: &Core) {
+    loop {
+        if core.breaker.is_open() {
+            recover(core).await;
+        } else if core.slots.up() < core.slots.len() {
+            tokio::select! {
+                () = fill_places(core) => {}
+                () = core.breaker.until_open() => {}
+            }
+        } else {
+            tokio::select! {
+                () = core.vacancy.notified() => {}
+                () = core.breaker.until_open() => {}
+            }
+        }
+    }
+}
+
+/// Probes until Redis is well, then lets requests use it again.
+async fn recover(core: &Core) {
+    let link = until_success(
+        &mut Pauses::new(),
+        || async {
+            let mut link = core.endpoint.connect().await?;
+            probe(&mut link, &core.probe_key, core.budget).await?;
+            Ok(link)
+        },
+        |error: CacheError| {
+            tracing::debug!(error = %Chain(&error), "the cache is still not well");
+            core.breaker.still_open(&error);
+        },
+    )
+    .await;
+    core.slots.clear();
+    core.slots.install(0, link);
+    core.breaker.close();
+}
+
+/// Connects every empty place, together. Tries again while others are up; when none is, there
+/// is nothing to use.
+async fn fill_places(core: &Core) {
+    let mut pauses = Pauses::new();
+    loop {
+        let outcomes = join_all(core.slots.empty().into_iter().map(|place| async move {
+            let link = core.endpoint.connect().await?;
+            core.slots.install(place, link);
+            Ok(())
+        }))
+        .await;
+        let Some(error) = outcomes.into_iter().find_map(Result::<(), CacheError>::err) else {
+            return;
+        };
+        if core.slots.up() == 0 {
+            core.open(&error);
+            return;
+        }
+        tracing::debug!(error = %Chain(&error), "a further connection to the cache failed");
+        tokio::time::sleep(pauses.next()).await;
+    }
+}
+
+/// Asks as often as there are connections: they are used in turn. Failures count as those of
+/// requests do.
+async fn ask_idle_connections(core: &Core) {
+    let ping = redis::cmd("PING");
+    let request = Request::One(&ping);
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        join_all((0..core.slots.len()).map(|_| core.call(&request, core.budget))).await;
+    }
+}
+
+/// Whether Redis answers, writes and reads, each within `limit`.
+///
+/// A Redis that refuses writes alone passes: what it holds can be read. The key is deleted at
+/// once, and is gone after a second in any case.
+pub(super) async fn probe(link: &mut Link, key: &str, limit: Duration) -> Result<(), CacheError> {
+    let value = format!("{:016x}", rand::random::<u64>());
+    tolerate_no_permission(ask(link, &redis::cmd("PING"), limit).await)?;
+    let mut set = redis::cmd("SET");
+    set.arg(key).arg(&value).arg("PX").arg(PROBE_TTL_MS);
+    let written = match ask(link, &set, limit).await {
+        Ok(_) => true,
+        Err(CacheError::BackendError(refusal))
+            if matches!(
+                refusal.kind(),
+                RefusalKind::ReadOnly | RefusalKind::WritesRefused | RefusalKind::Operation
+            ) =>
+        {
+            false
+        }
+        Err(error) => return Err(error),
+    };
+    let read = ask(link, redis::cmd("GET").arg(key), limit).await;
+    if written {
+        ask(link, redis::cmd("UNLINK").arg(key), limit).await?;
+        match read {
+            Ok(Value::BulkString(bytes)) if bytes == value.as_bytes() => Ok(()),
+            Ok(_) => Err(CacheError::SerializationError(BadAnswer::Garbage)),
+            Err(error) => Err(error),
+        }
+    } else {
+        tolerate_no_permission(read)
+    }
+}
+
+/// An account that may not do this may still be allowed what requests need.
+fn tolerate_no_permission(outcome: Result<Value, CacheError>) -> Result<(), CacheError> {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(CacheError::BackendError(refusal)) if refusal.kind() == RefusalKind::Operation => {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn ask(link: &mut Link, command: &Cmd, limit: Duration) -> Result<Value, CacheError> {
+    tokio::time::timeout(limit, link.send(&Request::One(command)))
+        .await
+        .unwrap_or(Err(CacheError::Timeout { limit }))
+}

@@ -1,0 +1,143 @@
+//! What the configuration structs demand of a value beyond its type. Messages never contain the
+//! value: it may be a URL with a password.
+
+use std::net::SocketAddr;
+
+use url::Url;
+use validator::ValidationError;
+
+use super::cache::RedisConfig;
+use super::database::PoolConfig;
+
+fn refuse(code: &'static str, message: &'static str) -> ValidationError {
+    ValidationError::new(code).with_message(message.into())
+}
+
+fn require(holds: bool, code: &'static str, message: &'static str) -> Result<(), ValidationError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(refuse(code, message))
+    }
+}
+
+/// Whether `text` can name an environment. It becomes a part of a path, so it has no separator
+/// and no dot.
+pub(super) fn is_environment_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+pub(super) fn environment(name: &str) -> Result<(), ValidationError> {
+    require(
+        is_environment_name(name),
+        "environment",
+        "must consist of letters, digits, `_` and `-`",
+    )
+}
+
+pub(super) fn cache_backend(backend: &str) -> Result<(), ValidationError> {
+    require(backend == "redis", "backend", "must be `redis`")
+}
+
+pub(super) fn key_prefix(prefix: &str) -> Result<(), ValidationError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:{}-".contains(&byte);
+    require(
+        prefix.bytes().all(allowed),
+        "key_prefix",
+        "must consist of letters, digits and `_ . : { } -`",
+    )
+}
+
+pub(super) fn bind_address(address: &str) -> Result<(), ValidationError> {
+    let named_host = || {
+        let (host, port) = address.rsplit_once(':')?;
+        let is_name = !host.is_empty()
+            && host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
+        port.parse::<u16>().ok().filter(|_| is_name)
+    };
+    require(
+        address.parse::<SocketAddr>().is_ok() || named_host().is_some(),
+        "bind_address",
+        "must be `address:port` or `name:port`, such as `127.0.0.1:8080` or `[::1]:8080`",
+    )
+}
+
+pub(super) fn database_url(text: &str) -> Result<(), ValidationError> {
+    let is_postgres = Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql") && url.has_authority());
+    require(
+        is_postgres,
+        "database_url",
+        "must be a URL of the form `postgres://user:password@host:port/database`, with special \
+         characters percent-encoded",
+    )
+}
+
+pub(super) fn redis_url(text: &str) -> Result<(), ValidationError> {
+    let shape = "must be a URL of the form `redis://user:password@host:port`, `rediss://host` or \
+                 `unix:///path/to/socket`, with special characters percent-encoded";
+    let url = Url::parse(text).map_err(|_| refuse("redis_url", shape))?;
+    let complete = match url.scheme() {
+        "redis" | "rediss" => url.host_str().is_some_and(|host| !host.is_empty()),
+        "unix" | "redis+unix" => {
+            url.host_str().is_none() && url.path().starts_with('/') && url.path() != "/"
+        }
+        _ => false,
+    };
+    require(complete, "redis_url", shape)?;
+    require(
+        database_in_url(&url) != DatabaseInUrl::Unreadable,
+        "redis_url",
+        "must name the database by a number, such as `redis://localhost:6379/0`",
+    )
+}
+
+/// The logical database that a Redis URL names: in its path, or in `?db=` for a socket.
+#[derive(PartialEq)]
+enum DatabaseInUrl {
+    None,
+    Some(u32),
+    Unreadable,
+}
+
+fn database_in_url(url: &Url) -> DatabaseInUrl {
+    let named = match url.scheme() {
+        "redis" | "rediss" => Some(url.path().trim_matches('/').to_owned()),
+        _ => url
+            .query_pairs()
+            .find(|(name, _)| name == "db")
+            .map(|(_, value)| value.into_owned()),
+    };
+    match named.as_deref() {
+        None | Some("") => DatabaseInUrl::None,
+        Some(number) => number
+            .parse()
+            .map_or(DatabaseInUrl::Unreadable, DatabaseInUrl::Some),
+    }
+}
+
+/// A URL that names one database and a `database` that names another leave it open which is
+/// meant, so neither is guessed.
+pub(super) fn redis_database(config: &RedisConfig) -> Result<(), ValidationError> {
+    let disagrees = Url::parse(&config.url).is_ok_and(|url| {
+        matches!(database_in_url(&url), DatabaseInUrl::Some(number) if number != config.database)
+    });
+    require(
+        !disagrees,
+        "redis_database",
+        "`url` names another database than `database`: name it once, or the same twice",
+    )
+}
+
+pub(super) fn pool_bounds(config: &PoolConfig) -> Result<(), ValidationError> {
+    require(
+        config.min_connections <= config.max_connections,
+        "pool_bounds",
+        "`min_connections` must be at most `max_connections`",
+    )
+}

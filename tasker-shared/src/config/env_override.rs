@@ -1,0 +1,109 @@
+//! Variables such as `TASKER__COMMON__CACHE__ENABLED`: the layer above all files.
+//!
+//! Two underscores separate the segments of the path, upper and lower case are the same, and the
+//! key's type says how the text is read. Values are taken as they are: `${...}` means nothing in
+//! them.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::errors::{ConfigProblem, Origin};
+use super::fields::{Fields, Kind};
+use super::flatten::{Located, conform, expected};
+
+const PREFIX: &str = "tasker__";
+
+/// The name of the variable that sets the key at `path`.
+pub(super) fn variable_for(path: &str) -> String {
+    format!("{PREFIX}{}", path.replace('.', "__")).to_uppercase()
+}
+
+/// Whether a variable of this name sets a key.
+pub(super) fn is_override(name: &str) -> bool {
+    name.get(..PREFIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
+/// The values that variables set, by dotted path.
+pub(super) fn read(
+    env: &BTreeMap<String, String>,
+    problems: &mut Vec<ConfigProblem>,
+) -> Vec<(String, Located)> {
+    let fields = Fields::all();
+    let mut values: BTreeMap<String, (&str, Value)> = BTreeMap::new();
+    for (name, text) in env.iter().filter(|(name, _)| is_override(name)) {
+        let path = name[PREFIX.len()..].to_lowercase().replace("__", ".");
+        let origin = Origin::Variable(name.clone());
+        let Some(field) = fields.values.get(&path) else {
+            problems.push(if fields.sections.contains(&path) {
+                ConfigProblem::WrongType {
+                    origin,
+                    path,
+                    expected: "a section, whose keys have variables of their own".to_owned(),
+                    found: "a text",
+                }
+            } else {
+                ConfigProblem::UnknownKey {
+                    origin,
+                    nearest: variable_for(fields.nearest(&path)),
+                    path,
+                }
+            });
+            continue;
+        };
+        let Some(value) = parse(field.kind, text) else {
+            problems.push(ConfigProblem::WrongType {
+                origin,
+                path,
+                expected: expected(field.kind),
+                found: "another text",
+            });
+            continue;
+        };
+        if let Some((first, _)) = values.get(&path) {
+            problems.push(ConfigProblem::DuplicateVariable {
+                first: (*first).to_owned(),
+                second: name.clone(),
+            });
+        }
+        values.insert(path, (name, value));
+    }
+    values
+        .into_iter()
+        .map(|(path, (name, value))| {
+            let origin = Origin::Variable(name.to_owned());
+            (path, Located { value, origin })
+        })
+        .collect()
+}
+
+/// `text` as a value of `kind`; nothing if it is none.
+pub(super) fn parse(kind: Kind, text: &str) -> Option<Value> {
+    let trimmed = text.trim();
+    let value = match kind {
+        Kind::Bool if trimmed.eq_ignore_ascii_case("true") => Value::Boolean(true),
+        Kind::Bool if trimmed.eq_ignore_ascii_case("false") => Value::Boolean(false),
+        Kind::Bool => return None,
+        Kind::Integer(..) => Value::Integer(trimmed.parse().ok()?),
+        Kind::Float => Value::Float(trimmed.parse().ok()?),
+        Kind::Text => Value::String(text.to_owned()),
+        Kind::TextList if trimmed.starts_with('[') => {
+            // The value could close the array and go on with keys of its own; only the array counts.
+            let mut document: Table = format!("list = {trimmed}").parse().ok()?;
+            let list = document.remove("list")?;
+            return document
+                .is_empty()
+                .then_some(list)
+                .and_then(|list| conform(kind, list).ok());
+        }
+        Kind::TextList => trimmed
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(|item| Value::String(item.to_owned()))
+            .collect::<Vec<_>>()
+            .into(),
+    };
+    conform(kind, value).ok()
+}

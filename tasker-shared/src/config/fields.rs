@@ -1,0 +1,144 @@
+//! Which keys there are, read from the JSON Schema of the configuration structs, so that a new
+//! field is known to the loader, the variables and the reference without being listed again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use serde_json::Value as Json;
+
+use super::tasker::TaskerConfig;
+
+/// What a key's value can be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    Bool,
+    /// With the least and the greatest value that the field's type holds.
+    Integer(i64, i64),
+    Float,
+    Text,
+    TextList,
+}
+
+/// A key that holds a value.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) kind: Kind,
+    /// The first paragraph of the field's documentation, on one line.
+    pub(super) about: String,
+    /// The constraints that the schema states, such as `1 to 1024`.
+    pub(super) bounds: Option<String>,
+}
+
+/// All keys by their dotted paths.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    pub(super) values: BTreeMap<String, Field>,
+    pub(super) sections: BTreeSet<String>,
+}
+
+impl Fields {
+    /// The keys of [`TaskerConfig`].
+    pub(super) fn all() -> &'static Self {
+        static ALL: LazyLock<Fields> = LazyLock::new(|| {
+            let mut fields = Fields::default();
+            fields.collect("", schema().as_value());
+            fields
+        });
+        &ALL
+    }
+
+    /// The known key most like `path`, sections included.
+    pub(super) fn nearest(&self, path: &str) -> &str {
+        let path = path.to_lowercase();
+        self.values
+            .keys()
+            .chain(&self.sections)
+            .map(|known| {
+                let likeness = strsim::normalized_damerau_levenshtein(&path, known);
+                (likeness, known.as_str())
+            })
+            .max_by(|(one, _), (other, _)| one.total_cmp(other))
+            .map_or("", |(_, known)| known)
+    }
+
+    fn collect(&mut self, path: &str, schema: &Json) {
+        let Some(properties) = schema["properties"].as_object() else {
+            let field = Field {
+                kind: kind_of(schema),
+                about: first_paragraph(schema["description"].as_str().unwrap_or_default()),
+                bounds: bounds_of(schema),
+            };
+            self.values.insert(path.to_owned(), field);
+            return;
+        };
+        if !path.is_empty() {
+            self.sections.insert(path.to_owned());
+        }
+        for (name, property) in properties {
+            self.collect(&join(path, name), property);
+        }
+    }
+}
+
+/// `name` below `parent`; the root's name is empty.
+pub(super) fn join(parent: &str, name: &str) -> String {
+    if parent.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{parent}.{name}")
+    }
+}
+
+/// The JSON Schema of the configuration, every section written out where it stands. An optional
+/// section is one that may be missing: TOML has no null.
+pub(super) fn schema() -> Schema {
+    let mut schema = SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .with_transform(schemars::transform::RecursiveTransform(without_null))
+        .into_generator()
+        .into_root_schema_for::<TaskerConfig>();
+    schema.remove("default");
+    schema
+}
+
+fn without_null(schema: &mut Schema) {
+    if let Some(Json::Array(types)) = schema.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            schema.insert("type".to_owned(), only);
+        }
+    }
+}
+
+fn kind_of(schema: &Json) -> Kind {
+    match (schema["type"].as_str(), schema["format"].as_str()) {
+        (Some("boolean"), _) => Kind::Bool,
+        // TOML's integers are those of i64.
+        (Some("integer"), Some("uint32")) => Kind::Integer(0, u32::MAX.into()),
+        (Some("integer"), Some("uint64")) => Kind::Integer(0, i64::MAX),
+        (Some("integer"), _) => Kind::Integer(i64::MIN, i64::MAX),
+        (Some("number"), _) => Kind::Float,
+        (Some("array"), _) => Kind::TextList,
+        _ => Kind::Text,
+    }
+}
+
+fn bounds_of(schema: &Json) -> Option<String> {
+    // The type's own lower bound says nothing that a reader would not expect.
+    let least = schema["minimum"].as_u64().filter(|least| *least > 0);
+    let most = schema["maximum"].as_u64();
+    match (least, most) {
+        (Some(least), Some(most)) => Some(format!("{least} to {most}")),
+        (Some(least), None) => Some(format!("at least {least}")),
+        (None, Some(most)) => Some(format!("at most {most}")),
+        (None, None) => None,
+    }
+}
+
+fn first_paragraph(text: &str) -> String {
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,104 @@
+//! One layer's tables as values by dotted path, each checked against the known keys. What is
+//! wrong is reported and left out, so that the rest can still be checked.
+
+use toml::{Table, Value};
+
+use super::errors::{ConfigProblem, Origin};
+use super::fields::{Fields, Kind, join};
+
+/// A value and where it was set.
+#[derive(Debug, Clone)]
+pub(super) struct Located {
+    pub(super) value: Value,
+    pub(super) origin: Origin,
+}
+
+/// Reads the values of `table`, which stands in `origin`, in the order of its keys.
+pub(super) fn flatten(
+    table: Table,
+    origin: &Origin,
+    problems: &mut Vec<ConfigProblem>,
+) -> Vec<(String, Located)> {
+    let mut values = Vec::new();
+    descend("", table, origin, &mut values, problems);
+    values
+}
+
+fn descend(
+    parent: &str,
+    table: Table,
+    origin: &Origin,
+    values: &mut Vec<(String, Located)>,
+    problems: &mut Vec<ConfigProblem>,
+) {
+    let fields = Fields::all();
+    for (name, value) in table {
+        let path = join(parent, &name);
+        // A quoted key with a dot in it spells the path of another key; it is not that key.
+        let is_one_segment = !name.contains('.');
+        if is_one_segment && fields.sections.contains(&path) {
+            match value {
+                Value::Table(table) => descend(&path, table, origin, values, problems),
+                other => problems.push(wrong_type(origin, path, "a section".to_owned(), &other)),
+            }
+        } else if let Some(field) = fields.values.get(&path).filter(|_| is_one_segment) {
+            match conform(field.kind, value) {
+                Ok(value) => {
+                    let origin = origin.clone();
+                    values.push((path, Located { value, origin }));
+                }
+                Err(value) => {
+                    problems.push(wrong_type(origin, path, expected(field.kind), &value));
+                }
+            }
+        } else {
+            problems.push(ConfigProblem::UnknownKey {
+                origin: origin.clone(),
+                nearest: fields.nearest(&path).to_owned(),
+                path,
+            });
+        }
+    }
+}
+
+/// The value as `kind` has it; the value itself if it is none of that kind.
+pub(super) fn conform(kind: Kind, value: Value) -> Result<Value, Value> {
+    let fits = match (kind, &value) {
+        (Kind::Bool, Value::Boolean(_))
+        | (Kind::Float, Value::Float(_))
+        | (Kind::Text, Value::String(_)) => true,
+        (Kind::Integer(least, most), Value::Integer(number)) => (least..=most).contains(number),
+        (Kind::TextList, Value::Array(items)) => items.iter().all(Value::is_str),
+        _ => false,
+    };
+    if fits { Ok(value) } else { Err(value) }
+}
+
+/// The kind as an error names it.
+pub(super) fn expected(kind: Kind) -> String {
+    match kind {
+        Kind::Bool => "`true` or `false`".to_owned(),
+        Kind::Integer(least, most) => format!("an integer from {least} to {most}"),
+        Kind::Float => "a number with a decimal point".to_owned(),
+        Kind::Text => "a text".to_owned(),
+        Kind::TextList => "a list of texts".to_owned(),
+    }
+}
+
+fn wrong_type(origin: &Origin, path: String, expected: String, found: &Value) -> ConfigProblem {
+    let found = match found {
+        Value::String(_) => "a text",
+        Value::Integer(_) => "an integer",
+        Value::Float(_) => "a number with a decimal point",
+        Value::Boolean(_) => "`true` or `false`",
+        Value::Datetime(_) => "a date or time",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a section",
+    };
+    ConfigProblem::WrongType {
+        origin: origin.clone(),
+        path,
+        expected,
+        found,
+    }
+}

@@ -1,0 +1,127 @@
+//! Layers on top of one another, key by key, until one configuration is left.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::config_loader::{ENVIRONMENT, EnvVarRule};
+use super::errors::{ConfigProblem, Origin};
+use super::flatten::{Located, flatten};
+use super::interpolation::{self, Unresolved};
+use super::layers::Layer;
+use super::tasker::TaskerConfig;
+
+/// The strongest value of each key by dotted path, with its references not filled in yet.
+pub(super) fn merge(
+    files: Vec<Layer>,
+    overrides: Vec<(String, Located)>,
+    problems: &mut Vec<ConfigProblem>,
+) -> BTreeMap<String, Located> {
+    let mut merged = BTreeMap::new();
+    for layer in files {
+        for (path, located) in flatten(layer.table, &layer.origin, problems) {
+            let checked = texts(&located.value).try_for_each(interpolation::check);
+            match checked {
+                Ok(()) => {
+                    merged.insert(path, located);
+                }
+                Err(reason) => problems.push(unresolved(reason, located.origin, path)),
+            }
+        }
+    }
+    merged.extend(overrides);
+    merged
+}
+
+/// Fills in the references of the values in force, so that a variable which only an overridden
+/// value refers to is not looked at.
+pub(super) fn fill_in<'a>(
+    merged: BTreeMap<String, Located>,
+    lookup: impl Fn(&str) -> Option<&'a str>,
+    problems: &mut Vec<ConfigProblem>,
+) -> BTreeMap<String, Located> {
+    let mut in_force = BTreeMap::new();
+    for (path, Located { value, origin }) in merged {
+        // What a variable holds is taken as it is.
+        let filled = match &origin {
+            Origin::Variable(_) => Ok(value),
+            Origin::Embedded(_) | Origin::File(_) => fill(value, &lookup),
+        };
+        match filled {
+            Ok(value) => {
+                in_force.insert(path, Located { value, origin });
+            }
+            // Reported when it was to choose the files.
+            Err(Unresolved::Refused(rule)) if *rule == ENVIRONMENT => {}
+            Err(reason) => problems.push(unresolved(reason, origin, path)),
+        }
+    }
+    in_force
+}
+
+fn fill<'a>(value: Value, lookup: &impl Fn(&str) -> Option<&'a str>) -> Result<Value, Unresolved> {
+    match value {
+        Value::String(text) => interpolation::fill(&text, lookup).map(Value::String),
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| fill(item, lookup))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Value::Array),
+        other => Ok(other),
+    }
+}
+
+fn texts(value: &Value) -> impl Iterator<Item = &str> {
+    let items = value.as_array().map_or(&[][..], Vec::as_slice);
+    let in_list = items.iter().filter_map(Value::as_str);
+    value.as_str().into_iter().chain(in_list)
+}
+
+fn unresolved(reason: Unresolved, origin: Origin, path: String) -> ConfigProblem {
+    match reason {
+        Unresolved::Malformed => ConfigProblem::MalformedReference { origin, path },
+        Unresolved::Unlisted(variable) => {
+            let names: Vec<&str> = EnvVarRule::ALLOWLIST.iter().map(|rule| rule.name).collect();
+            ConfigProblem::UnlistedVariable {
+                origin,
+                path,
+                variable,
+                allowed: names.join(", "),
+            }
+        }
+        Unresolved::Unset(rule) => ConfigProblem::UnsetVariable {
+            origin,
+            path,
+            variable: rule.name,
+        },
+        Unresolved::Refused(rule) => ConfigProblem::BadVariable {
+            variable: rule.name,
+            expected: rule.pattern,
+            used_at: Some((origin, path)),
+        },
+    }
+}
+
+/// The values as the structs; a key without a value takes its struct's default.
+pub(super) fn assemble(in_force: &BTreeMap<String, Located>) -> TaskerConfig {
+    let mut root = Table::new();
+    for (path, located) in in_force {
+        insert(&mut root, path, located.value.clone());
+    }
+    TaskerConfig::deserialize(root)
+        .expect("every value has been checked against the schema of its field")
+}
+
+fn insert(table: &mut Table, path: &str, value: Value) {
+    let Some((section, rest)) = path.split_once('.') else {
+        table.insert(path.to_owned(), value);
+        return;
+    };
+    let entry = table
+        .entry(section)
+        .or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(section) = entry {
+        insert(section, rest, value);
+    }
+}

@@ -1,0 +1,179 @@
+//! The generated reference: the JSON Schema for editors and the table for readers.
+//!
+//! Both come from the structs and the embedded defaults, and are committed; a test fails when a
+//! committed file lags, and rewrites it instead when `UPDATE_GENERATED=1` is set.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use schemars::Schema;
+use schemars::transform::transform_subschemas;
+use serde_json::Value as Json;
+use toml::Value;
+
+use super::config_loader::EnvVarRule;
+use super::env_override::variable_for;
+use super::fields::{Field, Fields, Kind, schema};
+use super::flatten::Located;
+use super::interpolation::{self, Piece};
+use super::{layers, merge};
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+This page is generated from `tasker-shared/src/config`; `cargo xtask generate` renews it.
+
+A service reads its configuration once, when it starts. Each source overrides those before it,
+key by key:
+
+1. the defaults below, which are compiled in (the files of `config/tasker/base`),
+2. `config/tasker/base/*.toml`,
+3. `config/tasker/environments/$TASKER_ENV/*.toml`,
+4. the variables that the table names, such as `TASKER__COMMON__CACHE__ENABLED=false`.
+
+`TASKER_CONFIG_ROOT` names the folder that holds `tasker/`, by default `config` in the working
+directory; without such a folder the compiled defaults stand. `TASKER_ENV` is `development` unless
+set. Within a folder the files apply in the order of their names.
+
+A variable's text is read as its key's type asks: `true` or `false`, a number, a text, or a list,
+which is separated by commas or written as in TOML. Upper and lower case are the same in its name.
+
+In the files, a text may contain `${NAME}` or `${NAME:-default}`, for these variables and no others
+(an empty variable counts as unset):
+
+";
+
+const CHECKS: &str = "
+An unknown key, a value of the wrong type and a value out of bounds are errors. `--check-config`
+lists all of them without starting anything. No error, log or endpoint shows a password.
+";
+
+/// The JSON Schema of the configuration, for editors and for checking files: every key is
+/// optional, an unknown key is an error.
+///
+/// # Panics
+/// Never in a build whose tests pass: the embedded defaults are checked against the structs there.
+#[must_use]
+pub fn schema_json() -> String {
+    let mut schema = schema();
+    schema.insert("title".to_owned(), "Tasker configuration".into());
+    // The structs' defaults are without secrets and without the services' own addresses.
+    remove_defaults(&mut schema);
+    for (path, default) in defaults() {
+        let pointer = format!("/properties/{}", path.replace('.', "/properties/"));
+        let field = schema
+            .pointer_mut(&pointer)
+            .and_then(Json::as_object_mut)
+            .expect("every default is the default of a field");
+        let default = serde_json::to_value(default.value).expect("defaults are plain values");
+        field.insert("default".to_owned(), default);
+    }
+    let mut text = serde_json::to_string_pretty(&schema).expect("a schema is JSON");
+    text.push('\n');
+    text
+}
+
+fn remove_defaults(schema: &mut Schema) {
+    schema.remove("default");
+    transform_subschemas(&mut remove_defaults, schema);
+}
+
+/// The page that lists all keys, in Markdown.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    page.push_str("| variable | meaning | value |\n| --- | --- | --- |\n");
+    for rule in EnvVarRule::ALLOWLIST {
+        line(
+            &mut page,
+            &[&format!("`{}`", rule.name), rule.what, rule.pattern],
+        );
+    }
+    page.push_str(CHECKS);
+
+    let defaults = defaults();
+    let mut section = "";
+    for (path, field) in by_section(&Fields::all().values) {
+        let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
+        if parent != section {
+            section = parent;
+            let _ = writeln!(page, "\n## `[{section}]`\n");
+            page.push_str("| key | type | default | variable | meaning |\n");
+            page.push_str("| --- | --- | --- | --- | --- |\n");
+        }
+        let (default, mut variables) = default_and_variables(&defaults[path].value);
+        variables.push(variable_for(path));
+        let variables: Vec<String> = variables.iter().map(|name| format!("`{name}`")).collect();
+        line(
+            &mut page,
+            &[
+                &format!("`{key}`"),
+                &type_of(field),
+                &format!("`{default}`"),
+                &variables.join(", "),
+                &field.about,
+            ],
+        );
+    }
+    page
+}
+
+/// Fields in the order of their sections, so that a section is not interrupted by the ones below it.
+fn by_section(fields: &BTreeMap<String, Field>) -> Vec<(&str, &Field)> {
+    let mut sorted: Vec<_> = fields
+        .iter()
+        .map(|(path, field)| (path.as_str(), field))
+        .collect();
+    sorted.sort_by_key(|(path, _)| path.rsplit_once('.'));
+    sorted
+}
+
+fn line(page: &mut String, cells: &[&str]) {
+    for cell in cells {
+        page.push_str("| ");
+        page.push_str(&cell.replace('|', "\\|"));
+        page.push(' ');
+    }
+    page.push_str("|\n");
+}
+
+/// The embedded defaults with their references as they are written.
+fn defaults() -> BTreeMap<String, Located> {
+    merge::merge(layers::embedded().collect(), Vec::new(), &mut Vec::new())
+}
+
+/// What holds when nothing is set, and the variables that the default refers to.
+fn default_and_variables(value: &Value) -> (String, Vec<String>) {
+    let Value::String(text) = value else {
+        return (value.to_string(), Vec::new());
+    };
+    let mut variables = Vec::new();
+    let mut default = String::new();
+    for piece in interpolation::parse(text).unwrap_or_default() {
+        match piece {
+            Piece::Literal(literal) => default.push_str(literal),
+            Piece::Reference {
+                name,
+                default: otherwise,
+            } => {
+                variables.push(name.to_owned());
+                default.push_str(otherwise.unwrap_or_default());
+            }
+        }
+    }
+    (default, variables)
+}
+
+fn type_of(field: &Field) -> String {
+    let kind = match field.kind {
+        Kind::Bool => "boolean",
+        Kind::Integer(..) => "integer",
+        Kind::Float => "float",
+        Kind::Text => "text",
+        Kind::TextList => "list of texts",
+    };
+    match &field.bounds {
+        Some(bounds) => format!("{kind}, {bounds}"),
+        None => kind.to_owned(),
+    }
+}

@@ -1,0 +1,60 @@
+//! The `validator` crate's findings as problems with dotted paths and without values, which that
+//! crate would print.
+
+use std::borrow::Cow;
+
+use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
+
+use super::fields::join;
+use super::tasker::TaskerConfig;
+
+/// What `config` breaks, as (path, constraint), by path.
+pub(super) fn broken_constraints(config: &TaskerConfig) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    if let Err(errors) = config.validate() {
+        collect("", &errors, &mut found);
+    }
+    found.sort();
+    found
+}
+
+fn collect(parent: &str, errors: &ValidationErrors, found: &mut Vec<(String, String)>) {
+    for (name, kind) in errors.errors() {
+        // Constraints over several fields of a struct are filed under this name.
+        let path = if name == "__all__" {
+            parent.to_owned()
+        } else {
+            join(parent, name)
+        };
+        match kind {
+            ValidationErrorsKind::Struct(errors) => collect(&path, errors, found),
+            ValidationErrorsKind::List(items) => {
+                for (index, errors) in items {
+                    collect(&format!("{path}[{index}]"), errors, found);
+                }
+            }
+            ValidationErrorsKind::Field(errors) => {
+                found.extend(errors.iter().map(|error| (path.clone(), constraint(error))));
+            }
+        }
+    }
+}
+
+/// The constraint as the end of the sentence "`path` ...".
+fn constraint(error: &ValidationError) -> String {
+    if let Some(message) = &error.message {
+        return message.clone().into_owned();
+    }
+    let bound = |name: &'static str| error.params.get(&Cow::Borrowed(name));
+    let bounds = match (bound("min"), bound("max")) {
+        (Some(min), Some(max)) => format!("from {min} to {max}"),
+        (Some(min), None) => format!("at least {min}"),
+        (None, Some(max)) => format!("at most {max}"),
+        (None, None) => return format!("breaks the constraint `{}`", error.code),
+    };
+    if error.code == "length" {
+        format!("must be {bounds} characters long")
+    } else {
+        format!("must be {bounds}")
+    }
+}

@@ -1,0 +1,41 @@
+//! Errors of the database layer.
+
+use std::time::Duration;
+
+/// Why PostgreSQL did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// No answer came in time. A write may have happened all the same.
+    #[error("PostgreSQL did not answer within {} ms", .0.as_millis())]
+    Late(Duration),
+    /// The query, or the connection under it, failed.
+    #[error("PostgreSQL failed: {0}")]
+    Failed(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the schema `tasker` cannot be migrated: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+}
+
+impl DatabaseError {
+    /// Whether the connection, and not the query, is to blame: on another connection the same
+    /// query may succeed.
+    #[must_use]
+    pub fn is_connection_lost(&self) -> bool {
+        match self {
+            Self::Failed(error) => is_connection_lost(error),
+            Self::Late(_) | Self::Migration(_) => false,
+        }
+    }
+}
+
+pub(super) fn is_connection_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        // Class 08 is about connections; 57P01 to 57P03 say that the server stops or starts.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code.starts_with("08") || matches!(&*code, "57P01" | "57P02" | "57P03")
+        }),
+        _ => false,
+    }
+}

@@ -1,0 +1,133 @@
+//! Moments of this process, and until when the directory may be used.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A moment on this process's monotonic clock, which goes on while the process is frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        static START: OnceLock<Instant> = OnceLock::new();
+        let nanos = START.get_or_init(Instant::now).elapsed().as_nanos();
+        // Nanoseconds fit in 64 bits for five hundred years. Moments start at one, so that zero
+        // can stand for "never".
+        Self(u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1))
+    }
+
+    pub(crate) const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Until when the pointers may be used.
+#[derive(Debug)]
+pub(crate) struct Validity {
+    max_staleness_nanos: u64,
+    // The last moment at which the pointers may be used; zero when they may not be.
+    until: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    // When the newest successful poll was sent.
+    sent: u64,
+    // Polls sent before this do not count: this process has written since.
+    required: u64,
+}
+
+impl Validity {
+    pub(crate) fn new(max_staleness: Duration) -> Self {
+        Self {
+            max_staleness_nanos: u64::try_from(max_staleness.as_nanos()).unwrap_or(u64::MAX),
+            until: AtomicU64::new(0),
+            inner: Mutex::new(Inner::default()),
+        }
+    }
+
+    /// Whether the pointers may be used at `now`.
+    pub(crate) fn holds_at(&self, now: Moment) -> bool {
+        // Acquire: who sees the validity of a poll also sees the picture that it brought.
+        now.0 <= self.until.load(Ordering::Acquire)
+    }
+
+    /// A poll that was sent at `sent` succeeded, and its picture is in place.
+    pub(crate) fn renew(&self, sent: Moment) {
+        self.update(|inner| inner.sent = inner.sent.max(sent.0));
+    }
+
+    /// Only polls sent at `moment` or later count from now on.
+    pub(crate) fn require(&self, moment: Moment) {
+        self.update(|inner| inner.required = inner.required.max(moment.0));
+    }
+
+    /// The earliest moment a poll may have been sent at to be of use at `now`.
+    pub(crate) fn not_before(&self, now: Moment) -> Moment {
+        let required = self
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .required;
+        Moment(required.max(now.0.saturating_sub(self.max_staleness_nanos)))
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut inner);
+        let valid = inner.sent != 0 && inner.sent >= inner.required;
+        let until = if valid {
+            inner.sent.saturating_add(self.max_staleness_nanos)
+        } else {
+            0
+        };
+        self.until.store(until, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Moment, Validity};
+    use std::time::Duration;
+
+    const BOUND: Duration = Duration::from_nanos(100);
+
+    #[test]
+    fn pointers_are_valid_for_the_bound_after_the_poll_was_sent() {
+        let validity = Validity::new(BOUND);
+        assert!(!validity.holds_at(Moment(1)));
+        validity.renew(Moment(50));
+        assert!(validity.holds_at(Moment(150)));
+        assert!(!validity.holds_at(Moment(151)));
+    }
+
+    #[test]
+    fn a_late_report_of_an_earlier_poll_takes_nothing_back() {
+        let validity = Validity::new(BOUND);
+        validity.renew(Moment(50));
+        validity.renew(Moment(20));
+        assert!(validity.holds_at(Moment(150)));
+    }
+
+    #[test]
+    fn a_write_makes_polls_sent_before_it_useless() {
+        let validity = Validity::new(BOUND);
+        validity.renew(Moment(50));
+        validity.require(Moment(60));
+        assert!(!validity.holds_at(Moment(60)));
+        validity.renew(Moment(55));
+        assert!(!validity.holds_at(Moment(60)));
+        validity.renew(Moment(60));
+        assert!(validity.holds_at(Moment(160)));
+    }
+
+    #[test]
+    fn a_poll_is_of_use_if_it_is_within_the_bound_and_after_the_last_write() {
+        let validity = Validity::new(BOUND);
+        assert_eq!(validity.not_before(Moment(500)), Moment(400));
+        validity.require(Moment(450));
+        assert_eq!(validity.not_before(Moment(500)), Moment(450));
+    }
+}

@@ -1,0 +1,72 @@
+//! Hears of changes early. Nothing depends on it: where notifications cannot arrive, behind a
+//! pooler in transaction mode or over a half-open connection, news waits for the next poll.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgListener, PgPoolOptions};
+use tokio::time::{sleep, timeout};
+use tracing::{Instrument, debug};
+
+use super::Shared;
+use crate::metrics::DIRECTORY_LISTENER_UP;
+
+const CHANNEL: &str = "tasker_templates";
+/// How long connecting, and an answer to "are you there", may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// How long the connection may be silent before it is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(10);
+/// The longest pause between attempts to listen.
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(shared: Arc<Shared>) {
+    let cancel = shared.cancel.clone();
+    cancel
+        .run_until_cancelled(async {
+            let mut pause = Duration::from_millis(100);
+            loop {
+                if let Ok(Ok(listener)) = timeout(ANSWER_LIMIT, connect(&shared)).await {
+                    pause = Duration::from_millis(100);
+                    metrics::gauge!(DIRECTORY_LISTENER_UP.name).set(1.0);
+                    // What was announced while nobody listened.
+                    shared.notified.notify_one();
+                    listen(listener, &shared).await;
+                    debug!("notifications of changed templates stopped; listening anew");
+                }
+                metrics::gauge!(DIRECTORY_LISTENER_UP.name).set(0.0);
+                sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+        })
+        .instrument(tracing::info_span!("template_directory_listener"))
+        .await;
+}
+
+async fn connect(shared: &Shared) -> Result<PgListener, sqlx::Error> {
+    // A connection of its own: a listener keeps its connection, and the pool's are for requests.
+    let options = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ANSWER_LIMIT);
+    let pool = options.connect_lazy_with((*shared.pool.connect_options()).clone());
+    let mut listener = PgListener::connect_with(&pool).await?;
+    // A listener that reconnects by itself does not say what it missed.
+    listener.eager_reconnect(false);
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
+}
+
+// Returns when the connection is lost or does not answer.
+async fn listen(mut listener: PgListener, shared: &Shared) {
+    loop {
+        match timeout(SILENCE, listener.try_recv()).await {
+            Ok(Ok(Some(_))) => shared.notified.notify_one(),
+            Ok(Ok(None) | Err(_)) => return,
+            Err(_silent) => {
+                let question = sqlx::query("SELECT 1").execute(&mut listener);
+                if !matches!(timeout(ANSWER_LIMIT, question).await, Ok(Ok(_))) {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The directory: which body every registered name points to, in memory, no older than a bound.
+//!
+//! The directory never holds bodies. It is written by one task, the poller, and by nobody else;
+//! readers see an immutable [`Snapshot`]. A notification from PostgreSQL only wakes the poller
+//! early: losing all of them makes news later, never wrong.
+//!
+//! Its age is counted from the moment at which the last successful poll was *sent*. What a poll
+//! answers was true at some moment after it was sent, so a pointer that is used within the bound
+//! was current within the bound.
+
+mod clock;
+mod listener;
+mod poller;
+mod queries;
+mod snapshot;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use sqlx::PgPool;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use clock::Moment;
+pub(crate) use snapshot::{Entry, Pointer, Snapshot, TemplateName};
+
+use clock::Validity;
+
+/// How long a resolve waits for a poll before it says that the directory is stale.
+const WAIT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Why a poll was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PollReason {
+    Start,
+    Timer,
+    Notified,
+    Stale,
+    UnknownName,
+    Written,
+}
+
+impl PollReason {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Timer => "timer",
+            Self::Notified => "notified",
+            Self::Stale => "stale",
+            Self::UnknownName => "unknown_name",
+            Self::Written => "written",
+        }
+    }
+}
+
+/// How far a pointer may be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// It was current within the bound.
+    Fresh,
+    /// It is older than the bound by so much, and the configuration allows it.
+    StaleBy(Duration),
+}
+
+/// The directory cannot be used: it is older than its bound and no poll succeeded in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DirectoryStale;
+
+/// What the last polls came to.
+#[derive(Debug, Clone, Copy, Default)]
+struct PollReport {
+    /// When the last poll that succeeded was sent.
+    succeeded: Option<Moment>,
+    /// When the last poll that failed was sent.
+    failed: Option<Moment>,
+}
+
+/// Called when an entry has stopped being current.
+type OnGone = Box<dyn Fn(&Arc<Entry>) + Send + Sync>;
+
+struct Shared {
+    pool: PgPool,
+    max_staleness: Duration,
+    serve_stale: Duration,
+    snapshot: ArcSwap<Snapshot>,
+    validity: Validity,
+    reports: watch::Sender<PollReport>,
+    // One permit however many ask: they share the next poll.
+    wanted: Notify,
+    wanted_for_unknown_name: Notify,
+    notified: Notify,
+    on_gone: OnGone,
+    cancel: CancellationToken,
+}
+
+/// The directory of one process. Cheap to share behind an `Arc`; its two background tasks start
+/// with the first use and stop with [`Directory::shutdown`] or when it is dropped.
+pub(crate) struct Directory {
+    shared: Arc<Shared>,
+    started: AtomicBool,
+    tasks: TaskTracker,
+}
+
+impl Directory {
+    /// A directory that has not been read yet.
+    pub(crate) fn new(
+        pool: PgPool,
+        max_staleness: Duration,
+        serve_stale: Duration,
+        on_gone: OnGone,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                pool,
+                max_staleness,
+                serve_stale,
+                snapshot: ArcSwap::from_pointee(Snapshot::empty()),
+                validity: Validity::new(max_staleness),
+                reports: watch::Sender::new(PollReport::default()),
+                wanted: Notify::new(),
+                wanted_for_unknown_name: Notify::new(),
+                notified: Notify::new(),
+                on_gone,
+                cancel: CancellationToken::new(),
+            }),
+            started: AtomicBool::new(false),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Starts polling and listening. Does nothing the second time. Must be called within a
+    /// Tokio runtime.
+    pub(crate) fn start(&self) {
+        if self.started.load(Ordering::Relaxed) || self.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.tasks.spawn(poller::run(Arc::clone(&self.shared)));
+        self.tasks.spawn(listener::run(Arc::clone(&self.shared)));
+        self.tasks.close();
+    }
+
+    /// The picture of this moment.
+    pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.shared.snapshot.load()
+    }
+
+    /// The picture of this moment, to be kept across waits.
+    pub(crate) fn snapshot_now(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    /// Whether each resolve waits for a poll that was sent after it arrived.
+    pub(crate) fn is_linearizable(&self) -> bool {
+        self.shared.max_staleness.is_zero()
+    }
+
+    /// Whether `entry` is what its name points to now.
+    pub(crate) fn is_current(&self, entry: &Entry) -> bool {
+        self.snapshot()
+            .get(entry.name())
+            .is_some_and(|current| current.id == entry.id)
+    }
+
+    /// Whether the pointers are within the bound at this moment. Costs a look at the clock.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.shared.validity.holds_at(Moment::now())
+    }
+
+    /// Time since the last successful poll was sent; `None` before the first.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let succeeded = self.shared.reports.borrow().succeeded?;
+        Some(Moment::now().since(succeeded))
+    }
+
+    /// Waits, where it must, until the pointers may be used by a resolve that `arrived` then.
+    ///
+    /// All waiters share polls. Cancelling a waiter cancels nothing else.
+    pub(crate) async fn ensure_fresh(&self, arrived: Moment) -> Result<Freshness, DirectoryStale> {
+        let validity = &self.shared.validity;
+        let linearizable = self.is_linearizable();
+        if !linearizable && validity.holds_at(Moment::now()) {
+            return Ok(Freshness::Fresh);
+        }
+        let since = if linearizable {
+            arrived
+        } else {
+            validity.not_before(Moment::now())
+        };
+        // With the database known to be lost there is nothing to wait for.
+        if let Some(stale_by) = self.allowed_staleness().filter(|_| self.last_poll_failed()) {
+            return Ok(Freshness::StaleBy(stale_by));
+        }
+        match self.poll_sent_after(since, PollReason::Stale).await {
+            Ok(()) => Ok(Freshness::Fresh),
+            Err(stale) => self
+                .allowed_staleness()
+                .map(Freshness::StaleBy)
+                .ok_or(stale),
+        }
+    }
+
+    /// Waits for a successful poll that was sent at `moment` or later.
+    pub(crate) async fn poll_sent_after(
+        &self,
+        moment: Moment,
+        reason: PollReason,
+    ) -> Result<(), DirectoryStale> {
+        let mut reports = self.shared.reports.subscribe();
+        if reports
+            .borrow_and_update()
+            .succeeded
+            .is_some_and(|sent| sent >= moment)
+        {
+            return Ok(());
+        }
+        self.start();
+        match reason {
+            PollReason::UnknownName => self.shared.wanted_for_unknown_name.notify_one(),
+            _ => self.shared.wanted.notify_one(),
+        }
+        let settled = |report: &PollReport| {
+            report.succeeded.is_some_and(|sent| sent >= moment)
+                || report.failed.is_some_and(|sent| sent >= moment)
+        };
+        let waited = tokio::select! {
+            waited = tokio::time::timeout(WAIT_LIMIT, reports.wait_for(settled)) => waited,
+            () = self.shared.cancel.cancelled() => return Err(DirectoryStale),
+        };
+        match waited {
+            Ok(Ok(report)) if report.succeeded.is_some_and(|sent| sent >= moment) => Ok(()),
+            _ => Err(DirectoryStale),
+        }
+    }
+
+    /// After a write by this process: no resolve uses pointers of before it. Waits until they
+    /// have been read, at most as long as a resolve would.
+    pub(crate) async fn wrote(&self) -> Result<(), DirectoryStale> {
+        let committed = Moment::now();
+        self.shared.validity.require(committed);
+        self.poll_sent_after(committed, PollReason::Written).await
+    }
+
+    /// Stops the background tasks and waits for them.
+    pub(crate) async fn shutdown(&self) {
+        self.shared.cancel.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn last_poll_failed(&self) -> bool {
+        let report = self.shared.reports.borrow();
+        report.failed > report.succeeded
+    }
+
+    // How far past the bound the pointers are, if the configuration lets them be used.
+    fn allowed_staleness(&self) -> Option<Duration> {
+        if self.shared.serve_stale.is_zero() {
+            return None;
+        }
+        let stale_by = self.age()?.saturating_sub(self.shared.max_staleness);
+        (stale_by <= self.shared.serve_stale).then_some(stale_by)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        self.shared.cancel.cancel();
+    }
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory")
+            .field("max_staleness", &self.shared.max_staleness)
+            .field("templates", &self.snapshot().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,199 @@
+//! Bodies in the distributed cache, for all processes together.
+//!
+//! An entry is two JSON documents with a line end between them: a header that says whose body it
+//! is and what hash it has, and the body as PostgreSQL wrote it. The body is taken over without
+//! being copied through another representation, and is parsed once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tracing::debug;
+
+use super::directory::{Entry, TemplateName};
+use crate::cache::{CacheProvider, CacheService, keys};
+use crate::config::tasker::CacheConfig;
+use crate::metrics::{CACHE_BAD_ANSWERS, TEMPLATE_FILLS};
+use crate::types::{CacheInvalidation, ContentHash};
+
+const KIND: &str = "task_template";
+/// The format of entries that this release writes and reads.
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Header<'a> {
+    format: u32,
+    #[serde(borrow)]
+    namespace: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    name: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    version: std::borrow::Cow<'a, str>,
+    hash: ContentHash,
+}
+
+/// What the distributed tier has under a name.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The body with the hash that was asked for.
+    Body(String),
+    /// Nothing, or nothing that can be used.
+    Nothing,
+}
+
+/// The distributed tier. None of its methods fails a request.
+#[derive(Debug, Clone)]
+pub(super) struct DistributedTier {
+    provider: Arc<CacheProvider>,
+    prefix: String,
+    ttl: Duration,
+}
+
+impl DistributedTier {
+    pub(super) fn new(provider: Arc<CacheProvider>, config: &CacheConfig) -> Self {
+        Self {
+            provider,
+            prefix: config.key_prefix.clone(),
+            ttl: Duration::from_secs(config.template_ttl_seconds.into()),
+        }
+    }
+
+    pub(super) fn provider(&self) -> &Arc<CacheProvider> {
+        &self.provider
+    }
+
+    fn key(&self, name: TemplateName<'_>) -> String {
+        keys::key(
+            &self.prefix,
+            KIND,
+            &[name.namespace, name.name, name.version],
+        )
+    }
+
+    /// The body of `entry`, if the cache holds it with the hash that the entry names.
+    pub(super) async fn get(&self, entry: &Entry) -> Found {
+        if !self.provider.is_enabled() {
+            return Found::Nothing;
+        }
+        match self.provider.get(&self.key(entry.name())).await {
+            Ok(Some(value)) => open(entry, value),
+            // The provider has logged and counted the error.
+            Ok(None) | Err(_) => Found::Nothing,
+        }
+    }
+
+    /// Hands a body over to be written in the background.
+    pub(super) fn fill(&self, entry: &Entry, document: &str) {
+        if !self.provider.is_enabled() {
+            return;
+        }
+        let name = entry.name();
+        let header = Header {
+            format: FORMAT,
+            namespace: name.namespace.into(),
+            name: name.name.into(),
+            version: name.version.into(),
+            hash: entry.pointer.hash,
+        };
+        let header = serde_json::to_string(&header).expect("texts and numbers are JSON");
+        metrics::counter!(TEMPLATE_FILLS.name, "result" => "queued").increment(1);
+        self.provider
+            .fill(self.key(name), format!("{header}\n{document}"), self.ttl);
+    }
+
+    /// Deletes one name's entry.
+    pub(super) async fn delete(&self, name: TemplateName<'_>) -> CacheInvalidation {
+        self.told(self.provider.delete(&self.key(name)).await.map(u64::from))
+    }
+
+    /// Deletes the entries of exactly these names, in few round trips.
+    pub(super) async fn delete_names<'a>(
+        &self,
+        names: impl Iterator<Item = TemplateName<'a>>,
+    ) -> CacheInvalidation {
+        let keys: Vec<String> = names.map(|name| self.key(name)).collect();
+        if keys.is_empty() || !self.provider.is_enabled() {
+            return CacheInvalidation {
+                attempted: self.provider.is_enabled(),
+                ..Default::default()
+            };
+        }
+        self.told(self.provider.delete_many(&keys).await)
+    }
+
+    /// Deletes whatever there is below a namespace, or below all.
+    pub(super) async fn sweep(&self, namespace: Option<&str>) -> CacheInvalidation {
+        let parts: &[&str] = match &namespace {
+            Some(namespace) => &[namespace],
+            None => &[],
+        };
+        self.told(
+            self.provider
+                .delete_pattern(&keys::pattern(&self.prefix, KIND, parts))
+                .await,
+        )
+    }
+
+    fn told(&self, deleted: Result<u64, crate::cache::CacheError>) -> CacheInvalidation {
+        match deleted {
+            Ok(deleted) => CacheInvalidation {
+                attempted: self.provider.is_enabled(),
+                deleted,
+                error: None,
+            },
+            Err(error) => {
+                debug!(%error, "cached templates could not be deleted; their hashes keep them from use");
+                CacheInvalidation {
+                    attempted: true,
+                    deleted: 0,
+                    error: Some(error.to_string()),
+                }
+            }
+        }
+    }
+}
+
+// The one place that decides whether a distributed entry is a hit.
+fn open(entry: &Entry, mut value: String) -> Found {
+    let kind = match value
+        .split_once('\n')
+        .map(|(header, _)| serde_json::from_str::<Header<'_>>(header))
+    {
+        None | Some(Err(_)) => "garbage",
+        Some(Ok(header)) if header.format != FORMAT => "format",
+        Some(Ok(header)) => {
+            let name = TemplateName {
+                namespace: &header.namespace,
+                name: &header.name,
+                version: &header.version,
+            };
+            if name != entry.name() {
+                "other_name"
+            } else if header.hash != entry.pointer.hash {
+                // Old, or newer than the directory: either way nothing is wrong with it.
+                metrics::counter!(TEMPLATE_FILLS.name, "result" => "useless").increment(1);
+                return Found::Nothing;
+            } else {
+                let body = value.find('\n').map_or(0, |end| end + 1);
+                value.drain(..body);
+                return Found::Body(value);
+            }
+        }
+    };
+    bad_entry(entry, kind);
+    Found::Nothing
+}
+
+/// Counts an entry that cannot be used, and says so once for each name; the load that follows
+/// replaces it.
+pub(super) fn bad_entry(entry: &Entry, kind: &'static str) {
+    metrics::counter!(CACHE_BAD_ANSWERS.name, "kind" => kind).increment(1);
+    let name = entry.name();
+    tracing::warn!(
+        namespace = name.namespace,
+        name = name.name,
+        version = name.version,
+        kind,
+        "a cached template cannot be used and is replaced"
+    );
+}

@@ -1,0 +1,75 @@
+//! Parsed bodies in this process, bounded by bytes.
+//!
+//! A body is held under the id of the directory's entry that it was loaded for, which stands for
+//! one name with one pointer. A body that arrives late, after its name came to point elsewhere,
+//! is held under an id that nobody asks for any more.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+
+use super::directory::Entry;
+use crate::metrics::{TEMPLATE_LOCAL_BYTES, TEMPLATE_LOCAL_ENTRIES};
+use crate::types::HandlerMetadata;
+
+/// What an entry costs beside its document: the typed view is about as large again.
+const PARSED_FACTOR: u64 = 2;
+const ENTRY_OVERHEAD: u64 = 512;
+
+/// The local tier. Lookups take no lock that writers hold for long, and allocate nothing.
+#[derive(Debug, Clone)]
+pub(super) struct LocalTier {
+    bodies: Cache<u64, Arc<HandlerMetadata>, hashbrown::DefaultHashBuilder>,
+}
+
+impl LocalTier {
+    pub(super) fn new(max_bytes: u64) -> Self {
+        let bodies = Cache::builder()
+            .name("template_bodies")
+            .max_capacity(max_bytes)
+            .weigher(|_id, metadata: &Arc<HandlerMetadata>| {
+                u32::try_from(weight(metadata)).unwrap_or(u32::MAX)
+            })
+            .build_with_hasher(hashbrown::DefaultHashBuilder::default());
+        Self { bodies }
+    }
+
+    /// The body of this entry. Counts as a use of it.
+    pub(super) fn get(&self, entry: &Entry) -> Option<Arc<HandlerMetadata>> {
+        self.bodies.get(&entry.id)
+    }
+
+    /// Holds a body; may drop others, or this one if it is larger than the tier.
+    pub(super) fn insert(&self, entry: &Entry, metadata: Arc<HandlerMetadata>) {
+        self.bodies.insert(entry.id, metadata);
+        self.measure();
+    }
+
+    /// Drops the body that was held for the entry with this id.
+    pub(super) fn remove(&self, id: u64) {
+        self.bodies.invalidate(&id);
+    }
+
+    /// Drops all bodies.
+    pub(super) fn clear(&self) {
+        self.bodies.invalidate_all();
+        self.bodies.run_pending_tasks();
+        self.measure();
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a tier of 2^52 bytes fits in no memory"
+    )]
+    fn measure(&self) {
+        metrics::gauge!(TEMPLATE_LOCAL_BYTES.name).set(self.bodies.weighted_size() as f64);
+        metrics::gauge!(TEMPLATE_LOCAL_ENTRIES.name).set(self.bodies.entry_count() as f64);
+    }
+}
+
+fn weight(metadata: &HandlerMetadata) -> u64 {
+    let document = u64::try_from(metadata.document.get().len()).unwrap_or(u64::MAX);
+    document
+        .saturating_mul(1 + PARSED_FACTOR)
+        .saturating_add(ENTRY_OVERHEAD)
+}

@@ -1,0 +1,341 @@
+//! Resolving with caches: the directory says which body is current, the tiers hold bodies.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+
+use super::directory::{Directory, Entry, Freshness, Moment, PollReason, TemplateName};
+use super::distributed_tier::{self, DistributedTier, Found};
+use super::flights::Flights;
+use super::local_tier::LocalTier;
+use super::resolution::{Resolution, Tier};
+use super::retirement::{Retirement, RetirementHandle};
+use super::{RegistryError, body};
+use crate::config::tasker::CacheConfig;
+use crate::metrics::{TEMPLATE_RESOLVE_DURATION, TEMPLATE_RESOLVES, TEMPLATE_STALE_SERVED};
+use crate::types::{CacheInvalidation, HandlerMetadata};
+
+/// How long a resolve goes on when its template changes again and again under it.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a load of an entry's body came to.
+#[derive(Debug, Clone)]
+enum Loaded {
+    Body(Arc<HandlerMetadata>, Tier),
+    /// The database has moved on from the entry.
+    Outdated,
+    Failed(RegistryError),
+}
+
+/// The tiers of one process and the directory that decides what in them is current.
+pub(super) struct Resolver {
+    pool: PgPool,
+    directory: Arc<Directory>,
+    local: LocalTier,
+    distributed: DistributedTier,
+    retirement: Retirement,
+    flights: Flights<Loaded>,
+    // Looked up once: finding a counter costs as much as all else on the warm path. Not before
+    // the first hit: a recorder may be installed after the registry was made.
+    warm_hits: OnceLock<metrics::Counter>,
+}
+
+impl Resolver {
+    pub(super) fn new(pool: PgPool, distributed: DistributedTier, config: &CacheConfig) -> Self {
+        let local = LocalTier::new(config.local_max_bytes);
+        let retirement = Retirement::new(distributed.clone());
+        let directory = Directory::new(
+            pool.clone(),
+            Duration::from_millis(config.max_staleness_ms),
+            Duration::from_secs(config.serve_stale_seconds),
+            {
+                let (local, retirement) = (local.clone(), retirement.handle());
+                Box::new(move |entry| {
+                    local.remove(entry.id);
+                    retirement.retire(entry);
+                })
+            },
+        );
+        Self {
+            pool,
+            directory: Arc::new(directory),
+            local,
+            distributed,
+            retirement,
+            flights: Flights::new(),
+            warm_hits: OnceLock::new(),
+        }
+    }
+
+    /// Starts background work. Does nothing the second time. Must be called within a Tokio
+    /// runtime.
+    pub(super) fn start(&self) {
+        self.directory.start();
+        self.retirement.start();
+    }
+
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    pub(super) fn local(&self) -> &LocalTier {
+        &self.local
+    }
+
+    pub(super) fn distributed(&self) -> &DistributedTier {
+        &self.distributed
+    }
+
+    /// Resolves a name.
+    ///
+    /// Warm, this is a look at the clock, one in the directory and one in the local tier: no
+    /// lock that is held across a wait, no allocation, no I/O.
+    pub(super) async fn resolve(
+        &self,
+        name: TemplateName<'_>,
+    ) -> Result<Resolution, RegistryError> {
+        if self.directory.is_fresh()
+            && let Some(entry) = self.directory.snapshot().get(name)
+            && let Some(metadata) = self.local.get(entry)
+        {
+            let hits = self.warm_hits.get_or_init(|| {
+                metrics::counter!(
+                    TEMPLATE_RESOLVES.name, "tier" => Tier::Local.label(), "result" => "hit"
+                )
+            });
+            hits.increment(1);
+            return Ok(Resolution {
+                metadata,
+                tier: Tier::Local,
+                stale_by: None,
+            });
+        }
+        let started = Instant::now();
+        let resolved = self.resolve_cold(name).await;
+        match &resolved {
+            Ok(resolution) => {
+                let tier = resolution.tier.label();
+                count(
+                    tier,
+                    if resolution.tier == Tier::Database {
+                        "miss"
+                    } else {
+                        "hit"
+                    },
+                );
+                metrics::histogram!(TEMPLATE_RESOLVE_DURATION.name, "tier" => tier)
+                    .record(started.elapsed());
+                if resolution.stale_by.is_some() {
+                    metrics::counter!(TEMPLATE_STALE_SERVED.name).increment(1);
+                }
+            }
+            Err(RegistryError::NotFound { .. }) => count("none", "not_found"),
+            Err(_) => count("none", "error"),
+        }
+        resolved
+    }
+
+    async fn resolve_cold(&self, name: TemplateName<'_>) -> Result<Resolution, RegistryError> {
+        self.start();
+        let arrived = Moment::now();
+        let mut loaded_from = Tier::Local;
+        loop {
+            let freshness = self
+                .directory
+                .ensure_fresh(arrived)
+                .await
+                .map_err(|_stale| RegistryError::Stale)?;
+            let entry = self.directory.snapshot().get(name).cloned();
+            let Some(entry) = entry else {
+                self.confirm_unknown(name, arrived, freshness).await?;
+                continue;
+            };
+            let stale_by = match freshness {
+                Freshness::Fresh => None,
+                Freshness::StaleBy(stale_by) => Some(stale_by),
+            };
+            if let Some(metadata) = self.local.get(&entry) {
+                return Ok(Resolution {
+                    metadata,
+                    tier: loaded_from,
+                    stale_by,
+                });
+            }
+            match self.load(&entry).await {
+                Loaded::Body(metadata, tier) => {
+                    // The load took time. Its body is an answer if it is still the current one;
+                    // else the next round finds what is, and this body where it is held.
+                    let bound_holds = stale_by.is_some()
+                        || self.directory.is_fresh()
+                        || self.directory.is_linearizable();
+                    if bound_holds && self.directory.is_current(&entry) {
+                        return Ok(Resolution {
+                            metadata,
+                            tier,
+                            stale_by,
+                        });
+                    }
+                    loaded_from = tier;
+                }
+                Loaded::Outdated => {
+                    self.directory
+                        .poll_sent_after(Moment::now(), PollReason::Stale)
+                        .await
+                        .map_err(|_stale| RegistryError::Stale)?;
+                }
+                Loaded::Failed(error) => return Err(error),
+            }
+            if Moment::now().since(arrived) > RESOLVE_LIMIT {
+                return Err(RegistryError::Stale);
+            }
+        }
+    }
+
+    // Returns if the name may be known by now, and `NotFound` if a poll that was sent after the
+    // resolve arrived did not know it.
+    async fn confirm_unknown(
+        &self,
+        name: TemplateName<'_>,
+        arrived: Moment,
+        freshness: Freshness,
+    ) -> Result<(), RegistryError> {
+        let not_found = || RegistryError::NotFound {
+            namespace: name.namespace.to_owned(),
+            name: name.name.to_owned(),
+            version: name.version.to_owned(),
+        };
+        if freshness != Freshness::Fresh {
+            // Without the database nobody can tell an unknown name from a new one.
+            return Err(RegistryError::Stale);
+        }
+        self.directory
+            .poll_sent_after(arrived, PollReason::UnknownName)
+            .await
+            .map_err(|_stale| RegistryError::Stale)?;
+        if self.directory.snapshot().get(name).is_some() {
+            Ok(())
+        } else {
+            Err(not_found())
+        }
+    }
+
+    async fn load(&self, entry: &Arc<Entry>) -> Loaded {
+        let found = self.flights.join(
+            entry.id,
+            || {
+                self.local
+                    .get(entry)
+                    .map(|metadata| Loaded::Body(metadata, Tier::Local))
+            },
+            || {
+                let load = Load {
+                    pool: self.pool.clone(),
+                    local: self.local.clone(),
+                    distributed: self.distributed.clone(),
+                    directory: Arc::clone(&self.directory),
+                    retirement: self.retirement.handle(),
+                    entry: Arc::clone(entry),
+                };
+                load.run()
+            },
+        );
+        // A load that panicked has been reported by the runtime; to its callers it is lost.
+        found
+            .await
+            .unwrap_or(Loaded::Failed(RegistryError::ShutDown))
+    }
+
+    /// Deletes the bodies of a namespace, or all, from both tiers.
+    pub(super) async fn invalidate(&self, namespace: Option<&str>) -> CacheInvalidation {
+        let snapshot = self.directory.snapshot_now();
+        let entries: Vec<&Arc<Entry>> = snapshot
+            .iter()
+            .filter(|entry| namespace.is_none_or(|namespace| entry.name().namespace == namespace))
+            .collect();
+        match namespace {
+            None => self.local.clear(),
+            Some(_) => entries.iter().for_each(|entry| self.local.remove(entry.id)),
+        }
+        let names = entries.iter().map(|entry| entry.name());
+        let exact = self.distributed.delete_names(names).await;
+        if exact.error.is_some() {
+            // The sweep would fail in the same way, only later.
+            return exact;
+        }
+        let swept = self.distributed.sweep(namespace).await;
+        CacheInvalidation {
+            attempted: exact.attempted || swept.attempted,
+            deleted: exact.deleted + swept.deleted,
+            error: swept.error,
+        }
+    }
+
+    /// Stops background work and waits for loads under way.
+    pub(super) async fn shutdown(&self) {
+        self.directory.shutdown().await;
+        self.retirement.shutdown().await;
+        self.flights.land().await;
+    }
+}
+
+/// One load of one entry's body, in a task of its own.
+struct Load {
+    pool: PgPool,
+    local: LocalTier,
+    distributed: DistributedTier,
+    directory: Arc<Directory>,
+    retirement: RetirementHandle,
+    entry: Arc<Entry>,
+}
+
+impl Load {
+    async fn run(self) -> Loaded {
+        if let Found::Body(document) = self.distributed.get(&self.entry).await {
+            if let Some(metadata) = self.keep(document) {
+                return Loaded::Body(metadata, Tier::Redis);
+            }
+            distributed_tier::bad_entry(&self.entry, "garbage");
+        }
+        self.load_from_database().await
+    }
+
+    fn keep(&self, document: String) -> Option<Arc<HandlerMetadata>> {
+        let metadata = body::assemble(self.entry.name(), &self.entry.pointer, document).ok()?;
+        let metadata = Arc::new(metadata);
+        self.local.insert(&self.entry, Arc::clone(&metadata));
+        Some(metadata)
+    }
+
+    // A body whose name points elsewhere by now is taken back: either the directory still has the
+    // entry here, and tells of its end later, or it has not, and this is where it is noticed.
+    fn fill(&self, document: &str) {
+        self.entry.note_filled();
+        self.distributed.fill(&self.entry, document);
+        if !self.directory.is_current(&self.entry) {
+            self.retirement.retire(&self.entry);
+        }
+    }
+
+    async fn load_from_database(self) -> Loaded {
+        let name = self.entry.name();
+        let stored = match body::load(&self.pool, name).await {
+            Ok(Some(stored)) if stored.pointer == self.entry.pointer => stored,
+            Ok(_) => return Loaded::Outdated,
+            Err(error) => return Loaded::Failed(error.into()),
+        };
+        match body::assemble(name, &stored.pointer, stored.document) {
+            Ok(metadata) => {
+                let metadata = Arc::new(metadata);
+                self.local.insert(&self.entry, Arc::clone(&metadata));
+                self.fill(metadata.document.get());
+                Loaded::Body(metadata, Tier::Database)
+            }
+            Err(source) => Loaded::Failed(body::unreadable(name, source)),
+        }
+    }
+}
+
+fn count(tier: &'static str, result: &'static str) {
+    metrics::counter!(TEMPLATE_RESOLVES.name, "tier" => tier, "result" => result).increment(1);
+}

@@ -1,0 +1,336 @@
+//! The cache provider on a Redis that is well.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tasker_shared::cache::{
+    BadAnswer, CacheError, CacheProvider, CacheService, MAX_VALUE_BYTES, keys,
+};
+use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
+use tasker_testkit::RedisServer;
+
+pub(crate) const TTL: Duration = Duration::from_mins(1);
+
+/// How long a test waits for what must happen soon. On a busy machine soon takes longer.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+pub(crate) async fn server() -> RedisServer {
+    RedisServer::start().await.expect("a Redis server starts")
+}
+
+/// A configuration whose budget is no matter, so that a busy machine does not spoil a test of
+/// something else.
+pub(crate) fn config(url: &str) -> CacheConfig {
+    CacheConfig {
+        enabled: true,
+        operation_timeout_ms: 5000,
+        redis: Some(RedisConfig {
+            url: url.to_owned(),
+            max_connections: 3,
+            ..RedisConfig::default()
+        }),
+        ..CacheConfig::default()
+    }
+}
+
+pub(crate) async fn provider(config: &CacheConfig) -> CacheProvider {
+    let provider = CacheProvider::from_config_graceful(config).await;
+    assert_eq!(provider.provider_name(), "redis");
+    provider
+}
+
+/// A connection of the test's own.
+pub(crate) async fn raw(server: &RedisServer) -> redis::aio::MultiplexedConnection {
+    redis::Client::open(server.url())
+        .expect("a valid URL")
+        .get_multiplexed_async_connection()
+        .await
+        .expect("a connection")
+}
+
+/// Sends a command, such as `"CONFIG SET maxmemory 1"`.
+pub(crate) async fn ask<T: redis::FromRedisValue>(
+    connection: &mut redis::aio::MultiplexedConnection,
+    command: &str,
+) -> T {
+    let mut words = command.split(' ');
+    let mut redis_command = redis::cmd(words.next().expect("a command"));
+    words.for_each(|word| {
+        redis_command.arg(word);
+    });
+    redis_command
+        .query_async(connection)
+        .await
+        .unwrap_or_else(|error| panic!("{command}: {error}"))
+}
+
+/// Waits until `condition` holds; fails the test if that takes too long.
+pub(crate) async fn eventually<F: Future<Output = bool>>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> F,
+) {
+    let started = Instant::now();
+    while !condition().await {
+        assert!(started.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn values_are_stored_read_and_deleted() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    assert_eq!(cache.get("a").await.expect("a get"), None);
+    cache.set("a", "one", TTL).await.expect("a set");
+    cache.set("a", "two", TTL).await.expect("a set");
+    assert_eq!(cache.get("a").await.expect("a get").as_deref(), Some("two"));
+    assert!(cache.delete("a").await.expect("a delete"));
+    assert!(!cache.delete("a").await.expect("a delete"));
+    assert_eq!(cache.get("a").await.expect("a get"), None);
+    assert!(cache.health_check().await.expect("a ping"));
+}
+
+#[tokio::test]
+async fn an_entry_is_gone_when_its_time_is_over() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    cache.set("long", "value", TTL).await.expect("a set");
+    let left: u64 = ask(&mut raw(&server).await, "PTTL long").await;
+    assert!((1..=60_000).contains(&left), "{left}");
+    cache
+        .set("short", "value", Duration::from_millis(20))
+        .await
+        .expect("a set");
+    eventually("the entry is gone", SOON, async || {
+        cache.get("short").await.expect("a get").is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn exactly_the_named_keys_are_deleted() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    let named: Vec<String> = (0..1234).map(|number| format!("k{number}")).collect();
+    for key in named.iter().chain([&String::from("other")]) {
+        cache.fill(key.clone(), String::from("value"), TTL);
+        // The queue is shorter than what this test writes.
+        if key.ends_with("00") {
+            assert!(cache.flush_fills(SOON).await);
+        }
+    }
+    assert!(cache.flush_fills(SOON).await);
+    assert_eq!(cache.delete_many(&named).await.expect("a delete"), 1234);
+    assert_eq!(cache.delete_many(&[]).await.expect("a delete"), 0);
+    assert!(cache.get("other").await.expect("a get").is_some());
+}
+
+#[tokio::test]
+async fn a_pattern_deletes_one_namespace_by_scanning() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    let mut raw = raw(&server).await;
+    let key =
+        |namespace: &str, name: &str| keys::key("tasker", "task_template", &[namespace, name]);
+    for number in 0..3000 {
+        let () = ask(
+            &mut raw,
+            &format!("SET {} v", key("payments", &number.to_string())),
+        )
+        .await;
+    }
+    let others = [
+        key("pay", "a"),
+        key("payments2", "a"),
+        key("*", "a"),
+        key("payments:0", "a"),
+    ];
+    for other in &others {
+        cache.set(other, "v", TTL).await.expect("a set");
+    }
+    let pattern = keys::pattern("tasker", "task_template", &["payments"]);
+    assert_eq!(cache.delete_pattern(&pattern).await.expect("a sweep"), 3000);
+    let star = keys::pattern("tasker", "task_template", &["*"]);
+    assert_eq!(cache.delete_pattern(&star).await.expect("a sweep"), 1);
+    let left: u64 = ask(&mut raw, "DBSIZE").await;
+    assert_eq!(left, 3);
+    let statistics: String = ask(&mut raw, "INFO commandstats").await;
+    assert!(statistics.contains("cmdstat_scan:"));
+    assert!(!statistics.contains("cmdstat_keys:"));
+}
+
+#[tokio::test]
+async fn the_configured_database_is_used() {
+    let server = server().await;
+    let mut config = config(&server.url());
+    if let Some(redis) = &mut config.redis {
+        redis.database = 5;
+    }
+    let cache = provider(&config).await;
+    // On every connection, not only the first.
+    eventually("all connections are up", SOON, async || {
+        cache.status().await.connections_up == 3
+    })
+    .await;
+    for number in 0..6 {
+        cache
+            .set(&format!("k{number}"), "v", TTL)
+            .await
+            .expect("a set");
+    }
+    let mut raw = raw(&server).await;
+    assert_eq!(ask::<u64>(&mut raw, "DBSIZE").await, 0);
+    let () = ask(&mut raw, "SELECT 5").await;
+    assert_eq!(ask::<u64>(&mut raw, "DBSIZE").await, 6);
+}
+
+#[tokio::test]
+async fn as_many_connections_as_configured_are_used_in_turn() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    let mut raw = raw(&server).await;
+    eventually("all connections are up", SOON, async || {
+        cache.status().await.connections_up == 3
+    })
+    .await;
+    for number in 0..3 {
+        cache.get(&format!("k{number}")).await.expect("a get");
+    }
+    let clients: String = ask(&mut raw, "CLIENT LIST").await;
+    let last_was_get = clients.lines().filter(|line| line.contains(" cmd=get "));
+    assert_eq!(last_was_get.count(), 3, "{clients}");
+    assert_eq!(clients.lines().count(), 4, "{clients}");
+}
+
+#[tokio::test]
+async fn connecting_leaves_no_key_behind() {
+    let server = server().await;
+    let _cache = provider(&config(&server.url())).await;
+    let mut raw = raw(&server).await;
+    assert_eq!(ask::<u64>(&mut raw, "DBSIZE").await, 0);
+    let statistics: String = ask(&mut raw, "INFO commandstats").await;
+    assert!(statistics.contains("cmdstat_set:"), "it has tried to write");
+}
+
+#[tokio::test]
+async fn fills_arrive_and_a_deletion_takes_them_back() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    cache.fill(String::from("a"), String::from("value"), TTL);
+    assert!(cache.flush_fills(SOON).await);
+    assert!(cache.get("a").await.expect("a get").is_some());
+    for round in 0..100 {
+        cache.fill(String::from("a"), format!("value {round}"), TTL);
+        if round % 2 == 0 {
+            // Lets the writer begin, so that some rounds delete what is being written.
+            tokio::task::yield_now().await;
+        }
+        cache.delete("a").await.expect("a delete");
+        assert!(cache.flush_fills(SOON).await);
+    }
+    eventually("nothing is left", SOON, async || {
+        cache.get("a").await.expect("a get").is_none()
+    })
+    .await;
+    let left: u64 = ask(&mut raw(&server).await, "DBSIZE").await;
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn what_is_no_text_under_our_key_is_a_bad_answer_and_can_be_overwritten() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    let mut raw = raw(&server).await;
+    let () = ask(&mut raw, "RPUSH list a b").await;
+    let () = redis::cmd("SET")
+        .arg("binary")
+        .arg(&[0xff_u8, 0xfe][..])
+        .query_async(&mut raw)
+        .await
+        .expect("a set");
+    let () = redis::cmd("SET")
+        .arg("large")
+        .arg("x".repeat(MAX_VALUE_BYTES + 1))
+        .query_async(&mut raw)
+        .await
+        .expect("a set");
+    for (key, expected) in [
+        ("list", BadAnswer::WrongType),
+        ("binary", BadAnswer::Garbage),
+        (
+            "large",
+            BadAnswer::TooLarge {
+                bytes: MAX_VALUE_BYTES + 1,
+            },
+        ),
+    ] {
+        match cache.get(key).await {
+            Err(CacheError::SerializationError(bad)) => assert_eq!(bad, expected),
+            other => panic!("{key}: {other:?}"),
+        }
+        cache.set(key, "good", TTL).await.expect("a set");
+        assert_eq!(
+            cache.get(key).await.expect("a get").as_deref(),
+            Some("good")
+        );
+    }
+    let large = "x".repeat(MAX_VALUE_BYTES + 1);
+    assert!(matches!(
+        cache.set("large", &large, TTL).await,
+        Err(CacheError::SerializationError(BadAnswer::TooLarge { .. }))
+    ));
+    assert!(cache.status().await.healthy);
+}
+
+#[tokio::test]
+async fn a_unix_socket_and_a_password_are_honoured() {
+    let server = RedisServer::start_with(&["--requirepass", "hunter2"])
+        .await
+        .expect("a Redis server starts");
+    let with_password = server.url().replace("://", "://:hunter2@");
+    let cache = provider(&config(&with_password)).await;
+    cache.set("a", "value", TTL).await.expect("a set");
+    let unix = server.unix_url().expect("a server on this machine");
+    let by_socket = provider(&config(&format!("{unix}?pass=hunter2"))).await;
+    assert!(by_socket.get("a").await.expect("a get").is_some());
+    for cache in [cache, by_socket] {
+        let told = format!("{cache:?} {:?}", cache.status().await);
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn shutting_down_or_dropping_leaves_no_task_and_no_connection() {
+    let server = server().await;
+    let mut raw = raw(&server).await;
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = tasks();
+
+    let shut_down = provider(&config(&server.url())).await;
+    let dropped = provider(&config(&server.url())).await;
+    assert!(tasks() > before);
+    shut_down.shutdown().await;
+    shut_down.shutdown().await;
+    drop(dropped);
+
+    eventually("the tasks have ended", SOON, async || tasks() == before).await;
+    for _ in 0..1000 {
+        if ask::<String>(&mut raw, "CLIENT LIST").await.lines().count() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let clients: String = ask(&mut raw, "CLIENT LIST").await;
+    assert_eq!(clients.lines().count(), 1, "{clients}");
+    assert!(matches!(
+        shut_down.get("a").await,
+        Err(CacheError::ConnectionError(_))
+    ));
+    shut_down.fill(String::from("a"), String::from("value"), TTL);
+    assert!(shut_down.flush_fills(SOON).await);
+}

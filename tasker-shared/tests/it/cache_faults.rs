@@ -1,0 +1,325 @@
+//! The cache provider while its Redis dies, freezes, refuses or is not there yet.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tasker_shared::cache::{BreakerState, CacheError, CacheProvider, CacheService};
+use tasker_shared::config::tasker::CacheConfig;
+use tasker_testkit::{RedisServer, TcpProxy};
+use tokio::task::JoinSet;
+
+use crate::cache::{SOON, TTL, ask, config, eventually, provider, raw, server};
+
+/// No call may take so long: not a second, where the budget is 25 ms. The rest is for the
+/// scheduler of a busy machine.
+const FAR_ABOVE_BUDGET: Duration = Duration::from_secs(1);
+
+/// The promise is two seconds; the rest is for a busy machine.
+const BACK_IN_USE: Duration = Duration::from_secs(5);
+
+fn strict(url: &str) -> CacheConfig {
+    CacheConfig {
+        operation_timeout_ms: 25,
+        ..config(url)
+    }
+}
+
+/// Sixteen readers that never stop.
+struct Load {
+    cache: Arc<CacheProvider>,
+    stop: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
+    readers: JoinSet<Duration>,
+}
+
+impl Load {
+    fn on(cache: &Arc<CacheProvider>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = Arc::new(AtomicU64::new(0));
+        let mut readers = JoinSet::new();
+        for _ in 0..16 {
+            let (cache, stop, asked) = (Arc::clone(cache), Arc::clone(&stop), Arc::clone(&asked));
+            readers.spawn(async move {
+                let mut longest = Duration::ZERO;
+                while !stop.load(Ordering::Relaxed) {
+                    let started = Instant::now();
+                    let _ = cache.get("key").await;
+                    longest = longest.max(started.elapsed());
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                longest
+            });
+        }
+        Self {
+            cache: Arc::clone(cache),
+            stop,
+            asked,
+            readers,
+        }
+    }
+
+    /// Waits until the breaker is open and requests go on without I/O.
+    async fn until_open(&self) {
+        eventually("the breaker is open", SOON, async || {
+            self.cache.status().await.breaker == Some(BreakerState::Open)
+        })
+        .await;
+        let asked = self.asked.load(Ordering::Relaxed);
+        eventually("requests go on", SOON, async || {
+            self.asked.load(Ordering::Relaxed) > asked + 100
+        })
+        .await;
+        let status = self.cache.status().await;
+        assert!(!status.healthy && status.enabled && status.last_error.is_some());
+    }
+
+    async fn until_in_use(&self) {
+        eventually("Redis is in use again", BACK_IN_USE, async || {
+            self.cache.set("key", "value", TTL).await.is_ok()
+                && matches!(self.cache.get("key").await, Ok(Some(_)))
+        })
+        .await;
+    }
+
+    /// Ends the load; the longest that any request had to wait.
+    async fn end(self) -> Duration {
+        self.stop.store(true, Ordering::Relaxed);
+        self.readers
+            .join_all()
+            .await
+            .into_iter()
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_redis_costs_the_budget_at_most_and_is_used_when_it_is_back() {
+    let server = server().await;
+    let cache = Arc::new(provider(&strict(&server.url())).await);
+    let load = Load::on(&cache);
+    load.until_in_use().await;
+    server.kill().await.expect("the server is killed");
+    load.until_open().await;
+    server.restart().await.expect("the server is back");
+    load.until_in_use().await;
+    let longest = load.end().await;
+    assert!(longest < FAR_ABOVE_BUDGET, "{longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_redis_costs_the_budget_at_most_and_is_used_when_it_thaws() {
+    let server = server().await;
+    let cache = Arc::new(provider(&strict(&server.url())).await);
+    let load = Load::on(&cache);
+    load.until_in_use().await;
+    server.freeze().await.expect("the server freezes");
+    load.until_open().await;
+    server.thaw().await.expect("the server thaws");
+    load.until_in_use().await;
+    let longest = load.end().await;
+    assert!(longest < FAR_ABOVE_BUDGET, "{longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_say_nothing_are_replaced() {
+    let server = server().await;
+    let proxy = TcpProxy::before(&server.url()).await.expect("a proxy");
+    let cache = Arc::new(provider(&strict(proxy.url())).await);
+    let load = Load::on(&cache);
+    for round in 0..3 {
+        load.until_in_use().await;
+        match round {
+            0 => proxy.half_open().await,
+            1 => {
+                proxy.black_hole().await;
+                proxy.cut().await;
+            }
+            _ => proxy.delay(Duration::from_millis(200)).await,
+        }
+        load.until_open().await;
+        // Connections from before the fault may be lost for good.
+        proxy.cut().await;
+        proxy.forward().await;
+    }
+    load.until_in_use().await;
+    let longest = load.end().await;
+    assert!(longest < FAR_ABOVE_BUDGET, "{longest:?}");
+}
+
+#[tokio::test]
+async fn an_idle_process_finds_out_by_itself_that_redis_is_frozen() {
+    let server = server().await;
+    let cache = provider(&strict(&server.url())).await;
+    server.freeze().await.expect("the server freezes");
+    // Asking for the status would ask Redis; the provider's debug output does not.
+    eventually("the breaker is open", Duration::from_secs(15), async || {
+        format!("{cache:?}").contains("breaker_open: true")
+    })
+    .await;
+    server.thaw().await.expect("the server thaws");
+    eventually("Redis is in use again", BACK_IN_USE, async || {
+        cache.status().await.healthy
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_that_the_server_closes_are_replaced() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    let mut raw = raw(&server).await;
+    for _ in 0..3 {
+        eventually("all connections are up", SOON, async || {
+            cache.status().await.connections_up == 3
+        })
+        .await;
+        let killed: u64 = ask(&mut raw, "CLIENT KILL TYPE normal SKIPME yes").await;
+        assert_eq!(killed, 3);
+        eventually("Redis is in use again", BACK_IN_USE, async || {
+            cache.set("a", "value", TTL).await.is_ok()
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn one_connection_that_is_lost_is_not_noticed_by_requests() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    eventually("all connections are up", SOON, async || {
+        cache.status().await.connections_up == 3
+    })
+    .await;
+    let mut raw = raw(&server).await;
+    let own: u64 = ask(&mut raw, "CLIENT ID").await;
+    let clients: String = ask(&mut raw, "CLIENT LIST").await;
+    let other = clients
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("id=")?
+                .split(' ')
+                .next()?
+                .parse::<u64>()
+                .ok()
+        })
+        .find(|id| *id != own)
+        .expect("another client");
+    let _: u64 = ask(&mut raw, &format!("CLIENT KILL ID {other}")).await;
+    for _ in 0..9 {
+        cache.get("a").await.expect("a get over another connection");
+    }
+    eventually("it is replaced", SOON, async || {
+        cache.status().await.connections_up == 3
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_absent_at_start_is_used_when_it_arrives() {
+    let server = server().await;
+    server.kill().await.expect("the server is killed");
+    let cache = CacheProvider::from_config_graceful(&config(&server.url())).await;
+    assert_eq!(cache.provider_name(), "noop");
+    assert!(!cache.is_enabled());
+    assert!(matches!(cache.get("a").await, Ok(None)));
+    assert!(cache.status().await.last_error.is_some());
+
+    server.restart().await.expect("the server arrives");
+    eventually("Redis is in use", BACK_IN_USE, async || cache.is_enabled()).await;
+    assert_eq!(cache.provider_name(), "redis");
+    cache.set("a", "value", TTL).await.expect("a set");
+    assert!(cache.status().await.healthy);
+
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    cache.shutdown().await;
+    eventually("no task is left", SOON, async || tasks() == 0).await;
+}
+
+#[tokio::test]
+async fn a_full_redis_is_still_read() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    cache.set("a", "value", TTL).await.expect("a set");
+    let mut raw = raw(&server).await;
+    let () = ask(&mut raw, "CONFIG SET maxmemory 1").await;
+    for _ in 0..10 {
+        match cache.set("b", "value", TTL).await {
+            Err(CacheError::BackendError(refusal)) => assert_eq!(refusal.code(), "OOM"),
+            other => panic!("{other:?}"),
+        }
+        cache.fill(String::from("c"), String::from("value"), TTL);
+        assert!(cache.flush_fills(SOON).await);
+        assert!(cache.get("a").await.expect("a get").is_some());
+    }
+    assert!(cache.delete("a").await.expect("a delete"));
+    assert_eq!(cache.status().await.breaker, Some(BreakerState::Closed));
+    let () = ask(&mut raw, "CONFIG SET maxmemory 0").await;
+    cache.set("b", "value", TTL).await.expect("a set");
+}
+
+#[tokio::test]
+async fn a_read_only_replica_is_still_read() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    cache.set("a", "value", TTL).await.expect("a set");
+    // Of a primary that does not exist: it keeps what it has.
+    let () = ask(&mut raw(&server).await, "REPLICAOF 127.0.0.1 1").await;
+    for _ in 0..10 {
+        match cache.set("b", "value", TTL).await {
+            Err(CacheError::BackendError(refusal)) => assert_eq!(refusal.code(), "READONLY"),
+            other => panic!("{other:?}"),
+        }
+        assert!(cache.get("a").await.expect("a get").is_some());
+    }
+    let another = provider(&config(&server.url())).await;
+    assert!(another.get("a").await.expect("a get").is_some());
+}
+
+#[tokio::test]
+async fn a_password_that_is_missing_or_wrong_falls_back_to_noop() {
+    let server = RedisServer::start_with(&["--requirepass", "right"])
+        .await
+        .expect("a Redis server starts");
+    for url in [
+        server.url(),
+        server.url().replace("://", "://:hunter2@"),
+        server.url().replace("://", "://nobody:hunter2@"),
+    ] {
+        let cache = CacheProvider::from_config_graceful(&config(&url)).await;
+        assert_eq!(cache.provider_name(), "noop");
+        let told = format!("{cache:?} {:?}", cache.status().await);
+        assert!(!told.contains("hunter2"), "{told}");
+        assert!(cache.status().await.last_error.is_some(), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_is_set_later_opens_the_breaker_for_new_connections() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    let mut raw = raw(&server).await;
+    let () = ask(&mut raw, "CONFIG SET requirepass secret").await;
+    let _: u64 = ask(&mut raw, "CLIENT KILL TYPE normal SKIPME yes").await;
+    eventually("the breaker is open", SOON, async || {
+        cache.status().await.breaker == Some(BreakerState::Open)
+    })
+    .await;
+    let error = cache.get("a").await.expect_err("nothing is asked");
+    assert_eq!(error.kind(), "rejected");
+    let () = redis::cmd("CONFIG")
+        .arg(&["SET", "requirepass", ""])
+        .query_async(&mut raw)
+        .await
+        .expect("the password is removed");
+    eventually("Redis is in use again", BACK_IN_USE, async || {
+        cache.status().await.healthy
+    })
+    .await;
+}

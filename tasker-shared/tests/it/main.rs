@@ -1,0 +1,8 @@
+//! Tests that need services. A service that is missing fails them.
+
+mod app;
+mod cache;
+mod cache_faults;
+mod directory;
+mod registration;
+mod resolve;

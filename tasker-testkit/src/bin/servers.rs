@@ -1,0 +1,18 @@
+//! Runs a PostgreSQL and a Redis until it is ended, for trying things by hand.
+//!
+//! Prints the servers' URLs, and that of Redis's socket, a line each. However this program ends,
+//! its servers end with it.
+
+use std::io::{self, Write};
+
+use tasker_testkit::{PostgresServer, RedisServer};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let postgres = PostgresServer::start().await?;
+    let redis = RedisServer::start().await?;
+    let mut urls = vec![postgres.url("postgres"), redis.url()];
+    urls.extend(redis.unix_url());
+    writeln!(io::stdout(), "{}", urls.join("\n"))?;
+    Ok(tokio::signal::ctrl_c().await?)
+}

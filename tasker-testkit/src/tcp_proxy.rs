@@ -1,0 +1,266 @@
+//! A TCP proxy that spoils the connection to a server.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use url::Url;
+
+use crate::{TestkitError, ports};
+
+/// What the proxy does with bytes and with new connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Forward { delay: Duration },
+    HalfOpen,
+    BlackHole,
+    Refuse,
+}
+
+/// What the acceptor has made of the mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Status {
+    listening: bool,
+    /// Connections that were accepted before the last cut are closed once this is past it.
+    generation: u64,
+}
+
+/// A proxy on a loopback port before a server. It forwards until told otherwise; dropping it
+/// closes everything.
+///
+/// Needs the Tokio runtime that it was started in. Any number of tasks may share it.
+#[derive(Debug)]
+pub struct TcpProxy {
+    url: Url,
+    port: u16,
+    mode: watch::Sender<Mode>,
+    generation: watch::Sender<u64>,
+    status: watch::Receiver<Status>,
+    accepted: Arc<AtomicU64>,
+    acceptor: JoinHandle<()>,
+}
+
+impl TcpProxy {
+    /// Puts a proxy before the server of this URL. A URL without a port has PostgreSQL's or
+    /// Redis's, as its scheme says.
+    pub async fn before(url: &str) -> Result<Self, TestkitError> {
+        let mut url = Url::parse(url)?;
+        let host = url.host_str().ok_or(TestkitError::NoHost)?.to_owned();
+        let usual = if url.scheme().starts_with("redis") {
+            6379
+        } else {
+            5432
+        };
+        let target = (host, url.port().unwrap_or(usual));
+
+        let port = ports::free()?;
+        let listener = listen(port).await?;
+        url.set_host(Some("127.0.0.1"))?;
+        url.set_port(Some(port))
+            .map_err(|()| TestkitError::NoHost)?;
+
+        let (mode, modes) = watch::channel(Mode::Forward {
+            delay: Duration::ZERO,
+        });
+        let (generation, generations) = watch::channel(0);
+        let (status_sender, status) = watch::channel(Status {
+            listening: true,
+            generation: 0,
+        });
+        let accepted = Arc::new(AtomicU64::new(0));
+        let acceptor = Acceptor {
+            target,
+            port,
+            modes,
+            generations,
+            status: status_sender,
+            accepted: Arc::clone(&accepted),
+        };
+        let acceptor = tokio::spawn(acceptor.run(listener));
+        Ok(Self {
+            url,
+            port,
+            mode,
+            generation,
+            status,
+            accepted,
+            acceptor,
+        })
+    }
+
+    /// The server's URL, leading through the proxy.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// The proxy's port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many connections were ever accepted.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Forwards everything at once. What a half-open connection held back is delivered now.
+    pub async fn forward(&self) {
+        self.set(Mode::Forward {
+            delay: Duration::ZERO,
+        })
+        .await;
+    }
+
+    /// Holds every piece back for this long, in both directions.
+    pub async fn delay(&self, delay: Duration) {
+        self.set(Mode::Forward { delay }).await;
+    }
+
+    /// Keeps connections open, old and new, and forwards nothing.
+    pub async fn half_open(&self) {
+        self.set(Mode::HalfOpen).await;
+    }
+
+    /// Accepts new connections and never answers on them, not even later. Those that exist
+    /// go on.
+    pub async fn black_hole(&self) {
+        self.set(Mode::BlackHole).await;
+    }
+
+    /// Refuses new connections. Those that exist go on.
+    pub async fn refuse(&self) {
+        self.set(Mode::Refuse).await;
+    }
+
+    /// Closes all connections that exist, once. New ones are treated as before.
+    pub async fn cut(&self) {
+        self.generation.send_modify(|generation| *generation += 1);
+        let wanted = *self.generation.borrow();
+        self.settled(|status| status.generation >= wanted).await;
+    }
+
+    async fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+        let listening = mode != Mode::Refuse;
+        self.settled(|status| status.listening == listening).await;
+    }
+
+    async fn settled(&self, reached: impl FnMut(&Status) -> bool) {
+        // The acceptor ends with the runtime only, and then there is nothing to wait for.
+        let _ = self.status.clone().wait_for(reached).await;
+    }
+}
+
+impl Drop for TcpProxy {
+    fn drop(&mut self) {
+        // The acceptor owns the tasks of its connections.
+        self.acceptor.abort();
+    }
+}
+
+struct Acceptor {
+    target: (String, u16),
+    port: u16,
+    modes: watch::Receiver<Mode>,
+    generations: watch::Receiver<u64>,
+    status: watch::Sender<Status>,
+    accepted: Arc<AtomicU64>,
+}
+
+impl Acceptor {
+    async fn run(mut self, listener: TcpListener) {
+        let mut listener = Some(listener);
+        let mut connections = JoinSet::new();
+        loop {
+            let refuse = *self.modes.borrow_and_update() == Mode::Refuse;
+            if refuse {
+                listener = None;
+            } else if listener.is_none() {
+                listener = listen(self.port).await.ok();
+            }
+            self.status
+                .send_modify(|status| status.listening = listener.is_some());
+            tokio::select! {
+                changed = self.modes.changed() => if changed.is_err() { return },
+                changed = self.generations.changed() => {
+                    if changed.is_err() { return }
+                    let generation = *self.generations.borrow_and_update();
+                    connections.shutdown().await;
+                    self.status.send_modify(|status| status.generation = generation);
+                }
+                stream = accept(listener.as_ref()) => if let Some(stream) = stream {
+                    self.accepted.fetch_add(1, Ordering::Relaxed);
+                    let target = self.target.clone();
+                    connections.spawn(serve(stream, target, self.modes.clone()));
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+}
+
+async fn listen(port: u16) -> Result<TcpListener, TestkitError> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpListener::bind(address)
+        .await
+        .map_err(TestkitError::Proxy)
+}
+
+async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
+    match listener {
+        Some(listener) => listener.accept().await.ok().map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
+
+/// One connection, from both sides.
+async fn serve(client: TcpStream, target: (String, u16), modes: watch::Receiver<Mode>) {
+    let black_hole = *modes.borrow() == Mode::BlackHole;
+    if black_hole {
+        // Owned by this future: the connection stays open until it is cut.
+        let _client = client;
+        return std::future::pending().await;
+    }
+    let Ok(server) = TcpStream::connect(target).await else {
+        return;
+    };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let (client_read, client_write) = client.into_split();
+    let (server_read, server_write) = server.into_split();
+    tokio::join!(
+        pump(client_read, server_write, modes.clone()),
+        pump(server_read, client_write, modes)
+    );
+}
+
+/// Forwards one direction until it ends. The end is forwarded too.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watch::Receiver<Mode>) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut buffer).await.unwrap_or(0);
+        let Ok(mode) = modes
+            .wait_for(|mode| *mode != Mode::HalfOpen)
+            .await
+            .map(|mode| *mode)
+        else {
+            return;
+        };
+        if let Mode::Forward { delay } = mode
+            && !delay.is_zero()
+        {
+            tokio::time::sleep(delay).await;
+        }
+        if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
