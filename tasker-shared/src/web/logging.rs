@@ -93,6 +93,9 @@ fn format(value: Option<&str>, terminal: bool) -> Result<Format, LoggingError> {
     }
 }
 
+// PostgreSQL's notices tell that what the migrator asks for is there already.
+const DEFAULT_FILTER: &str = "info,sqlx::postgres::notice=warn";
+
 fn filter(variable: impl Fn(&'static str) -> Option<String>) -> Result<EnvFilter, LoggingError> {
     for name in ["TASKER_LOG", "RUST_LOG"] {
         if let Some(value) = variable(name).filter(|value| !value.trim().is_empty()) {
@@ -102,7 +105,7 @@ fn filter(variable: impl Fn(&'static str) -> Option<String>) -> Result<EnvFilter
             });
         }
     }
-    Ok(EnvFilter::new("info"))
+    Ok(EnvFilter::new(DEFAULT_FILTER))
 }
 
 #[cfg(test)]

@@ -33,7 +33,8 @@ pub(crate) struct Answer {
 /// A worker whose templates are the files in a temporary folder.
 pub(crate) struct TestWorker {
     pub(crate) context: Arc<SystemContext>,
-    pub(crate) database: TestDatabase,
+    /// Dropped with the worker.
+    _database: TestDatabase,
     pub(crate) folder: TempDir,
     router: Router,
     lifecycle: Lifecycle,
@@ -57,7 +58,7 @@ impl TestWorker {
         let (router, lifecycle) = start(&context, folder.path()).await.unwrap();
         Self {
             context,
-            database,
+            _database: database,
             folder,
             router,
             lifecycle,

@@ -1,0 +1,80 @@
+//! What an answer of a resolve is judged by.
+
+use super::database::{OURS, Stamp};
+use super::scope::Scope;
+use super::system::{Protocol, State};
+use super::witnesses::Event;
+
+/// What has gone wrong. Each flaw is the violation of one property.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property's own")]
+pub(crate) struct Flaws {
+    pub(crate) stale: bool,
+    pub(crate) before_arrival: bool,
+    pub(crate) went_back: bool,
+    pub(crate) own_write_unseen: bool,
+    pub(crate) other_name: bool,
+    pub(crate) gap: bool,
+    pub(crate) left_in_redis: bool,
+}
+
+impl Protocol {
+    /// A resolve of `p` is answered, now, with what the local tier holds for its entry.
+    pub(crate) fn judge(&self, state: &mut State, p: usize) {
+        let scope: &Scope = &self.scope;
+        let process = &state.processes[p];
+        let (Some(entry), Some(body)) = (process.entry(), process.held()) else {
+            return;
+        };
+        let database = &state.database;
+        let version = version_of(state, entry, body.content);
+        let position = database.position(version);
+        let is_behind = |other: Option<Stamp>| {
+            let other = other.and_then(|stamp| database.position(stamp));
+            (position, other)
+        };
+        let mut flaws = state.flaws;
+        if scope.is_linearizable() {
+            let seen = process.reader.map_or(0, |reader| reader.seen);
+            flaws.before_arrival |= seen & 1 << body.content == 0;
+        } else {
+            flaws.stale |= !database.was_current(body.content, scope.bound);
+        }
+        flaws.other_name |= body.of_other_name;
+        // A restored backup takes versions away, and there is no order between what it took and
+        // what came instead.
+        flaws.went_back |=
+            matches!(is_behind(process.served), (Some(now), Some(then)) if now < then);
+        // A resolve that arrived before the registration returned may answer what was before it.
+        let own = match process.reader {
+            Some(reader) if scope.is_linearizable() => reader.own,
+            _ => process.own,
+        };
+        flaws.own_write_unseen |= match is_behind(own) {
+            (Some(now), Some(own)) => now < own,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        if process.served.is_some_and(|served| served != version) {
+            self.witnesses.note(Event::NewVersionServed);
+        }
+        self.witnesses.note(Event::Served);
+        state.flaws = flaws;
+        if position.is_some() {
+            state.processes[p].served = Some(version);
+        }
+    }
+}
+
+// The version that an answer shows: the entry's, if the body is the entry's, else the newest that
+// had this body.
+fn version_of(state: &State, entry: Stamp, content: u8) -> Stamp {
+    let database = &state.database;
+    if database.content(entry) == content {
+        return entry;
+    }
+    let with_content = |stamp: &&Stamp| database.commit_of(**stamp).content == Some(content);
+    let mut history = database.history().iter().rev();
+    debug_assert!(database.commit_of(entry).pointers[OURS] == entry);
+    history.find(with_content).copied().unwrap_or(entry)
+}
