@@ -6,6 +6,7 @@ use super::database::OURS;
 use super::process::Body;
 use super::scope::{PROCESSES, Redis};
 use super::system::{Protocol, State};
+use super::witnesses::Event;
 
 pub(crate) const BOUND: &str = "what is served was current no longer ago than the bound";
 pub(crate) const LINEARIZABLE: &str =
@@ -25,22 +26,29 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         Property::always(FORWARD, |_, state: &State| !state.flaws.went_back),
         Property::always(OWN_WRITES, |_, state: &State| !state.flaws.own_write_unseen),
         Property::always(PREFIX, |_, state: &State| {
-            !state.flaws.gap && state.processes.iter().all(|process| {
-                process.directory.is_none_or(|directory| {
-                    state.database.commit_of(directory.stamp).pointers == directory.pointers
+            !state.flaws.gap
+                && state.processes.iter().all(|process| {
+                    process.directory.is_none_or(|directory| {
+                        state.database.commit_of(directory.stamp).pointers == directory.pointers
+                    })
                 })
-            })
         }),
         Property::always(INVALIDATED, |_, state: &State| !state.flaws.left_in_redis),
         Property::always(QUIET, |protocol: &Protocol, state: &State| {
-            !is_quiet(protocol, state) || caches_agree(state)
+            if !is_quiet(protocol, state) {
+                return true;
+            }
+            if state.redis.is_some() {
+                protocol.witnesses.note(Event::QuietWithABodyInRedis);
+            }
+            caches_agree(state)
         }),
         Property::always(OWN_NAME, |_, state: &State| !state.flaws.other_name),
     ]
 }
 
 /// Nothing is under way, all processes know the latest commit, and nothing was ever lost.
-pub(crate) fn is_quiet(protocol: &Protocol, state: &State) -> bool {
+fn is_quiet(protocol: &Protocol, state: &State) -> bool {
     let latest = state.database.latest();
     protocol.scope.redis == Redis::Faithful
         && !state.faulted
@@ -50,7 +58,9 @@ pub(crate) fn is_quiet(protocol: &Protocol, state: &State) -> bool {
             .iter()
             .all(|process| {
                 process.is_idle()
-                    && process.directory.is_some_and(|directory| directory.stamp == latest)
+                    && process
+                        .directory
+                        .is_some_and(|directory| directory.stamp == latest)
             })
 }
 
@@ -61,8 +71,8 @@ fn caches_agree(state: &State) -> bool {
     let redis_agrees = state.redis.is_none_or(|stored| stored.body == body);
     redis_agrees
         && state.processes.iter().all(|process| {
-            (0..).zip(&process.local).all(|(entry, held)| {
-                held.is_none_or(|held| entry == current && held == body)
-            })
+            (0..)
+                .zip(&process.local)
+                .all(|(entry, held)| held.is_none_or(|held| entry == current && held == body))
         })
 }
