@@ -225,7 +225,7 @@ impl Database {
     }
 
     /// What changed since `known`, as `queries::poll` reads it; `None` for another history.
-    pub(crate) fn poll(&self, known: &Directory, scope: &Scope) -> Option<Directory> {
+    pub(crate) fn poll(&self, known: Directory, scope: &Scope) -> Option<Directory> {
         let here = self
             .history()
             .iter()

@@ -60,7 +60,7 @@ fn holds_everywhere(scope: Scope, at_least: usize, events: &[Event]) {
         checker.max_depth(),
         started.elapsed().as_secs_f64(),
     );
-    for (property, path) in checker.discoveries() {
+    if let Some((property, path)) = checker.discoveries().into_iter().next() {
         let end = *path.last_state();
         let steps = path.into_actions();
         panic!("{}: not \"{property}\": {steps:?}\n{end:#?}", scope.name);

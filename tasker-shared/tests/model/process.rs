@@ -24,6 +24,10 @@ impl Body {
 
 /// A poll that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent fact"
+)]
 pub(crate) struct Poll {
     /// Ticks since it was sent.
     pub(crate) age: u8,
@@ -226,8 +230,9 @@ impl Process {
         let before = self.entry();
         let gone = before.filter(|entry| *entry != answer.pointers[OURS]);
         if scope.is(Mutant::DropBeforePublish) {
-            gone.into_iter()
-                .for_each(|gone| self.drop_entry(gone, scope));
+            if let Some(gone) = gone {
+                self.drop_entry(gone, scope);
+            }
         } else {
             self.publish(answer);
         }

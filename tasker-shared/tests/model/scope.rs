@@ -24,6 +24,10 @@ pub(crate) const PROCESSES: usize = 2;
 
 /// A part of the system. Fields that are `false` or zero leave their actions out.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent fact"
+)]
 pub(crate) struct Scope {
     pub(crate) name: &'static str,
     pub(crate) mutant: Option<Mutant>,

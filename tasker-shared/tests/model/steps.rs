@@ -56,6 +56,14 @@ impl Protocol {
                     },
                 );
             }
+            process => return self.step_process(state, process),
+        }
+        true
+    }
+
+    fn step_process(&self, state: &mut State, action: Action) -> bool {
+        let scope = &self.scope;
+        match action {
             Action::SendPoll(p) => {
                 state.processes[p].send_poll();
                 if !scope.judged {
@@ -139,7 +147,7 @@ impl Protocol {
         let known = process.directory.filter(|_| !poll.reload);
         poll.answer = match known {
             None => Some(database.load()),
-            Some(known) => database.poll(&known, &self.scope),
+            Some(known) => database.poll(known, &self.scope),
         };
         if let Some(answer) = poll.answer {
             let commit = database.commit_of(answer.stamp);
