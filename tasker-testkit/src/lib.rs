@@ -18,6 +18,7 @@ mod container;
 mod docker;
 mod error;
 mod folder;
+mod held_folder;
 mod held_shell;
 mod instance;
 mod ports;
@@ -32,6 +33,7 @@ mod test_database;
 
 pub use acquired::{Origin, Postgres, Redis, postgres, redacted, redis};
 pub use error::TestkitError;
+pub use held_folder::HeldFolder;
 pub use ports::free as free_port;
 pub use postgres_server::PostgresServer;
 pub use redis_server::RedisServer;

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection};
-use tasker_testkit::TestDatabase;
+use tasker_testkit::{HeldFolder, TestDatabase};
 
 use crate::cargo::{cargo, root, succeed};
 use crate::error::XtaskError;
@@ -69,7 +69,7 @@ async fn queries(may_install: bool) -> Result<Files, XtaskError> {
         .await?;
     connection.close().await?;
 
-    let folder = tempfile::tempdir().map_err(XtaskError::file("a temporary folder"))?;
+    let folder = HeldFolder::create()?;
     touch_crates()?;
     let mut check = cargo();
     check

@@ -1,6 +1,6 @@
 //! Resolving with caches: the directory says which body is current, the tiers hold bodies.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -36,8 +36,9 @@ pub(super) struct Resolver {
     distributed: DistributedTier,
     retirement: Retirement,
     flights: Flights<Loaded>,
-    // Looked up once: finding a counter costs as much as all else on the warm path.
-    warm_hits: metrics::Counter,
+    // Looked up once: finding a counter costs as much as all else on the warm path. Not before
+    // the first hit: a recorder may be installed after the registry was made.
+    warm_hits: OnceLock<metrics::Counter>,
 }
 
 impl Resolver {
@@ -56,9 +57,6 @@ impl Resolver {
                 })
             },
         );
-        let warm_hits = metrics::counter!(
-            TEMPLATE_RESOLVES.name, "tier" => Tier::Local.label(), "result" => "hit"
-        );
         Self {
             pool,
             directory: Arc::new(directory),
@@ -66,7 +64,7 @@ impl Resolver {
             distributed,
             retirement,
             flights: Flights::new(),
-            warm_hits,
+            warm_hits: OnceLock::new(),
         }
     }
 
@@ -101,7 +99,12 @@ impl Resolver {
             && let Some(entry) = self.directory.snapshot().get(name)
             && let Some(metadata) = self.local.get(entry)
         {
-            self.warm_hits.increment(1);
+            let hits = self.warm_hits.get_or_init(|| {
+                metrics::counter!(
+                    TEMPLATE_RESOLVES.name, "tier" => Tier::Local.label(), "result" => "hit"
+                )
+            });
+            hits.increment(1);
             return Ok(Resolution {
                 metadata,
                 tier: Tier::Local,

@@ -1,36 +1,240 @@
-//! Template files. (Stub.)
+//! Finds template files below a directory and reads them.
+//!
+//! One bad file never stops the others, and nothing is registered here.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use walkdir::{DirEntry, WalkDir};
 
 use super::RegistryError;
-use crate::models::core::task_template::TemplateDocument;
+use crate::models::core::task_template::{
+    Problem, TemplateDocument, TemplateError, TemplateLimits,
+};
 
-/// A problem.
+/// Something that is wrong or doubtful in a template file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiscoveryProblem {
+    /// The file.
     pub file: PathBuf,
+    /// The line in the file, from 1, where it is known.
     pub line: Option<usize>,
+    /// Where in the document, such as `steps[2].dependencies[0]`; empty for the document itself.
     pub path: String,
+    /// What is wrong, in a sentence.
     pub message: String,
 }
 
+/// A template file that may be registered.
 #[derive(Debug)]
 pub(crate) struct TemplateFile {
     pub(crate) path: PathBuf,
     pub(crate) document: TemplateDocument,
 }
 
-#[derive(Debug)]
+/// The template files of a directory.
+#[derive(Debug, Default)]
 pub(crate) struct TemplateFiles {
+    /// Files with a template's name, good and bad.
     pub(crate) total_files: usize,
+    /// The good ones, each of another (namespace, name, version), in the order of paths.
     pub(crate) files: Vec<TemplateFile>,
+    /// What is wrong, in the order of paths and lines.
     pub(crate) errors: Vec<DiscoveryProblem>,
+    /// What is doubtful, in the order of paths and lines.
     pub(crate) warnings: Vec<DiscoveryProblem>,
 }
 
-pub(crate) fn read_template_files(
-    _directory: &Path,
-    _max: u64,
-) -> Result<TemplateFiles, RegistryError> {
-    unimplemented!()
+/// Why one file cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum FileError {
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("it is not a regular file")]
+    NotRegular,
+    #[error(
+        "it is larger than the limit of {limit} bytes; split it, or raise common.task_templates.max_file_bytes"
+    )]
+    TooLarge { limit: u64 },
+    #[error("{0}")]
+    Template(#[from] TemplateError),
 }
+
+/// Reads every `*.yaml` and `*.yml` below `directory`, links followed and hidden entries left out.
+///
+/// It blocks, and uses all cores to parse. Of several files with the same template the first in
+/// the order of paths counts; another one is an error, or a warning when it says the same.
+///
+/// # Errors
+/// When `directory` itself cannot be read.
+pub(crate) fn read_template_files(
+    directory: &Path,
+    max_file_bytes: u64,
+) -> Result<TemplateFiles, RegistryError> {
+    // The walk below reports this one like any other entry; here it means that nothing is right.
+    std::fs::read_dir(directory).map_err(|source| RegistryError::Directory {
+        path: directory.display().to_string(),
+        source: Arc::new(source),
+    })?;
+    let mut result = TemplateFiles::default();
+    let mut paths = Vec::new();
+    let walk = WalkDir::new(directory)
+        .follow_links(true)
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
+    for entry in walk {
+        match entry {
+            Ok(entry) if is_template(&entry) => paths.push(entry.into_path()),
+            Ok(_) => {}
+            // An editor's lock file is a hidden link to nowhere.
+            Err(error) if error.path().is_some_and(is_hidden) => {}
+            Err(error) => result.errors.push(walk_problem(directory, &error)),
+        }
+    }
+    paths.sort();
+    result.total_files = paths.len();
+    let limits = TemplateLimits::with_max_bytes(max_file_bytes);
+    let documents: Vec<_> = paths
+        .par_iter()
+        .map(|path| read_file(path, limits))
+        .collect();
+    let mut seen: HashMap<(String, String, String), usize> = HashMap::new();
+    for (path, document) in paths.into_iter().zip(documents) {
+        match document {
+            Ok(document) => result.add(path, document, &mut seen),
+            Err(error) => result.errors.extend(file_problems(&path, &error)),
+        }
+    }
+    result
+        .errors
+        .sort_by(|left, right| left.file.cmp(&right.file));
+    Ok(result)
+}
+
+impl TemplateFiles {
+    fn add(
+        &mut self,
+        path: PathBuf,
+        document: TemplateDocument,
+        seen: &mut HashMap<(String, String, String), usize>,
+    ) {
+        let template = document.template();
+        let key = (
+            template.namespace_name.clone(),
+            template.name.clone(),
+            template.version.clone(),
+        );
+        let first = match seen.entry(key) {
+            Entry::Occupied(place) => *place.get(),
+            Entry::Vacant(place) => {
+                place.insert(self.files.len());
+                let warnings = document.warnings().iter();
+                self.warnings
+                    .extend(warnings.map(|problem| discovery_problem(&path, problem)));
+                self.files.push(TemplateFile { path, document });
+                return;
+            }
+        };
+        let first = &self.files[first];
+        let name = format!(
+            "{}/{}/{}",
+            template.namespace_name, template.name, template.version
+        );
+        let first_path = first.path.display();
+        if first.document == document {
+            let message = format!("{first_path} has the same template {name} already");
+            self.warnings.push(whole_file(path, message));
+        } else {
+            let message = format!(
+                "{first_path} has another template {name}, which counts; give one of them another version"
+            );
+            self.errors.push(whole_file(path, message));
+        }
+    }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// Whether the entry is named as a template is. What is no regular file is told when it is read.
+fn is_template(entry: &DirEntry) -> bool {
+    let extension = entry.path().extension();
+    extension.is_some_and(|extension| extension == "yaml" || extension == "yml")
+        && !entry.file_type().is_dir()
+}
+
+fn read_file(path: &Path, limits: TemplateLimits) -> Result<TemplateDocument, FileError> {
+    let too_large = || FileError::TooLarge {
+        limit: limits.max_bytes,
+    };
+    // Looked at before it is opened: opening a pipe would wait for a writer.
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(FileError::NotRegular);
+    }
+    if metadata.len() > limits.max_bytes {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + 1);
+    // It may have grown since.
+    File::open(path)?
+        .take(limits.max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limits.max_bytes {
+        return Err(too_large());
+    }
+    Ok(TemplateDocument::from_yaml(&bytes, limits)?)
+}
+
+fn walk_problem(directory: &Path, error: &walkdir::Error) -> DiscoveryProblem {
+    let path = error.path().unwrap_or(directory).to_path_buf();
+    let message = match (error.loop_ancestor(), error.io_error()) {
+        (Some(ancestor), _) => format!(
+            "this link leads back to {}, which contains it",
+            ancestor.display()
+        ),
+        (None, Some(error)) => format!("it cannot be read: {error}"),
+        (None, None) => error.to_string(),
+    };
+    whole_file(path, message)
+}
+
+fn file_problems(path: &Path, error: &FileError) -> Vec<DiscoveryProblem> {
+    if let FileError::Template(error) = error
+        && !error.problems().is_empty()
+    {
+        let problems = error.problems().iter();
+        return problems
+            .map(|problem| discovery_problem(path, problem))
+            .collect();
+    }
+    vec![whole_file(path.to_path_buf(), error.to_string())]
+}
+
+fn discovery_problem(path: &Path, problem: &Problem) -> DiscoveryProblem {
+    DiscoveryProblem {
+        file: path.to_path_buf(),
+        line: problem.line,
+        path: problem.path.clone(),
+        message: problem.kind.to_string(),
+    }
+}
+
+fn whole_file(file: PathBuf, message: String) -> DiscoveryProblem {
+    DiscoveryProblem {
+        file,
+        line: None,
+        path: String::new(),
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,19 +16,19 @@ use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_testkit::{RedisServer, TestDatabase};
 
 /// A database, and a key prefix that no other test uses.
-pub struct TestApp {
-    pub database: TestDatabase,
-    pub pool: PgPool,
-    pub prefix: String,
+pub(crate) struct TestApp {
+    pub(crate) database: TestDatabase,
+    pub(crate) pool: PgPool,
+    pub(crate) prefix: String,
 }
 
 impl TestApp {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let database = TestDatabase::create().await.expect("PostgreSQL is needed");
         Self::on(database).await
     }
 
-    pub async fn on(database: TestDatabase) -> Self {
+    pub(crate) async fn on(database: TestDatabase) -> Self {
         let pool = pool(database.url());
         migrator::migrate(&pool).await.expect("the schema migrates");
         let prefix = format!("it_{}", database.name());
@@ -41,7 +41,7 @@ impl TestApp {
 
     /// Caching as tests want it: every entry would live for an hour, so that nothing is right
     /// only because it expired.
-    pub fn cache_config(&self) -> CacheConfig {
+    pub(crate) fn cache_config(&self) -> CacheConfig {
         CacheConfig {
             enabled: true,
             key_prefix: self.prefix.clone(),
@@ -51,12 +51,12 @@ impl TestApp {
     }
 
     /// A registry without a cache.
-    pub fn uncached(&self) -> TaskHandlerRegistry {
+    pub(crate) fn uncached(&self) -> TaskHandlerRegistry {
         TaskHandlerRegistry::new(self.pool.clone())
     }
 
     /// A registry as another process has it: a pool and caches of its own, no Redis.
-    pub fn local_only(&self, config: CacheConfig) -> TaskHandlerRegistry {
+    pub(crate) fn local_only(&self, config: CacheConfig) -> TaskHandlerRegistry {
         TaskHandlerRegistry::with_cache(
             pool(self.database.url()),
             Arc::new(CacheProvider::noop()),
@@ -65,11 +65,11 @@ impl TestApp {
     }
 
     /// The same with Redis.
-    pub async fn with_redis(&self, redis_url: &str) -> TaskHandlerRegistry {
+    pub(crate) async fn with_redis(&self, redis_url: &str) -> TaskHandlerRegistry {
         self.with_redis_config(redis_url, self.cache_config()).await
     }
 
-    pub async fn with_redis_config(
+    pub(crate) async fn with_redis_config(
         &self,
         redis_url: &str,
         config: CacheConfig,
@@ -87,12 +87,12 @@ impl TestApp {
         TaskHandlerRegistry::with_cache(pool(self.database.url()), Arc::new(provider), config)
     }
 
-    pub fn key(&self, namespace: &str, name: &str, version: &str) -> String {
+    pub(crate) fn key(&self, namespace: &str, name: &str, version: &str) -> String {
         format!("{}:task_template:{namespace}:{name}:{version}", self.prefix)
     }
 
     /// How many statements the templates' tables were changed by: the clock's place.
-    pub async fn sequence(&self) -> i64 {
+    pub(crate) async fn sequence(&self) -> i64 {
         sqlx::query_scalar::<_, i64>("SELECT sequence FROM tasker.template_clock")
             .fetch_one(&self.pool)
             .await
@@ -100,7 +100,7 @@ impl TestApp {
     }
 }
 
-pub fn pool(url: &str) -> PgPool {
+pub(crate) fn pool(url: &str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(4)
         .acquire_timeout(Duration::from_secs(5))
@@ -110,11 +110,11 @@ pub fn pool(url: &str) -> PgPool {
 }
 
 /// A template whose `marker` tells its contents apart.
-pub fn template(namespace: &str, name: &str, marker: impl Into<Value>) -> TemplateDocument {
+pub(crate) fn template(namespace: &str, name: &str, marker: impl Into<Value>) -> TemplateDocument {
     TemplateDocument::from_json(document(namespace, name, marker)).expect("it is a template")
 }
 
-pub fn document(namespace: &str, name: &str, marker: impl Into<Value>) -> Value {
+pub(crate) fn document(namespace: &str, name: &str, marker: impl Into<Value>) -> Value {
     json!({
         "name": name,
         "namespace_name": namespace,
@@ -125,13 +125,13 @@ pub fn document(namespace: &str, name: &str, marker: impl Into<Value>) -> Value 
 }
 
 /// What [`template`] was given, from a resolved document.
-pub fn marker(metadata: &tasker_shared::types::HandlerMetadata) -> Value {
+pub(crate) fn marker(metadata: &tasker_shared::types::HandlerMetadata) -> Value {
     let document: Value = serde_json::from_str(metadata.document.get()).expect("it is JSON");
     document["task_handler"]["initialization"]["marker"].clone()
 }
 
 /// Waits until `condition` answers something; fails after ten seconds.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut condition: impl FnMut() -> F,
 ) -> T {
@@ -149,7 +149,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
 }
 
 /// A connection to look at Redis with.
-pub async fn redis_connection(url: &str) -> redis::aio::MultiplexedConnection {
+pub(crate) async fn redis_connection(url: &str) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(url).expect("it is a Redis URL");
     client
         .get_multiplexed_async_connection()
@@ -158,7 +158,7 @@ pub async fn redis_connection(url: &str) -> redis::aio::MultiplexedConnection {
 }
 
 /// All keys that begin with `prefix`.
-pub async fn keys(url: &str, prefix: &str) -> Vec<String> {
+pub(crate) async fn keys(url: &str, prefix: &str) -> Vec<String> {
     let mut keys: Vec<String> = redis_connection(url)
         .await
         .keys(format!("{prefix}:*"))
@@ -169,7 +169,7 @@ pub async fn keys(url: &str, prefix: &str) -> Vec<String> {
 }
 
 /// The value under a key, once it is there.
-pub async fn filled(url: &str, key: &str) -> String {
+pub(crate) async fn filled(url: &str, key: &str) -> String {
     let connection = redis_connection(url).await;
     eventually("the fill", || {
         let mut connection = connection.clone();
@@ -184,6 +184,6 @@ pub async fn filled(url: &str, key: &str) -> String {
 }
 
 /// A Redis that the test may kill.
-pub async fn own_redis() -> RedisServer {
+pub(crate) async fn own_redis() -> RedisServer {
     RedisServer::start().await.expect("redis-server is needed")
 }

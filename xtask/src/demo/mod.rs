@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: both services as real processes, and what the cache does for them.
 
+mod acts;
 mod redis_keys;
 mod report;
 mod sample;
@@ -43,10 +44,10 @@ pub(crate) async fn run(options: Options, may_install: bool) -> Result<(), Xtask
     scene.show_tiers().await?;
     scene.show_change().await?;
     scene.show_caches().await?;
-    scene.print_addresses();
     if options.once {
         return Ok(());
     }
+    scene.print_addresses();
     println!("\npress Ctrl-C to end");
     signals::interrupted().await;
     println!("ending");

@@ -29,14 +29,14 @@ pub(crate) struct Row {
 
 /// Prints the table.
 pub(crate) fn print(rows: &[Row]) {
-    println!();
+    println!("\ntask requests over HTTP, on a development build: compare the rows with each other");
     println!(
-        "{:<44} {:>8} {:>14} {:>14}",
-        "task requests", "count", "median", "of which resolve"
+        "{:<44} {:>6} {:>12} {:>18}",
+        "where the template was found", "count", "median", "of that, resolving"
     );
     for row in rows {
         println!(
-            "{:<44} {:>8} {:>14} {:>14}",
+            "{:<44} {:>6} {:>12} {:>18}",
             row.title,
             row.requests.0.len(),
             row.requests
@@ -52,12 +52,15 @@ pub(crate) fn milliseconds(duration: Duration) -> String {
     format!("{:.3} ms", duration.as_secs_f64() * 1000.0)
 }
 
-/// The mean duration of resolves that this tier answered, from a service's metrics.
-pub(crate) fn mean_resolve(metrics: &str, tier: &str) -> Option<Duration> {
-    let name = "tasker_template_resolve_duration_seconds";
-    let count = sample(metrics, &format!("{name}_count"), tier)?;
-    let sum = sample(metrics, &format!("{name}_sum"), tier)?;
-    (count > 0.0).then(|| Duration::from_secs_f64(sum / count))
+/// The mean duration of the resolves that this tier answered between two looks at a service's
+/// metrics.
+pub(crate) fn mean_resolve(before: &str, after: &str, tier: &str) -> Option<Duration> {
+    let grown = |part: &str| {
+        let name = format!("tasker_template_resolve_duration_seconds_{part}");
+        Some(sample(after, &name, tier)? - sample(before, &name, tier).unwrap_or(0.0))
+    };
+    let (count, sum) = (grown("count")?, grown("sum")?);
+    (count > 0.0 && sum >= 0.0).then(|| Duration::from_secs_f64(sum / count))
 }
 
 /// The value of the first sample of this name with this tier.
@@ -79,18 +82,28 @@ mod tests {
     use super::{Latencies, mean_resolve};
 
     #[test]
-    fn the_mean_is_that_of_the_tier_asked_for() {
-        let metrics = "\
-            # TYPE tasker_template_resolve_duration_seconds summary\n\
-            tasker_template_resolve_duration_seconds{tier=\"redis\",quantile=\"0.5\"} 9\n\
-            tasker_template_resolve_duration_seconds_sum{tier=\"database\"} 8\n\
-            tasker_template_resolve_duration_seconds_sum{tier=\"redis\"} 0.5\n\
-            tasker_template_resolve_duration_seconds_count{tier=\"redis\"} 2\n";
+    fn the_mean_is_that_of_the_tier_and_the_time_asked_for() {
+        let metrics = |count: u32, sum: f64| {
+            let name = "tasker_template_resolve_duration_seconds";
+            format!(
+                "# TYPE {name} summary\n\
+                 {name}{{tier=\"redis\",quantile=\"0.5\"}} 9\n\
+                 {name}_sum{{tier=\"database\"}} 8\n\
+                 {name}_sum{{tier=\"redis\"}} {sum}\n\
+                 {name}_count{{tier=\"redis\"}} {count}\n"
+            )
+        };
+        let (before, after) = (metrics(1, 7.0), metrics(3, 7.5));
         assert_eq!(
-            mean_resolve(metrics, "redis"),
+            mean_resolve(&before, &after, "redis"),
             Some(Duration::from_millis(250))
         );
-        assert_eq!(mean_resolve(metrics, "none"), None);
+        assert_eq!(
+            mean_resolve("", &before, "redis"),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(mean_resolve(&after, &after, "redis"), None);
+        assert_eq!(mean_resolve(&before, &after, "none"), None);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// How two task requests are recognised as one. The PostgreSQL enum `tasker.identity_strategy`.
+///
+/// Whatever the strategy, an `idempotency_key` that the caller gives decides: the caller knows
+/// best what it is repeating. The strategy says what happens without one.
 #[derive(
     Debug,
     Clone,

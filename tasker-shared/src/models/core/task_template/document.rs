@@ -31,7 +31,7 @@ impl TemplateDocument {
         if !findings.errors.is_empty() || !findings.warnings.is_empty() {
             let lines = yaml::line_numbers(text, limits);
             let problems = findings.errors.iter_mut().chain(&mut findings.warnings);
-            for problem in problems {
+            for problem in problems.filter(|problem| problem.is_of_a_place()) {
                 problem.line = lines.line_of(&problem.path);
             }
         }

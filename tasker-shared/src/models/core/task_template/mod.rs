@@ -18,6 +18,8 @@ mod retry;
 mod step;
 mod suggestion;
 mod template;
+#[cfg(test)]
+mod tests;
 mod validation;
 mod yaml;
 

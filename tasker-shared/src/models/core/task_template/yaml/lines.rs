@@ -26,11 +26,10 @@ impl LineNumbers {
             if let Some(line) = self.0.get(path) {
                 return Some(*line);
             }
-            let end = path.rfind(['.', '['])?;
-            path = &path[..end];
             if path.is_empty() {
-                return self.0.get("").copied();
+                return None;
             }
+            path = &path[..path.rfind(['.', '[']).unwrap_or(0)];
         }
     }
 }

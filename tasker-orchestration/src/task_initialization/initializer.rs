@@ -1,0 +1,232 @@
+//! Makes tasks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tasker_shared::database::{self, DatabaseError};
+use tasker_shared::metrics::TASKS_CREATED;
+use tasker_shared::models::core::task::{self, NewEdge, NewStep, NewTask, TaskIdentity};
+use tasker_shared::models::core::task_request::TaskRequest;
+use tasker_shared::registry::RegistryError;
+use tasker_shared::types::HandlerMetadata;
+use uuid::Uuid;
+
+use super::errors::TaskInitializationError as Error;
+use super::identity::identity_hash;
+use super::prepared::{PreparedTemplate, PreparedTemplates};
+use super::request_check;
+use crate::QUERY_LIMIT;
+use crate::template_loader::TemplateLoader;
+
+/// How often a task is tried to be made when rows that it refers to are deleted meanwhile.
+const ATTEMPTS: usize = 2;
+
+/// SQLSTATE of a row that refers to one which is not there.
+const FOREIGN_KEY_VIOLATION: &str = "23503";
+
+/// The answer to a task request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitializedTask {
+    /// The task.
+    pub task_uuid: Uuid,
+    /// Its state, `pending` when it is new.
+    pub status: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// Its steps, by name.
+    pub step_mapping: BTreeMap<String, Uuid>,
+    /// Whether this request made it. Else a request with the same identity did before.
+    pub created: bool,
+    /// The content hash of the template that it was made from, if that is known.
+    pub template_hash: Option<String>,
+}
+
+/// Makes tasks from requests.
+#[derive(Debug)]
+pub struct TaskInitializer {
+    loader: TemplateLoader,
+    pool: PgPool,
+    prepared: PreparedTemplates,
+}
+
+impl TaskInitializer {
+    /// Makes tasks in the database of `pool`.
+    #[must_use]
+    pub fn new(loader: TemplateLoader, pool: PgPool) -> Self {
+        Self {
+            loader,
+            prepared: PreparedTemplates::new(pool.clone()),
+            pool,
+        }
+    }
+
+    /// Makes the task that `request` asks for, or finds the one that a request with the same
+    /// identity made. Of any number of concurrent requests with one identity exactly one makes it.
+    pub async fn initialize(&self, request: TaskRequest) -> Result<InitializedTask, Error> {
+        let result = self.checked(Arc::new(request)).await;
+        metrics::counter!(TASKS_CREATED.name, "result" => outcome(&result)).increment(1);
+        result
+    }
+
+    async fn checked(&self, request: Arc<TaskRequest>) -> Result<InitializedTask, Error> {
+        let violations = request_check::violations(&request);
+        if !violations.is_empty() {
+            return Err(Error::Invalid(violations));
+        }
+        for _ in 0..ATTEMPTS {
+            let template = self.loader.load(&request).await?;
+            match self.make_from(&request, &template).await {
+                // The template's row, or the name of a step, was deleted since it was read.
+                Err(Error::Database(error)) if is_foreign_key_violation(&error) => {
+                    self.prepared.forget(&template.hash);
+                }
+                result => return result,
+            }
+        }
+        Err(Error::TemplateChanged)
+    }
+
+    async fn make_from(
+        &self,
+        request: &Arc<TaskRequest>,
+        template: &HandlerMetadata,
+    ) -> Result<InitializedTask, Error> {
+        let prepared = self.prepared.get(template).await?;
+        if let Some(schema) = &prepared.input_schema {
+            let violations = schema.violations(&request.context);
+            if !violations.is_empty() {
+                return Err(Error::Context(violations));
+            }
+        }
+        let identity = identity_hash(
+            template.identity_strategy,
+            template.named_task_uuid,
+            &request.context,
+            request.idempotency_key.as_deref(),
+        )
+        .ok_or(Error::IdempotencyKeyRequired)?;
+        let new = Arc::new(new_task(request, template, &prepared, identity));
+        // A task that is found may be deleted before it is read; then there is room for a new one.
+        for _ in 0..ATTEMPTS {
+            if let Some(created_at) = self.create(&new).await? {
+                return Ok(made(&new, &prepared, created_at));
+            }
+            if let Some(existing) = self.find(&new).await? {
+                return Ok(InitializedTask {
+                    // Made by this request, if the connection was lost before the answer came.
+                    created: existing.task_uuid == new.task_uuid,
+                    task_uuid: existing.task_uuid,
+                    status: existing.status,
+                    created_at: existing.created_at,
+                    step_mapping: existing.steps.0,
+                    template_hash: existing.template_hash,
+                });
+            }
+        }
+        Err(Error::TemplateChanged)
+    }
+
+    /// May be done twice: the second time finds the identity of the first.
+    async fn create(&self, new: &Arc<NewTask>) -> Result<Option<DateTime<Utc>>, DatabaseError> {
+        database::read(&self.pool, QUERY_LIMIT, |connection| {
+            let new = Arc::clone(new);
+            Box::pin(async move { task::create(connection, &new).await })
+        })
+        .await
+    }
+
+    async fn find(&self, new: &Arc<NewTask>) -> Result<Option<TaskIdentity>, DatabaseError> {
+        database::read(&self.pool, QUERY_LIMIT, |connection| {
+            let new = Arc::clone(new);
+            Box::pin(async move { task::find_by_identity(connection, &new.identity_hash).await })
+        })
+        .await
+    }
+}
+
+fn new_task(
+    request: &Arc<TaskRequest>,
+    template: &HandlerMetadata,
+    prepared: &PreparedTemplate,
+    identity_hash: String,
+) -> NewTask {
+    let steps: Vec<_> = prepared
+        .plan
+        .steps
+        .iter()
+        .zip(&prepared.named_steps)
+        .map(|(step, named_step_uuid)| NewStep {
+            workflow_step_uuid: Uuid::now_v7(),
+            named_step_uuid: *named_step_uuid,
+            retryable: step.retryable,
+            max_attempts: step.max_attempts,
+        })
+        .collect();
+    let edges = prepared
+        .plan
+        .edges
+        .iter()
+        .map(|&(from, to)| NewEdge {
+            from: steps[from].workflow_step_uuid,
+            to: steps[to].workflow_step_uuid,
+        })
+        .collect();
+    NewTask {
+        task_uuid: Uuid::now_v7(),
+        named_task_uuid: template.named_task_uuid,
+        template_hash: template.hash.to_string(),
+        identity_hash,
+        requested_at: request.requested_at.unwrap_or_else(Utc::now),
+        correlation_id: request.correlation_id.unwrap_or_else(Uuid::now_v7),
+        request: Arc::clone(request),
+        steps,
+        edges,
+    }
+}
+
+fn made(new: &NewTask, prepared: &PreparedTemplate, created_at: DateTime<Utc>) -> InitializedTask {
+    let step_mapping = prepared
+        .plan
+        .steps
+        .iter()
+        .zip(&new.steps)
+        .map(|(planned, step)| (planned.name.clone(), step.workflow_step_uuid))
+        .collect();
+    InitializedTask {
+        task_uuid: new.task_uuid,
+        status: String::from("pending"),
+        created_at,
+        step_mapping,
+        created: true,
+        template_hash: Some(new.template_hash.clone()),
+    }
+}
+
+fn is_foreign_key_violation(error: &DatabaseError) -> bool {
+    let DatabaseError::Failed(error) = error else {
+        return false;
+    };
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == FOREIGN_KEY_VIOLATION)
+}
+
+/// The metric's label: whose turn it is to do something about it.
+fn outcome(result: &Result<InitializedTask, Error>) -> &'static str {
+    match result {
+        Ok(task) if task.created => "created",
+        Ok(_) => "deduplicated",
+        Err(
+            Error::Invalid(_)
+            | Error::IdempotencyKeyRequired
+            | Error::Context(_)
+            | Error::Schema(_)
+            | Error::TemplateChanged
+            | Error::Template(RegistryError::NotFound { .. }),
+        ) => "rejected",
+        Err(Error::Template(_) | Error::Database(_)) => "failed",
+    }
+}

@@ -1,0 +1,89 @@
+//! What depends on a template alone, kept by content hash: the compiled input schema, the plan of
+//! the initial steps, and the ids of their names.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use sqlx::PgPool;
+use tasker_shared::database;
+use tasker_shared::models::core::workflow_step::ensure_named_steps;
+use tasker_shared::types::{ContentHash, HandlerMetadata};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use super::errors::TaskInitializationError;
+use super::input_schema::InputSchema;
+use super::plan::StepPlan;
+use crate::QUERY_LIMIT;
+
+/// How many templates are kept prepared. More than this many in use at once only costs work.
+const CAPACITY: u64 = 1_000;
+
+/// A template that tasks can be made from.
+#[derive(Debug)]
+pub(super) struct PreparedTemplate {
+    /// What contexts must satisfy; nothing if the template does not say.
+    pub(super) input_schema: Option<InputSchema>,
+    /// The initial steps.
+    pub(super) plan: StepPlan,
+    /// The ids of the steps' names, in the order of the plan.
+    pub(super) named_steps: Vec<Uuid>,
+}
+
+/// Prepared templates.
+#[derive(Debug)]
+pub(super) struct PreparedTemplates {
+    pool: PgPool,
+    kept: Cache<ContentHash, Arc<OnceCell<Arc<PreparedTemplate>>>>,
+}
+
+impl PreparedTemplates {
+    pub(super) fn new(pool: PgPool) -> Self {
+        Self {
+            pool,
+            kept: Cache::new(CAPACITY),
+        }
+    }
+
+    /// `template`, prepared. Concurrent callers share the work; when the one that does it is
+    /// cancelled or fails, the next one does it again.
+    pub(super) async fn get(
+        &self,
+        template: &HandlerMetadata,
+    ) -> Result<Arc<PreparedTemplate>, TaskInitializationError> {
+        let cell = self.kept.get_with(template.hash, Arc::default);
+        cell.get_or_try_init(|| self.prepare(template))
+            .await
+            .cloned()
+    }
+
+    /// Has the next caller prepare the template anew.
+    pub(super) fn forget(&self, hash: &ContentHash) {
+        self.kept.invalidate(hash);
+    }
+
+    async fn prepare(
+        &self,
+        template: &HandlerMetadata,
+    ) -> Result<Arc<PreparedTemplate>, TaskInitializationError> {
+        let input_schema = template
+            .template
+            .input_schema
+            .as_ref()
+            .map(InputSchema::read)
+            .transpose()
+            .map_err(TaskInitializationError::Schema)?;
+        let plan = StepPlan::new(&template.template);
+        let names: Arc<[String]> = plan.steps.iter().map(|step| step.name.clone()).collect();
+        let ids = database::read(&self.pool, QUERY_LIMIT, |connection| {
+            let names = Arc::clone(&names);
+            Box::pin(async move { ensure_named_steps(connection, &names).await })
+        })
+        .await?;
+        Ok(Arc::new(PreparedTemplate {
+            input_schema,
+            named_steps: names.iter().map(|name| ids[name]).collect(),
+            plan,
+        }))
+    }
+}

@@ -1,0 +1,4 @@
+//! One module a resource.
+
+pub(super) mod tasks;
+pub(super) mod templates;

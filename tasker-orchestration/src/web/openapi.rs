@@ -1,0 +1,55 @@
+//! The OpenAPI document of the service's own routes.
+
+use utoipa::OpenApi;
+
+use super::handlers::{tasks, templates};
+
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(description = "Makes tasks from registered templates, and tells what became of them."),
+    paths(
+        tasks::create_task,
+        tasks::list_tasks,
+        tasks::get_task,
+        tasks::list_workflow_steps,
+        templates::list_namespaces,
+        templates::list_handlers,
+        templates::get_handler,
+    ),
+    tags(
+        (name = "tasks", description = "Tasks and their steps"),
+        (name = "handlers", description = "The templates that tasks can be made from"),
+    )
+)]
+struct OrchestrationApi;
+
+/// The service's own routes; those that every service has are not in it.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    OrchestrationApi::openapi()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tasker_shared::web::docs::with_shared_routes;
+
+    #[test]
+    fn the_generated_document_is_current() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi/orchestration.json");
+        let mut document = with_shared_routes(super::document())
+            .to_pretty_json()
+            .unwrap();
+        document.push('\n');
+        if std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1") {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &document).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == document,
+            "docs/openapi/orchestration.json is not current: run this test with UPDATE_GENERATED=1"
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! The service's own routes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use sqlx::PgPool;
+use tasker_shared::SystemContext;
+use tasker_shared::registry::TaskHandlerRegistry;
+
+use super::handlers::{tasks, templates};
+use crate::task_initialization::TaskInitializer;
+use crate::template_loader::TemplateLoader;
+
+/// What the routes work with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct ApiState {
+    pub(super) pool: PgPool,
+    pub(super) registry: Arc<TaskHandlerRegistry>,
+    pub(super) initializer: Arc<TaskInitializer>,
+}
+
+/// The routes below `/v1`.
+pub fn routes(context: &SystemContext) -> Router {
+    let registry = Arc::clone(&context.task_handler_registry);
+    let pool = context.database_pool().clone();
+    let loader = TemplateLoader::new(Arc::clone(&registry));
+    Router::new()
+        .route("/v1/tasks", get(tasks::list_tasks).post(tasks::create_task))
+        .route("/v1/tasks/{task_uuid}", get(tasks::get_task))
+        .route(
+            "/v1/tasks/{task_uuid}/workflow_steps",
+            get(tasks::list_workflow_steps),
+        )
+        .route("/v1/handlers", get(templates::list_namespaces))
+        .route("/v1/handlers/{namespace}", get(templates::list_handlers))
+        .route(
+            "/v1/handlers/{namespace}/{name}",
+            get(templates::get_handler),
+        )
+        .with_state(ApiState {
+            initializer: Arc::new(TaskInitializer::new(loader, pool.clone())),
+            pool,
+            registry,
+        })
+}

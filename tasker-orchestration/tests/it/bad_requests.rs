@@ -1,0 +1,141 @@
+//! Wrong requests get a clear problem and change nothing.
+
+use axum::body::Body;
+use http::Request;
+use serde_json::json;
+
+use crate::app::{TestApp, request_of};
+
+#[tokio::test]
+async fn a_context_that_does_not_fit_the_schema_is_refused_with_every_violation() {
+    let app = TestApp::start().await;
+    let schema = json!({
+        "type": "object",
+        "required": ["order_id"],
+        "properties": {
+            "order_id": {"type": "integer"},
+            "lines": {"type": "array", "items": {"type": "object", "required": ["sku"]}},
+        },
+    });
+    app.register("order", json!({"input_schema": schema})).await;
+    let answer = app
+        .task_of(
+            "order",
+            json!({"order_id": "secret", "lines": [{"sku": 1}, {}]}),
+        )
+        .await;
+    assert_eq!(answer.status, 422);
+    insta::assert_json_snapshot!(answer.problem());
+    assert_eq!(app.count("tasks").await, 0);
+    assert_eq!(
+        app.task_of("order", json!({"order_id": 7})).await.status,
+        201
+    );
+}
+
+#[tokio::test]
+async fn an_input_schema_that_is_none_is_the_templates_fault() {
+    let app = TestApp::start().await;
+    app.register(
+        "order",
+        json!({"input_schema": {"$ref": "http://127.0.0.1:1/schema.json"}}),
+    )
+    .await;
+    let answer = app.task_of("order", json!({})).await;
+    assert_eq!(answer.problem()["code"], "template_schema_invalid");
+    assert_eq!(app.count("tasks").await, 0);
+}
+
+#[tokio::test]
+async fn an_unknown_template_is_named() {
+    let app = TestApp::start().await;
+    let answer = app.task_of("nothing", json!({})).await;
+    assert_eq!(answer.status, 404);
+    insta::assert_json_snapshot!(answer.problem());
+}
+
+#[tokio::test]
+async fn a_request_that_the_database_cannot_hold_is_refused_whole() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    let mut request = request_of("order", &json!({"a": ["\0"]}));
+    request["reason"] = json!("x".repeat(129));
+    request["tags"] = json!(["fine", "not\0fine"]);
+    let answer = app.post_task(&request).await;
+    assert_eq!(answer.status, 422);
+    insta::assert_json_snapshot!(answer.problem());
+    assert_eq!(app.count("tasks").await, 0);
+}
+
+#[tokio::test]
+async fn bodies_that_are_no_task_requests_are_refused() {
+    let app = TestApp::start().await;
+    for (body, status, code) in [
+        (String::from("{"), 400, "invalid_json"),
+        (String::new(), 400, "invalid_json"),
+        (String::from("\u{0}"), 400, "invalid_json"),
+        (String::from("{}"), 422, "invalid_body"),
+        (String::from(r#"{"name": 7}"#), 422, "invalid_body"),
+        (
+            String::from(r#"{"name": "a", "correlation_id": "7"}"#),
+            422,
+            "invalid_body",
+        ),
+        (
+            String::from(r#"{"name": "a", "context": [1]}"#),
+            422,
+            "validation_failed",
+        ),
+        (
+            format!(r#"{{"name": "a", "context": {}"#, "[".repeat(10_000)),
+            400,
+            "invalid_json",
+        ),
+        (" ".repeat(1024 * 1024 + 1), 413, "body_too_large"),
+    ] {
+        let start: String = body.chars().take(40).collect();
+        let answer = app.post_body(body).await;
+        assert_eq!(answer.status, status, "{start}");
+        assert_eq!(answer.problem()["code"], code, "{start}");
+    }
+    let form = Request::post("/v1/tasks")
+        .body(Body::from("name=a"))
+        .unwrap();
+    assert_eq!(
+        app.send(form).await.problem()["code"],
+        "unsupported_media_type"
+    );
+}
+
+#[tokio::test]
+async fn unknown_and_malformed_ids_are_told_apart() {
+    let app = TestApp::start().await;
+    let unknown = "/v1/tasks/01890a5d-ac96-774b-bcce-b302099a8057";
+    insta::assert_json_snapshot!(app.get(unknown).await.problem());
+    let steps = app.get(&format!("{unknown}/workflow_steps")).await;
+    assert_eq!(steps.problem()["code"], "task_not_found");
+    let malformed = app.get("/v1/tasks/7").await;
+    assert_eq!(malformed.status, 400);
+    assert_eq!(malformed.problem()["code"], "invalid_path_parameter");
+}
+
+#[tokio::test]
+async fn wrong_queries_are_refused() {
+    let app = TestApp::start().await;
+    for query in [
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "cursor=7",
+        "nmae=x",
+        "name=%00",
+    ] {
+        let answer = app.get(&format!("/v1/tasks?{query}")).await;
+        assert_eq!(answer.status, 400, "{query}");
+        assert_eq!(
+            answer.problem()["code"],
+            "invalid_query_parameter",
+            "{query}"
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! What a new task is made of.
+
+use serde_json::{Value, json};
+use sqlx::Row;
+
+use crate::app::TestApp;
+
+/// Every table that a task is made of, with the number of its rows.
+async fn rows(app: &TestApp) -> Vec<(&'static str, i64)> {
+    let mut rows = Vec::new();
+    for table in [
+        "tasks",
+        "task_transitions",
+        "workflow_steps",
+        "workflow_step_transitions",
+        "workflow_step_edges",
+    ] {
+        rows.push((table, app.count(table).await));
+    }
+    rows
+}
+
+fn step(name: &str, kind: &str, dependencies: &[&str]) -> Value {
+    json!({
+        "name": name, "type": kind, "dependencies": dependencies,
+        "handler": {"callable": "Shop::Step"},
+    })
+}
+
+#[tokio::test]
+async fn a_task_is_made_with_its_steps_edges_and_first_transitions() {
+    let app = TestApp::start().await;
+    let steps = json!([
+        step("start", "standard", &[]),
+        step("left", "standard", &["start"]),
+        step("right", "standard", &["start"]),
+        step("end", "standard", &["left", "right"]),
+    ]);
+    app.register("diamond", json!({"steps": steps})).await;
+
+    let answer = app.task_of("diamond", json!({"order": 7})).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let body = answer.json();
+    let uuid = body["task_uuid"].as_str().unwrap().to_owned();
+    assert_eq!(answer.headers["location"], format!("/v1/tasks/{uuid}"));
+    assert_eq!(body["created"], true);
+    assert_eq!(body["status"], "pending");
+    assert_eq!(body["step_count"], 4);
+    assert_eq!(body.get("deduplicated_from"), None);
+    let mut names: Vec<_> = body["step_mapping"].as_object().unwrap().keys().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["end", "left", "right", "start"]);
+    assert_eq!(
+        rows(&app).await,
+        [
+            ("tasks", 1),
+            ("task_transitions", 1),
+            ("workflow_steps", 4),
+            ("workflow_step_transitions", 4),
+            ("workflow_step_edges", 4),
+        ]
+    );
+
+    let task = app.get(&format!("/v1/tasks/{uuid}")).await.json();
+    let hash: String = sqlx::query_scalar("SELECT content_hash FROM tasker.template_versions")
+        .fetch_one(app.pool())
+        .await
+        .unwrap();
+    assert_eq!(body["template_hash"], hash);
+    assert_eq!(task["template_hash"], hash);
+    assert_eq!(task["context"], json!({"order": 7}));
+    assert_eq!(task["initiator"], "system");
+    assert_eq!(task["source_system"], "tasker-core");
+    assert_eq!(task["reason"], "Task requested");
+
+    let steps = app
+        .get(&format!("/v1/tasks/{uuid}/workflow_steps"))
+        .await
+        .json();
+    let end = steps
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|step| step["name"] == "end")
+        .unwrap();
+    assert_eq!(end["dependencies"], json!(["left", "right"]));
+    assert_eq!(end["status"], "pending");
+    assert_eq!(end["workflow_step_uuid"], body["step_mapping"]["end"]);
+}
+
+#[tokio::test]
+async fn what_a_decision_decides_about_is_not_made_yet() {
+    let app = TestApp::start().await;
+    let steps = json!([
+        step("validate", "standard", &[]),
+        step("route", "decision", &["validate"]),
+        step("finish", "deferred_convergence", &["approve", "review"]),
+        step("approve", "standard", &["route"]),
+        step("review", "standard", &["approve"]),
+    ]);
+    app.register("approval", json!({"steps": steps})).await;
+    let body = app.task_of("approval", json!({})).await.json();
+    assert_eq!(body["step_count"], 2);
+    assert!(body["step_mapping"]["route"].is_string());
+    assert_eq!(app.count("workflow_step_edges").await, 1);
+}
+
+#[tokio::test]
+async fn batch_workers_and_convergences_are_not_made_yet() {
+    let app = TestApp::start().await;
+    let steps = json!([
+        step("analyze", "batchable", &[]),
+        step("process", "batch_worker", &["analyze"]),
+        step("aggregate", "deferred_convergence", &["process"]),
+    ]);
+    app.register("batches", json!({"steps": steps})).await;
+    let body = app.task_of("batches", json!({})).await.json();
+    assert_eq!(body["step_count"], 1);
+    assert!(body["step_mapping"]["analyze"].is_string());
+}
+
+#[tokio::test]
+async fn retry_settings_reach_the_steps_and_zero_stays_zero() {
+    let app = TestApp::start().await;
+    let mut never = step("never", "standard", &[]);
+    never["retry"] = json!({"retryable": false, "max_attempts": 0});
+    let mut often = step("often", "standard", &[]);
+    often["retry"] = json!({"retryable": true, "max_attempts": 9});
+    app.register("retries", json!({"steps": [never, often]}))
+        .await;
+    assert_eq!(app.task_of("retries", json!({})).await.status, 201);
+    let rows = sqlx::query(
+        "SELECT n.name, s.retryable, s.max_attempts FROM tasker.workflow_steps s
+         JOIN tasker.named_steps n USING (named_step_uuid) ORDER BY n.name",
+    )
+    .fetch_all(app.pool())
+    .await
+    .unwrap();
+    let found: Vec<(String, bool, i32)> = rows
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2)))
+        .collect();
+    assert_eq!(
+        found,
+        [("never".into(), false, 0), ("often".into(), true, 9)]
+    );
+}
+
+#[tokio::test]
+async fn every_field_of_the_request_is_kept() {
+    let app = TestApp::start().await;
+    app.register("full", json!({})).await;
+    let correlation = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let parent = "01890a5d-ac96-774b-bcce-b302099a8058";
+    let asked = json!({
+        "name": "full", "namespace": "shop", "version": "1.0.0",
+        "context": {"ü": [1, 2.5, null, {"deep": true}]},
+        "initiator": "me", "source_system": "shop", "reason": "because",
+        "tags": ["one", "two"], "priority": -3, "options": {"fast": true},
+        "requested_at": "2024-02-29T12:00:00Z",
+        "correlation_id": correlation, "parent_correlation_id": parent,
+    });
+    let uuid = app.post_task(&asked).await.json()["task_uuid"].clone();
+    let task = app
+        .get(&format!("/v1/tasks/{}", uuid.as_str().unwrap()))
+        .await
+        .json();
+    for (key, value) in asked.as_object().unwrap() {
+        assert_eq!(&task[key], value, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_template_that_is_deleted_while_it_is_known_makes_no_task() {
+    let app = TestApp::start().await;
+    app.register("gone", json!({})).await;
+    assert_eq!(app.task_of("gone", json!({"n": 1})).await.status, 201);
+    sqlx::raw_sql("DELETE FROM tasker.tasks; DELETE FROM tasker.named_tasks")
+        .execute(app.pool())
+        .await
+        .unwrap();
+    let answer = app.task_of("gone", json!({"n": 2})).await;
+    let code = answer.problem()["code"].clone();
+    assert!(
+        code == "template_not_found" || code == "template_changed",
+        "{answer:?}"
+    );
+    assert_eq!(app.count("tasks").await, 0);
+}
+
+#[tokio::test]
+async fn a_cached_template_that_is_replaced_makes_the_next_task_within_the_bound() {
+    let app = TestApp::start_cached().await;
+    app.register("order", json!({})).await;
+    let old = app.task_of("order", json!({"n": 0})).await.json();
+    // By hand, so that nobody tells this process.
+    sqlx::query(
+        "UPDATE tasker.named_tasks SET configuration = jsonb_set(configuration, '{steps}', '[]')",
+    )
+    .execute(app.pool())
+    .await
+    .unwrap();
+    // Every answer is whole, of the old template or of the new one, and the new one comes.
+    for n in 1.. {
+        let body = app.task_of("order", json!({"n": n})).await.json();
+        let same = body["template_hash"] == old["template_hash"];
+        assert_eq!(body["step_count"], i32::from(same), "{body}");
+        if !same {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cached_template_that_is_deleted_makes_no_task() {
+    let app = TestApp::start_cached().await;
+    app.register("gone", json!({})).await;
+    assert_eq!(app.task_of("gone", json!({"n": 1})).await.status, 201);
+    sqlx::raw_sql("DELETE FROM tasker.tasks; DELETE FROM tasker.named_tasks")
+        .execute(app.pool())
+        .await
+        .unwrap();
+    let answer = app.task_of("gone", json!({"n": 2})).await;
+    let code = answer.problem()["code"].clone();
+    assert!(
+        code == "template_not_found" || code == "template_changed",
+        "{answer:?}"
+    );
+    assert_eq!(app.count("tasks").await, 0);
+}
+
+#[tokio::test]
+async fn step_names_that_were_deleted_are_made_again() {
+    let app = TestApp::start().await;
+    app.register("again", json!({})).await;
+    assert_eq!(app.task_of("again", json!({"n": 1})).await.status, 201);
+    sqlx::raw_sql("DELETE FROM tasker.tasks; DELETE FROM tasker.named_steps")
+        .execute(app.pool())
+        .await
+        .unwrap();
+    assert_eq!(app.task_of("again", json!({"n": 2})).await.status, 201);
+}

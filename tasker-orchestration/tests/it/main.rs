@@ -1,0 +1,11 @@
+//! The service on a real PostgreSQL.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod app;
+mod bad_requests;
+mod creation;
+mod deduplication;
+mod handlers;
+mod operations;
+mod process;
+mod reading;

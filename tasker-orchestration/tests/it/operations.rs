@@ -1,0 +1,101 @@
+//! What those who run the service see.
+
+use serde_json::json;
+
+use crate::app::TestApp;
+
+#[tokio::test]
+async fn health_tells_of_every_part() {
+    let app = TestApp::start().await;
+    for path in ["/health", "/health/live", "/health/ready"] {
+        let answer = app.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.json()["status"], "healthy", "{path}");
+        assert_eq!(answer.json()["service"], "tasker-orchestration", "{path}");
+    }
+    let detailed = app.get("/health/detailed").await.json();
+    assert_eq!(detailed["status"], "healthy");
+    assert_eq!(detailed["checks"]["database"]["status"], "healthy");
+    assert_eq!(detailed["checks"]["cache"]["provider"], "noop");
+}
+
+#[tokio::test]
+async fn a_draining_service_is_not_ready_and_still_answers() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    app.lifecycle.begin_drain();
+    let ready = app.get("/health/ready").await;
+    assert_eq!(ready.status, 503);
+    insta::assert_json_snapshot!(ready.problem());
+    assert_eq!(app.get("/health/live").await.status, 200);
+    assert_eq!(app.task_of("order", json!({})).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_lost_database_is_not_ready_but_alive() {
+    let app = TestApp::start().await;
+    app.pool().close().await;
+    let ready = app.get("/health/ready").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.problem()["code"], "database_unavailable");
+    assert_eq!(app.get("/health/live").await.status, 200);
+    let list = app.get("/v1/tasks").await;
+    assert_eq!(list.status, 503);
+    insta::assert_json_snapshot!(list.problem());
+}
+
+#[tokio::test]
+async fn the_configuration_is_shown_without_secrets() {
+    let app = TestApp::start().await;
+    let shown = app.get("/config").await;
+    assert_eq!(shown.status, 200);
+    let url = shown.json()["common"]["database"]["url"].clone();
+    assert!(url.as_str().unwrap().starts_with("postgres://"), "{url}");
+    assert_eq!(
+        tasker_shared::config::redact::url(url.as_str().unwrap()),
+        url.as_str().unwrap()
+    );
+}
+
+#[tokio::test]
+async fn metrics_count_requests_by_route_and_tasks_by_result() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    app.task_of("order", json!({})).await;
+    app.get("/v1/tasks/01890a5d-ac96-774b-bcce-b302099a8057")
+        .await;
+    let metrics = app.get("/metrics").await.text;
+    assert!(
+        metrics.contains("tasker_tasks_total{result=\"created\"}"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("route=\"/v1/tasks/{task_uuid}\""),
+        "{metrics}"
+    );
+    assert!(!metrics.contains("01890a5d"), "{metrics}");
+    assert!(
+        metrics.contains("# HELP tasker_http_request_duration_seconds"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn the_api_is_documented_and_every_documented_route_exists() {
+    let app = TestApp::start().await;
+    let document = app.get("/api-docs/openapi.json").await.json();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 12, "{:?}", paths.keys());
+    for path in paths.keys() {
+        let answer = app.get(&path.replace(['{', '}'], "")).await;
+        assert!(!answer.text.contains("route_not_found"), "{path}");
+    }
+    let page = app.get("/api-docs/ui/").await;
+    assert_eq!(page.status, 200);
+    assert!(
+        page.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
+}

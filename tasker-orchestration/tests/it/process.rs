@@ -1,0 +1,249 @@
+//! The program: its command line, its exit codes, and how it stops.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use sqlx::{Connection, Executor, PgConnection};
+use tasker_testkit::TestDatabase;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::timeout;
+
+/// Longer than anything here takes; a test that waits for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program, with nothing of this environment but what tells where programs are.
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tasker-orchestration"));
+    command
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| name == "PATH"))
+        .env("TASKER_ENV", "test")
+        .env("TASKER__COMMON__CACHE__ENABLED", "false")
+        .env("TASKER__ORCHESTRATION__WEB__BIND_ADDRESS", "127.0.0.1:0")
+        // Not the repository: the embedded defaults are what is configured.
+        .current_dir(std::env::temp_dir())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+async fn output(command: &mut Command) -> Output {
+    timeout(PATIENCE, command.output()).await.unwrap().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8(both).unwrap()
+}
+
+/// A running service.
+struct Service {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    url: String,
+}
+
+impl Service {
+    async fn start(database: &TestDatabase) -> Self {
+        let mut child = program()
+            .env("DATABASE_URL", database.url())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut service = Self {
+            log: BufReader::new(child.stderr.take().unwrap()).lines(),
+            child,
+            url: String::new(),
+        };
+        let listening = service.logged("listening").await;
+        service.url = format!("http://{}", listening["address"].as_str().unwrap());
+        service
+    }
+
+    /// Waits for a log line with this message.
+    async fn logged(&mut self, message: &str) -> Value {
+        let found = timeout(PATIENCE, async {
+            while let Some(line) = self.log.next_line().await.unwrap() {
+                let entry: Value = serde_json::from_str(&line).unwrap();
+                if entry["message"] == message {
+                    return Some(entry);
+                }
+            }
+            None
+        });
+        found
+            .await
+            .unwrap()
+            .unwrap_or_else(|| panic!("the log ends without {message:?}"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id().unwrap()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    async fn exit_code(&mut self) -> Option<i32> {
+        timeout(PATIENCE, self.child.wait())
+            .await
+            .unwrap()
+            .unwrap()
+            .code()
+    }
+
+    /// The status that `path` answers, on a connection of its own.
+    async fn status(&self, path: &str) -> u16 {
+        let url = format!("{}{path}", self.url);
+        reqwest::get(url).await.unwrap().status().as_u16()
+    }
+
+    /// Asks for a task of a template that has to wait for a lock on its table.
+    fn ask_for_a_task(&self) -> tokio::task::JoinHandle<Option<u16>> {
+        let url = format!("{}/v1/tasks", self.url);
+        tokio::spawn(async move {
+            let request = reqwest::Client::new()
+                .post(url)
+                .json(&json!({"name": "slow"}));
+            Some(request.send().await.ok()?.status().as_u16())
+        })
+    }
+}
+
+/// Registers `default/slow/0.1.0` and locks the table of tasks until the connection is closed.
+async fn lock_tasks(database: &TestDatabase) -> PgConnection {
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    connection
+        .execute(
+            r#"
+            INSERT INTO tasker.task_namespaces (name) VALUES ('default');
+            INSERT INTO tasker.named_tasks (task_namespace_uuid, name, configuration)
+            SELECT task_namespace_uuid, 'slow',
+                   '{"name": "slow", "namespace_name": "default", "version": "0.1.0",
+                     "task_handler": {"callable": "Slow"}, "steps": []}'
+            FROM tasker.task_namespaces;
+            BEGIN;
+            LOCK TABLE tasker.tasks IN ACCESS EXCLUSIVE MODE;
+            "#,
+        )
+        .await
+        .unwrap();
+    connection
+}
+
+/// Waits until somebody waits for the lock.
+async fn somebody_waits(connection: &mut PgConnection) {
+    // Not pg_stat_activity, which a transaction sees as it was when it first looked.
+    let waiting = "SELECT count(*) FROM pg_locks
+                   WHERE NOT granted AND relation = 'tasker.tasks'::regclass";
+    timeout(PATIENCE, async {
+        while sqlx::query_scalar::<_, i64>(waiting)
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap()
+            == 0
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn help_and_version_are_answered_and_a_wrong_argument_is_a_usage_error() {
+    let help = output(program().arg("--help")).await;
+    assert_eq!(help.status.code(), Some(0));
+    assert!(text(&help).contains("--check-config"));
+    let version = output(program().arg("--version")).await;
+    assert_eq!(
+        text(&version).trim(),
+        concat!("tasker-orchestration ", env!("CARGO_PKG_VERSION"))
+    );
+    let wrong = output(program().arg("--serve-me")).await;
+    assert_eq!(wrong.status.code(), Some(64));
+}
+
+#[tokio::test]
+async fn the_configuration_is_checked_without_a_database() {
+    let nowhere = "postgres://u:hunter2@127.0.0.1:1/none";
+    let right = output(program().arg("--check-config").env("DATABASE_URL", nowhere)).await;
+    assert_eq!(right.status.code(), Some(0), "{}", text(&right));
+    assert!(text(&right).starts_with("OK"));
+
+    for (variable, value) in [
+        ("TASKER__ORCHESTRATION__WEB__REQUEST_TIMEOUT_MS", "soon"),
+        ("TASKER__ORCHESTRATION__WEB__BIND_ADDRES", "127.0.0.1:1"),
+        ("TASKER_LOG_FORMAT", "xml"),
+    ] {
+        let wrong = output(program().arg("--check-config").env(variable, value)).await;
+        assert_eq!(
+            wrong.status.code(),
+            Some(78),
+            "{variable}: {}",
+            text(&wrong)
+        );
+        assert_eq!(
+            output(program().env(variable, value)).await.status.code(),
+            Some(78)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_lost_database_is_told_from_a_wrong_configuration_and_keeps_its_password() {
+    let nowhere = "postgres://u:hunter2@127.0.0.1:1/none";
+    let lost = output(program().env("DATABASE_URL", nowhere)).await;
+    assert_eq!(lost.status.code(), Some(69), "{}", text(&lost));
+    assert!(text(&lost).contains("127.0.0.1:1"), "{}", text(&lost));
+    assert!(!text(&lost).contains("hunter2"), "{}", text(&lost));
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_told_before_the_database_is_touched() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = output(
+        program()
+            .env("TASKER__ORCHESTRATION__WEB__BIND_ADDRESS", &address)
+            .env("DATABASE_URL", "postgres://u@127.0.0.1:1/none"),
+    )
+    .await;
+    assert_eq!(refused.status.code(), Some(71), "{}", text(&refused));
+    assert!(text(&refused).contains(&address), "{}", text(&refused));
+}
+
+#[tokio::test]
+async fn sigterm_makes_not_ready_lets_requests_finish_and_exits_with_0() {
+    let database = TestDatabase::create().await.unwrap();
+    let mut service = Service::start(&database).await;
+    assert_eq!(service.status("/health/ready").await, 200);
+    let mut lock = lock_tasks(&database).await;
+    let task = service.ask_for_a_task();
+    somebody_waits(&mut lock).await;
+
+    service.signal(Signal::TERM);
+    service.logged("not ready, draining").await;
+    assert_eq!(service.status("/health/ready").await, 503);
+    lock.execute("COMMIT").await.unwrap();
+
+    assert_eq!(task.await.unwrap(), Some(201));
+    service.logged("stopped").await;
+    assert_eq!(service.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_process_at_once() {
+    let database = TestDatabase::create().await.unwrap();
+    let mut service = Service::start(&database).await;
+    let mut lock = lock_tasks(&database).await;
+    let task = service.ask_for_a_task();
+    somebody_waits(&mut lock).await;
+
+    service.signal(Signal::INT);
+    service.logged("not ready, draining").await;
+    service.signal(Signal::INT);
+    assert_eq!(service.exit_code().await, Some(130));
+    assert_eq!(task.await.unwrap(), None);
+}

@@ -1,0 +1,245 @@
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{TemplateFiles, read_template_files};
+use crate::registry::{DiscoveryProblem, RegistryError};
+
+const LIMIT: u64 = 64 * 1024;
+
+fn template(name: &str) -> String {
+    format!(
+        "name: {name}\nnamespace_name: files\nversion: 1.0.0\nsteps:\n  - name: only\n    handler:\n      callable: Only\n"
+    )
+}
+
+fn write(directory: &TempDir, path: &str, text: &str) {
+    let path = directory.path().join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn read(directory: &TempDir) -> TemplateFiles {
+    read_template_files(directory.path(), LIMIT).unwrap()
+}
+
+fn names(files: &TemplateFiles) -> Vec<&str> {
+    let files = files.files.iter();
+    files
+        .map(|file| file.document.template().name.as_str())
+        .collect()
+}
+
+fn file_names(problems: &[DiscoveryProblem]) -> Vec<&str> {
+    let problems = problems.iter();
+    problems
+        .map(|problem| problem.file.file_name().unwrap().to_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn template_files_are_found_at_any_depth_in_the_order_of_paths() {
+    let directory = TempDir::new().unwrap();
+    write(&directory, "b.yaml", &template("b"));
+    write(&directory, "a/deep/er/a.yml", &template("a"));
+    write(&directory, "c.yaml", &template("c"));
+    write(&directory, "notes.txt", "not: [a template");
+    write(&directory, ".hidden.yaml", "not: [a template");
+    write(&directory, ".git/x.yaml", "not: [a template");
+    let files = read(&directory);
+    assert_eq!(names(&files), ["a", "b", "c"]);
+    assert_eq!(files.total_files, 3);
+    assert!(files.errors.is_empty(), "{:?}", files.errors);
+    assert!(files.warnings.is_empty(), "{:?}", files.warnings);
+}
+
+#[test]
+fn bad_files_are_told_and_stop_no_others() {
+    let directory = TempDir::new().unwrap();
+    write(&directory, "a_syntax.yaml", "name: [\n");
+    write(
+        &directory,
+        "b_invalid.yaml",
+        &template("b").replace("callable: Only", "method: x\n    dependencies: [none]"),
+    );
+    write(&directory, "c_binary.yaml", "name: a\n\u{1}\n");
+    write(&directory, "d_empty.yaml", "");
+    write(&directory, "good.yaml", &template("good"));
+    let files = read(&directory);
+    assert_eq!(names(&files), ["good"]);
+    assert_eq!(files.total_files, 5);
+    assert_eq!(
+        file_names(&files.errors),
+        [
+            "a_syntax.yaml",
+            "b_invalid.yaml",
+            "b_invalid.yaml",
+            "c_binary.yaml",
+            "d_empty.yaml"
+        ]
+    );
+    let places: Vec<_> = files.errors[1..3]
+        .iter()
+        .map(|problem| (problem.line, problem.path.as_str()))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            (Some(6), "steps[0].handler.callable"),
+            (Some(8), "steps[0].dependencies[0]")
+        ]
+    );
+    assert_eq!(files.errors[3].line, Some(2));
+}
+
+#[test]
+fn what_is_doubtful_is_told_of_a_file_that_counts() {
+    let directory = TempDir::new().unwrap();
+    write(
+        &directory,
+        "a.yaml",
+        &template("a").replace("1.0.0", "1.10"),
+    );
+    let files = read(&directory);
+    assert_eq!(files.files[0].document.template().version, "1.10");
+    assert_eq!(files.warnings.len(), 1);
+    assert_eq!(files.warnings[0].line, Some(3));
+    assert_eq!(files.warnings[0].path, "version");
+}
+
+#[test]
+fn a_file_over_the_limit_is_refused_unread() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("huge.yaml");
+    // Sparse: reading it would be noticed.
+    fs::File::create(&path)
+        .unwrap()
+        .set_len(50 * 1024 * 1024 * 1024)
+        .unwrap();
+    let files = read(&directory);
+    assert_eq!(file_names(&files.errors), ["huge.yaml"]);
+    assert!(files.errors[0].message.contains("65536 bytes"));
+}
+
+#[test]
+fn the_first_of_two_files_with_one_name_counts() {
+    let directory = TempDir::new().unwrap();
+    write(&directory, "a.yaml", &template("same"));
+    write(
+        &directory,
+        "b.yaml",
+        &template("same").replace("Only", "Other"),
+    );
+    write(
+        &directory,
+        "c.yaml",
+        &format!("# again\n{}", template("same")),
+    );
+    write(
+        &directory,
+        "d.yaml",
+        &template("same").replace("1.0.0", "1.0.1"),
+    );
+    let files = read(&directory);
+    assert_eq!(files.files.len(), 2);
+    assert!(files.files[0].path.ends_with("a.yaml"));
+    assert!(files.files[1].path.ends_with("d.yaml"));
+    assert_eq!(file_names(&files.errors), ["b.yaml"]);
+    assert!(files.errors[0].message.contains("a.yaml"));
+    assert!(files.errors[0].message.contains("files/same/1.0.0"));
+    assert_eq!(file_names(&files.warnings), ["c.yaml"]);
+    assert!(files.warnings[0].message.contains("a.yaml"));
+}
+
+#[test]
+fn a_directory_that_is_none_is_an_error() {
+    let directory = TempDir::new().unwrap();
+    write(&directory, "file", "");
+    for path in ["absent", "file"] {
+        let path = directory.path().join(path);
+        let error = read_template_files(&path, LIMIT).unwrap_err();
+        let RegistryError::Directory { path: told, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(Path::new(told), path);
+    }
+}
+
+#[test]
+fn an_empty_directory_has_no_files() {
+    let files = read(&TempDir::new().unwrap());
+    assert_eq!(files.total_files, 0);
+    assert!(files.errors.is_empty());
+}
+
+#[test]
+fn our_own_examples_are_valid_and_doubtless() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/tasks");
+    let files = read_template_files(&examples, LIMIT).unwrap();
+    assert!(files.files.len() >= 4, "{files:?}");
+    assert!(files.errors.is_empty(), "{:?}", files.errors);
+    assert!(files.warnings.is_empty(), "{:?}", files.warnings);
+    for file in &files.files {
+        let template = file.document.template();
+        assert!(template.input_schema.is_some(), "{:?}", file.path);
+        // Where a file lies says what is in it.
+        let expected = format!("{}/{}.yaml", template.namespace_name, template.name);
+        assert!(file.path.ends_with(expected), "{:?}", file.path);
+    }
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use tempfile::TempDir;
+
+    use super::{file_names, names, read, template, write};
+
+    #[test]
+    fn links_are_followed_and_a_loop_is_told() {
+        let directory = TempDir::new().unwrap();
+        let elsewhere = TempDir::new().unwrap();
+        write(&elsewhere, "linked.yaml", &template("linked"));
+        write(&directory, "inner/good.yaml", &template("good"));
+        symlink(elsewhere.path(), directory.path().join("link")).unwrap();
+        symlink(directory.path(), directory.path().join("inner/loop")).unwrap();
+        let files = read(&directory);
+        assert_eq!(names(&files), ["good", "linked"]);
+        assert_eq!(file_names(&files.errors), ["loop"]);
+        assert!(files.errors[0].message.contains("leads back"));
+    }
+
+    #[test]
+    fn a_link_to_nowhere_is_told_unless_it_is_hidden() {
+        let directory = TempDir::new().unwrap();
+        write(&directory, "good.yaml", &template("good"));
+        symlink("nowhere", directory.path().join("gone.yaml")).unwrap();
+        symlink("nowhere", directory.path().join(".#good.yaml")).unwrap();
+        let files = read(&directory);
+        assert_eq!(names(&files), ["good"]);
+        assert_eq!(file_names(&files.errors), ["gone.yaml"]);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        let directory = TempDir::new().unwrap();
+        let _socket = UnixListener::bind(directory.path().join("socket.yaml")).unwrap();
+        let pipe = directory.path().join("pipe.yaml");
+        // Opening a pipe that nobody writes to would wait for ever.
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        symlink("/dev/zero", directory.path().join("zeros.yaml")).unwrap();
+        let files = read(&directory);
+        assert!(files.files.is_empty());
+        assert_eq!(
+            file_names(&files.errors),
+            ["pipe.yaml", "socket.yaml", "zeros.yaml"]
+        );
+        for problem in &files.errors {
+            assert!(problem.message.contains("regular"), "{problem:?}");
+        }
+    }
+}

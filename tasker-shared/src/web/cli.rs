@@ -1,0 +1,114 @@
+//! The command line of both services.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, Command};
+
+use super::app::ServiceInfo;
+use super::exit;
+
+/// What `--help` adds: everything else that decides how the service runs.
+const AFTER_HELP: &str = "\
+Configuration: built-in defaults, then config/tasker/base/*.toml, then
+config/tasker/environments/$TASKER_ENV/*.toml, then TASKER__SECTION__KEY variables.
+
+Environment:
+  TASKER_ENV         the environment: development (default), test, production or your own
+  DATABASE_URL       where PostgreSQL is
+  REDIS_URL          where Redis is, if the cache is enabled
+  TASKER_LOG_FORMAT  json or human; default human on a terminal, else json
+  TASKER_LOG         what is logged, such as info,tasker_shared=debug; RUST_LOG if unset;
+                     tasker::access=debug adds a line for each request
+
+Exit codes:
+  0   stopped as told, or --check-config found nothing wrong
+  64  wrong command line
+  69  PostgreSQL cannot be connected to or migrated
+  70  a mistake of the service
+  71  the operating system refused, such as an address that is in use
+  78  wrong configuration
+  130 a second signal cut requests off";
+
+/// What the command line asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Serve until told to stop.
+    Serve,
+    /// Load the configuration, say whether it is right, and touch nothing else.
+    CheckConfig,
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// The code to exit with, after help, version or what is wrong was printed.
+pub fn parse(
+    info: &ServiceInfo,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Action, ExitCode> {
+    match command(info).try_get_matches_from(arguments) {
+        Ok(matches) if matches.get_flag("check-config") => Ok(Action::CheckConfig),
+        Ok(_) => Ok(Action::Serve),
+        Err(answer) => {
+            // Help goes to a closed pipe now and then; there is nobody left to tell.
+            drop(answer.print());
+            let code = if answer.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::OK
+            };
+            Err(ExitCode::from(code))
+        }
+    }
+}
+
+fn command(info: &ServiceInfo) -> Command {
+    Command::new(info.name)
+        .version(info.version)
+        .about(info.about)
+        .after_help(AFTER_HELP)
+        .arg(
+            Arg::new("check-config")
+                .long("check-config")
+                .action(ArgAction::SetTrue)
+                .help("Say whether the configuration is right, and exit"),
+        )
+}
+
+/// Answers `--check-config` on standard output.
+pub(super) fn print_config_is_right() {
+    drop(writeln!(
+        std::io::stdout(),
+        "OK: the configuration is right"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitCode;
+
+    use super::{Action, command, exit, parse};
+    use crate::web::app::tests::INFO;
+
+    #[test]
+    fn the_command_is_consistent() {
+        command(&INFO).debug_assert();
+    }
+
+    #[test]
+    fn arguments_choose_the_action() {
+        let parse = |arguments: &[&str]| parse(&INFO, arguments.iter().map(Into::into));
+        assert_eq!(parse(&["it"]), Ok(Action::Serve));
+        assert_eq!(parse(&["it", "--check-config"]), Ok(Action::CheckConfig));
+        assert_eq!(parse(&["it", "--help"]), Err(ExitCode::SUCCESS));
+        assert_eq!(parse(&["it", "--version"]), Err(ExitCode::SUCCESS));
+        assert_eq!(parse(&["it", "--colour"]), Err(ExitCode::from(exit::USAGE)));
+    }
+
+    #[test]
+    fn help_tells_of_variables_and_exit_codes() {
+        insta::assert_snapshot!(command(&INFO).render_long_help().to_string());
+    }
+}

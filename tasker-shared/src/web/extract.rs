@@ -1,0 +1,191 @@
+//! Extractors whose rejections are problems.
+
+use axum::body::Bytes;
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::problem::{FieldError, Problem};
+use super::problem_kinds as kinds;
+
+/// A JSON body, to read or to answer with.
+///
+/// As an extractor it reads at most as many bytes as the layers allow (413), needs a JSON content
+/// type (415), and tells where malformed JSON (400) or a wrong shape (422) is. Nesting is limited
+/// to 128 levels, so a hostile body cannot exhaust the stack.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiJson<T>(pub T);
+
+/// The parameters of a path; a bad one is a 400.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiPath<T>(pub T);
+
+/// The parameters of a query string; a bad one is a 400.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiQuery<T>(pub T);
+
+impl<S, T> FromRequest<S> for ApiJson<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !has_json_content_type(request.headers()) {
+            return Err(Problem::new(
+                &kinds::UNSUPPORTED_MEDIA_TYPE,
+                "Send the header `content-type: application/json`.",
+            ));
+        }
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(unreadable_body)?;
+        parse(&body).map(Self)
+    }
+}
+
+impl<T: Serialize> IntoResponse for ApiJson<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+impl<S, T> FromRequestParts<S> for ApiPath<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Send,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(value) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(invalid_path)?;
+        Ok(Self(value))
+    }
+}
+
+impl<S, T> FromRequestParts<S> for ApiQuery<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(value) = Query::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| {
+                Problem::new(&kinds::INVALID_QUERY_PARAMETER, rejection.body_text())
+            })?;
+        Ok(Self(value))
+    }
+}
+
+/// `application/json` and every `+json`, with or without parameters.
+fn has_json_content_type(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(|essence| essence.trim().to_ascii_lowercase())
+        .is_some_and(|essence| {
+            essence == "application/json"
+                || (essence.starts_with("application/") && essence.ends_with("+json"))
+        })
+}
+
+fn unreadable_body(rejection: BytesRejection) -> Problem {
+    match rejection {
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
+            Problem::new(
+                &kinds::BODY_TOO_LARGE,
+                "The body is larger than this service accepts. Send less, or raise \
+                 web.max_body_bytes.",
+            )
+        }
+        other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(&kinds::BODY_TOO_LARGE, other.body_text())
+        }
+        _ => Problem::new(
+            &kinds::BODY_UNREADABLE,
+            "The connection ended before the body did.",
+        ),
+    }
+}
+
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let pointer = pointer(error.path());
+        malformed(error.inner(), pointer)
+    })?;
+    reader
+        .end()
+        .map_err(|error| malformed(&error, String::new()))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error, pointer: String) -> Problem {
+    let detail = format!("The body cannot be read: {error}.");
+    if error.is_data() {
+        Problem::new(&kinds::INVALID_BODY, detail)
+            .with_errors(vec![FieldError::new(pointer, error.to_string())])
+    } else {
+        Problem::new(&kinds::INVALID_JSON, detail)
+    }
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => {
+                pointer.push('/');
+                pointer.push_str(&index.to_string());
+            }
+            Segment::Map { key } => {
+                pointer.push('/');
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+fn invalid_path(rejection: PathRejection) -> Problem {
+    let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
+        return Problem::internal(rejection);
+    };
+    match failure.into_kind() {
+        ErrorKind::ParseErrorAtKey {
+            key, expected_type, ..
+        } => bad_parameter(key, format!("must be {expected_type}")),
+        ErrorKind::DeserializeError { key, message, .. } => bad_parameter(key, message),
+        ErrorKind::InvalidUtf8InPathParam { key } => {
+            bad_parameter(key, String::from("must be UTF-8"))
+        }
+        other @ (ErrorKind::ParseErrorAtIndex { .. }
+        | ErrorKind::ParseError { .. }
+        | ErrorKind::Message(_)) => Problem::new(&kinds::INVALID_PATH_PARAMETER, other.to_string()),
+        // The route and the handler disagree about the parameters: our mistake.
+        other => Problem::internal(other.to_string()),
+    }
+}
+
+fn bad_parameter(key: String, detail: String) -> Problem {
+    Problem::new(
+        &kinds::INVALID_PATH_PARAMETER,
+        format!("`{key}` in the path is not valid: {detail}."),
+    )
+    .with_errors(vec![FieldError::new(key, detail)])
+}

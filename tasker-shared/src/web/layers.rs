@@ -1,0 +1,157 @@
+//! What surrounds every route: request id, span, metrics, panics, timeout, limits and headers.
+
+use std::any::Any;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, Method, Uri, header};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+use super::problem::Problem;
+use super::problem_kinds as kinds;
+use super::request_id::{RequestId, X_REQUEST_ID};
+use crate::config::tasker::WebConfig;
+use crate::metrics::{HTTP_REQUEST_DURATION, HTTP_REQUESTS};
+
+/// Answers of an API are for programs: nothing may run, frame or remember them. A route that
+/// sets one of these itself keeps its own.
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    ),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
+/// `router` with everything that surrounds a service's routes. Unknown routes and methods are
+/// answered with problems; add all routes before.
+///
+/// A request that outlives `request_timeout_ms` is dropped at its next await point, its
+/// transaction with it, and answered with a 504.
+pub fn serve_layers(router: Router, config: &WebConfig) -> Router {
+    let limit = usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX);
+    let timeout = Duration::from_millis(config.request_timeout_ms);
+    router
+        .fallback(route_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(limit))
+        .layer(middleware::from_fn_with_state(timeout, deadline))
+        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(middleware::from_fn(observe))
+}
+
+async fn route_not_found(uri: Uri) -> Problem {
+    Problem::new(
+        &kinds::ROUTE_NOT_FOUND,
+        format!(
+            "Nothing is at {}. /api-docs/openapi.json lists the routes.",
+            uri.path()
+        ),
+    )
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        &kinds::METHOD_NOT_ALLOWED,
+        format!(
+            "{} does not know {method}. The header `allow` lists what it knows.",
+            uri.path()
+        ),
+    )
+}
+
+async fn deadline(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_elapsed) => Problem::new(
+            &kinds::REQUEST_TIMEOUT,
+            "The request was given up. Whether it changed anything is not known: look before you \
+             try again, or send an idempotency key.",
+        )
+        .into_response(),
+    }
+}
+
+/// The panic itself is logged by the panic hook, within the request's span.
+fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
+    Problem::new(
+        &kinds::INTERNAL_ERROR,
+        "The request could not be answered. Give the request id to whoever runs this service.",
+    )
+    .into_response()
+}
+
+/// Outermost: gives the request its id and span, and counts the answer, whatever made it.
+async fn observe(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId::from_headers(request.headers());
+    let method = method_label(request.method());
+    // The pattern, never the path or the query: those can hold secrets and have no bound.
+    let route = request.extensions().get::<MatchedPath>().map_or_else(
+        || String::from("unmatched"),
+        |path| path.as_str().to_owned(),
+    );
+    let span = tracing::info_span!("request", request_id = id.as_str(), method, route);
+
+    let mut response = id
+        .clone()
+        .scope(next.run(request))
+        .instrument(span.clone())
+        .await;
+
+    let elapsed = started.elapsed();
+    let status = response.status();
+    // One line a request is for those who ask for it: metrics tell the rest.
+    tracing::debug!(
+        target: "tasker::access",
+        parent: &span,
+        status = status.as_u16(),
+        elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        "request answered"
+    );
+    metrics::counter!(
+        HTTP_REQUESTS.name,
+        "method" => method, "route" => route.clone(), "status" => status.as_str().to_owned()
+    )
+    .increment(1);
+    metrics::histogram!(HTTP_REQUEST_DURATION.name, "method" => method, "route" => route)
+        .record(elapsed);
+
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, id.header_value());
+    for (name, value) in SECURITY_HEADERS {
+        headers.entry(name).or_insert(value);
+    }
+    response
+}
+
+/// A client can make methods up; a label must have few values.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;

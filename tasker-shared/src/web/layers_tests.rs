@@ -1,0 +1,194 @@
+//! What clients see when a request is wrong, slow, or hits a mistake of ours.
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::{get, post};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use serde_json::Value;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+use super::serve_layers;
+use crate::config::tasker::WebConfig;
+use crate::web::{ApiJson, ApiPath, ApiQuery};
+
+#[derive(Deserialize)]
+struct Order {
+    lines: Vec<Line>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    amount: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    limit: Option<u32>,
+}
+
+async fn order(ApiJson(order): ApiJson<Order>) -> String {
+    order
+        .lines
+        .iter()
+        .map(|line| line.amount)
+        .sum::<u32>()
+        .to_string()
+}
+
+async fn by_uuid(ApiPath(uuid): ApiPath<Uuid>) -> String {
+    uuid.to_string()
+}
+
+async fn page(ApiQuery(page): ApiQuery<Page>) -> String {
+    format!("{:?}", page.limit)
+}
+
+async fn panics() -> String {
+    panic!("the handler made a mistake");
+}
+
+async fn never() -> String {
+    std::future::pending().await
+}
+
+async fn send(request: Request<Body>) -> Response<Body> {
+    let config = WebConfig {
+        request_timeout_ms: 100,
+        max_body_bytes: 4096,
+        ..WebConfig::default()
+    };
+    let router = Router::new()
+        .route("/orders", post(order))
+        .route("/tasks/{uuid}", get(by_uuid))
+        .route("/page", get(page))
+        .route("/panics", get(panics))
+        .route("/never", get(never));
+    serve_layers(router, &config)
+        .oneshot(request)
+        .await
+        .expect("a router always answers")
+}
+
+async fn problem(request: Request<Body>) -> Value {
+    let response = send(request).await;
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/problem+json"
+    );
+    let status = response.status().as_u16();
+    let id = response.headers()["x-request-id"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    let bytes = response
+        .into_body()
+        .collect()
+        .await
+        .expect("whole")
+        .to_bytes();
+    let mut body: Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert_eq!(body["status"], status);
+    assert_eq!(body["request_id"], id);
+    body["request_id"] = "[id]".into();
+    body
+}
+
+fn get_(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).expect("a request")
+}
+
+fn post_json(body: impl Into<Body>) -> Request<Body> {
+    Request::post("/orders")
+        .header("content-type", "application/json; charset=utf-8")
+        .body(body.into())
+        .expect("a request")
+}
+
+#[tokio::test]
+async fn malformed_json_is_located() {
+    insta::assert_json_snapshot!(problem(post_json("{\"lines\": [\n  {\"amount\": }]}")).await);
+}
+
+#[tokio::test]
+async fn a_wrong_shape_is_located() {
+    insta::assert_json_snapshot!(problem(post_json(r#"{"lines": [{"amount": "two"}]}"#)).await);
+}
+
+#[tokio::test]
+async fn what_follows_the_json_is_an_error() {
+    let body = problem(post_json(r#"{"lines": []} {}"#)).await;
+    assert_eq!(body["code"], "invalid_json");
+}
+
+#[tokio::test]
+async fn deep_nesting_is_refused_before_the_stack_ends() {
+    let deep = format!("{{\"lines\":{}", "[".repeat(4000));
+    let body = problem(post_json(deep.clone())).await;
+    assert_eq!(body["status"].as_u64().map(|status| status / 100), Some(4));
+
+    let as_value: Result<Value, _> = super::super::extract::parse::<Value>(deep.as_bytes())
+        .map_err(|problem| problem.kind().code);
+    assert_eq!(as_value, Err("invalid_json"));
+}
+
+#[tokio::test]
+async fn a_large_body_is_refused() {
+    insta::assert_json_snapshot!(problem(post_json(" ".repeat(4097))).await);
+}
+
+#[tokio::test]
+async fn a_body_of_another_type_is_refused() {
+    let request = Request::post("/orders")
+        .body(Body::from("{}"))
+        .expect("a request");
+    insta::assert_json_snapshot!(problem(request).await);
+}
+
+#[tokio::test]
+async fn a_bad_uuid_is_named() {
+    insta::assert_json_snapshot!(problem(get_("/tasks/42")).await);
+}
+
+#[tokio::test]
+async fn an_unknown_query_parameter_is_named() {
+    insta::assert_json_snapshot!(problem(get_("/page?limt=3")).await);
+}
+
+#[tokio::test]
+async fn an_unknown_route_is_a_problem() {
+    insta::assert_json_snapshot!(problem(get_("/nowhere?token=secret")).await);
+}
+
+#[tokio::test]
+async fn a_wrong_method_keeps_the_allow_header() {
+    let response = send(get_("/orders")).await;
+    assert_eq!(response.headers()["allow"], "POST");
+    insta::assert_json_snapshot!(problem(get_("/orders")).await);
+}
+
+#[tokio::test]
+async fn a_panic_is_an_internal_error() {
+    insta::assert_json_snapshot!(problem(get_("/panics")).await);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_given_up() {
+    insta::assert_json_snapshot!(problem(get_("/never")).await);
+}
+
+#[tokio::test]
+async fn every_answer_has_the_callers_request_id_and_the_security_headers() {
+    let mut request = get_("/page?limit=3");
+    request
+        .headers_mut()
+        .insert("x-request-id", "caller-7".parse().expect("a header"));
+    let response = send(request).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["x-request-id"], "caller-7");
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+}

@@ -1,0 +1,144 @@
+//! Logs to standard error: JSON for machines, text for people.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// Why logs cannot be written as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoggingError {
+    /// `TASKER_LOG_FORMAT` names no format.
+    #[error("TASKER_LOG_FORMAT is `{value}`; it must be `json` or `human`")]
+    Format {
+        /// What it names.
+        value: String,
+    },
+    /// The filter cannot be read.
+    #[error("{variable} is not a log filter such as `info,tasker_shared=debug`")]
+    Filter {
+        /// The variable that holds it.
+        variable: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: ParseError,
+    },
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Human,
+}
+
+/// Starts logging for the whole process, as `TASKER_LOG_FORMAT`, `TASKER_LOG` and `RUST_LOG` say.
+/// Panics are logged too, within the span that they happen in. A second call changes nothing.
+///
+/// # Errors
+/// When a variable cannot be understood; nothing is logged then.
+pub fn init() -> Result<(), LoggingError> {
+    let terminal = std::io::stderr().is_terminal();
+    let format = format(std::env::var("TASKER_LOG_FORMAT").ok().as_deref(), terminal)?;
+    let filter = filter(|variable| std::env::var(variable).ok())?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_span_events(FmtSpan::NONE)
+        .with_writer(std::io::stderr);
+    // Failure means that a subscriber is there already: a test's.
+    let started = match format {
+        Format::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .try_init(),
+        Format::Human => builder.with_ansi(terminal).try_init(),
+    };
+    if started.is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
+    }
+    Ok(())
+}
+
+/// Whether [`init`] would understand its variables.
+///
+/// # Errors
+/// As [`init`].
+pub fn check() -> Result<(), LoggingError> {
+    format(std::env::var("TASKER_LOG_FORMAT").ok().as_deref(), false)?;
+    filter(|variable| std::env::var(variable).ok())?;
+    Ok(())
+}
+
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("(no text)");
+    let location = panic.location().map(ToString::to_string);
+    tracing::error!(message = "panic", panic = message, location);
+}
+
+fn format(value: Option<&str>, terminal: bool) -> Result<Format, LoggingError> {
+    match value.unwrap_or_default() {
+        "" => Ok(if terminal {
+            Format::Human
+        } else {
+            Format::Json
+        }),
+        "json" => Ok(Format::Json),
+        "human" => Ok(Format::Human),
+        other => Err(LoggingError::Format {
+            value: other.to_owned(),
+        }),
+    }
+}
+
+// PostgreSQL's notices tell that what the migrator asks for is there already.
+const DEFAULT_FILTER: &str = "info,sqlx::postgres::notice=warn";
+
+fn filter(variable: impl Fn(&'static str) -> Option<String>) -> Result<EnvFilter, LoggingError> {
+    for name in ["TASKER_LOG", "RUST_LOG"] {
+        if let Some(value) = variable(name).filter(|value| !value.trim().is_empty()) {
+            return EnvFilter::try_new(value).map_err(|source| LoggingError::Filter {
+                variable: name,
+                source,
+            });
+        }
+    }
+    Ok(EnvFilter::new(DEFAULT_FILTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Format, LoggingError, filter, format};
+
+    #[test]
+    fn a_terminal_gets_text_and_a_pipe_gets_json_unless_told_otherwise() {
+        assert!(matches!(format(None, true), Ok(Format::Human)));
+        assert!(matches!(format(None, false), Ok(Format::Json)));
+        assert!(matches!(format(Some("json"), true), Ok(Format::Json)));
+        assert!(matches!(
+            format(Some("xml"), true),
+            Err(LoggingError::Format { .. })
+        ));
+    }
+
+    #[test]
+    fn our_variable_wins_and_a_wrong_filter_names_its_variable() {
+        let both = |name: &str| {
+            Some(
+                if name == "TASKER_LOG" {
+                    "debug"
+                } else {
+                    "warn"
+                }
+                .into(),
+            )
+        };
+        assert_eq!(filter(both).expect("it is a filter").to_string(), "debug");
+        assert_eq!(filter(|_| None).expect("the default").to_string(), "info");
+        let wrong = |name: &str| (name == "RUST_LOG").then(|| String::from("tasker=loud"));
+        let error = filter(wrong).expect_err("loud is no level");
+        assert!(error.to_string().starts_with("RUST_LOG"), "{error}");
+    }
+}

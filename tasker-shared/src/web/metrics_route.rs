@@ -1,0 +1,80 @@
+//! `GET /metrics`: the process's metrics in Prometheus' text format.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use http::header;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::lifecycle::Lifecycle;
+use crate::metrics::describe_all;
+
+/// From a look-up in memory to a request that is about to be given up, in seconds.
+const DURATION_BUCKETS: [f64; 16] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 10.0,
+];
+
+/// How often recorded values are folded into their buckets when nobody scrapes.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// The process's recorder, installed by the first call.
+///
+/// # Panics
+/// If another recorder was installed before: a process has one, and this is it.
+pub fn recorder() -> &'static PrometheusHandle {
+    RECORDER.get_or_init(|| {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(
+                Matcher::Suffix(String::from("_duration_seconds")),
+                &DURATION_BUCKETS,
+            )
+            .expect("there are buckets")
+            .build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).expect("no other recorder is installed");
+        describe_all();
+        handle
+    })
+}
+
+/// Installs the recorder and keeps its memory level until the process stops.
+pub fn start(lifecycle: &Lifecycle) {
+    let handle = recorder();
+    lifecycle.spawn(async move {
+        let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
+        loop {
+            interval.tick().await;
+            handle.run_upkeep();
+        }
+    });
+}
+
+/// The route.
+pub fn routes() -> Router {
+    Router::new().route("/metrics", get(metrics))
+}
+
+/// All metrics of this process
+///
+/// In Prometheus' text format. What each one means is in its `# HELP` line.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operations",
+    responses((status = 200, description = "The metrics", content_type = "text/plain", body = String))
+)]
+pub(super) async fn metrics() -> impl IntoResponse {
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        recorder().render(),
+    )
+}

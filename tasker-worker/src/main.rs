@@ -1,0 +1,10 @@
+//! The program `tasker-worker`.
+
+use std::process::ExitCode;
+
+use tasker_shared::web::run_service;
+use tasker_worker::service;
+
+fn main() -> ExitCode {
+    run_service(&service::INFO, service::start)
+}

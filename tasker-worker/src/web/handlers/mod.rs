@@ -1,0 +1,3 @@
+//! Handlers, one module a subject.
+
+pub(super) mod templates;

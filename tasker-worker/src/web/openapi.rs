@@ -1,0 +1,56 @@
+//! The OpenAPI document of the worker's own routes.
+
+use utoipa::OpenApi;
+
+use super::handlers::templates;
+
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(description = "Task templates as one worker sees them, and the caches that hold them."),
+    paths(
+        templates::list_templates,
+        templates::get_template,
+        templates::validate_template,
+        templates::refresh_template,
+        templates::clear_cache,
+        templates::maintain_cache,
+        templates::get_cache_stats,
+        templates::get_distributed_cache_status,
+    ),
+    tags(
+        (name = "templates", description = "Registered templates"),
+        (name = "cache", description = "The worker's cache, and the distributed one behind it"),
+    )
+)]
+struct WorkerApi;
+
+/// The worker's own routes; those that every service has are not in it.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    WorkerApi::openapi()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tasker_shared::web::docs::with_shared_routes;
+
+    #[test]
+    fn the_generated_document_is_current() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi/worker.json");
+        let mut document = with_shared_routes(super::document())
+            .to_pretty_json()
+            .unwrap();
+        document.push('\n');
+        if std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1") {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &document).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == document,
+            "docs/openapi/worker.json is not current: run this test with UPDATE_GENERATED=1"
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! The worker's own routes. Health, metrics, configuration and documentation are shared.
+//!
+//! Routes below `/templates/cache` have two segments, or one, and templates have three or more
+//! after `/templates`: a namespace called `cache` is as reachable as any other, and so is its
+//! template called `stats`.
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+
+use super::handlers::templates;
+use crate::worker::services::template_query::TemplateQueryService;
+
+/// The routes below `/templates`.
+pub fn template_routes(service: TemplateQueryService) -> Router {
+    Router::new()
+        .route("/templates", get(templates::list_templates))
+        .route("/templates/cache", delete(templates::clear_cache))
+        .route("/templates/cache/stats", get(templates::get_cache_stats))
+        .route(
+            "/templates/cache/distributed",
+            get(templates::get_distributed_cache_status),
+        )
+        .route("/templates/cache/maintain", post(templates::maintain_cache))
+        .route(
+            "/templates/{namespace}/{name}/{version}",
+            get(templates::get_template),
+        )
+        .route(
+            "/templates/{namespace}/{name}/{version}/validate",
+            post(templates::validate_template),
+        )
+        .route(
+            "/templates/{namespace}/{name}/{version}/refresh",
+            post(templates::refresh_template),
+        )
+        .with_state(service)
+}

@@ -1,0 +1,20 @@
+//! What a worker does, apart from HTTP: it registers the templates that it finds at boot, and
+//! resolves templates as its environment sees them.
+
+mod capabilities;
+mod environment;
+mod resolved_cache;
+pub mod services;
+pub mod task_template_manager;
+mod template_directories;
+mod template_discovery;
+#[cfg(test)]
+mod test_support;
+
+pub use capabilities::{required_capabilities, worker_capabilities};
+pub use resolved_cache::{Lookup, ResolvedTemplate};
+pub use task_template_manager::TaskTemplateManager;
+pub use template_directories::{
+    TEMPLATE_PATH_VARIABLE, TemplateDirectories, TemplateDirectoryError,
+};
+pub use template_discovery::{DiscoveryError, DiscoverySummary};

@@ -1,0 +1,3 @@
+//! What HTTP handlers call.
+
+pub mod template_query;

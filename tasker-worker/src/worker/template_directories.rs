@@ -1,0 +1,187 @@
+//! Where a worker looks for template files at boot.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use tasker_shared::config::tasker::TaskTemplatesConfig;
+
+/// Names the directories to search in place of the configured ones, separated by `:`.
+pub const TEMPLATE_PATH_VARIABLE: &str = "TASKER_TEMPLATE_PATH";
+
+const SEARCH_PATHS_KEY: &str = "common.task_templates.search_paths";
+
+/// Why the named directories cannot be searched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TemplateDirectoryError {
+    /// A directory is missing, is no directory, or cannot be read.
+    #[error(
+        "the template directory {} cannot be searched; {named_by} names {tried:?}: \
+         create it, or name existing directories in {named_by}",
+        path.display()
+    )]
+    Unusable {
+        /// The first directory that cannot be searched.
+        path: PathBuf,
+        /// What named it.
+        named_by: &'static str,
+        /// Everything that was named.
+        tried: Vec<PathBuf>,
+        /// Why it cannot be searched.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No directory is named at all.
+    #[error(
+        "no template directory is named: set TASKER_TEMPLATE_PATH, or \
+         common.task_templates.search_paths in the configuration"
+    )]
+    NoneNamed,
+}
+
+/// The directories that a worker searches, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateDirectories {
+    named_by: &'static str,
+    paths: Vec<PathBuf>,
+}
+
+impl TemplateDirectories {
+    /// The directories that the environment of this process names, else those of `config`.
+    #[must_use]
+    pub fn from_env(config: &TaskTemplatesConfig) -> Self {
+        Self::named(std::env::var_os(TEMPLATE_PATH_VARIABLE).as_deref(), config)
+    }
+
+    /// The directories that `variable` names, else those of `config`. A variable that is empty
+    /// counts as unset. Relative paths are relative to the working directory.
+    #[must_use]
+    pub fn named(variable: Option<&OsStr>, config: &TaskTemplatesConfig) -> Self {
+        let paths: Vec<PathBuf> = variable
+            .into_iter()
+            .flat_map(std::env::split_paths)
+            .filter(|path| !path.as_os_str().is_empty())
+            .collect();
+        if paths.is_empty() {
+            Self {
+                named_by: SEARCH_PATHS_KEY,
+                paths: config.search_paths.iter().map(PathBuf::from).collect(),
+            }
+        } else {
+            Self {
+                named_by: TEMPLATE_PATH_VARIABLE,
+                paths,
+            }
+        }
+    }
+
+    /// What named the directories: a variable or a configuration key.
+    #[must_use]
+    pub fn named_by(&self) -> &'static str {
+        self.named_by
+    }
+
+    /// The directories, unchecked.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Checks that every directory can be read.
+    ///
+    /// One that is missing fails them all: a worker that boots without half of its templates
+    /// because of a misspelt path would serve the other half, and nobody would notice.
+    pub async fn check(&self) -> Result<(), TemplateDirectoryError> {
+        if self.paths.is_empty() {
+            return Err(TemplateDirectoryError::NoneNamed);
+        }
+        for path in &self.paths {
+            if let Err(source) = tokio::fs::read_dir(path).await {
+                return Err(self.unusable(path, source));
+            }
+        }
+        Ok(())
+    }
+
+    fn unusable(&self, path: &Path, source: std::io::Error) -> TemplateDirectoryError {
+        TemplateDirectoryError::Unusable {
+            path: path.to_owned(),
+            named_by: self.named_by,
+            tried: self.paths.clone(),
+            source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::path::PathBuf;
+
+    use tasker_shared::config::tasker::TaskTemplatesConfig;
+
+    use super::{TemplateDirectories, TemplateDirectoryError};
+
+    fn config(paths: &[&str]) -> TaskTemplatesConfig {
+        TaskTemplatesConfig {
+            search_paths: paths.iter().map(ToString::to_string).collect(),
+            ..TaskTemplatesConfig::default()
+        }
+    }
+
+    #[test]
+    fn the_variable_replaces_the_configured_paths_and_may_name_several() {
+        let variable = OsStr::new("/first:second");
+        let directories = TemplateDirectories::named(Some(variable), &config(&["configured"]));
+
+        assert_eq!(directories.named_by(), "TASKER_TEMPLATE_PATH");
+        assert_eq!(
+            directories.paths(),
+            [PathBuf::from("/first"), PathBuf::from("second")]
+        );
+    }
+
+    #[test]
+    fn an_unset_or_empty_variable_leaves_the_configured_paths() {
+        for variable in [None, Some(OsStr::new("")), Some(OsStr::new(":"))] {
+            let directories = TemplateDirectories::named(variable, &config(&["a", "b"]));
+            assert_eq!(directories.named_by(), "common.task_templates.search_paths");
+            assert_eq!(
+                directories.paths(),
+                [PathBuf::from("a"), PathBuf::from("b")]
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_directory_is_an_error_that_names_it_and_all_that_was_tried() {
+        let there = tempfile::tempdir().unwrap();
+        let there = there.path().to_str().unwrap();
+        let variable = format!("{there}:/no/such/directory");
+        let directories =
+            TemplateDirectories::named(Some(OsStr::new(&variable)), &config(&["unused"]));
+
+        let error = directories.check().await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, TemplateDirectoryError::Unusable { .. }));
+        for expected in ["/no/such/directory", there, "TASKER_TEMPLATE_PATH"] {
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_in_place_of_a_directory_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let directories = TemplateDirectories::named(Some(file.path().as_os_str()), &config(&[]));
+        assert!(directories.check().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn no_directory_at_all_is_an_error() {
+        let directories = TemplateDirectories::named(None, &config(&[]));
+        assert!(matches!(
+            directories.check().await,
+            Err(TemplateDirectoryError::NoneNamed)
+        ));
+    }
+}

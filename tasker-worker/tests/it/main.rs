@@ -1,0 +1,9 @@
+//! The worker on real PostgreSQL and Redis.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod boot;
+mod caches;
+mod program;
+mod support;
+mod templates;

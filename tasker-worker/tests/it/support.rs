@@ -1,0 +1,257 @@
+//! A worker in this process, on a database and a Redis of its own.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tasker_shared::SystemContext;
+use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskTemplatesConfig, TaskerConfig};
+use tasker_shared::models::core::task_template::TemplateDocument;
+use tasker_shared::web::{AppParts, Lifecycle, ServiceError};
+use tasker_testkit::{RedisServer, TestDatabase};
+use tasker_worker::service;
+use tasker_worker::worker::TemplateDirectories;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+/// How long news may take to arrive before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An answer, read whole.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+/// A worker whose templates are the files in a temporary folder.
+pub(crate) struct TestWorker {
+    pub(crate) context: Arc<SystemContext>,
+    /// Dropped with the worker.
+    _database: TestDatabase,
+    pub(crate) folder: TempDir,
+    router: Router,
+    lifecycle: Lifecycle,
+}
+
+impl TestWorker {
+    /// A worker in the environment `test` without a distributed cache.
+    pub(crate) async fn without_cache(files: &[(&str, Value)]) -> Self {
+        Self::boot(files, None).await
+    }
+
+    /// A worker in the environment `test` that caches in `redis`.
+    pub(crate) async fn with_redis(files: &[(&str, Value)], redis: &RedisServer) -> Self {
+        Self::boot(files, Some(cache_config(redis))).await
+    }
+
+    async fn boot(files: &[(&str, Value)], cache: Option<CacheConfig>) -> Self {
+        let database = TestDatabase::create().await.unwrap();
+        let context = context(&database, cache).await;
+        let folder = folder(files);
+        let (router, lifecycle) = start(&context, folder.path()).await.unwrap();
+        Self {
+            context,
+            _database: database,
+            folder,
+            router,
+            lifecycle,
+        }
+    }
+
+    /// Boots once more on the same database and folder, as another process would.
+    pub(crate) async fn boot_again(&mut self) {
+        let (router, lifecycle) = start(&self.context, self.folder.path()).await.unwrap();
+        self.router = router;
+        self.lifecycle = lifecycle;
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str) -> Answer {
+        self.send(request(Method::POST, path)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(request(Method::DELETE, path)).await
+    }
+
+    pub(crate) async fn get_if_none_match(&self, path: &str, tags: &str) -> Answer {
+        let mut request = request(Method::GET, path);
+        request
+            .headers_mut()
+            .insert("if-none-match", tags.parse().unwrap());
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).unwrap()
+        };
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    /// Registers a template through this worker's registry.
+    pub(crate) async fn register(&self, template: Value) {
+        let document = TemplateDocument::from_json(template).unwrap();
+        self.context
+            .task_handler_registry
+            .register_task_template(&document)
+            .await
+            .unwrap();
+    }
+
+    /// Asks until `condition` holds of the answer.
+    pub(crate) async fn get_until(
+        &self,
+        path: &str,
+        condition: impl Fn(&Answer) -> bool,
+    ) -> Answer {
+        let started = Instant::now();
+        loop {
+            let answer = self.get(path).await;
+            if condition(&answer) {
+                return answer;
+            }
+            assert!(started.elapsed() < PATIENCE, "last: {}", answer.body);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) async fn stop(self) {
+        assert!(self.lifecycle.stop(PATIENCE).await);
+        self.context.shutdown().await;
+    }
+}
+
+/// A context in the environment `test`, on a database that it migrates.
+pub(crate) async fn context(
+    database: &TestDatabase,
+    cache: Option<CacheConfig>,
+) -> Arc<SystemContext> {
+    let mut config = TaskerConfig::default();
+    config.common.environment = "test".into();
+    config.common.database.url = database.url().into();
+    config.common.cache = cache;
+    Arc::new(SystemContext::connect(config).await.unwrap())
+}
+
+/// Templates cached in `redis`.
+pub(crate) fn cache_config(redis: &RedisServer) -> CacheConfig {
+    CacheConfig {
+        enabled: true,
+        redis: Some(RedisConfig {
+            url: redis.url(),
+            max_connections: 2,
+            ..RedisConfig::default()
+        }),
+        // Debug builds on a busy machine are no reason for a miss.
+        operation_timeout_ms: 2_000,
+        ..CacheConfig::default()
+    }
+}
+
+/// Starts a worker's services on the templates in `folder`.
+pub(crate) async fn start(
+    context: &Arc<SystemContext>,
+    folder: &Path,
+) -> Result<(Router, Lifecycle), ServiceError> {
+    let lifecycle = Lifecycle::new();
+    let parts = AppParts::new(&service::INFO, Arc::clone(context), lifecycle.clone());
+    let directories = TemplateDirectories::named(
+        Some(folder.as_os_str() as &OsStr),
+        &TaskTemplatesConfig::default(),
+    );
+    let router = service::start_with(&parts, &directories).await?;
+    Ok((router, lifecycle))
+}
+
+/// A temporary folder with these documents; JSON is YAML, too.
+pub(crate) fn folder(files: &[(&str, Value)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, document) in files {
+        std::fs::write(folder.path().join(name), document.to_string()).unwrap();
+    }
+    folder
+}
+
+/// A template that the environment `test` overrides.
+pub(crate) fn template(namespace: &str, name: &str) -> Value {
+    json!({
+        "name": name,
+        "namespace_name": namespace,
+        "version": "1.0.0",
+        "description": "made for a test",
+        "metadata": {"notes": "a key that nobody knows"},
+        "task_handler": {"callable": "orders.Handler", "initialization": {"retries": 3}},
+        "steps": [
+            {
+                "name": "reserve",
+                "type": "standard",
+                "handler": {"callable": "orders.Reserve", "initialization": {"limit": 10}},
+                "timeout_seconds": 30,
+            },
+            {
+                "name": "decide",
+                "type": "decision",
+                "dependencies": ["reserve"],
+                "handler": {"callable": "orders.Decide"},
+            },
+        ],
+        "environments": {
+            "test": {"steps": [{"name": "reserve", "timeout_seconds": 1}]},
+            "production": {"steps": [{"name": "reserve", "timeout_seconds": 300}]},
+        },
+    })
+}
+
+/// The keys that `redis` holds, sorted.
+pub(crate) async fn keys(redis: &RedisServer) -> Vec<String> {
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    keys.sort();
+    keys
+}
+
+/// Waits until `redis` holds exactly `expected`.
+pub(crate) async fn wait_for_keys(redis: &RedisServer, expected: &[&str]) {
+    let started = Instant::now();
+    loop {
+        let held = keys(redis).await;
+        if held == expected {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "held: {held:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn request(method: Method, path: &str) -> Request<Body> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Body::empty())
+        .unwrap()
+}
