@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::handlers::{tasks, templates};
+use super::handlers::{cache, tasks, templates};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -15,10 +15,12 @@ use super::handlers::{tasks, templates};
         templates::list_namespaces,
         templates::list_handlers,
         templates::get_handler,
+        cache::list_cache_entries,
     ),
     tags(
         (name = "tasks", description = "Tasks and their steps"),
         (name = "handlers", description = "The templates that tasks can be made from"),
+        (name = "cache", description = "What this process has cached of them"),
     )
 )]
 struct OrchestrationApi;

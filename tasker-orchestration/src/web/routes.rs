@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tasker_shared::SystemContext;
 use tasker_shared::registry::TaskHandlerRegistry;
 
-use super::handlers::{tasks, templates};
+use super::handlers::{cache, tasks, templates};
 use crate::task_initialization::TaskInitializer;
 use crate::template_loader::TemplateLoader;
 
@@ -37,6 +37,10 @@ pub fn routes(context: &SystemContext) -> Router {
         .route(
             "/v1/handlers/{namespace}/{name}",
             get(templates::get_handler),
+        )
+        .route(
+            "/v1/templates/cache/entries",
+            get(cache::list_cache_entries),
         )
         .with_state(ApiState {
             initializer: Arc::new(TaskInitializer::new(loader, pool.clone())),

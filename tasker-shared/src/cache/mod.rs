@@ -11,6 +11,7 @@
 mod errors;
 pub mod keys;
 mod late;
+mod peek;
 mod persist;
 mod provider;
 mod providers;
@@ -20,6 +21,7 @@ mod traits;
 pub use errors::{
     BadAnswer, CacheError, ConfigurationFault, ConnectionFault, Refusal, RefusalKind, StartError,
 };
+pub use peek::Peek;
 pub use provider::CacheProvider;
 pub use providers::{NoOpCacheService, RedisCacheService};
 pub use status::{BreakerState, CacheStatus};

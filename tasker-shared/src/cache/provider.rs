@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::errors::Chain;
 use super::late::LateArrival;
 use super::{
-    CacheError, CacheService, CacheStatus, ConfigurationFault, NoOpCacheService, RedisCacheService,
-    StartError,
+    CacheError, CacheService, CacheStatus, ConfigurationFault, NoOpCacheService, Peek,
+    RedisCacheService, StartError,
 };
 use crate::config::tasker::CacheConfig;
 
@@ -129,6 +129,22 @@ impl CacheProvider {
         match self.serving() {
             Serving::Redis(service) => service.flush_fills(limit).await,
             Serving::NoOp(_) => true,
+        }
+    }
+
+    /// Looks at the first `bytes` of each entry and at its time to live. For operators: it takes up
+    /// to a second, and counts as no hit or miss.
+    ///
+    /// # Errors
+    /// Like any operation; see [`CacheError`].
+    pub async fn peek(
+        &self,
+        keys: &[String],
+        bytes: usize,
+    ) -> Result<Vec<Option<Peek>>, CacheError> {
+        match self.serving() {
+            Serving::Redis(service) => service.peek(keys, bytes).await,
+            Serving::NoOp(_) => Ok(vec![None; keys.len()]),
         }
     }
 

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use super::directory::{Entry, TemplateName};
-use crate::cache::{CacheProvider, CacheService, keys};
+use super::inspection::TierEntry;
+use crate::cache::{CacheError, CacheProvider, CacheService, Peek, keys};
 use crate::config::tasker::CacheConfig;
 use crate::metrics::{CACHE_BAD_ANSWERS, TEMPLATE_FILLS};
 use crate::types::{CacheInvalidation, ContentHash};
@@ -19,6 +20,8 @@ use crate::types::{CacheInvalidation, ContentHash};
 const KIND: &str = "task_template";
 /// The format of entries that this release writes and reads.
 const FORMAT: u32 = 1;
+/// More than a header can have: names are limited.
+const HEADER_BYTES: usize = 1024;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Header<'a> {
@@ -82,6 +85,43 @@ impl DistributedTier {
         }
     }
 
+    /// What the cache says that it holds under each of these names, read from the headers alone.
+    pub(super) async fn peek<'a>(
+        &self,
+        names: impl Iterator<Item = TemplateName<'a>>,
+    ) -> Result<Vec<TierEntry>, CacheError> {
+        let keys: Vec<String> = names.map(|name| self.key(name)).collect();
+        let peeks = self.provider.peek(&keys, HEADER_BYTES).await?;
+        Ok(peeks
+            .into_iter()
+            .map(|peek| self.tier_entry(peek))
+            .collect())
+    }
+
+    fn tier_entry(&self, peek: Option<Peek>) -> TierEntry {
+        let Some(peek) = peek else {
+            return TierEntry::default();
+        };
+        let header = peek.head.split_once('\n').map(|(header, _)| header);
+        let hash = header
+            .and_then(|header| serde_json::from_str::<Header<'_>>(header).ok())
+            .map(|header| header.hash);
+        TierEntry {
+            held: true,
+            hash,
+            age_seconds: peek
+                .expires_in
+                .map(|left| self.ttl.saturating_sub(left).as_secs()),
+            matches_database: None,
+        }
+    }
+
+    /// The body under a name, whatever its hash.
+    pub(super) async fn read(&self, name: TemplateName<'_>) -> Option<String> {
+        let value = self.provider.get(&self.key(name)).await.ok()??;
+        value.split_once('\n').map(|(_, body)| body.to_owned())
+    }
+
     /// Hands a body over to be written in the background.
     pub(super) fn fill(&self, entry: &Entry, document: &str) {
         if !self.provider.is_enabled() {
@@ -134,7 +174,7 @@ impl DistributedTier {
         )
     }
 
-    fn told(&self, deleted: Result<u64, crate::cache::CacheError>) -> CacheInvalidation {
+    fn told(&self, deleted: Result<u64, CacheError>) -> CacheInvalidation {
         match deleted {
             Ok(deleted) => CacheInvalidation {
                 attempted: self.provider.is_enabled(),

@@ -5,6 +5,7 @@
 //! is held under an id that nobody asks for any more.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 
@@ -16,10 +17,16 @@ use crate::types::HandlerMetadata;
 const PARSED_FACTOR: u64 = 2;
 const ENTRY_OVERHEAD: u64 = 512;
 
+#[derive(Debug, Clone)]
+struct Held {
+    metadata: Arc<HandlerMetadata>,
+    since: Instant,
+}
+
 /// The local tier. Lookups take no lock that writers hold for long, and allocate nothing.
 #[derive(Debug, Clone)]
 pub(super) struct LocalTier {
-    bodies: Cache<u64, Arc<HandlerMetadata>, hashbrown::DefaultHashBuilder>,
+    bodies: Cache<u64, Held, hashbrown::DefaultHashBuilder>,
 }
 
 impl LocalTier {
@@ -27,22 +34,27 @@ impl LocalTier {
         let bodies = Cache::builder()
             .name("template_bodies")
             .max_capacity(max_bytes)
-            .weigher(|_id, metadata: &Arc<HandlerMetadata>| {
-                u32::try_from(weight(metadata)).unwrap_or(u32::MAX)
-            })
+            .weigher(|_id, held: &Held| u32::try_from(weight(&held.metadata)).unwrap_or(u32::MAX))
             .build_with_hasher(hashbrown::DefaultHashBuilder::default());
         Self { bodies }
     }
 
     /// The body of this entry. Counts as a use of it.
     pub(super) fn get(&self, entry: &Entry) -> Option<Arc<HandlerMetadata>> {
-        self.bodies.get(&entry.id)
+        self.bodies.get(&entry.id).map(|held| held.metadata)
     }
 
     /// Holds a body; may drop others, or this one if it is larger than the tier.
     pub(super) fn insert(&self, entry: &Entry, metadata: Arc<HandlerMetadata>) {
-        self.bodies.insert(entry.id, metadata);
+        let since = Instant::now();
+        self.bodies.insert(entry.id, Held { metadata, since });
         self.measure();
+    }
+
+    /// The body of this entry and how long it has been held.
+    pub(super) fn peek(&self, entry: &Entry) -> Option<(Arc<HandlerMetadata>, Duration)> {
+        let held = self.bodies.get(&entry.id)?;
+        Some((held.metadata, held.since.elapsed()))
     }
 
     /// Drops the body that was held for the entry with this id.

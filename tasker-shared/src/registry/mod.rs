@@ -4,11 +4,13 @@
 //! tiers together, and [`directory`] knows what is current.
 
 mod body;
+mod comparison;
 mod directory;
 mod discovery;
 mod distributed_tier;
 mod errors;
 mod flights;
+pub mod inspection;
 mod listing;
 mod local_tier;
 mod registration;

@@ -1,9 +1,13 @@
 //! Resolving with caches: the directory says which body is current, the tiers hold bodies.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use super::directory::{Directory, Entry, Freshness, Moment, PollReason, TemplateName};
 use super::distributed_tier::{self, DistributedTier, Found};
@@ -11,7 +15,7 @@ use super::flights::Flights;
 use super::local_tier::LocalTier;
 use super::resolution::{Resolution, Tier};
 use super::retirement::{Retirement, RetirementHandle};
-use super::{RegistryError, body};
+use super::{RegistryError, body, comparison};
 use crate::config::tasker::CacheConfig;
 use crate::metrics::{TEMPLATE_RESOLVE_DURATION, TEMPLATE_RESOLVES, TEMPLATE_STALE_SERVED};
 use crate::types::{CacheInvalidation, HandlerMetadata};
@@ -35,6 +39,9 @@ pub(super) struct Resolver {
     local: LocalTier,
     distributed: DistributedTier,
     retirement: Retirement,
+    comparing: AtomicBool,
+    cancel: CancellationToken,
+    tasks: TaskTracker,
     flights: Flights<Loaded>,
     // Looked up once: finding a counter costs as much as all else on the warm path. Not before
     // the first hit: a recorder may be installed after the registry was made.
@@ -63,6 +70,9 @@ impl Resolver {
             local,
             distributed,
             retirement,
+            comparing: AtomicBool::new(false),
+            cancel: CancellationToken::new(),
+            tasks: TaskTracker::new(),
             flights: Flights::new(),
             warm_hits: OnceLock::new(),
         }
@@ -73,6 +83,19 @@ impl Resolver {
     pub(super) fn start(&self) {
         self.directory.start();
         self.retirement.start();
+        if self.comparing.load(Ordering::Relaxed) || self.comparing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (cancel, pool) = (self.cancel.clone(), self.pool.clone());
+        let (directory, local) = (Arc::clone(&self.directory), self.local.clone());
+        let work = async move {
+            cancel
+                .run_until_cancelled(comparison::run(pool, directory, local))
+                .await;
+        };
+        self.tasks
+            .spawn(work.instrument(tracing::info_span!("template_comparison")));
+        self.tasks.close();
     }
 
     pub(super) fn directory(&self) -> &Directory {
@@ -81,6 +104,10 @@ impl Resolver {
 
     pub(super) fn local(&self) -> &LocalTier {
         &self.local
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
     }
 
     pub(super) fn distributed(&self) -> &DistributedTier {
@@ -275,7 +302,15 @@ impl Resolver {
     pub(super) async fn shutdown(&self) {
         self.directory.shutdown().await;
         self.retirement.shutdown().await;
+        self.cancel.cancel();
+        self.tasks.wait().await;
         self.flights.land().await;
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.cancel.cancel();
     }
 }
 

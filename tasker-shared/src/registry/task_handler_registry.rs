@@ -7,6 +7,7 @@ use sqlx::PgPool;
 
 use super::directory::TemplateName;
 use super::distributed_tier::DistributedTier;
+use super::inspection::{self, CacheEntries, Inspection};
 use super::listing::{self, RegisteredTemplate};
 use super::registration::{self, Registered, Registration, RegistrationStatus};
 use super::resolution::{Resolution, Tier};
@@ -324,6 +325,24 @@ impl TaskHandlerRegistry {
             template: None,
         });
         invalidation
+    }
+
+    /// What the caches of this process hold, and whether it agrees with the database.
+    ///
+    /// # Errors
+    /// [`RegistryError::Database`] if `verify` is asked for and PostgreSQL fails.
+    pub async fn cache_entries(&self, which: &Inspection) -> Result<CacheEntries, RegistryError> {
+        match &self.cache {
+            Some(cache) => inspection::inspect(&cache.resolver, which).await,
+            None => Ok(CacheEntries {
+                caching: false,
+                directory_age_ms: None,
+                directory_fresh: false,
+                total: 0,
+                distributed_error: None,
+                entries: Vec::new(),
+            }),
+        }
     }
 
     /// Whether a distributed cache is in use now.

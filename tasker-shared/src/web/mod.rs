@@ -5,6 +5,7 @@
 //! Nothing here knows a route of one service only.
 
 pub mod app;
+pub mod cache_entries;
 pub mod cli;
 pub mod conditional;
 pub mod docs;

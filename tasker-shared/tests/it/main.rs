@@ -4,5 +4,6 @@ mod app;
 mod cache;
 mod cache_faults;
 mod directory;
+mod inspection;
 mod registration;
 mod resolve;

@@ -16,6 +16,7 @@ use super::handlers::templates;
         templates::maintain_cache,
         templates::get_cache_stats,
         templates::get_distributed_cache_status,
+        templates::list_cache_entries,
     ),
     tags(
         (name = "templates", description = "Registered templates"),

@@ -20,6 +20,10 @@ pub fn template_routes(service: TemplateQueryService) -> Router {
             "/templates/cache/distributed",
             get(templates::get_distributed_cache_status),
         )
+        .route(
+            "/templates/cache/entries",
+            get(templates::list_cache_entries),
+        )
         .route("/templates/cache/maintain", post(templates::maintain_cache))
         .route(
             "/templates/{namespace}/{name}/{version}",

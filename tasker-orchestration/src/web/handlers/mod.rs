@@ -1,4 +1,5 @@
 //! One module a resource.
 
+pub(super) mod cache;
 pub(super) mod tasks;
 pub(super) mod templates;

@@ -12,6 +12,7 @@ mod fills;
 mod latency;
 mod log_limit;
 mod operation;
+mod peek;
 mod slots;
 mod supervisor;
 mod sweep;
@@ -27,7 +28,7 @@ use self::fills::Fills;
 use self::operation::Core;
 use crate::cache::{
     BadAnswer, BreakerState, CacheError, CacheService, CacheStatus, ConnectionFault,
-    MAX_VALUE_BYTES, StartError,
+    MAX_VALUE_BYTES, Peek, StartError,
 };
 use crate::config::tasker::CacheConfig;
 
@@ -112,6 +113,18 @@ impl RedisCacheService {
         tokio::time::timeout(limit, self.fills.until_empty())
             .await
             .is_ok()
+    }
+
+    /// Looks at entries. See [`CacheProvider::peek`](crate::cache::CacheProvider::peek).
+    ///
+    /// # Errors
+    /// Like any operation; see [`CacheError`].
+    pub async fn peek(
+        &self,
+        keys: &[String],
+        bytes: usize,
+    ) -> Result<Vec<Option<Peek>>, CacheError> {
+        peek::peek(&self.core, keys, bytes).await
     }
 
     /// The state of this backend, for operators.

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use crate::cache::{CacheError, CacheService, CacheStatus, StartError};
+use crate::cache::{CacheError, CacheService, CacheStatus, Peek, StartError};
 use crate::config::tasker::CacheConfig;
 
 /// The Redis backend of a program that was built without one: it cannot be made.
@@ -26,6 +26,17 @@ impl RedisCacheService {
     /// Never called.
     #[expect(clippy::unused_async, reason = "the Redis backend waits here")]
     pub async fn flush_fills(&self, _deadline: Duration) -> bool {
+        match self.0 {}
+    }
+
+    /// # Errors
+    /// Never called.
+    #[expect(clippy::unused_async, reason = "the Redis backend waits here")]
+    pub async fn peek(
+        &self,
+        _keys: &[String],
+        _bytes: usize,
+    ) -> Result<Vec<Option<Peek>>, CacheError> {
         match self.0 {}
     }
 

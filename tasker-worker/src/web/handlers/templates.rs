@@ -5,7 +5,9 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use tasker_shared::cache::CacheStatus;
+use tasker_shared::registry::inspection::CacheEntries;
 use tasker_shared::types::CacheStats;
+use tasker_shared::web::cache_entries::{self, EntriesQuery};
 use tasker_shared::web::problem::ProblemBody;
 use tasker_shared::web::{ApiJson, ApiPath, ApiQuery, ApiResult};
 use utoipa::IntoParams;
@@ -170,6 +172,21 @@ pub(crate) async fn get_cache_stats(
     State(service): State<TemplateQueryService>,
 ) -> ApiJson<CacheStats> {
     ApiJson(service.cache_stats())
+}
+
+/// What this worker's caches hold of each template, and whether it agrees with the database
+#[utoipa::path(
+    get, path = "/templates/cache/entries", tag = "cache", params(EntriesQuery),
+    responses(
+        (status = 200, body = CacheEntries),
+        (status = 503, description = "PostgreSQL does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list_cache_entries(
+    State(service): State<TemplateQueryService>,
+    ApiQuery(query): ApiQuery<EntriesQuery>,
+) -> ApiResult<ApiJson<CacheEntries>> {
+    cache_entries::answer(service.registry(), query).await
 }
 
 /// Whether there is a distributed cache, and whether it answers

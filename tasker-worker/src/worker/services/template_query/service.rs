@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tasker_shared::cache::{CacheProvider, CacheStatus};
-use tasker_shared::registry::RegistryError;
+use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
 use tasker_shared::types::{CacheInvalidation, CacheStats, HandlerMetadata};
 
 use super::types::{
@@ -23,6 +23,12 @@ pub struct TemplateQueryService {
 }
 
 impl TemplateQueryService {
+    /// The registry that the templates come from.
+    #[must_use]
+    pub fn registry(&self) -> &TaskHandlerRegistry {
+        self.manager.registry()
+    }
+
     /// A service over the templates of `manager`, whose registry uses `cache_provider`.
     #[must_use]
     pub fn new(manager: Arc<TaskTemplateManager>, cache_provider: Arc<CacheProvider>) -> Self {

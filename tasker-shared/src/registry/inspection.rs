@@ -1,0 +1,257 @@
+//! What each tier holds of each template, and whether it agrees with the database: for operators.
+
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use super::directory::{Entry, TemplateName};
+use super::resolver::Resolver;
+use super::{RegistryError, body};
+use crate::types::{ContentHash, HandlerMetadata};
+
+/// The most templates that one answer lists.
+pub const MAX_ENTRIES: usize = 1000;
+/// The most templates that one answer verifies: each costs a statement and a body from Redis.
+pub const MAX_VERIFIED: usize = 100;
+/// How many templates are verified at the same time.
+const CONCURRENCY: usize = 8;
+
+/// Which templates to look at.
+#[derive(Debug, Clone, Default)]
+pub struct Inspection {
+    /// Only those of this namespace.
+    pub namespace: Option<String>,
+    /// How many to leave out at the beginning, in the order of names.
+    pub offset: usize,
+    /// How many at most.
+    pub limit: usize,
+    /// Whether to compare with the database and with whole bodies, there and then.
+    pub verify: bool,
+}
+
+/// What the caches of one process hold.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct CacheEntries {
+    /// Whether this process caches templates at all.
+    pub caching: bool,
+    /// Time since the directory's last successful poll was sent; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory_age_ms: Option<u64>,
+    /// Whether the directory is within `max_staleness_ms` now.
+    pub directory_fresh: bool,
+    /// How many templates the directory knows.
+    pub total: usize,
+    /// Why the distributed tier could not be asked; absent when it could.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distributed_error: Option<String>,
+    /// The templates, in the order of their names.
+    pub entries: Vec<CacheEntry>,
+}
+
+/// One template in the directory, the tiers and, if asked for, the database.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct CacheEntry {
+    /// The template's namespace.
+    pub namespace: String,
+    /// The template's name.
+    pub name: String,
+    /// The template's version.
+    pub version: String,
+    /// The hash that is current by the directory.
+    #[schema(value_type = String)]
+    pub hash: ContentHash,
+    /// The commit that made it current.
+    pub sequence: i64,
+    /// The body in this process.
+    pub local: TierEntry,
+    /// The body in the distributed cache; absent when that could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<TierEntry>,
+    /// What the database says now; only with `verify`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseEntry>,
+}
+
+/// What a tier holds of a template.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
+pub struct TierEntry {
+    /// Whether it holds a body.
+    pub held: bool,
+    /// The body's hash. With `verify` it is computed from the body, else it is what the tier says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub hash: Option<ContentHash>,
+    /// How long it has been held, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
+    /// Whether it is the current body: by the directory or, with `verify`, by the database. A body
+    /// that is not is never used. Absent when none is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matches_database: Option<bool>,
+}
+
+/// What the database says of a template.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct DatabaseEntry {
+    /// The current hash; absent when the template is not registered any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub hash: Option<ContentHash>,
+    /// The commit that made it current.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<i64>,
+    /// Whether the directory has the same pointer. For as long as the bound it may have not.
+    pub matches_directory: bool,
+}
+
+/// The hash that PostgreSQL computes for this body.
+pub(super) fn content_hash(document: &str) -> ContentHash {
+    ContentHash::from_bytes(Sha256::digest(document).into())
+}
+
+/// Looks at the caches of one process.
+pub(super) async fn inspect(
+    resolver: &Resolver,
+    inspection: &Inspection,
+) -> Result<CacheEntries, RegistryError> {
+    let directory = resolver.directory();
+    let snapshot = directory.snapshot_now();
+    let mut chosen: Vec<_> = snapshot
+        .iter()
+        .filter(|entry| {
+            let namespace = inspection.namespace.as_deref();
+            namespace.is_none_or(|namespace| entry.name().namespace == namespace)
+        })
+        .collect();
+    let order = |entry: &Entry| {
+        let TemplateName {
+            namespace,
+            name,
+            version,
+        } = entry.name();
+        (namespace.to_owned(), name.to_owned(), version.to_owned())
+    };
+    chosen.sort_by_cached_key(|entry| order(entry));
+    let most = if inspection.verify {
+        MAX_VERIFIED
+    } else {
+        MAX_ENTRIES
+    };
+    let page: Vec<_> = chosen
+        .iter()
+        .skip(inspection.offset)
+        .take(inspection.limit.min(most))
+        .map(AsRef::as_ref)
+        .collect();
+
+    let peeked = resolver
+        .distributed()
+        .peek(page.iter().map(|entry| entry.name()))
+        .await;
+    let (mut distributed, distributed_error) = match peeked {
+        Ok(entries) => (entries.into_iter().map(Some).collect(), None),
+        Err(error) => (vec![None; page.len()], Some(error.to_string())),
+    };
+    let mut entries = Vec::with_capacity(page.len());
+    for (entry, redis) in page.iter().zip(&mut distributed) {
+        let name = entry.name();
+        entries.push(CacheEntry {
+            namespace: name.namespace.to_owned(),
+            name: name.name.to_owned(),
+            version: name.version.to_owned(),
+            hash: entry.pointer.hash,
+            sequence: entry.pointer.sequence,
+            local: local(resolver, entry),
+            redis: redis
+                .take()
+                .map(|redis| matched(redis, Some(entry.pointer.hash))),
+            database: None,
+        });
+    }
+    if inspection.verify {
+        let verified = stream::iter(page.iter().zip(entries))
+            .map(|(entry, reported)| verify(resolver, entry, reported))
+            .buffered(CONCURRENCY);
+        let verified: Vec<Result<CacheEntry, RegistryError>> = verified.collect().await;
+        entries = verified.into_iter().collect::<Result<_, _>>()?;
+    }
+    Ok(CacheEntries {
+        caching: true,
+        directory_age_ms: directory.age().map(millis),
+        directory_fresh: directory.is_fresh(),
+        total: snapshot.len(),
+        distributed_error,
+        entries,
+    })
+}
+
+fn local(resolver: &Resolver, entry: &Entry) -> TierEntry {
+    let Some((metadata, age)) = resolver.local().peek(entry) else {
+        return TierEntry::default();
+    };
+    let held = TierEntry {
+        held: true,
+        hash: Some(metadata.hash),
+        age_seconds: Some(age.as_secs()),
+        matches_database: None,
+    };
+    matched(held, Some(entry.pointer.hash))
+}
+
+fn matched(tier: TierEntry, current: Option<ContentHash>) -> TierEntry {
+    let matches_database = tier
+        .held
+        .then_some(tier.hash.is_some() && tier.hash == current);
+    TierEntry {
+        matches_database,
+        ..tier
+    }
+}
+
+// Compares what was reported with the database and with the bodies themselves.
+async fn verify(
+    resolver: &Resolver,
+    entry: &Entry,
+    reported: CacheEntry,
+) -> Result<CacheEntry, RegistryError> {
+    let stored = body::load(resolver.pool(), entry.name()).await?;
+    let current = stored.as_ref().map(|stored| stored.pointer.hash);
+    let local = match resolver.local().peek(entry) {
+        Some((metadata, _age)) => TierEntry {
+            hash: Some(of(&metadata)),
+            ..reported.local
+        },
+        None => TierEntry::default(),
+    };
+    let redis = match reported.redis {
+        Some(redis) if redis.held => {
+            let body = resolver.distributed().read(entry.name()).await;
+            Some(TierEntry {
+                hash: body.as_deref().map(content_hash),
+                ..redis
+            })
+        }
+        redis => redis,
+    };
+    Ok(CacheEntry {
+        local: matched(local, current),
+        redis: redis.map(|redis| matched(redis, current)),
+        database: Some(DatabaseEntry {
+            hash: current,
+            sequence: stored.as_ref().map(|stored| stored.pointer.sequence),
+            matches_directory: stored.is_some_and(|stored| stored.pointer == entry.pointer),
+        }),
+        ..reported
+    })
+}
+
+fn of(metadata: &HandlerMetadata) -> ContentHash {
+    content_hash(metadata.document.get())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,82 @@
+//! What an operator is told of the caches.
+
+use redis::AsyncCommands;
+use serde_json::json;
+use tasker_shared::registry::inspection::Inspection;
+
+use crate::app::{TestApp, filled, own_redis, redis_connection, template};
+
+fn verified() -> Inspection {
+    Inspection {
+        limit: 10,
+        verify: true,
+        ..Inspection::default()
+    }
+}
+
+#[tokio::test]
+async fn each_tier_is_told_with_what_it_holds_and_whether_that_is_current() {
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let registry = app.with_redis(&redis.url()).await;
+    registry
+        .register_task_template(&template("payments", "refund", "current"))
+        .await
+        .unwrap();
+    let listed = registry.cache_entries(&verified()).await.unwrap();
+    assert_eq!((listed.caching, listed.total), (true, 1));
+    assert!(listed.directory_fresh && listed.directory_age_ms.is_some());
+    let entry = &listed.entries[0];
+    assert!(!entry.local.held && !entry.redis.as_ref().unwrap().held);
+    assert!(entry.database.as_ref().unwrap().matches_directory);
+
+    registry
+        .get_template("payments", "refund", "1.0.0")
+        .await
+        .unwrap();
+    let key = app.key("payments", "refund", "1.0.0");
+    let value = filled(&redis.url(), &key).await;
+    let listed = registry.cache_entries(&verified()).await.unwrap();
+    let entry = &listed.entries[0];
+    for tier in [&entry.local, entry.redis.as_ref().unwrap()] {
+        assert!(tier.held);
+        assert_eq!(tier.hash, Some(entry.hash), "computed from the body");
+        assert_eq!(tier.matches_database, Some(true));
+        assert!(tier.age_seconds.unwrap() < 60);
+    }
+
+    // Somebody has changed the body in Redis and left its header: only a verification sees it.
+    let forged = value.replace("current", "forged!");
+    let () = redis_connection(&redis.url())
+        .await
+        .set_ex(&key, forged, 60)
+        .await
+        .unwrap();
+    let quick = Inspection {
+        verify: false,
+        ..verified()
+    };
+    let quick = registry.cache_entries(&quick).await.unwrap();
+    let told = quick.entries[0].redis.as_ref().unwrap();
+    assert_eq!(told.matches_database, Some(true));
+    let thorough = registry.cache_entries(&verified()).await.unwrap();
+    let told = thorough.entries[0].redis.as_ref().unwrap();
+    assert_eq!(told.matches_database, Some(false));
+    assert_eq!(thorough.entries[0].local.matches_database, Some(true));
+}
+
+#[tokio::test]
+async fn a_redis_that_cannot_be_asked_is_told_and_hides_nothing_else() {
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let registry = app.with_redis(&redis.url()).await;
+    registry
+        .register_task_template(&template("payments", "refund", json!(1)))
+        .await
+        .unwrap();
+    redis.kill().await.unwrap();
+    let listed = registry.cache_entries(&verified()).await.unwrap();
+    assert!(listed.distributed_error.is_some());
+    assert_eq!(listed.entries[0].redis, None);
+    assert!(listed.entries[0].database.is_some());
+}
