@@ -7,6 +7,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::RegistryError;
+use super::directory::TemplateName;
 use crate::database;
 use crate::metrics::TEMPLATE_REGISTRATIONS;
 use crate::models::core::identity_strategy::IdentityStrategy;
@@ -55,17 +56,39 @@ pub struct Registration {
     pub named_task_uuid: Uuid,
 }
 
+impl Registration {
+    pub(super) fn template_name(&self) -> TemplateName<'_> {
+        TemplateName {
+            namespace: &self.namespace,
+            name: &self.name,
+            version: &self.version,
+        }
+    }
+}
+
+/// What a batch came to.
+#[derive(Debug, Default)]
+pub(super) struct Registered {
+    /// One for each template, in their order.
+    pub(super) registrations: Vec<Registration>,
+    /// The statement was sent more than once, after its connection was lost: what is told as
+    /// unchanged may have been written by the first.
+    pub(super) retried: bool,
+}
+
 /// Registers all of `templates` or none. Names must not repeat.
 pub(super) async fn register(
     pool: &PgPool,
     templates: &[&TemplateDocument],
-) -> Result<Vec<Registration>, RegistryError> {
+) -> Result<Registered, RegistryError> {
     if templates.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Registered::default());
     }
     let batches = batches(templates);
+    let mut attempts = 0;
     // Registering is idempotent, so it may be tried again on another connection.
     let written = database::read(pool, LIMIT, |connection| {
+        attempts += 1;
         write_all(connection, batches.clone())
     });
     let written = match written.await {
@@ -76,21 +99,26 @@ pub(super) async fn register(
             return Err(error.into());
         }
     };
-    let registered = templates
-        .iter()
-        .zip(written)
-        .map(|(document, (status, named_task_uuid))| {
-            metrics::counter!(TEMPLATE_REGISTRATIONS.name, "status" => status.label()).increment(1);
-            let template = document.template();
-            Registration {
-                namespace: template.namespace_name.clone(),
-                name: template.name.clone(),
-                version: template.version.clone(),
-                status,
-                named_task_uuid,
-            }
-        });
-    Ok(registered.collect())
+    let registrations =
+        templates
+            .iter()
+            .zip(written)
+            .map(|(document, (status, named_task_uuid))| {
+                metrics::counter!(TEMPLATE_REGISTRATIONS.name, "status" => status.label())
+                    .increment(1);
+                let template = document.template();
+                Registration {
+                    namespace: template.namespace_name.clone(),
+                    name: template.name.clone(),
+                    version: template.version.clone(),
+                    status,
+                    named_task_uuid,
+                }
+            });
+    Ok(Registered {
+        registrations: registrations.collect(),
+        retried: attempts > 1,
+    })
 }
 
 /// Parallel arrays, as the statement takes them.

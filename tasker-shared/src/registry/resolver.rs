@@ -302,9 +302,18 @@ impl Load {
 
     fn keep(&self, document: String) -> Option<Arc<HandlerMetadata>> {
         let metadata = body::assemble(self.entry.name(), &self.entry.pointer, document).ok()?;
+        Some(self.hold(metadata))
+    }
+
+    // A load may end after its name came to point elsewhere, and after that was told: then nobody
+    // will ask for this body, and nobody else will drop it.
+    fn hold(&self, metadata: HandlerMetadata) -> Arc<HandlerMetadata> {
         let metadata = Arc::new(metadata);
         self.local.insert(&self.entry, Arc::clone(&metadata));
-        Some(metadata)
+        if !self.directory.is_current(&self.entry) {
+            self.local.remove(self.entry.id);
+        }
+        metadata
     }
 
     // A body whose name points elsewhere by now is taken back: either the directory still has the
@@ -326,8 +335,7 @@ impl Load {
         };
         match body::assemble(name, &stored.pointer, stored.document) {
             Ok(metadata) => {
-                let metadata = Arc::new(metadata);
-                self.local.insert(&self.entry, Arc::clone(&metadata));
+                let metadata = self.hold(metadata);
                 self.fill(metadata.document.get());
                 Loaded::Body(metadata, Tier::Database)
             }

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use super::directory::TemplateName;
 use super::distributed_tier::DistributedTier;
 use super::listing::{self, RegisteredTemplate};
-use super::registration::{self, Registration, RegistrationStatus};
+use super::registration::{self, Registered, Registration, RegistrationStatus};
 use super::resolution::{Resolution, Tier};
 use super::resolver::Resolver;
 use super::{RegistryError, TaskTemplateDiscoveryResult, body, discovery};
@@ -219,25 +219,21 @@ impl TaskHandlerRegistry {
         &self,
         templates: &[&TemplateDocument],
     ) -> Result<Vec<Registration>, RegistryError> {
-        let registered = registration::register(&self.db_pool, templates).await?;
-        let written: Vec<TemplateName<'_>> = registered
-            .iter()
-            .filter(|registration| registration.status != RegistrationStatus::Unchanged)
-            .map(|registration| TemplateName {
-                namespace: &registration.namespace,
-                name: &registration.name,
-                version: &registration.version,
-            })
-            .collect();
-        if let Some(cache) = self.cache.as_ref().filter(|_| !written.is_empty()) {
+        let Registered {
+            registrations: registered,
+            retried,
+        } = registration::register(&self.db_pool, templates).await?;
+        if let Some(cache) = self.cache.as_ref().filter(|_| !registered.is_empty()) {
+            let written = registered
+                .iter()
+                .filter(|one| retried || one.status != RegistrationStatus::Unchanged)
+                .map(Registration::template_name);
             // Both are bounded. Neither may fail the registration: it is committed, and from here
-            // on no resolve of this process uses what was read before it.
+            // on no resolve of this process uses what was read before it. That holds for what was
+            // unchanged, too: another process may have registered it a moment ago.
             let (_read_back, _deleted) = tokio::join!(
                 cache.resolver.directory().wrote(),
-                cache
-                    .resolver
-                    .distributed()
-                    .delete_names(written.iter().copied()),
+                cache.resolver.distributed().delete_names(written),
             );
         }
         for registration in &registered {

@@ -175,6 +175,30 @@ async fn a_process_sees_its_own_writes() {
 }
 
 #[tokio::test]
+async fn what_was_registered_unchanged_is_seen_even_if_another_process_wrote_it() {
+    let app = TestApp::start().await;
+    // A listener would bring the news; with this bound nothing else does before the test ends.
+    let config = CacheConfig {
+        max_staleness_ms: 3_600_000,
+        ..app.cache_config()
+    };
+    let registry = app.local_only(config);
+    for round in 0..20 {
+        let document = template("payments", "refund", round);
+        app.uncached()
+            .register_task_template(&document)
+            .await
+            .unwrap();
+        registry.register_task_template(&document).await.unwrap();
+        let resolved = registry
+            .get_template("payments", "refund", "1.0.0")
+            .await
+            .unwrap();
+        assert_eq!(marker(&resolved), json!(round));
+    }
+}
+
+#[tokio::test]
 async fn a_restored_backup_is_noticed_by_its_clock_and_by_its_history() {
     let app = TestApp::start().await;
     let reader = app.local_only(CacheConfig {

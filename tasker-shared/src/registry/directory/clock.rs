@@ -74,6 +74,12 @@ impl Validity {
         Moment(required.max(now.0.saturating_sub(self.max_staleness_nanos)))
     }
 
+    /// Whether this process has written since the newest successful poll was sent.
+    pub(crate) fn is_superseded(&self) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.sent < inner.required
+    }
+
     fn update(&self, change: impl FnOnce(&mut Inner)) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut inner);
@@ -119,7 +125,9 @@ mod tests {
         assert!(!validity.holds_at(Moment(60)));
         validity.renew(Moment(55));
         assert!(!validity.holds_at(Moment(60)));
+        assert!(validity.is_superseded());
         validity.renew(Moment(60));
+        assert!(!validity.is_superseded());
         assert!(validity.holds_at(Moment(160)));
     }
 

@@ -180,25 +180,31 @@ impl Directory {
     /// All waiters share polls. Cancelling a waiter cancels nothing else.
     pub(crate) async fn ensure_fresh(&self, arrived: Moment) -> Result<Freshness, DirectoryStale> {
         let validity = &self.shared.validity;
-        let linearizable = self.is_linearizable();
-        if !linearizable && validity.holds_at(Moment::now()) {
-            return Ok(Freshness::Fresh);
-        }
-        let since = if linearizable {
-            arrived
-        } else {
-            validity.not_before(Moment::now())
-        };
-        // With the database known to be lost there is nothing to wait for.
-        if let Some(stale_by) = self.allowed_staleness().filter(|_| self.last_poll_failed()) {
-            return Ok(Freshness::StaleBy(stale_by));
-        }
-        match self.poll_sent_after(since, PollReason::Stale).await {
-            Ok(()) => Ok(Freshness::Fresh),
-            Err(stale) => self
-                .allowed_staleness()
-                .map(Freshness::StaleBy)
-                .ok_or(stale),
+        loop {
+            let now = Moment::now();
+            let since = if self.is_linearizable() {
+                arrived
+            } else if validity.holds_at(now) {
+                return Ok(Freshness::Fresh);
+            } else {
+                validity.not_before(now)
+            };
+            // With the database known to be lost there is nothing to wait for.
+            if let Some(stale_by) = self.allowed_staleness().filter(|_| self.last_poll_failed()) {
+                return Ok(Freshness::StaleBy(stale_by));
+            }
+            match self.poll_sent_after(since, PollReason::Stale).await {
+                Ok(()) if self.is_linearizable() => return Ok(Freshness::Fresh),
+                // The poll that came may have been sent so long ago that it is too old by now.
+                Ok(()) if now.since(arrived) <= WAIT_LIMIT => {}
+                Ok(()) => return Err(DirectoryStale),
+                Err(stale) => {
+                    return self
+                        .allowed_staleness()
+                        .map(Freshness::StaleBy)
+                        .ok_or(stale);
+                }
+            }
         }
     }
 
@@ -257,7 +263,8 @@ impl Directory {
 
     // How far past the bound the pointers are, if the configuration lets them be used.
     fn allowed_staleness(&self) -> Option<Duration> {
-        if self.shared.serve_stale.is_zero() {
+        // What this process has written since is not forgotten for the sake of an answer.
+        if self.shared.serve_stale.is_zero() || self.shared.validity.is_superseded() {
             return None;
         }
         let stale_by = self.age()?.saturating_sub(self.shared.max_staleness);
