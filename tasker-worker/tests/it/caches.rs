@@ -59,6 +59,21 @@ async fn statistics_are_true_after_a_known_sequence() {
 }
 
 #[tokio::test]
+async fn the_configured_number_of_entries_is_held_and_evictions_are_counted() {
+    let worker = TestWorker::holding(1, &files()).await;
+    for path in [ORDER, COUNT] {
+        worker.get(path).await;
+        let stats = worker.get("/templates/cache/stats").await.body;
+        assert_eq!(stats["total_cached"], 1);
+    }
+    let stats = worker.get("/templates/cache/stats").await.body;
+    assert_eq!(stats["cache_evictions"], 1);
+    assert_eq!(worker.get(COUNT).await.body["cached"], true);
+    assert_eq!(worker.get(ORDER).await.body["cached"], false);
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn clearing_empties_both_caches() {
     let redis = RedisServer::start().await.unwrap();
     let worker = TestWorker::with_redis(&files(), &redis).await;
