@@ -1,6 +1,7 @@
 //! What a boot registers, and what it leaves alone.
 
 use serde_json::json;
+use tasker_shared::config::tasker::TaskerConfig;
 use tasker_testkit::{PostgresServer, RedisServer, TestDatabase};
 
 use crate::support::{TestWorker, context, folder, keys, start, template, wait_for_keys};
@@ -60,7 +61,7 @@ async fn an_empty_folder_is_a_worker_without_templates() {
 #[tokio::test]
 async fn a_missing_folder_is_a_configuration_error() {
     let database = TestDatabase::create().await.unwrap();
-    let context = context(&database, None).await;
+    let context = context(&database, TaskerConfig::default()).await;
     let error = start(&context, "/no/such/folder".as_ref())
         .await
         .unwrap_err();
@@ -77,7 +78,7 @@ async fn a_lost_database_stops_the_boot_and_starting_again_may_help() {
     let database = TestDatabase::create_on(&server.url("postgres"))
         .await
         .unwrap();
-    let context = context(&database, None).await;
+    let context = context(&database, TaskerConfig::default()).await;
     let files = folder(&[("order.yaml", template("shop", "order"))]);
     server.kill().await.unwrap();
 

@@ -59,6 +59,21 @@ async fn statistics_are_true_after_a_known_sequence() {
 }
 
 #[tokio::test]
+async fn the_configured_number_of_entries_is_held_and_evictions_are_counted() {
+    let worker = TestWorker::holding(1, &files()).await;
+    for path in [ORDER, COUNT] {
+        worker.get(path).await;
+        let stats = worker.get("/templates/cache/stats").await.body;
+        assert_eq!(stats["total_cached"], 1);
+    }
+    let stats = worker.get("/templates/cache/stats").await.body;
+    assert_eq!(stats["cache_evictions"], 1);
+    assert_eq!(worker.get(COUNT).await.body["cached"], true);
+    assert_eq!(worker.get(ORDER).await.body["cached"], false);
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn clearing_empties_both_caches() {
     let redis = RedisServer::start().await.unwrap();
     let worker = TestWorker::with_redis(&files(), &redis).await;
@@ -157,20 +172,17 @@ async fn maintaining_drops_what_is_not_current_from_both_caches() {
     .execute(worker.context.database_pool())
     .await
     .unwrap();
-    // The news reaches this process within the bound.
-    worker
-        .get_until("/templates", |list| hash_of_order(&list.body) != before)
-        .await;
+    let after = hash_of_order(&worker.get("/templates").await.body);
+    assert_ne!(before, after, "the list is what the database has");
 
     let stale = worker.post("/templates/cache/maintain").await.body;
     assert_eq!(stale["success"], true);
     assert_eq!(stale["removed"], 1);
     assert_eq!(stale["cache_stats"]["total_cached"], 1);
     assert_eq!(stale["cache_stats"]["cache_evictions"], 0);
-    assert_eq!(
-        stale["distributed"],
-        json!({"attempted": true, "deleted": 1})
-    );
+    // The registry may have taken its entry back by itself, when it heard the news.
+    assert_eq!(stale["distributed"]["attempted"], true);
+    assert!(stale["distributed"].get("error").is_none());
     assert_eq!(keys(&redis).await, [COUNT_KEY]);
     worker.stop().await;
 }

@@ -43,17 +43,26 @@ pub(crate) struct TestWorker {
 impl TestWorker {
     /// A worker in the environment `test` without a distributed cache.
     pub(crate) async fn without_cache(files: &[(&str, Value)]) -> Self {
-        Self::boot(files, None).await
+        Self::boot(files, TaskerConfig::default()).await
     }
 
     /// A worker in the environment `test` that caches in `redis`.
     pub(crate) async fn with_redis(files: &[(&str, Value)], redis: &RedisServer) -> Self {
-        Self::boot(files, Some(cache_config(redis))).await
+        let mut config = TaskerConfig::default();
+        config.common.cache = Some(cache_config(redis));
+        Self::boot(files, config).await
     }
 
-    async fn boot(files: &[(&str, Value)], cache: Option<CacheConfig>) -> Self {
+    /// A worker whose own cache holds at most `max_entries` templates.
+    pub(crate) async fn holding(max_entries: u64, files: &[(&str, Value)]) -> Self {
+        let mut config = TaskerConfig::default();
+        config.worker.template_cache_entries = max_entries;
+        Self::boot(files, config).await
+    }
+
+    async fn boot(files: &[(&str, Value)], config: TaskerConfig) -> Self {
         let database = TestDatabase::create().await.unwrap();
-        let context = context(&database, cache).await;
+        let context = context(&database, config).await;
         let folder = folder(files);
         let (router, lifecycle) = start(&context, folder.path()).await.unwrap();
         Self {
@@ -141,15 +150,13 @@ impl TestWorker {
     }
 }
 
-/// A context in the environment `test`, on a database that it migrates.
+/// A context with `config` in the environment `test`, on a database that it migrates.
 pub(crate) async fn context(
     database: &TestDatabase,
-    cache: Option<CacheConfig>,
+    mut config: TaskerConfig,
 ) -> Arc<SystemContext> {
-    let mut config = TaskerConfig::default();
     config.common.environment = "test".into();
     config.common.database.url = database.url().into();
-    config.common.cache = cache;
     Arc::new(SystemContext::connect(config).await.unwrap())
 }
 
