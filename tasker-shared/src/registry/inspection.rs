@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -16,8 +15,6 @@ use crate::types::{ContentHash, HandlerMetadata};
 pub const MAX_ENTRIES: usize = 1000;
 /// The most templates that one answer verifies: each costs a statement and a body from Redis.
 pub const MAX_VERIFIED: usize = 100;
-/// How many templates are verified at the same time.
-const CONCURRENCY: usize = 8;
 
 /// Which templates to look at.
 #[derive(Debug, Clone, Default)]
@@ -172,11 +169,10 @@ pub(super) async fn inspect(
         });
     }
     if inspection.verify {
-        let verified = stream::iter(page.iter().zip(entries))
-            .map(|(entry, reported)| verify(resolver, entry, reported))
-            .buffered(CONCURRENCY);
-        let verified: Vec<Result<CacheEntry, RegistryError>> = verified.collect().await;
-        entries = verified.into_iter().collect::<Result<_, _>>()?;
+        // One after the other: an operator's question must not take the pool from the requests.
+        for (entry, reported) in page.iter().zip(&mut entries) {
+            *reported = verify(resolver, entry, reported.clone()).await?;
+        }
     }
     Ok(CacheEntries {
         caching: true,
