@@ -54,6 +54,7 @@ impl ResolvedTemplate {
             age: now.saturating_duration_since(self.cached_at),
             access_count: self.accesses.fetch_add(1, Relaxed) + 1,
             template: self,
+            stale_by: None,
         }
     }
 }
@@ -69,6 +70,9 @@ pub struct Lookup {
     pub age: Duration,
     /// How often it was handed out since it was made, this time included.
     pub access_count: u64,
+    /// How far past the bound the answer may be; see
+    /// [`Resolution::stale_by`](tasker_shared::registry::Resolution::stale_by).
+    pub stale_by: Option<Duration>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

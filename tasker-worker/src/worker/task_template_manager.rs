@@ -122,14 +122,18 @@ impl TaskTemplateManager {
         name: &str,
         version: &str,
     ) -> Result<Lookup, RegistryError> {
-        let metadata = self.registry.get_template(namespace, name, version).await?;
-        let found = self.cache.lookup(&metadata, Instant::now());
+        let resolution = self.registry.resolve(namespace, name, version).await?;
+        let found = self.cache.lookup(&resolution.metadata, Instant::now());
         let result = if found.is_some() { "hit" } else { "miss" };
         metrics::counter!(WORKER_TEMPLATE_REQUESTS.name, "result" => result).increment(1);
-        match found {
-            Some(lookup) => Ok(lookup),
-            None => self.resolve_and_cache(metadata),
-        }
+        let lookup = match found {
+            Some(lookup) => lookup,
+            None => self.resolve_and_cache(resolution.metadata)?,
+        };
+        Ok(Lookup {
+            stale_by: resolution.stale_by,
+            ..lookup
+        })
     }
 
     /// The current template of this name, resolved anew whatever the worker's cache holds, which

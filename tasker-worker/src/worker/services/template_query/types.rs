@@ -67,6 +67,10 @@ pub struct TemplateResponse {
     pub cache_age_seconds: u64,
     /// How often this worker handed out what it holds, this answer included.
     pub access_count: u64,
+    /// How far past `max_staleness_ms` the answer may be, in milliseconds, where the configuration
+    /// allows that while PostgreSQL cannot be reached. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_by_ms: Option<u64>,
 }
 
 impl From<&Lookup> for TemplateResponse {
@@ -77,6 +81,9 @@ impl From<&Lookup> for TemplateResponse {
             cached: lookup.cached,
             cache_age_seconds: lookup.age.as_secs(),
             access_count: lookup.access_count,
+            stale_by_ms: lookup
+                .stale_by
+                .map(|stale_by| u64::try_from(stale_by.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 }
