@@ -48,7 +48,11 @@ async fn main() -> Result<(), Failure> {
     told.send(format!("slot {slot}\n"))?;
     let writer = tokio::spawn(tell(lines, telling));
     let mut readers = tokio::task::JoinSet::new();
-    readers.spawn(watch(Arc::clone(&registry), templates.clone(), told.clone()));
+    readers.spawn(watch(
+        Arc::clone(&registry),
+        templates.clone(),
+        told.clone(),
+    ));
     for _ in 0..READERS {
         readers.spawn(read_at_random(
             Arc::clone(&registry),
@@ -70,7 +74,9 @@ async fn main() -> Result<(), Failure> {
         readers.spawn(async move {
             let result = register(&registry, document).await;
             let end = now();
-            let failed = result.err().map_or(String::new(), |code| format!(" !{code}"));
+            let failed = result
+                .err()
+                .map_or(String::new(), |code| format!(" !{code}"));
             // The coordinator may be gone, and this process is next.
             told.send(format!("w {number} {end}{failed}\n")).ok();
         });

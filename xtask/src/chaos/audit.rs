@@ -20,15 +20,17 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<Vec<Change>, s
             .fetch_all(connection)
             .await?;
     let templates = templates::all();
-    let changes = rows.into_iter().filter_map(|(namespace, name, content, write)| {
-        let template = templates
-            .iter()
-            .position(|known| (known.0, &known.1) == (namespace.as_str(), &name))?;
-        Some(Change {
-            template: u16::try_from(template).ok()?,
-            content: content.and_then(|marker| u32::try_from(marker).ok()),
-            write: u32::try_from(write?).ok()?,
-        })
-    });
+    let changes = rows
+        .into_iter()
+        .filter_map(|(namespace, name, content, write)| {
+            let template = templates
+                .iter()
+                .position(|known| (known.0, &known.1) == (namespace.as_str(), &name))?;
+            Some(Change {
+                template: u16::try_from(template).ok()?,
+                content: content.and_then(|marker| u32::try_from(marker).ok()),
+                write: u32::try_from(write?).ok()?,
+            })
+        });
     Ok(changes.collect())
 }

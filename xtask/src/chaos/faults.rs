@@ -147,7 +147,10 @@ struct Storm<'a> {
 
 impl Storm<'_> {
     async fn pause(&mut self, milliseconds: std::ops::Range<u64>) {
-        tokio::time::sleep(Duration::from_millis(self.random.random_range(milliseconds))).await;
+        tokio::time::sleep(Duration::from_millis(
+            self.random.random_range(milliseconds),
+        ))
+        .await;
     }
 
     async fn last(&mut self) {
@@ -280,11 +283,10 @@ impl Storm<'_> {
 
     async fn listeners(&self) -> Result<i64, XtaskError> {
         let mut connection = self.stage.connect().await?;
-        let listeners = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'",
-        )
-        .fetch_one(&mut connection)
-        .await?;
+        let listeners =
+            sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+                .fetch_one(&mut connection)
+                .await?;
         Ok(listeners)
     }
 

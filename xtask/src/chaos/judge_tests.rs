@@ -177,9 +177,7 @@ fn going_back_from_not_found_counts_unless_absence_is_newer() {
     let scene = || {
         let mut scene = Scene::new();
         scene.write(0, None, 2000, Some(2010));
-        scene
-            .read(0, None, 2011, 2020)
-            .read(0, Some(1), 2030, 2040)
+        scene.read(0, None, 2011, 2020).read(0, Some(1), 2030, 2040)
     };
     assert_eq!(scene().verdict(), [Rule::WentBack]);
     let mut scene = scene();

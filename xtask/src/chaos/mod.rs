@@ -100,10 +100,7 @@ pub(crate) async fn run(options: Options, may_install: bool) -> Result<ExitCode,
     let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
     let verdict = judge::judge(&mut history, nanos);
     let good = report::print(&history, &weather, &verdict, bound);
-    println!(
-        "\n{} (seed {seed})",
-        if good { "held" } else { "NOT held" }
-    );
+    println!("\n{} (seed {seed})", if good { "held" } else { "NOT held" });
     Ok(if good {
         ExitCode::SUCCESS
     } else {
@@ -114,17 +111,15 @@ pub(crate) async fn run(options: Options, may_install: bool) -> Result<ExitCode,
 /// What runs must be of the same source as this program, and of the same profile.
 async fn build() -> Result<(), XtaskError> {
     println!("building the processes");
-    for package in [
-        ["--package", "tasker-worker"].as_slice(),
-        &["--package", "tasker-orchestration"],
-        &["--package", "tasker-shared", "--example", "chaos_agent"],
-    ] {
-        let mut build = cargo();
-        build.arg("build").args(package);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        succeed(build).await?;
+    let mut build = cargo();
+    build.arg("build");
+    // In one go: by themselves the packages would want other features of what they depend on.
+    for package in ["tasker-shared", "tasker-worker", "tasker-orchestration"] {
+        build.args(["--package", package]);
     }
-    Ok(())
+    build.args(["--bins", "--example", "chaos_agent"]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    succeed(build).await
 }

@@ -43,6 +43,10 @@ pub(super) fn measure(
                 continue;
             }
             let from = seen.partition_point(|(start, _, _)| *start < write.start);
+            if from == 0 {
+                // The process was started later.
+                continue;
+            }
             let first = seen[from..].iter().find(|(_, _, at)| *at >= place);
             delays.extend(first.map(|(_, end, _)| end.saturating_sub(acknowledged)));
         }

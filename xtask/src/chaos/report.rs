@@ -88,7 +88,10 @@ fn print_staleness(verdict: &Verdict, bound: Duration) {
     line("the bound", milliseconds(bound));
     for (label, sorted) in [
         ("when the read began", &verdict.staleness),
-        ("when it ended (slack: its own duration)", &verdict.staleness_at_end),
+        (
+            "when it ended (slack: its own duration)",
+            &verdict.staleness_at_end,
+        ),
     ] {
         line(&format!("worst, {label}"), percentile(sorted, 1000));
         line(&format!("p99, {label}"), percentile(sorted, 990));
@@ -155,7 +158,11 @@ fn print_failures(history: &History, weather: &Weather) -> usize {
     line("with PostgreSQL out of reach", excused_count);
     for ((what, code), (count, first)) in &unneeded {
         line(&format!("not needed: {what}, {code}"), count);
-        let before = weather.faults.iter().rev().find(|fault| fault.start <= *first);
+        let before = weather
+            .faults
+            .iter()
+            .rev()
+            .find(|fault| fault.start <= *first);
         if let Some(fault) = before {
             let since = Duration::from_nanos(first - fault.start).as_millis();
             println!("    the first {since} ms after: {}", fault.kind.label());

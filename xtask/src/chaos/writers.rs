@@ -199,11 +199,7 @@ impl Hand {
     }
 }
 
-async fn update(
-    connection: &mut PgConnection,
-    name: &str,
-    number: u32,
-) -> Result<(), sqlx::Error> {
+async fn update(connection: &mut PgConnection, name: &str, number: u32) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE tasker.named_tasks SET configuration =
              jsonb_set(configuration, '{task_handler,initialization,marker}', to_jsonb($2::bigint))
