@@ -6,3 +6,4 @@ mod cache_faults;
 mod directory;
 mod registration;
 mod resolve;
+mod unknown_names;

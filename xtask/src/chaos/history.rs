@@ -14,6 +14,10 @@ pub(super) enum Answer {
 
 impl Answer {
     /// The content that was told of, where `None` stands for "there is none".
+    #[expect(
+        clippy::option_option,
+        reason = "an error tells of no state, and that there is no template is a state"
+    )]
     pub(super) fn state(self) -> Option<Option<u32>> {
         match self {
             Self::Content(marker) => Some(Some(marker)),

@@ -16,7 +16,7 @@ pub(super) fn measure(
 ) -> Vec<u64> {
     let reads = &history.reads[..history
         .reads
-        .partition_point(|read| read.template <= WATCHED)];
+        .partition_point(|read| read.template == WATCHED)];
     let changes = changes_of(&history.changes, WATCHED);
     let timeline = Timeline::new(changes, &history.writes, reads);
     let mut delays = Vec::new();

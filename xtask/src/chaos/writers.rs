@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use sqlx::error::DatabaseError;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 
@@ -163,7 +164,7 @@ impl Hand {
                 Some(())
             }
             Err(error) => {
-                let code = error.as_database_error().and_then(|error| error.code());
+                let code = error.as_database_error().and_then(DatabaseError::code);
                 let code = code.unwrap_or("connection_lost".into());
                 self.recorder.failed(number, clock::now(), &code);
                 None
