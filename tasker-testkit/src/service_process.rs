@@ -32,6 +32,21 @@ impl ServiceProcess {
         self.process.stop().await
     }
 
+    /// Kills the program at once, and waits until it is gone.
+    pub async fn kill(&self) -> Result<(), TestkitError> {
+        self.process.kill().await
+    }
+
+    /// Stops the program from running without its connections noticing.
+    pub fn freeze(&self) -> Result<(), TestkitError> {
+        self.process.freeze()
+    }
+
+    /// Lets a frozen program run on.
+    pub fn thaw(&self) -> Result<(), TestkitError> {
+        self.process.thaw()
+    }
+
     /// Fails, with the program's output, if it has ended.
     pub fn check_alive(&self) -> Result<(), TestkitError> {
         match self.process.exit_status() {

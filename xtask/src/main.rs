@@ -1,4 +1,5 @@
-//! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask generate`.
+//! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask chaos`,
+//! `cargo xtask generate`.
 //!
 //! Each gets the PostgreSQL and the Redis that it needs, and ends what it started. This program
 //! knows the services by their HTTP interface only and depends on none of their crates, so it
@@ -10,6 +11,7 @@
 )]
 
 mod cargo;
+mod chaos;
 mod demo;
 mod error;
 mod generate;
@@ -49,6 +51,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run real processes on a real PostgreSQL and Redis while everything fails at random, and judge
+    /// whether anybody was served a template older than the bound.
+    Chaos {
+        #[command(flatten)]
+        chaos: chaos::Options,
+        #[command(flatten)]
+        install: InstallOption,
+    },
     /// Renew the files that are generated: the query cache, OpenAPI documents, the config reference.
     Generate {
         /// Change nothing; fail if a committed file is not what would be generated.
@@ -86,6 +96,7 @@ async fn run(task: Task) -> Result<ExitCode, XtaskError> {
     match task {
         Task::Demo { demo, install } => demo::run(demo, !install.no_install).await?,
         Task::Test { install, arguments } => test::run(&arguments, !install.no_install).await?,
+        Task::Chaos { chaos, install } => return chaos::run(chaos, !install.no_install).await,
         Task::Generate { check, install } => generate::run(check, !install.no_install).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! The PostgreSQL and the Redis that a task needs.
 
-use tasker_testkit::{Postgres, Redis, TestkitError, redacted};
+use tasker_testkit::{Postgres, PostgresServer, Redis, RedisServer, TestkitError, redacted};
 
 use crate::error::XtaskError;
 use crate::install;
@@ -41,4 +41,30 @@ pub(crate) async fn redis(may_install: bool) -> Result<Redis, XtaskError> {
         redis.origin()
     );
     Ok(redis)
+}
+
+/// A PostgreSQL of our own, to stop and restart; installed first where `may_install` allows it.
+pub(crate) async fn own_postgres(may_install: bool) -> Result<PostgresServer, XtaskError> {
+    match PostgresServer::start().await {
+        Err(TestkitError::NotInstalled { debian_package, .. })
+            if may_install && install::possible() =>
+        {
+            install::packages(&[debian_package]).await?;
+            Ok(PostgresServer::start().await?)
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+/// A Redis of our own, to kill and freeze; installed first where `may_install` allows it.
+pub(crate) async fn own_redis(may_install: bool) -> Result<RedisServer, XtaskError> {
+    match RedisServer::start().await {
+        Err(TestkitError::NotInstalled { debian_package, .. })
+            if may_install && install::possible() =>
+        {
+            install::packages(&[debian_package]).await?;
+            Ok(RedisServer::start().await?)
+        }
+        outcome => Ok(outcome?),
+    }
 }

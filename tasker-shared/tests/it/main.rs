@@ -7,3 +7,4 @@ mod directory;
 mod inspection;
 mod registration;
 mod resolve;
+mod unknown_names;

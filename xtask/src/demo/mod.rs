@@ -5,7 +5,7 @@ mod redis_keys;
 mod report;
 mod sample;
 mod scene;
-mod service;
+pub(crate) mod service;
 mod subject;
 mod template_file;
 

@@ -67,6 +67,11 @@ impl Service {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The process, to freeze and thaw.
+    pub(crate) fn process(&self) -> &ServiceProcess {
+        &self.process
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
