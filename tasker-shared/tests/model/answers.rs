@@ -43,7 +43,8 @@ impl Protocol {
         flaws.other_name |= body.of_other_name;
         // A restored backup takes versions away, and there is no order between what it took and
         // what came instead.
-        flaws.went_back |= matches!(is_behind(process.served), (Some(now), Some(then)) if now < then);
+        flaws.went_back |=
+            matches!(is_behind(process.served), (Some(now), Some(then)) if now < then);
         // A resolve that arrived before the registration returned may answer what was before it.
         let own = match process.reader {
             Some(reader) if scope.is_linearizable() => reader.own,

@@ -32,11 +32,18 @@ fn exhaust(scope: Scope, at_least: usize, must_see: &[Event]) {
     );
     for (name, path) in checker.discoveries() {
         let state = path.last_state().clone();
-        panic!("{}: \"{name}\" is violated by {:#?}\n{state:#?}", scope.name, path.into_actions());
+        panic!(
+            "{}: \"{name}\" is violated by {:#?}\n{state:#?}",
+            scope.name,
+            path.into_actions()
+        );
     }
     assert!(checker.is_done());
     for event in must_see {
-        assert!(checker.model().witnesses.count(*event) > 0, "{event:?} never happened");
+        assert!(
+            checker.model().witnesses.count(*event) > 0,
+            "{event:?} never happened"
+        );
     }
     assert!(checker.unique_state_count() >= at_least);
 }
@@ -44,20 +51,57 @@ fn exhaust(scope: Scope, at_least: usize, must_see: &[Event]) {
 fn find(scope: Scope, mutant: Mutant, property: &'static str) {
     let started = Instant::now();
     let finish = HasDiscoveries::AllOf([property].into());
-    let checker = Protocol::new(scope.with(mutant)).checker().finish_when(finish).spawn_bfs().join();
-    let path = checker.discovery(property).unwrap_or_else(|| panic!("{mutant:?} not caught in {}", scope.name));
-    println!("{mutant:?} [{}] {property}: {:?} ({} states, {:.1}s)", scope.name, path.into_actions(), checker.unique_state_count(), started.elapsed().as_secs_f64());
+    let checker = Protocol::new(scope.with(mutant))
+        .checker()
+        .finish_when(finish)
+        .spawn_bfs()
+        .join();
+    let path = checker
+        .discovery(property)
+        .unwrap_or_else(|| panic!("{mutant:?} not caught in {}", scope.name));
+    println!(
+        "{mutant:?} [{}] {property}: {:?} ({} states, {:.1}s)",
+        scope.name,
+        path.into_actions(),
+        checker.unique_state_count(),
+        started.elapsed().as_secs_f64()
+    );
 }
 
-#[test] fn freezing() { exhaust(Scope::FREEZING, 0, &[]); }
-#[test] fn returning() { exhaust(Scope::RETURNING, 0, &[]); }
-#[test] fn linearizable() { exhaust(Scope::LINEARIZABLE, 0, &[]); }
-#[test] fn commits() { exhaust(Scope::COMMITS, 0, &[]); }
-#[test] fn restores() { exhaust(Scope::RESTORES, 0, &[]); }
-#[test] fn own_writes() { exhaust(Scope::OWN_WRITES, 0, &[]); }
-#[test] fn redis() { exhaust(Scope::REDIS, 0, &[]); }
-#[test] fn quiet() { exhaust(Scope::QUIET, 0, &[]); }
-#[test] fn mutants() {
+#[test]
+fn freezing() {
+    exhaust(Scope::FREEZING, 0, &[]);
+}
+#[test]
+fn returning() {
+    exhaust(Scope::RETURNING, 0, &[]);
+}
+#[test]
+fn linearizable() {
+    exhaust(Scope::LINEARIZABLE, 0, &[]);
+}
+#[test]
+fn commits() {
+    exhaust(Scope::COMMITS, 0, &[]);
+}
+#[test]
+fn restores() {
+    exhaust(Scope::RESTORES, 0, &[]);
+}
+#[test]
+fn own_writes() {
+    exhaust(Scope::OWN_WRITES, 0, &[]);
+}
+#[test]
+fn redis() {
+    exhaust(Scope::REDIS, 0, &[]);
+}
+#[test]
+fn quiet() {
+    exhaust(Scope::QUIET, 0, &[]);
+}
+#[test]
+fn mutants() {
     use properties::*;
     find(Scope::FREEZING, Mutant::ReplyTimeValidity, BOUND);
     find(Scope::FREEZING, Mutant::NoHashCheck, BOUND);

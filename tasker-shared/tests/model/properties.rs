@@ -25,11 +25,12 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         Property::always(FORWARD, |_, state: &State| !state.flaws.went_back),
         Property::always(OWN_WRITES, |_, state: &State| !state.flaws.own_write_unseen),
         Property::always(PREFIX, |_, state: &State| {
-            !state.flaws.gap && state.processes.iter().all(|process| {
-                process.directory.is_none_or(|directory| {
-                    state.database.commit_of(directory.stamp).pointers == directory.pointers
+            !state.flaws.gap
+                && state.processes.iter().all(|process| {
+                    process.directory.is_none_or(|directory| {
+                        state.database.commit_of(directory.stamp).pointers == directory.pointers
+                    })
                 })
-            })
         }),
         Property::always(INVALIDATED, |_, state: &State| !state.flaws.left_in_redis),
         Property::always(QUIET, |protocol: &Protocol, state: &State| {
@@ -50,7 +51,9 @@ pub(crate) fn is_quiet(protocol: &Protocol, state: &State) -> bool {
             .iter()
             .all(|process| {
                 process.is_idle()
-                    && process.directory.is_some_and(|directory| directory.stamp == latest)
+                    && process
+                        .directory
+                        .is_some_and(|directory| directory.stamp == latest)
             })
 }
 
@@ -61,8 +64,8 @@ fn caches_agree(state: &State) -> bool {
     let redis_agrees = state.redis.is_none_or(|stored| stored.body == body);
     redis_agrees
         && state.processes.iter().all(|process| {
-            (0..).zip(&process.local).all(|(entry, held)| {
-                held.is_none_or(|held| entry == current && held == body)
-            })
+            (0..)
+                .zip(&process.local)
+                .all(|(entry, held)| held.is_none_or(|held| entry == current && held == body))
         })
 }

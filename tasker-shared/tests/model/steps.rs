@@ -310,8 +310,7 @@ impl Protocol {
         process.registration = None;
         process.own = Some(stamp).filter(|_| self.scope.judged);
         let outdated = state.redis.as_mut();
-        let remains =
-            outdated.is_some_and(|stored| std::mem::take(&mut stored.outdated_by[p]));
+        let remains = outdated.is_some_and(|stored| std::mem::take(&mut stored.outdated_by[p]));
         state.flaws.left_in_redis |= remains && !lost;
         self.witnesses.note(Event::Registered);
     }
