@@ -49,6 +49,7 @@ pub(crate) async fn run(check: bool, may_install: bool) -> Result<(), XtaskError
         "--workspace",
         "--all-features",
         "--lib",
+        "--no-fail-fast",
         "generated",
     ]);
     if !check {

@@ -123,10 +123,13 @@ async fn lock_tasks(database: &TestDatabase) -> PgConnection {
                    '{"name": "slow", "namespace_name": "default", "version": "0.1.0",
                      "task_handler": {"callable": "Slow"}, "steps": []}'
             FROM tasker.task_namespaces;
-            BEGIN;
-            LOCK TABLE tasker.tasks IN ACCESS EXCLUSIVE MODE;
             "#,
         )
+        .await
+        .unwrap();
+    // On its own: BEGIN would take the statements before it in its text into the transaction.
+    connection
+        .execute("BEGIN; LOCK TABLE tasker.tasks IN ACCESS EXCLUSIVE MODE")
         .await
         .unwrap();
     connection

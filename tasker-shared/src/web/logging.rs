@@ -136,7 +136,8 @@ mod tests {
             )
         };
         assert_eq!(filter(both).expect("it is a filter").to_string(), "debug");
-        assert_eq!(filter(|_| None).expect("the default").to_string(), "info");
+        let default = filter(|_| None).expect("the default").to_string();
+        assert!(default.contains("info"), "{default}");
         let wrong = |name: &str| (name == "RUST_LOG").then(|| String::from("tasker=loud"));
         let error = filter(wrong).expect_err("loud is no level");
         assert!(error.to_string().starts_with("RUST_LOG"), "{error}");

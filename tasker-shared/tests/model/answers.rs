@@ -18,6 +18,13 @@ pub(crate) struct Flaws {
     pub(crate) left_in_redis: bool,
 }
 
+impl Flaws {
+    /// Without the flaw of a poll, which is only the beginning of a wrong answer.
+    pub(crate) fn of_answers(self) -> Self {
+        Self { gap: false, ..self }
+    }
+}
+
 impl Protocol {
     /// A resolve of `p` is answered, now, with what the local tier holds for its entry.
     pub(crate) fn judge(&self, state: &mut State, p: usize) {
@@ -29,10 +36,7 @@ impl Protocol {
         let database = &state.database;
         let version = version_of(state, entry, body.content);
         let position = database.position(version);
-        let is_behind = |other: Option<Stamp>| {
-            let other = other.and_then(|stamp| database.position(stamp));
-            (position, other)
-        };
+        let position_of = |stamp: Option<Stamp>| stamp.and_then(|stamp| database.position(stamp));
         let mut flaws = state.flaws;
         if scope.is_linearizable() {
             let seen = process.reader.map_or(0, |reader| reader.seen);
@@ -43,18 +47,14 @@ impl Protocol {
         flaws.other_name |= body.of_other_name;
         // A restored backup takes versions away, and there is no order between what it took and
         // what came instead.
-        flaws.went_back |=
-            matches!(is_behind(process.served), (Some(now), Some(then)) if now < then);
+        flaws.went_back |= position.is_some() && position < position_of(process.served);
         // A resolve that arrived before the registration returned may answer what was before it.
         let own = match process.reader {
             Some(reader) if scope.is_linearizable() => reader.own,
             _ => process.own,
         };
-        flaws.own_write_unseen |= match is_behind(own) {
-            (Some(now), Some(own)) => now < own,
-            (None, Some(_)) => true,
-            (_, None) => false,
-        };
+        // A version of another history, which has no position, is before all of this one.
+        flaws.own_write_unseen |= position < position_of(own);
         if process.served.is_some_and(|served| served != version) {
             self.witnesses.note(Event::NewVersionServed);
         }

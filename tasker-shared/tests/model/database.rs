@@ -138,7 +138,9 @@ impl Database {
 
     /// The statement of a transaction is executed. `false` if it has to wait for the row.
     pub(crate) fn begin(&mut self, writer: usize, name: usize, scope: &Scope) -> bool {
-        if self.open.iter().flatten().any(|open| open.name == name) {
+        let waits = self.open.iter().flatten().any(|open| open.name == name);
+        // Numbers that were rolled back are not used again, and the model has to end.
+        if waits || usize::from(self.last_number) == MAX_COMMITS {
             return false;
         }
         let sequence = scope.is(Mutant::PlainSequence).then(|| {
@@ -223,7 +225,7 @@ impl Database {
     }
 
     /// What changed since `known`, as `queries::poll` reads it; `None` for another history.
-    pub(crate) fn poll(&self, known: &Directory, scope: &Scope) -> Option<Directory> {
+    pub(crate) fn poll(&self, known: Directory, scope: &Scope) -> Option<Directory> {
         let here = self
             .history()
             .iter()

@@ -27,8 +27,12 @@ pub(crate) enum Mutant {
     NoCheckAfterWait,
     /// What a process has filled stays in Redis when its name comes to point elsewhere.
     NoRetirement,
-    /// A load that ends after its entry is gone is held and filled all the same.
-    LateLoadIsKept,
+    /// A process does not look whether an entry that it has just filled is still current.
+    LateFillStays,
+    /// A process does not look whether an entry whose body it now holds is still current.
+    LateBodyStays,
+    /// What was held and filled for an entry is dropped before the directory loses the entry.
+    DropBeforePublish,
     /// A bound of zero is met by a poll that was sent before the resolve arrived.
     SharedEarlierPoll,
 }

@@ -2,7 +2,7 @@
 
 use super::database::{Database, Directory, MAX_COMMITS, OURS, Stamp};
 use super::mutants::Mutant;
-use super::scope::Scope;
+use super::scope::{Redis, Scope};
 
 /// A body, as a tier holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +24,10 @@ impl Body {
 
 /// A poll that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent fact"
+)]
 pub(crate) struct Poll {
     /// Ticks since it was sent.
     pub(crate) age: u8,
@@ -35,22 +39,47 @@ pub(crate) struct Poll {
     pub(crate) reload: bool,
     /// What the database answered.
     pub(crate) answer: Option<Directory>,
+    /// The answer has arrived, and one of two is done: the directory has the new picture, or
+    /// what was held for the entry that is gone is dropped.
+    pub(crate) half_done: bool,
+    /// The entry that is gone.
+    pub(crate) gone: Option<Stamp>,
 }
 
-/// A load whose body was read but has not arrived.
+/// How far a load is whose body was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LoadStage {
+    /// The reply is on its way.
+    Arriving,
+    /// The local tier holds the body, and a fill that follows is noted in the entry.
+    Held,
+    /// A fill is queued.
+    Filled,
+}
+
+/// A load of one entry's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Load {
     pub(crate) entry: Stamp,
     pub(crate) body: Body,
     pub(crate) from_database: bool,
+    pub(crate) stage: LoadStage,
 }
 
-/// A command that waits to be sent to Redis.
+/// What the task that writes fills does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Command {
     Fill(Body),
-    /// Deletes what this process filled for a pointer that is gone.
-    Retire,
+    /// Deletes a fill that was being written when its key was deleted.
+    Undo,
+}
+
+/// The retirement of what this process has filled for an entry that is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Retirement {
+    pub(crate) queued: bool,
+    /// Waiting fills are forgotten, and the delete is on its way.
+    pub(crate) deleting: bool,
 }
 
 /// A registration by this process, from its commit on.
@@ -74,7 +103,7 @@ pub(crate) struct Reader {
     pub(crate) own: Option<Stamp>,
 }
 
-pub(crate) const QUEUE: usize = 3;
+pub(crate) const QUEUE: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Process {
@@ -87,9 +116,10 @@ pub(crate) struct Process {
     pub(crate) load: Option<Load>,
     /// Bodies by entry. A commit stands for the entry that it gave our name.
     pub(crate) local: [Option<Body>; MAX_COMMITS],
-    /// This process has filled Redis for the entry that is current.
-    pub(crate) filled: bool,
+    /// Entries for which this process has filled Redis, as bits.
+    pub(crate) filled: u8,
     pub(crate) queue: [Option<Command>; QUEUE],
+    pub(crate) retirement: Retirement,
     pub(crate) reader: Option<Reader>,
     pub(crate) registration: Option<Registration>,
     /// The newest version that a resolve of this process was answered with.
@@ -108,8 +138,9 @@ impl Process {
             poll: None,
             load: None,
             local: [None; MAX_COMMITS],
-            filled: false,
+            filled: 0,
             queue: [None; QUEUE],
+            retirement: Retirement::default(),
             reader: None,
             registration: None,
             served: None,
@@ -137,6 +168,7 @@ impl Process {
         self.poll.is_none()
             && self.load.is_none()
             && self.queue[0].is_none()
+            && self.retirement == Retirement::default()
             && self.registration.is_none()
     }
 
@@ -154,6 +186,8 @@ impl Process {
             counts: self.reader.is_some(),
             reload: self.directory.is_none(),
             answer: None,
+            half_done: false,
+            gone: None,
         });
     }
 
@@ -178,16 +212,42 @@ impl Process {
         }
     }
 
-    /// The reply of a poll arrives: `Poller::poll` and `Poller::report`.
-    pub(crate) fn receive_poll(&mut self, poll: Poll, answer: Directory, scope: &Scope) {
-        let before = self.entry();
+    /// The reply of a poll arrives, and the directory has the new picture: `Poller::publish`.
+    fn publish(&mut self, answer: Directory) {
         self.directory = Some(answer);
-        if let Some(gone) = before.filter(|_| before != self.entry()) {
-            self.local[usize::from(gone)] = None;
-            if self.filled && !scope.is(Mutant::NoRetirement) {
-                self.push(Command::Retire);
+    }
+
+    /// Drops what was held and filled for an entry that is gone: the directory's `on_gone`.
+    fn drop_entry(&mut self, gone: Stamp, scope: &Scope) {
+        self.local[usize::from(gone)] = None;
+        if !scope.is(Mutant::NoRetirement) {
+            self.retire(gone);
+        }
+    }
+
+    /// The first half of what a poll's answer changes.
+    pub(crate) fn begin_receiving(&mut self, answer: Directory, scope: &Scope) {
+        let before = self.entry();
+        let gone = before.filter(|entry| *entry != answer.pointers[OURS]);
+        if scope.is(Mutant::DropBeforePublish) {
+            if let Some(gone) = gone {
+                self.drop_entry(gone, scope);
             }
-            self.filled = false;
+        } else {
+            self.publish(answer);
+        }
+        if let Some(poll) = &mut self.poll {
+            poll.half_done = true;
+            poll.gone = gone;
+        }
+    }
+
+    /// The other half, and the validity: `Poller::report`.
+    pub(crate) fn end_receiving(&mut self, poll: Poll, answer: Directory, scope: &Scope) {
+        if scope.is(Mutant::DropBeforePublish) {
+            self.publish(answer);
+        } else if let Some(gone) = poll.gone {
+            self.drop_entry(gone, scope);
         }
         let age = if scope.is(Mutant::ReplyTimeValidity) {
             0
@@ -200,29 +260,66 @@ impl Process {
         }
     }
 
-    /// A load's body arrives: the end of `Load::run`.
-    pub(crate) fn finish_load(&mut self, load: Load, scope: &Scope) {
-        let is_current = self.entry() == Some(load.entry);
-        if !is_current && !scope.is(Mutant::LateLoadIsKept) {
+    /// The next step of a load whose body was read: the end of `Load::run`.
+    pub(crate) fn go_on_loading(&mut self, load: Load, scope: &Scope) {
+        let fills = load.from_database && scope.redis == Redis::Faithful;
+        let stage = match load.stage {
+            LoadStage::Arriving => {
+                self.local[usize::from(load.entry)] = Some(load.body);
+                if fills {
+                    self.filled |= 1 << load.entry;
+                }
+                LoadStage::Held
+            }
+            LoadStage::Held if fills => {
+                // The queue is bounded; what does not fit is dropped.
+                if self.queue[QUEUE - 1].is_none() {
+                    self.push(Command::Fill(load.body));
+                }
+                LoadStage::Filled
+            }
+            LoadStage::Held | LoadStage::Filled => {
+                self.end_load(load.entry, scope);
+                return;
+            }
+        };
+        self.load = Some(Load { stage, ..load });
+    }
+
+    /// Either the directory still has the entry here, and tells of its end later, or it has not,
+    /// and this is where it is noticed.
+    fn end_load(&mut self, entry: Stamp, scope: &Scope) {
+        self.load = None;
+        if self.entry() == Some(entry) {
             return;
         }
-        self.local[usize::from(load.entry)] = Some(load.body);
-        let has_redis = scope.redis == super::scope::Redis::Faithful;
-        // The queue is bounded; what does not fit is dropped. Room is kept for a retirement.
-        if load.from_database && has_redis && self.queue[QUEUE - 2].is_none() {
-            self.push(Command::Fill(load.body));
-            self.filled |= is_current;
+        if !scope.is(Mutant::LateBodyStays) {
+            self.local[usize::from(entry)] = None;
+        }
+        if !scope.is(Mutant::LateFillStays) {
+            self.retire(entry);
+        }
+    }
+
+    fn retire(&mut self, entry: Stamp) {
+        let bit = 1 << entry;
+        self.retirement.queued |= self.filled & bit != 0;
+        // The note stays with the entry as long as a load of it goes on.
+        if self.load.is_none_or(|load| load.entry != entry) {
+            self.filled &= !bit;
         }
     }
 
     /// A delete of this process wins over fills that it handed over before: `Fills::forget`.
-    /// Commands that wait are dropped; what is being written at that moment is deleted after.
+    /// Fills that wait are dropped; what is being written at that moment is deleted after.
     pub(crate) fn forget(&mut self, head_is_being_written: bool) {
         let head = self.queue[0].filter(|_| head_is_being_written);
         self.queue = [None; QUEUE];
         if let Some(head) = head {
             self.push(head);
-            self.push(Command::Retire);
+            if head != Command::Undo {
+                self.push(Command::Undo);
+            }
         }
     }
 
@@ -233,13 +330,7 @@ impl Process {
     }
 
     fn push(&mut self, command: Command) {
-        let place = self.queue.iter().position(Option::is_none);
-        let last = place.map_or(QUEUE, |place| place).checked_sub(1);
-        // Two deletes in a row are one.
-        if last.is_some_and(|last| self.queue[last] == Some(command)) {
-            return;
-        }
-        let place = place.expect("fills leave room for a delete");
-        self.queue[place] = Some(command);
+        let free = self.queue.iter_mut().find(|place| place.is_none());
+        *free.expect("there is room for what is pushed") = Some(command);
     }
 }

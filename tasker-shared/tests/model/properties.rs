@@ -6,6 +6,7 @@ use super::database::OURS;
 use super::process::Body;
 use super::scope::{PROCESSES, Redis};
 use super::system::{Protocol, State};
+use super::witnesses::Event;
 
 pub(crate) const BOUND: &str = "what is served was current no longer ago than the bound";
 pub(crate) const LINEARIZABLE: &str =
@@ -34,14 +35,20 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         }),
         Property::always(INVALIDATED, |_, state: &State| !state.flaws.left_in_redis),
         Property::always(QUIET, |protocol: &Protocol, state: &State| {
-            !is_quiet(protocol, state) || caches_agree(state)
+            if !is_quiet(protocol, state) {
+                return true;
+            }
+            if state.redis.is_some() {
+                protocol.witnesses.note(Event::QuietWithABodyInRedis);
+            }
+            caches_agree(state)
         }),
         Property::always(OWN_NAME, |_, state: &State| !state.flaws.other_name),
     ]
 }
 
 /// Nothing is under way, all processes know the latest commit, and nothing was ever lost.
-pub(crate) fn is_quiet(protocol: &Protocol, state: &State) -> bool {
+fn is_quiet(protocol: &Protocol, state: &State) -> bool {
     let latest = state.database.latest();
     protocol.scope.redis == Redis::Faithful
         && !state.faulted

@@ -24,6 +24,10 @@ pub(crate) const PROCESSES: usize = 2;
 
 /// A part of the system. Fields that are `false` or zero leave their actions out.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent fact"
+)]
 pub(crate) struct Scope {
     pub(crate) name: &'static str,
     pub(crate) mutant: Option<Mutant>,
@@ -53,6 +57,8 @@ pub(crate) struct Scope {
     pub(crate) waiting: bool,
     /// The local tier drops bodies to make room.
     pub(crate) evictions: bool,
+    /// What a process does when a reply arrives is taken in single steps.
+    pub(crate) small_steps: bool,
     /// Resolves are answered and judged. Without, only what the caches hold is looked at.
     pub(crate) judged: bool,
 }
@@ -76,6 +82,7 @@ impl Scope {
         crashes: false,
         waiting: false,
         evictions: false,
+        small_steps: false,
         judged: true,
     };
 
@@ -94,11 +101,13 @@ impl Scope {
         ..Self::STILL
     };
 
-    /// The same, with old content that is registered again.
+    /// The same in smaller steps, with old content that is registered again.
     pub(crate) const RETURNING: Self = Self {
         name: "content that returns",
         contents: 2,
         bound: 1,
+        commits: 2,
+        small_steps: true,
         ..Self::FREEZING
     };
 
@@ -106,8 +115,11 @@ impl Scope {
     pub(crate) const LINEARIZABLE: Self = Self {
         name: "a bound of zero",
         bound: 0,
+        commits: 2,
         time: false,
         registrars: 1,
+        crashes: false,
+        evictions: false,
         ..Self::FREEZING
     };
 
@@ -137,8 +149,7 @@ impl Scope {
     pub(crate) const OWN_WRITES: Self = Self {
         name: "own writes and crashes",
         processes: 1,
-        commits: 2,
-        time: true,
+        commits: 3,
         redis: Redis::Oracle,
         plain_writes: true,
         registrars: 1,
@@ -146,25 +157,46 @@ impl Scope {
         ..Self::STILL
     };
 
-    /// What two processes leave in Redis, when commands are lost, late and reordered.
-    pub(crate) const REDIS: Self = Self {
-        name: "Redis and writes",
+    /// What one process leaves in Redis, when commands are lost, late and reordered.
+    pub(crate) const LOSSES: Self = Self {
+        name: "lost and late commands",
+        processes: 1,
         commits: 1,
         redis: Redis::Faithful,
         redis_faults: true,
         plain_writes: true,
         registrars: 1,
+        judged: false,
         ..Self::STILL
     };
 
-    /// What two processes leave in Redis when no command is lost.
-    pub(crate) const QUIET: Self = Self {
-        name: "what is left when all is quiet",
+    /// What one process leaves in its caches, when no command is lost.
+    pub(crate) const ALONE: Self = Self {
+        name: "one process and its caches",
         commits: 2,
         redis_faults: false,
+        evictions: true,
+        small_steps: true,
+        ..Self::LOSSES
+    };
+
+    /// What two processes leave in one Redis, when no command is lost.
+    pub(crate) const TOGETHER: Self = Self {
+        name: "two processes and one Redis",
+        processes: 2,
+        commits: 1,
+        evictions: false,
+        small_steps: false,
+        registrars: 0,
+        ..Self::ALONE
+    };
+
+    /// The same, where one of them registers.
+    pub(crate) const BESIDE: Self = Self {
+        name: "a registration beside another process",
+        plain_writes: false,
         registrars: 1,
-        judged: false,
-        ..Self::REDIS
+        ..Self::TOGETHER
     };
 
     pub(crate) const fn with(self, mutant: Mutant) -> Self {

@@ -2,7 +2,7 @@
 
 use super::Mutant;
 use super::database::{OURS, Stamp};
-use super::process::{Body, Command, Load, Process, Registration};
+use super::process::{Body, Command, Load, LoadStage, Process, Registration};
 use super::scope::PROCESSES;
 use super::system::{Action, Protocol, State, Stored};
 use super::witnesses::Event;
@@ -56,9 +56,27 @@ impl Protocol {
                     },
                 );
             }
-            Action::SendPoll(p) => state.processes[p].send_poll(),
+            process => return self.step_process(state, process),
+        }
+        true
+    }
+
+    fn step_process(&self, state: &mut State, action: Action) -> bool {
+        let scope = &self.scope;
+        match action {
+            Action::SendPoll(p) => {
+                state.processes[p].send_poll();
+                if !scope.judged {
+                    // When the poll was sent matters for answers only.
+                    self.answer_poll(state, p);
+                    return state.processes[p]
+                        .poll
+                        .is_some_and(|poll| poll.answer.is_some());
+                }
+            }
             Action::AnswerPoll(p) => self.answer_poll(state, p),
             Action::ReceivePoll(p) => return self.receive_poll(state, p),
+            Action::EndPoll(p) => return self.end_poll(state, p),
             Action::LosePoll(p) => state.processes[p].poll = None,
             Action::Wait(p) => {
                 let database = state.database;
@@ -68,7 +86,7 @@ impl Protocol {
             Action::Answer(p) => return self.answer(state, p),
             Action::ReadRedis(p, body) => return self.read_redis(state, p, body),
             Action::ReadBody(p) => return self.read_body(state, p),
-            Action::FinishLoad(p) => return self.finish_load(state, p),
+            Action::GoOnLoading(p) => return self.go_on_loading(state, p),
             Action::Evict(p) => {
                 let Some(entry) = state.processes[p].entry() else {
                     return false;
@@ -82,7 +100,7 @@ impl Protocol {
                         self.witnesses.note(Event::LateFill);
                     }
                 }
-                Some(Command::Retire) => state.redis = None,
+                Some(Command::Undo) => state.redis = None,
                 None => return false,
             },
             Action::TimeOutCommand(p) => {
@@ -90,6 +108,21 @@ impl Protocol {
                 if let Some(Command::Fill(body)) = state.processes[p].take_command() {
                     state.strays |= 1 << body.content;
                 }
+            }
+            Action::BeginRetirement(p, head_is_being_written) => {
+                let process = &mut state.processes[p];
+                process.retirement.queued = false;
+                process.retirement.deleting = true;
+                process.forget(head_is_being_written);
+            }
+            Action::Retire(p) => {
+                state.processes[p].retirement.deleting = false;
+                state.redis = None;
+                self.witnesses.note(Event::Retired);
+            }
+            Action::LoseRetirement(p) => {
+                state.processes[p].retirement.deleting = false;
+                state.faulted = true;
             }
             Action::Crash(p) => {
                 if let Some(Registration::Committed(_) | Registration::Deleting(_)) =
@@ -114,7 +147,7 @@ impl Protocol {
         let known = process.directory.filter(|_| !poll.reload);
         poll.answer = match known {
             None => Some(database.load()),
-            Some(known) => database.poll(&known, &self.scope),
+            Some(known) => database.poll(known, &self.scope),
         };
         if let Some(answer) = poll.answer {
             let commit = database.commit_of(answer.stamp);
@@ -127,6 +160,15 @@ impl Protocol {
     }
 
     fn receive_poll(&self, state: &mut State, p: usize) -> bool {
+        let process = &mut state.processes[p];
+        let Some(answer) = process.poll.and_then(|poll| poll.answer) else {
+            return false;
+        };
+        process.begin_receiving(answer, &self.scope);
+        self.scope.small_steps || self.end_poll(state, p)
+    }
+
+    fn end_poll(&self, state: &mut State, p: usize) -> bool {
         let scope = &self.scope;
         let process = &mut state.processes[p];
         let Some(poll) = process.poll.take() else {
@@ -135,7 +177,7 @@ impl Protocol {
         let Some(answer) = poll.answer else {
             return false;
         };
-        process.receive_poll(poll, answer, scope);
+        process.end_receiving(poll, answer, scope);
         if poll.age > scope.bound {
             self.witnesses.note(Event::ReplyPastBound);
         }
@@ -196,6 +238,7 @@ impl Protocol {
             entry,
             body,
             from_database: false,
+            stage: LoadStage::Arriving,
         });
         true
     }
@@ -212,19 +255,25 @@ impl Protocol {
             entry: current,
             body: Body::ours(state.database.content(current)),
             from_database: true,
+            stage: LoadStage::Arriving,
         });
         true
     }
 
-    fn finish_load(&self, state: &mut State, p: usize) -> bool {
+    fn go_on_loading(&self, state: &mut State, p: usize) -> bool {
         let process = &mut state.processes[p];
-        let Some(load) = process.load.take() else {
+        let Some(load) = process.load else {
             return false;
         };
         if process.entry() != Some(load.entry) {
             self.witnesses.note(Event::LateLoad);
         }
-        process.finish_load(load, &self.scope);
+        process.go_on_loading(load, &self.scope);
+        if !self.scope.small_steps {
+            while let Some(load) = process.load {
+                process.go_on_loading(load, &self.scope);
+            }
+        }
         true
     }
 
@@ -268,7 +317,7 @@ impl Protocol {
                     return false;
                 };
                 process.registration = Some(Registration::Deleting(stamp));
-                if !self.scope.is(Mutant::NoWriteFloor) {
+                if self.scope.judged && !self.scope.is(Mutant::NoWriteFloor) {
                     process.write_unread = true;
                     if let Some(poll) = &mut process.poll {
                         poll.before_write = true;

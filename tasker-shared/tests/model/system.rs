@@ -3,8 +3,8 @@
 use stateright::{Model, Property};
 
 use super::answers::Flaws;
-use super::database::{Database, NAMES, NEIGHBOUR, OURS};
-use super::process::{Body, Command, Process, Registration};
+use super::database::{Database, NEIGHBOUR, OURS};
+use super::process::{Body, Process, Registration};
 use super::scope::{PROCESSES, Redis, Scope, WRITERS};
 use super::witnesses::Witnesses;
 use super::{Mutant, properties};
@@ -50,18 +50,25 @@ pub(crate) enum Action {
     SendPoll(usize),
     AnswerPoll(usize),
     ReceivePoll(usize),
+    EndPoll(usize),
     LosePoll(usize),
     Wait(usize),
     Answer(usize),
     ReadRedis(usize, Body),
     ReadBody(usize),
-    FinishLoad(usize),
+    /// The next of its steps: hold, fill, and look whether the entry is still current.
+    GoOnLoading(usize),
     Evict(usize),
     SendCommand(usize),
     TimeOutCommand(usize),
+    /// A fill that is being written at that moment, if `true`, is deleted after it is written.
+    BeginRetirement(usize, bool),
+    Retire(usize),
+    LoseRetirement(usize),
     /// Mutant only: the delete that should follow the commit.
     DeleteFirst(usize),
     Register(usize),
+    /// The content is what the name points to already; another process may have written it.
     RegisterUnchanged(usize),
     /// The commit's reply is lost; the statement is executed again and finds its own work.
     RetryRegistration(usize),
@@ -97,15 +104,10 @@ impl Protocol {
                 actions.push(Action::Write(OURS));
             }
             if scope.transactions {
-                let pairs = [OURS, NEIGHBOUR].map(|name| (0..WRITERS).map(move |w| (w, name)));
-                debug_assert_eq!(pairs.len(), NAMES);
-                actions.extend(
-                    pairs
-                        .into_iter()
-                        .flatten()
-                        .filter(|(writer, _)| database.open[*writer].is_none())
-                        .map(|(writer, name)| Action::Begin(writer, name)),
-                );
+                for writer in (0..WRITERS).filter(|writer| database.open[*writer].is_none()) {
+                    actions.push(Action::Begin(writer, OURS));
+                    actions.push(Action::Begin(writer, NEIGHBOUR));
+                }
             }
         }
         for writer in (0..WRITERS).filter(|writer| database.open[*writer].is_some()) {
@@ -142,11 +144,15 @@ impl Protocol {
         match process.poll {
             None => actions.push(Action::SendPoll(p)),
             Some(poll) => {
-                actions.push(match poll.answer {
-                    None => Action::AnswerPoll(p),
-                    Some(_) => Action::ReceivePoll(p),
-                });
-                actions.push(Action::LosePoll(p));
+                if poll.half_done {
+                    actions.push(Action::EndPoll(p));
+                } else {
+                    actions.push(match poll.answer {
+                        None => Action::AnswerPoll(p),
+                        Some(_) => Action::ReceivePoll(p),
+                    });
+                    actions.push(Action::LosePoll(p));
+                }
             }
         }
         let must_wait = self.scope.is_linearizable() || !process.is_fresh(&self.scope);
@@ -166,7 +172,7 @@ impl Protocol {
             }
         }
         if process.load.is_some() {
-            actions.push(Action::FinishLoad(p));
+            actions.push(Action::GoOnLoading(p));
         } else if process.entry().is_some() && process.held().is_none() {
             actions.push(Action::ReadBody(p));
             match self.scope.redis {
@@ -187,12 +193,27 @@ impl Protocol {
                 }
             }
         }
-        if let Some(command) = process.queue[0] {
+    }
+
+    fn fill_actions(&self, state: &State, p: usize, actions: &mut Vec<Action>) {
+        let process = &state.processes[p];
+        let writing = process.queue[0].is_some();
+        if writing {
             actions.push(Action::SendCommand(p));
             if self.scope.redis_faults {
                 actions.push(Action::TimeOutCommand(p));
             }
-            debug_assert!(matches!(command, Command::Fill(_) | Command::Retire));
+        }
+        if process.retirement.deleting {
+            actions.push(Action::Retire(p));
+            if self.scope.redis_faults {
+                actions.push(Action::LoseRetirement(p));
+            }
+        } else if process.retirement.queued {
+            actions.push(Action::BeginRetirement(p, false));
+            if writing {
+                actions.push(Action::BeginRetirement(p, true));
+            }
         }
     }
 
@@ -247,7 +268,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        if state.flaws != Flaws::default() {
+        if state.flaws.of_answers() != Flaws::default() {
             // The counterexample is complete.
             return;
         }
@@ -259,6 +280,7 @@ impl Model for Protocol {
         for p in 0..self.scope.processes {
             self.directory_actions(state, p, actions);
             self.tier_actions(state, p, actions);
+            self.fill_actions(state, p, actions);
             if p < self.scope.registrars {
                 self.registration_actions(state, p, actions);
             }

@@ -22,12 +22,14 @@ pub(crate) enum Event {
     LateLoad,
     /// A body reached Redis after its name had come to point elsewhere.
     LateFill,
+    Retired,
     Registered,
     RetryFindsOwnWork,
     CrashBetweenCommitAndDelete,
+    QuietWithABodyInRedis,
 }
 
-const EVENTS: usize = Event::CrashBetweenCommitAndDelete as usize + 1;
+const EVENTS: usize = Event::QuietWithABodyInRedis as usize + 1;
 
 /// How often each event happened, over all transitions that the checker has computed.
 #[derive(Debug, Default)]

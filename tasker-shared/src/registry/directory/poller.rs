@@ -142,7 +142,9 @@ impl Poller {
         metrics::gauge!(DIRECTORY_TEMPLATES.name).set(next.len() as f64);
         self.shared.snapshot.store(Arc::new(next));
         // After the picture, so that whoever still finds one of these current is heard of here.
-        gone.iter().for_each(|entry| (self.shared.on_gone)(entry));
+        for entry in gone {
+            (self.shared.on_gone)(entry);
+        }
     }
 
     async fn report(

@@ -22,7 +22,7 @@ pub fn apply_environment(document: &Value, environment: &str) -> Value {
         return result;
     };
     if let Some(initialization) = initialization_of(overrides.get("task_handler")) {
-        override_initialization(result.get_mut("task_handler"), initialization);
+        override_initialization(&mut result, "task_handler", initialization);
     }
     let steps = result.get_mut("steps").and_then(Value::as_array_mut);
     let step_overrides = overrides.get("steps").and_then(Value::as_array);
@@ -54,7 +54,7 @@ fn initialization_of(handler: Option<&Value>) -> Option<&Value> {
 
 fn override_step(step: &mut Value, change: &Value) {
     if let Some(initialization) = initialization_of(change.get("handler")) {
-        override_initialization(step.get_mut("handler"), initialization);
+        override_initialization(step, "handler", initialization);
     }
     let Value::Object(step) = step else {
         return;
@@ -66,9 +66,9 @@ fn override_step(step: &mut Value, change: &Value) {
     }
 }
 
-/// Overrides the settings of a handler. Where there is no handler, there is nothing to set.
-fn override_initialization(handler: Option<&mut Value>, initialization: &Value) {
-    if let Some(Value::Object(handler)) = handler {
+/// Overrides the settings of the handler under `key`. Where there is none, nothing can be set.
+fn override_initialization(owner: &mut Value, key: &str, initialization: &Value) {
+    if let Some(Value::Object(handler)) = owner.get_mut(key) {
         override_key(handler, "initialization", initialization);
     }
 }

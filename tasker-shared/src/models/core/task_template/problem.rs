@@ -7,6 +7,9 @@ use super::suggestion::perhaps;
 /// Problems of one document that are told; the rest is counted.
 const MAX_TOLD: usize = 100;
 
+/// Characters that are shown of each end of a long path.
+const SHOWN_PATH_ENDS: usize = 120;
+
 /// One thing that is wrong, or doubtful, in a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -171,11 +174,8 @@ pub(super) struct Problems {
 impl Problems {
     pub(super) fn push(&mut self, line: Option<usize>, path: impl fmt::Display, kind: ProblemKind) {
         if self.told.len() < MAX_TOLD {
-            self.told.push(Problem {
-                line,
-                path: path.to_string(),
-                kind,
-            });
+            let path = shortened(path.to_string());
+            self.told.push(Problem { line, path, kind });
         } else {
             self.more += 1;
         }
@@ -202,6 +202,17 @@ impl Problems {
     }
 }
 
+/// The path without its middle, if it is long: at the limit of nesting nobody reads all of it.
+fn shortened(path: String) -> String {
+    let count = path.chars().count();
+    if count <= 2 * SHOWN_PATH_ENDS {
+        return path;
+    }
+    let start = path.chars().take(SHOWN_PATH_ENDS);
+    let end = path.chars().skip(count - SHOWN_PATH_ENDS);
+    start.chain(['…']).chain(end).collect()
+}
+
 /// The first problem, and how many more there are.
 pub(super) struct Listed<'a>(pub(super) &'a [Problem]);
 
@@ -211,8 +222,12 @@ impl fmt::Display for Listed<'_> {
             return Ok(());
         };
         first.fmt(f)?;
-        if !rest.is_empty() {
-            write!(f, " (and {} more)", rest.len())?;
+        let more = match rest.last().map(|last| &last.kind) {
+            Some(ProblemKind::More { count }) => rest.len() - 1 + count,
+            _ => rest.len(),
+        };
+        if more > 0 {
+            write!(f, " (and {more} more)")?;
         }
         Ok(())
     }

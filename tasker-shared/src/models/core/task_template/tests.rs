@@ -39,7 +39,7 @@ fn with_step(more: &str) -> String {
 
 /// A valid template with steps that have names and dependencies.
 fn with_steps(steps: &[(&str, &[&str])]) -> String {
-    let steps: String = steps
+    let steps: Vec<String> = steps
         .iter()
         .map(|(name, dependencies)| {
             let dependencies = dependencies.join(", ");
@@ -48,7 +48,7 @@ fn with_steps(steps: &[(&str, &[&str])]) -> String {
             )
         })
         .collect();
-    with(&format!("steps:\n{steps}"))
+    with(&format!("steps:\n{}", steps.concat()))
 }
 
 #[test]

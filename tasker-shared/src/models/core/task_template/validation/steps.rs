@@ -246,20 +246,17 @@ fn check_worker_template(
     };
     let batch = at.key("batch_config");
     let at = batch.key("worker_template");
-    match names.place(worker) {
-        Some(place) => {
-            let kind = steps[place].get("type").or(steps[place].get("step_type"));
-            if kind.and_then(Value::as_str) != Some("batch_worker") {
-                let name = clip(worker);
-                checker.warning(&at, ProblemKind::NotABatchWorker { name });
-            }
-        }
-        None => {
-            let suggestion = (!checker.is_full_of_warnings())
-                .then(|| names.nearest(worker))
-                .flatten();
-            let name = clip(worker);
-            checker.warning(&at, ProblemKind::UnknownStep { name, suggestion });
-        }
+    let Some(place) = names.place(worker) else {
+        let suggestion = (!checker.is_full_of_warnings())
+            .then(|| names.nearest(worker))
+            .flatten();
+        let name = clip(worker);
+        checker.warning(&at, ProblemKind::UnknownStep { name, suggestion });
+        return;
+    };
+    let kind = steps[place].get("type").or(steps[place].get("step_type"));
+    if kind.and_then(Value::as_str) != Some("batch_worker") {
+        let name = clip(worker);
+        checker.warning(&at, ProblemKind::NotABatchWorker { name });
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::budget::Moment;
 use crate::models::core::task_template::path::{Segment, clip};
 use crate::models::core::task_template::problem::ProblemKind;
 
@@ -11,9 +12,8 @@ pub(super) struct Frame {
     contents: Contents,
     /// The anchor that names it, 0 for none.
     pub(super) anchor: usize,
-    /// What had been read when it began, so that its own size is known when it ends.
-    pub(super) nodes_before: usize,
-    pub(super) bytes_before: u64,
+    /// When it began, so that its size is known when it ends.
+    pub(super) start: Moment,
     /// Levels of the deepest value in it.
     pub(super) height: usize,
 }
@@ -45,26 +45,25 @@ pub(super) enum Key {
 }
 
 impl Frame {
-    pub(super) fn list(anchor: usize, nodes_before: usize, bytes_before: u64) -> Self {
+    pub(super) fn list(anchor: usize, start: Moment) -> Self {
         let contents = Contents::List(Vec::new());
-        Self::new(contents, anchor, nodes_before, bytes_before)
+        Self::new(contents, anchor, start)
     }
 
-    pub(super) fn mapping(anchor: usize, nodes_before: usize, bytes_before: u64) -> Self {
+    pub(super) fn mapping(anchor: usize, start: Moment) -> Self {
         let contents = Contents::Mapping {
             entries: Vec::new(),
             merge: None,
             pending: None,
         };
-        Self::new(contents, anchor, nodes_before, bytes_before)
+        Self::new(contents, anchor, start)
     }
 
-    fn new(contents: Contents, anchor: usize, nodes_before: usize, bytes_before: u64) -> Self {
+    fn new(contents: Contents, anchor: usize, start: Moment) -> Self {
         Self {
             contents,
             anchor,
-            nodes_before,
-            bytes_before,
+            start,
             height: 0,
         }
     }

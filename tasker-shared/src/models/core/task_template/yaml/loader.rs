@@ -7,6 +7,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::Value;
 
 use super::LineNumbers;
+use super::budget::{Budget, Size};
 use super::frame::{Frame, Key};
 use super::lines::RECORDED_DEPTH;
 use super::scalar::{self, fits_collection, full_name, is_merge_key};
@@ -65,22 +66,16 @@ struct Fatal {
 /// A value that aliases may refer to.
 struct Anchored {
     value: Value,
-    nodes: usize,
-    bytes: u64,
-    height: usize,
+    size: Size,
 }
 
 struct Loader {
-    limits: TemplateLimits,
+    budget: Budget,
     /// From the document down to where reading is.
     frames: Vec<Frame>,
     anchors: HashMap<usize, Anchored>,
     root: Option<Value>,
     documents: usize,
-    /// Nodes read, and bytes of their text, with what aliases stand for.
-    nodes: usize,
-    bytes: u64,
-    alias_bytes: u64,
     errors: Problems,
     warnings: Problems,
     lines: Option<LineNumbers>,
@@ -89,14 +84,11 @@ struct Loader {
 impl Loader {
     fn new(limits: TemplateLimits, lines: Option<LineNumbers>) -> Self {
         Self {
-            limits,
+            budget: Budget::new(limits),
             frames: Vec::new(),
             anchors: HashMap::new(),
             root: None,
             documents: 0,
-            nodes: 0,
-            bytes: 0,
-            alias_bytes: 0,
             errors: Problems::default(),
             warnings: Problems::default(),
             lines,
@@ -128,8 +120,7 @@ impl Loader {
                 Ok(())
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.count(1, line)?;
-                self.bytes += text.len() as u64;
+                self.budget.spend_scalar(&text).map_err(at(line))?;
                 if self.expects_key() {
                     self.key(text, style, anchor, tag.as_deref(), line);
                     Ok(())
@@ -138,11 +129,11 @@ impl Loader {
                 }
             }
             Event::SequenceStart(anchor, tag) => {
-                let frame = Frame::list(anchor, self.nodes, self.bytes);
+                let frame = Frame::list(anchor, self.budget.now());
                 self.open(frame, "seq", tag.as_deref(), line)
             }
             Event::MappingStart(anchor, tag) => {
-                let frame = Frame::mapping(anchor, self.nodes, self.bytes);
+                let frame = Frame::mapping(anchor, self.budget.now());
                 self.open(frame, "map", tag.as_deref(), line)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(line),
@@ -152,16 +143,6 @@ impl Loader {
 
     fn expects_key(&self) -> bool {
         self.frames.last().is_some_and(Frame::expects_key)
-    }
-
-    fn count(&mut self, nodes: usize, line: usize) -> Result<(), Fatal> {
-        self.nodes += nodes;
-        if self.nodes > self.limits.max_nodes {
-            let limit = self.limits.max_nodes;
-            let kind = ProblemKind::TooManyNodes { limit };
-            return Err(Fatal { line, kind });
-        }
-        Ok(())
     }
 
     fn open(
@@ -175,7 +156,7 @@ impl Loader {
             let kind = ProblemKind::NotAKey;
             return Err(Fatal { line, kind });
         }
-        self.count(1, line)?;
+        self.budget.spend_nodes(1).map_err(at(line))?;
         if let Some(tag) = tag.filter(|tag| !fits_collection(tag, kind)) {
             let tag = clip(&full_name(tag));
             self.error(line, ProblemKind::UnknownTag { tag });
@@ -193,14 +174,13 @@ impl Loader {
             return Ok(());
         };
         let anchor = frame.anchor;
-        let nodes = 1 + self.nodes - frame.nodes_before;
-        let bytes = self.bytes - frame.bytes_before;
         let height = frame.height + 1;
+        let size = self.budget.size_since(frame.start, height);
         let (value, duplicates) = frame.finish();
         for (line, kind) in duplicates {
             self.error(line, kind);
         }
-        self.anchor(anchor, &value, (nodes, bytes, height), line)?;
+        self.anchor(anchor, &value, size, line)?;
         self.place(value, height);
         Ok(())
     }
@@ -214,9 +194,9 @@ impl Loader {
         line: usize,
     ) -> Result<(), Fatal> {
         self.record_line(line);
-        let size = text.len() as u64;
+        let size = Size::of_scalar(&text);
         let value = self.scalar_value(text, style, tag, line);
-        self.anchor(anchor, &value, (1, size, 0), line)?;
+        self.anchor(anchor, &value, size, line)?;
         self.place(value, 0);
         Ok(())
     }
@@ -288,9 +268,7 @@ impl Loader {
         if let (Key::Text(text, _), 1..) = (&key, anchor) {
             let anchored = Anchored {
                 value: Value::String(text.clone()),
-                nodes: 1,
-                bytes: text.len() as u64,
-                height: 0,
+                size: Size::of_scalar(text),
             };
             self.anchors.insert(anchor, anchored);
         }
@@ -305,23 +283,16 @@ impl Loader {
             let kind = ProblemKind::AliasOfItself;
             return Err(Fatal { line, kind });
         };
-        let (nodes, bytes, height) = (anchored.nodes, anchored.bytes, anchored.height);
-        if self.frames.len() + height > MAX_DEPTH {
+        let size = anchored.size;
+        if self.frames.len() + size.height > MAX_DEPTH {
             return Err(too_deep(line));
         }
-        self.bytes += bytes;
-        self.alias_bytes += bytes;
-        if self.alias_bytes > self.limits.max_bytes {
-            let limit = self.limits.max_bytes;
-            let kind = ProblemKind::AliasesTooLarge { limit };
-            return Err(Fatal { line, kind });
-        }
-        self.count(nodes, line)?;
+        self.budget.spend_alias(size).map_err(at(line))?;
         // Copied only after the budget allowed it.
         let value = self.anchors[&anchor].value.clone();
         if !self.expects_key() {
             self.record_line(line);
-            self.place(value, height);
+            self.place(value, size.height);
             return Ok(());
         }
         let Value::String(text) = value else {
@@ -340,20 +311,15 @@ impl Loader {
         &mut self,
         anchor: usize,
         value: &Value,
-        (nodes, bytes, height): (usize, u64, usize),
+        size: Size,
         line: usize,
     ) -> Result<(), Fatal> {
         if anchor == 0 {
             return Ok(());
         }
-        self.count(nodes, line)?;
-        let anchored = Anchored {
-            value: value.clone(),
-            nodes,
-            bytes,
-            height,
-        };
-        self.anchors.insert(anchor, anchored);
+        self.budget.spend_nodes(size.nodes).map_err(at(line))?;
+        let value = value.clone();
+        self.anchors.insert(anchor, Anchored { value, size });
         Ok(())
     }
 
@@ -408,6 +374,11 @@ impl Loader {
         }
         path
     }
+}
+
+/// Makes a problem on this line the end of the reading.
+fn at(line: usize) -> impl Fn(ProblemKind) -> Fatal {
+    move |kind| Fatal { line, kind }
 }
 
 fn too_deep(line: usize) -> Fatal {

@@ -8,6 +8,7 @@
 //! Lines are not recorded while reading: most documents have nothing to say about them. When
 //! there is something to say, [`line_numbers`] reads the text again.
 
+mod budget;
 mod frame;
 mod lines;
 mod loader;

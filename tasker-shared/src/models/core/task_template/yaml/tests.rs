@@ -260,6 +260,8 @@ fn lines_are_found_for_what_is_there_and_for_what_is_missing() {
 /// Documents that are made to cost. Each is refused, and within a time that its size explains;
 /// the test runner's own time limit is the judge of that.
 mod hostile {
+    use std::fmt::Write;
+
     use super::{ProblemKind, problem};
 
     #[test]
@@ -268,7 +270,7 @@ mod hostile {
         for level in 1..40 {
             let alias = format!("*a{}", level - 1);
             let aliases = vec![alias; 10].join(", ");
-            text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+            writeln!(text, "a{level}: &a{level} [{aliases}]").unwrap();
         }
         assert!(matches!(problem(&text).2, ProblemKind::TooManyNodes { .. }));
     }
@@ -288,7 +290,8 @@ mod hostile {
 
     #[test]
     fn anchors_within_anchors_are_refused() {
-        let open: String = (0..60).map(|level| format!("&a{level} [")).collect();
+        let open: Vec<_> = (0..60).map(|level| format!("&a{level} [")).collect();
+        let open = open.concat();
         let text = format!("a: {open}{}{}", "1,".repeat(20_000), "]".repeat(60));
         assert!(matches!(problem(&text).2, ProblemKind::TooManyNodes { .. }));
     }
@@ -305,7 +308,7 @@ mod hostile {
         for text in [
             "[".repeat(10_000),
             "{a: ".repeat(10_000),
-            "a: [".repeat(1).to_string() + &"[".repeat(500_000),
+            "a: ".to_owned() + &"[".repeat(500_000),
             "- ".repeat(10_000),
             "- ".repeat(500_000),
             "? ".repeat(10_000) + "a",
@@ -326,11 +329,12 @@ mod hostile {
 
     #[test]
     fn many_values_are_refused() {
+        let keys: Vec<_> = (0..120_000).map(|key| format!("{key}:\n")).collect();
         for text in [
             format!("[{}]", "1,".repeat(500_000)),
             "- a\n".repeat(250_000),
             "[".repeat(60) + &"{a: b},".repeat(140_000),
-            (0..120_000).map(|key| format!("{key}:\n")).collect(),
+            keys.concat(),
         ] {
             let kind = problem(&text).2;
             assert!(matches!(kind, ProblemKind::TooManyNodes { .. }), "{kind:?}");
@@ -370,7 +374,7 @@ mod hostile {
             "[".repeat(200) + &"? ".repeat(size / 2),
             "&a ".repeat(size / 3),
             "!!str ".repeat(size / 6),
-            "- - ".repeat(10).to_string() + &"\n".repeat(size),
+            "- - ".repeat(10) + &"\n".repeat(size),
             "%a b\n".repeat(size / 5),
             "0".repeat(size),
             "1e".to_owned() + &"9".repeat(size),
