@@ -132,7 +132,8 @@ async fn letter_herd(letter: &Letter, name: &str) -> Result<Duration, BenchError
     load(CALLERS, CALLERS, move |_| {
         let (mut letter, name) = (letter.clone(), name.clone());
         async move {
-            letter.resolve(NAMESPACE, &name, VERSION).await?;
+            // Some of so many wait in vain for a connection of the pool.
+            letter.resolve(NAMESPACE, &name, VERSION).await.ok();
             Ok(())
         }
     })

@@ -3,7 +3,7 @@
 //! A resolve is `GET` and parse on each hit, and two queries, `SETEX` and no sharing on a miss.
 
 use redis::AsyncCommands;
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -11,6 +11,7 @@ use tasker_shared::models::core::task_template::TaskTemplate;
 use uuid::Uuid;
 
 use crate::error::BenchError;
+use crate::world::PATIENCE;
 
 /// What it caches.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,9 +33,10 @@ pub(crate) struct Letter {
 impl Letter {
     pub(crate) async fn connect(pool: PgPool, url: &str) -> Result<Self, BenchError> {
         let client = redis::Client::open(url)?;
+        let config = ConnectionManagerConfig::new().set_response_timeout(Some(PATIENCE));
         Ok(Self {
             pool,
-            redis: client.get_connection_manager().await?,
+            redis: client.get_connection_manager_with_config(config).await?,
             prefix: "letter",
         })
     }

@@ -14,7 +14,7 @@ pub(crate) struct Effort {
 impl Effort {
     pub(crate) fn new(quick: bool) -> Self {
         Self {
-            rounds: if quick { 3 } else { 9 },
+            rounds: if quick { 3 } else { 15 },
             quick,
         }
     }

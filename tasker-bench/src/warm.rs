@@ -14,7 +14,7 @@ use crate::report::{Bar, Report};
 use crate::world::{Process, World};
 
 const NAMESPACE: &str = "warm";
-const OPERATIONS: usize = 400_000;
+const OPERATIONS: usize = 200_000;
 /// As many as a service with many workflows has.
 const TEMPLATES: usize = 100;
 

@@ -18,7 +18,7 @@ use crate::fixtures::{self, VERSION};
 /// How many fills are handed over before they are waited for; the queue holds more.
 const FILL_BATCH: usize = 500;
 /// How long anything that happens in the background may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is measured on.
 pub(crate) struct World {
@@ -137,7 +137,11 @@ impl World {
     /// One multiplexed connection.
     pub(crate) async fn redis(&self) -> Result<MultiplexedConnection, BenchError> {
         let client = redis::Client::open(self.redis_url.as_str())?;
-        Ok(client.get_multiplexed_async_connection().await?)
+        // The client's own limit of half a second is one that a busy machine runs into.
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+        Ok(client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?)
     }
 
     /// The key under which Tasker keeps a template.
