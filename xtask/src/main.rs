@@ -1,5 +1,4 @@
-//! Development tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask chaos`,
-//! `cargo xtask generate`.
+//! Development tasks: `cargo xtask demo`, `test`, `bench`, `chaos` and `generate`.
 //!
 //! Each gets the PostgreSQL and the Redis that it needs, and ends what it started. This program
 //! knows the services by their HTTP interface only and depends on none of their crates, so it
@@ -10,6 +9,7 @@
     reason = "this program talks to the person who runs it"
 )]
 
+mod bench;
 mod cargo;
 mod chaos;
 mod demo;
@@ -59,6 +59,13 @@ enum Task {
         #[command(flatten)]
         install: InstallOption,
     },
+    /// Measure what resolving, booting and invalidating cost, beside their yardsticks.
+    Bench {
+        #[command(flatten)]
+        bench: bench::Options,
+        #[command(flatten)]
+        install: InstallOption,
+    },
     /// Renew the files that are generated: the query cache, OpenAPI documents, the config reference.
     Generate {
         /// Change nothing; fail if a committed file is not what would be generated.
@@ -97,6 +104,7 @@ async fn run(task: Task) -> Result<ExitCode, XtaskError> {
         Task::Demo { demo, install } => demo::run(demo, !install.no_install).await?,
         Task::Test { install, arguments } => test::run(&arguments, !install.no_install).await?,
         Task::Chaos { chaos, install } => return chaos::run(chaos, !install.no_install).await,
+        Task::Bench { bench, install } => bench::run(&bench, !install.no_install).await?,
         Task::Generate { check, install } => generate::run(check, !install.no_install).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgPool};
 
 use super::RegistryError;
@@ -12,7 +11,7 @@ use super::directory::{Pointer, TemplateName};
 use crate::database::{self, DatabaseError};
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::TaskTemplate;
-use crate::types::HandlerMetadata;
+use crate::types::{Document, HandlerMetadata};
 
 /// How long PostgreSQL may take over one body.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -36,7 +35,7 @@ pub(super) async fn resolve(
             name: name.name.to_owned(),
             version: name.version.to_owned(),
         })?;
-    assemble(name, &stored.pointer, stored.document).map_err(|source| unreadable(name, source))
+    assemble(name, &stored.pointer, &stored.document).map_err(|source| unreadable(name, source))
 }
 
 /// The body of a name. `None` when the name is not registered.
@@ -114,9 +113,9 @@ fn read(
 pub(super) fn assemble(
     name: TemplateName<'_>,
     pointer: &Pointer,
-    document: String,
+    document: &str,
 ) -> Result<HandlerMetadata, serde_json::Error> {
-    let template: TaskTemplate = serde_json::from_str(&document)?;
+    let (document, template) = Document::read::<TaskTemplate>(document)?;
     Ok(HandlerMetadata {
         namespace: name.namespace.to_owned(),
         name: name.name.to_owned(),
@@ -136,6 +135,6 @@ pub(super) fn assemble(
         identity_strategy: pointer.identity_strategy,
         registered_at: pointer.registered_at,
         template,
-        document: RawValue::from_string(document)?,
+        document,
     })
 }

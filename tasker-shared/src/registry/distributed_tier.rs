@@ -39,9 +39,22 @@ struct Header<'a> {
 #[derive(Debug)]
 pub(super) enum Found {
     /// The body with the hash that was asked for.
-    Body(String),
+    Body(Body),
     /// Nothing, or nothing that can be used.
     Nothing,
+}
+
+/// A body in the answer that it came in.
+#[derive(Debug)]
+pub(super) struct Body {
+    value: String,
+    start: usize,
+}
+
+impl Body {
+    pub(super) fn text(&self) -> &str {
+        &self.value[self.start..]
+    }
 }
 
 /// The distributed tier. None of its methods fails a request.
@@ -194,7 +207,7 @@ impl DistributedTier {
 }
 
 // The one place that decides whether a distributed entry is a hit.
-fn open(entry: &Entry, mut value: String) -> Found {
+fn open(entry: &Entry, value: String) -> Found {
     let kind = match value
         .split_once('\n')
         .map(|(header, _)| serde_json::from_str::<Header<'_>>(header))
@@ -214,9 +227,8 @@ fn open(entry: &Entry, mut value: String) -> Found {
                 metrics::counter!(TEMPLATE_FILLS.name, "result" => "useless").increment(1);
                 return Found::Nothing;
             } else {
-                let body = value.find('\n').map_or(0, |end| end + 1);
-                value.drain(..body);
-                return Found::Body(value);
+                let start = value.find('\n').map_or(0, |end| end + 1);
+                return Found::Body(Body { value, start });
             }
         }
     };

@@ -327,7 +327,7 @@ struct Load {
 impl Load {
     async fn run(self) -> Loaded {
         if let Found::Body(document) = self.distributed.get(&self.entry).await {
-            if let Some(metadata) = self.keep(document) {
+            if let Some(metadata) = self.keep(document.text()) {
                 return Loaded::Body(metadata, Tier::Redis);
             }
             distributed_tier::bad_entry(&self.entry, "garbage");
@@ -335,7 +335,7 @@ impl Load {
         self.load_from_database().await
     }
 
-    fn keep(&self, document: String) -> Option<Arc<HandlerMetadata>> {
+    fn keep(&self, document: &str) -> Option<Arc<HandlerMetadata>> {
         let metadata = body::assemble(self.entry.name(), &self.entry.pointer, document).ok()?;
         Some(self.hold(metadata))
     }
@@ -368,7 +368,7 @@ impl Load {
             Ok(_) => return Loaded::Outdated,
             Err(error) => return Loaded::Failed(error.into()),
         };
-        match body::assemble(name, &stored.pointer, stored.document) {
+        match body::assemble(name, &stored.pointer, &stored.document) {
             Ok(metadata) => {
                 let metadata = self.hold(metadata);
                 self.fill(metadata.document.get());

@@ -1,10 +1,9 @@
 //! What a resolve answers.
 
 use chrono::{DateTime, Utc};
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::ContentHash;
+use super::{ContentHash, Document};
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::TaskTemplate;
 
@@ -36,7 +35,7 @@ pub struct HandlerMetadata {
     /// The keys that Tasker reads, typed.
     pub template: TaskTemplate,
     /// The document as PostgreSQL holds it, unknown keys included.
-    pub document: Box<RawValue>,
+    pub document: Document,
 }
 
 impl PartialEq for HandlerMetadata {
@@ -57,6 +56,6 @@ impl PartialEq for HandlerMetadata {
         ) && self.named_task_uuid == other.named_task_uuid
             && self.identity_strategy == other.identity_strategy
             && self.registered_at == other.registered_at
-            && self.document.get() == other.document.get()
+            && self.document == other.document
     }
 }

@@ -1,21 +1,22 @@
 //! A registered document as one environment sees it.
 
 use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::to_raw_value;
 use tasker_shared::models::core::task_template::apply_environment;
+use tasker_shared::types::Document;
 
 /// `document` with the overrides of `environment` applied, or nothing if they change nothing:
 /// the registered bytes then serve as they are.
 pub(crate) fn override_document(
-    document: &RawValue,
+    document: &Document,
     environment: &str,
-) -> Result<Option<Box<RawValue>>, serde_json::Error> {
+) -> Result<Option<Document>, serde_json::Error> {
     let registered: Value = serde_json::from_str(document.get())?;
     let overridden = apply_environment(&registered, environment);
     if overridden == registered {
         return Ok(None);
     }
-    to_raw_value(&overridden).map(Some)
+    to_raw_value(&overridden).map(|raw| Some(raw.into()))
 }
 
 #[cfg(test)]
@@ -23,21 +24,26 @@ mod tests {
     use serde_json::value::to_raw_value;
     use serde_json::{Value, json};
 
+    use tasker_shared::types::Document;
+
     use super::override_document;
+
+    fn document(value: &Value) -> Document {
+        to_raw_value(value).unwrap().into()
+    }
 
     #[test]
     fn a_document_that_an_environment_does_not_change_is_not_copied() {
-        let document = to_raw_value(&json!({
+        let document = document(&json!({
             "name": "task",
             "steps": [{"name": "only", "timeout_seconds": 5}],
-        }))
-        .unwrap();
+        }));
         assert!(override_document(&document, "test").unwrap().is_none());
     }
 
     #[test]
     fn an_environment_changes_its_own_steps_only() {
-        let document = to_raw_value(&json!({
+        let document = document(&json!({
             "name": "task",
             "steps": [
                 {"name": "first", "timeout_seconds": 5},
@@ -46,8 +52,7 @@ mod tests {
             "environments": {
                 "test": {"steps": [{"name": "first", "timeout_seconds": 1}]},
             },
-        }))
-        .unwrap();
+        }));
 
         let overridden = override_document(&document, "test").unwrap().unwrap();
         let overridden: Value = serde_json::from_str(overridden.get()).unwrap();

@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use serde_json::value::RawValue;
-use tasker_shared::types::{CacheStats, ContentHash, HandlerMetadata};
+use tasker_shared::types::{CacheStats, ContentHash, Document, HandlerMetadata};
 
 /// The pointer that an entry was made from, and that decides whether it is current.
 pub(crate) type Pointer = (ContentHash, i64);
@@ -23,7 +22,7 @@ pub(crate) type Pointer = (ContentHash, i64);
 #[derive(Debug)]
 pub struct ResolvedTemplate {
     metadata: Arc<HandlerMetadata>,
-    overridden: Option<Box<RawValue>>,
+    overridden: Option<Document>,
     cached_at: Instant,
     accesses: AtomicU64,
 }
@@ -37,11 +36,9 @@ impl ResolvedTemplate {
 
     /// The document with the environment's overrides applied.
     #[must_use]
-    pub fn document(&self) -> &RawValue {
+    pub fn document(&self) -> &Document {
         // Most templates override nothing in most environments: those share the registry's bytes.
-        self.overridden
-            .as_deref()
-            .unwrap_or(&self.metadata.document)
+        self.overridden.as_ref().unwrap_or(&self.metadata.document)
     }
 
     fn pointer(&self) -> Pointer {
@@ -150,7 +147,7 @@ impl ResolvedCache {
     pub(crate) fn insert(
         &self,
         metadata: Arc<HandlerMetadata>,
-        overridden: Option<Box<RawValue>>,
+        overridden: Option<Document>,
         now: Instant,
     ) -> Lookup {
         let key = TemplateKey {

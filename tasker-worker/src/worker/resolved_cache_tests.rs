@@ -161,7 +161,7 @@ fn the_document_is_the_registered_one_unless_it_is_overridden() {
     );
 
     let document = to_raw_value(&serde_json::json!({"overridden": true})).unwrap();
-    let overridden = cache.insert(named("overridden"), Some(document), now);
+    let overridden = cache.insert(named("overridden"), Some(document.into()), now);
     assert_eq!(
         overridden.template.document().get(),
         r#"{"overridden":true}"#

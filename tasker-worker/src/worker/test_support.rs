@@ -26,7 +26,7 @@ pub(crate) fn metadata(name: &str, content: u8, sequence: i64) -> HandlerMetadat
         named_task_uuid: Uuid::nil(),
         identity_strategy: IdentityStrategy::Strict,
         registered_at: DateTime::UNIX_EPOCH,
-        document: to_raw_value(&document).unwrap(),
+        document: to_raw_value(&document).unwrap().into(),
         template: serde_json::from_value(document).unwrap(),
     }
 }

@@ -7,10 +7,9 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tasker_shared::models::core::identity_strategy::IdentityStrategy;
 use tasker_shared::registry::{RegisteredTemplate, RegistryError};
-use tasker_shared::types::HandlerMetadata;
+use tasker_shared::types::{Document, HandlerMetadata};
 use tasker_shared::web::conditional::{etag, none_match_holds};
 use tasker_shared::web::problem::ProblemBody;
 use tasker_shared::web::problem_kinds as kinds;
@@ -87,7 +86,7 @@ pub(crate) struct HandlerInfo {
     registered_at: DateTime<Utc>,
     /// The document, with everything that its author wrote.
     #[schema(value_type = Object)]
-    template: Box<RawValue>,
+    template: Document,
 }
 
 /// The namespaces that have templates, by name

@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tasker_shared::models::core::identity_strategy::IdentityStrategy;
 use tasker_shared::registry::RegisteredTemplate;
-use tasker_shared::types::{CacheInvalidation, CacheStats, ContentHash, HandlerMetadata};
+use tasker_shared::types::{CacheInvalidation, CacheStats, ContentHash, Document, HandlerMetadata};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -58,7 +57,7 @@ pub struct TemplateResponse {
     /// The document as registered, unknown keys included, with the overrides of this worker's
     /// environment applied.
     #[schema(value_type = Object)]
-    pub template: Box<RawValue>,
+    pub template: Document,
     /// What the registry knows of it.
     pub handler_metadata: HandlerMetadataResponse,
     /// Whether this worker's cache held the template already.
@@ -76,7 +75,7 @@ pub struct TemplateResponse {
 impl From<&Lookup> for TemplateResponse {
     fn from(lookup: &Lookup) -> Self {
         Self {
-            template: lookup.template.document().to_owned(),
+            template: lookup.template.document().clone(),
             handler_metadata: HandlerMetadataResponse::from(&**lookup.template.metadata()),
             cached: lookup.cached,
             cache_age_seconds: lookup.age.as_secs(),

@@ -1,0 +1,125 @@
+//! What resolving, booting and invalidating cost, beside the least that they could.
+//!
+//! `cargo xtask bench` builds this with optimisation and runs it with a PostgreSQL and a Redis.
+//! Everything is measured in one process: a figure of ours and its yardstick take turns, round by
+//! round, so that what else the machine does falls on both.
+//!
+//! It measures the crates from outside, through what they offer to everybody.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "this program talks to the person who runs it"
+)]
+
+mod boot;
+mod cold;
+mod counters;
+mod directory;
+mod error;
+mod fixtures;
+mod invalidation;
+mod letter;
+mod measure;
+mod redis_hit;
+mod report;
+mod svg;
+mod tasks;
+mod uncached;
+mod warm;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::BenchError;
+use crate::measure::Effort;
+use crate::report::Report;
+use crate::world::World;
+
+/// Measures Tasker beside its yardsticks.
+#[derive(Debug, Parser)]
+#[command(name = "tasker-bench", version)]
+struct Options {
+    /// Fewer rounds and smaller ones: figures that are good for a look.
+    #[arg(long)]
+    quick: bool,
+    /// Write all rounds of all figures here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a picture of latency percentiles here.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "target/bench-latencies.svg"
+    )]
+    svg: PathBuf,
+    /// Only these groups: warm, redis, uncached, cold, boot, directory, tasks, invalidation.
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", error::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), BenchError> {
+    counters::install();
+    // The services count into a recorder, so what is measured here does.
+    tasker_shared::web::metrics_route::recorder();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(BenchError::Runtime)?;
+    let effort = Effort::new(options.quick);
+    let mut report = Report::new(options.quick);
+    runtime.block_on(measure(options, effort, &mut report))?;
+    report.print();
+    if let Some(path) = &options.json {
+        report.write_json(path)?;
+    }
+    svg::write(&options.svg, report.latencies())?;
+    Ok(())
+}
+
+async fn measure(options: &Options, effort: Effort, report: &mut Report) -> Result<(), BenchError> {
+    let wanted =
+        |group: &str| options.only.is_empty() || options.only.iter().any(|wanted| wanted == group);
+    let world = World::create().await?;
+    report.machine.postgres = world.postgres_version().await?;
+    report.machine.redis = world.redis_version().await?;
+    if wanted("warm") {
+        warm::run(&world, effort, report).await?;
+    }
+    if wanted("redis") {
+        redis_hit::run(&world, effort, report).await?;
+    }
+    if wanted("uncached") {
+        uncached::run(&world, effort, report).await?;
+    }
+    if wanted("cold") {
+        cold::run(&world, effort, report).await?;
+    }
+    if wanted("boot") {
+        boot::run(&world, effort, report).await?;
+    }
+    if wanted("tasks") {
+        tasks::run(&world, effort, report).await?;
+    }
+    if wanted("directory") {
+        directory::run(&world, effort, report).await?;
+    }
+    // Last: it leaves Redis with a million keys to forget.
+    if wanted("invalidation") {
+        invalidation::run(&world, effort, report).await?;
+    }
+    Ok(())
+}
