@@ -1,5 +1,7 @@
 //! The distributed template cache.
 
+use std::time::Duration;
+
 use derive_builder::Builder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,6 +89,30 @@ pub struct CacheConfig {
     pub redis: Option<RedisConfig>,
 }
 
+/// What an entry of the distributed cache is, as far as its time to live is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheEntryKind {
+    /// A task template: it changes rarely.
+    Template,
+    /// An analytics answer: it changes all the time.
+    Analytics,
+    /// Anything else.
+    Other,
+}
+
+impl CacheConfig {
+    /// How long Redis keeps an entry of this kind.
+    #[must_use]
+    pub fn ttl(&self, kind: CacheEntryKind) -> Duration {
+        let seconds = match kind {
+            CacheEntryKind::Template => self.template_ttl_seconds,
+            CacheEntryKind::Analytics => self.analytics_ttl_seconds,
+            CacheEntryKind::Other => self.default_ttl_seconds,
+        };
+        Duration::from_secs(seconds.into())
+    }
+}
+
 /// `[common.cache.redis]`: where Redis is and how it is connected to.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -134,3 +160,26 @@ impl std::fmt::Debug for RedisConfig {
 }
 
 impl_builder_default!(CacheConfig => CacheConfigBuilder, RedisConfig => RedisConfigBuilder);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{CacheConfig, CacheEntryKind};
+
+    #[test]
+    fn each_kind_of_entry_has_its_own_time_to_live() {
+        let config = CacheConfig {
+            template_ttl_seconds: 1,
+            analytics_ttl_seconds: 2,
+            default_ttl_seconds: 3,
+            ..CacheConfig::default()
+        };
+        assert_eq!(config.ttl(CacheEntryKind::Template), Duration::from_secs(1));
+        assert_eq!(
+            config.ttl(CacheEntryKind::Analytics),
+            Duration::from_secs(2)
+        );
+        assert_eq!(config.ttl(CacheEntryKind::Other), Duration::from_secs(3));
+    }
+}

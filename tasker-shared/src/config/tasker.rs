@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
-pub use super::cache::{CacheConfig, CacheConfigBuilder, RedisConfig, RedisConfigBuilder};
+pub use super::cache::{
+    CacheConfig, CacheConfigBuilder, CacheEntryKind, RedisConfig, RedisConfigBuilder,
+};
 use super::checks;
 pub use super::database::{DatabaseConfig, DatabaseConfigBuilder, PoolConfig, PoolConfigBuilder};
 use super::macros::impl_builder_default;

@@ -13,7 +13,7 @@ use tracing::debug;
 use super::directory::{Entry, TemplateName};
 use super::inspection::TierEntry;
 use crate::cache::{CacheError, CacheProvider, CacheService, Peek, keys};
-use crate::config::tasker::CacheConfig;
+use crate::config::tasker::{CacheConfig, CacheEntryKind};
 use crate::metrics::{CACHE_BAD_ANSWERS, TEMPLATE_FILLS};
 use crate::types::{CacheInvalidation, ContentHash};
 
@@ -70,7 +70,7 @@ impl DistributedTier {
         Self {
             provider,
             prefix: config.key_prefix.clone(),
-            ttl: Duration::from_secs(config.template_ttl_seconds.into()),
+            ttl: config.ttl(CacheEntryKind::Template),
         }
     }
 
