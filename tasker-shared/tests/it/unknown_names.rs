@@ -12,7 +12,7 @@ use crate::app::{TestApp, template};
 
 /// What the registry promises, whatever the flood.
 const POLLS_PER_SECOND: f64 = 20.0;
-const CALLERS: usize = 1000;
+const CALLERS: usize = 2000;
 const FLOOD: Duration = Duration::from_secs(3);
 
 #[tokio::test]
