@@ -8,11 +8,11 @@ use tasker_shared::cache::CacheStatus;
 use tasker_shared::registry::inspection::CacheEntries;
 use tasker_shared::types::CacheStats;
 use tasker_shared::web::cache_entries::{self, EntriesQuery};
+use tasker_shared::web::conditional::{etag, none_match_holds};
 use tasker_shared::web::problem::ProblemBody;
 use tasker_shared::web::{ApiJson, ApiPath, ApiQuery, ApiResult};
 use utoipa::IntoParams;
 
-use crate::web::conditional::{etag, none_match_holds};
 use crate::worker::services::template_query::{
     CacheOperationResponse, TemplateListResponse, TemplateQueryService, TemplateResponse,
     TemplateValidationResponse,
