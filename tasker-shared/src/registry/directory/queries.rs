@@ -1,6 +1,7 @@
 //! What the directory asks PostgreSQL.
 
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -97,7 +98,7 @@ pub(super) async fn poll(connection: &mut PgConnection, place: Place) -> Result<
 pub(super) async fn load(
     connection: &mut PgConnection,
 ) -> Result<(Place, Vec<Change>), sqlx::Error> {
-    let rows = sqlx::query!(
+    let mut rows = sqlx::query!(
         r#"
         SELECT c.sequence AS "clock?", latest.stamp AS "stamp?",
                v.namespace AS "namespace?", v.name AS "name?", v.version AS "version?",
@@ -110,33 +111,41 @@ pub(super) async fn load(
         LEFT JOIN tasker.template_versions v ON v.content_hash IS NOT NULL
         "#
     )
-    .fetch_all(connection)
-    .await?;
+    .fetch(connection);
 
     // Without its clock or its latest stamp a history cannot be followed, but it can be read: the
     // nil stamp makes the next poll read it again.
-    let first = rows.first();
-    let place = Place {
-        sequence: first.and_then(|row| row.clock).unwrap_or(0),
-        stamp: first.and_then(|row| row.stamp).unwrap_or(Uuid::nil()),
+    let mut place = Place {
+        sequence: 0,
+        stamp: Uuid::nil(),
     };
-    let names = rows
-        .into_iter()
-        .filter_map(|row| {
-            Some(Change {
+    let mut names = Vec::new();
+    // Taken over one by one: all rows and all names together would need twice the memory.
+    while let Some(row) = rows.try_next().await? {
+        if names.is_empty() {
+            place = Place {
+                sequence: row.clock.unwrap_or(place.sequence),
+                stamp: row.stamp.unwrap_or(place.stamp),
+            };
+        }
+        if let (Some(sequence), Some(registered_at)) = (row.sequence, row.registered_at)
+            && let (Some(namespace), Some(name), Some(version)) =
+                (row.namespace, row.name, row.version)
+        {
+            names.push(Change {
                 pointer: pointer(
-                    row.sequence?,
+                    sequence,
                     row.content_hash.as_deref(),
                     row.named_task_uuid,
                     row.identity_strategy,
-                    row.registered_at?,
+                    registered_at,
                 ),
-                namespace: row.namespace?,
-                name: row.name?,
-                version: row.version?,
-            })
-        })
-        .collect();
+                namespace,
+                name,
+                version,
+            });
+        }
+    }
     Ok((place, names))
 }
 
