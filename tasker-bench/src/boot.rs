@@ -24,6 +24,7 @@ const WAL_NOISE: f64 = 16.0 * 1024.0;
 struct Boot {
     wall: Duration,
     statements: usize,
+    sql_ms: f64,
     wal_bytes: f64,
 }
 
@@ -80,6 +81,8 @@ fn tell(report: &mut Report, what: &str, boots: &[(Boot, f64, f64)], wall: f64, 
         beside(|boot| boot.2),
         bar,
     );
+    let in_sql = boots.iter().map(|boot| boot.0.sql_ms).collect();
+    report.alone(format!("{what}, in PostgreSQL"), "ms", in_sql, None);
     let counts = boots.iter().map(|boot| boot.0.statements as f64).collect();
     report.alone(
         what,
@@ -119,6 +122,7 @@ async fn boot(
     Ok(Boot {
         wall,
         statements: sent.len(),
+        sql_ms: sent.iter().map(|statement| statement.seconds * 1e3).sum(),
         wal_bytes: written,
     })
 }

@@ -140,11 +140,11 @@ async fn letter_herd(letter: &Letter, name: &str) -> Result<Duration, BenchError
     .await
 }
 
-/// Statements that are no question for news.
+/// Statements of resolves: the others set up a connection or keep the directory.
 fn bodies(statements: &[Statement]) -> usize {
     statements
         .iter()
-        .filter(|statement| !statement.is_poll() && !statement.is_directory_load())
+        .filter(|statement| statement.reads_a_template())
         .count()
 }
 

@@ -32,9 +32,13 @@ impl Statement {
         self.text.contains("same_history")
     }
 
-    /// Whether it reads the directory as a whole.
-    pub(crate) fn is_directory_load(&self) -> bool {
-        self.text.contains("always_one_row")
+    /// Whether it reads a template or what leads to one: not the directory, no notifications, and
+    /// not what sets up a connection.
+    pub(crate) fn reads_a_template(&self) -> bool {
+        !self.is_poll()
+            && ["tasker.named_tasks", "tasker.task_namespaces"]
+                .iter()
+                .any(|table| self.text.contains(table))
     }
 }
 

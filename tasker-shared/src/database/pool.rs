@@ -43,7 +43,12 @@ pub fn create(config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
             let statement_timeout = statement_timeout.clone();
             Box::pin(async move {
                 // Not a start-up parameter: poolers refuse those that they do not know.
-                sqlx::query("SELECT set_config('statement_timeout', $1, false)")
+                //
+                // Compiling a query takes PostgreSQL a hundred times longer than any of ours; it
+                // compiles those whose cost it overestimates, for lack of statistics.
+                let settings = "SELECT set_config('statement_timeout', $1, false),
+                                       set_config('jit', 'off', false)";
+                sqlx::query(settings)
                     .bind(statement_timeout)
                     .execute(connection)
                     .await?;

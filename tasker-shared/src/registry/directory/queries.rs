@@ -34,6 +34,10 @@ pub(super) enum News {
 pub(super) async fn poll(connection: &mut PgConnection, place: Place) -> Result<News, sqlx::Error> {
     // The clock's row is joined to every change; without a change it comes alone. One statement,
     // hence one snapshot, hence a prefix of the history.
+    //
+    // Most polls find the clock where it was. The planner cannot know that and may choose to read
+    // the whole table; OFFSET keeps the subquery apart, so that it is not begun at all unless the
+    // clock has moved. LIMIT tells it that the clock is one row.
     let rows = sqlx::query!(
         r#"
         SELECT c.sequence AS clock,
@@ -46,11 +50,15 @@ pub(super) async fn poll(connection: &mut PgConnection, place: Place) -> Result<
                v.sequence AS "sequence?", v.content_hash, v.named_task_uuid,
                v.identity_strategy AS "identity_strategy: IdentityStrategy",
                v.registered_at AS "registered_at?"
-        FROM tasker.template_clock c
+        FROM (SELECT sequence FROM tasker.template_clock LIMIT 1) c
         LEFT JOIN tasker.template_commits latest ON latest.sequence = c.sequence
         LEFT JOIN tasker.template_commits here ON here.sequence = $1
-        LEFT JOIN tasker.template_versions v
-            ON v.sequence > $1 AND here.stamp IS NOT DISTINCT FROM $2
+        LEFT JOIN LATERAL (
+            SELECT * FROM tasker.template_versions v
+            WHERE v.sequence > $1
+                AND c.sequence > $1 AND here.stamp IS NOT DISTINCT FROM $2
+            OFFSET 0
+        ) v ON true
         "#,
         place.sequence,
         place.stamp,
@@ -106,7 +114,7 @@ pub(super) async fn load(
                v.identity_strategy AS "identity_strategy: IdentityStrategy",
                v.registered_at AS "registered_at?"
         FROM (VALUES (1)) AS always_one_row
-        LEFT JOIN tasker.template_clock c ON true
+        LEFT JOIN (SELECT sequence FROM tasker.template_clock LIMIT 1) c ON true
         LEFT JOIN tasker.template_commits latest ON latest.sequence = c.sequence
         LEFT JOIN tasker.template_versions v ON v.content_hash IS NOT NULL
         "#
