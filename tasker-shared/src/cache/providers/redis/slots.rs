@@ -1,4 +1,4 @@
-//! The connections that are up, used in turn, each for a run of requests.
+//! The connections that are up, used in turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,11 +7,6 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 
 use super::connect::Link;
-
-/// So many requests in a row use the same connection. Those of them that are under way together
-/// share its system calls, which cost more than all else about a request; connections are changed
-/// all the same, so that one large answer holds up few.
-const RUN: usize = 32;
 
 /// A fixed number of places, each with a connection or waiting for one. Nothing here waits.
 pub(super) struct Slots {
@@ -39,16 +34,11 @@ impl Slots {
         self.places.len()
     }
 
-    /// The connection whose turn it is, or the next one that is up.
+    /// The next connection that is up.
     pub(super) fn pick(&self) -> Option<Arc<Live>> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) / RUN;
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
         (0..self.places.len())
             .find_map(|step| self.places[first.wrapping_add(step) % self.places.len()].load_full())
-    }
-
-    /// Ends the run: the next request uses another connection.
-    pub(super) fn move_on(&self) {
-        self.turn.fetch_add(RUN, Ordering::Relaxed);
     }
 
     /// How many are up.

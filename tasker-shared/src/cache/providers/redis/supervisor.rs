@@ -88,18 +88,14 @@ async fn fill_places(core: &Core) {
     }
 }
 
-/// Asks as often as there are connections, each time another one. Failures count as those of
+/// Asks as often as there are connections: they are used in turn. Failures count as those of
 /// requests do.
 async fn ask_idle_connections(core: &Core) {
     let ping = redis::cmd("PING");
     let request = Request::One(&ping);
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        join_all((0..core.slots.len()).map(|_| async {
-            core.slots.move_on();
-            core.call(&request, core.budget).await
-        }))
-        .await;
+        join_all((0..core.slots.len()).map(|_| core.call(&request, core.budget))).await;
     }
 }
 
