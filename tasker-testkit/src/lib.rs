@@ -4,6 +4,8 @@
 //! `DATABASE_URL` or `REDIS_URL` names, else one from a Docker engine, else one started from the
 //! programs on this machine. [`TestDatabase`] is a database of a test's own on that server.
 //! [`PostgresServer`] and [`RedisServer`] are servers of a test's own, to kill, freeze and restart.
+//! [`RedisCluster`] and [`RedisSentinel`] are several of them that belong together, and [`TlsFiles`] are
+//! certificates for them.
 //! [`TcpProxy`] stands before any server and spoils the connection to it.
 //!
 //! Whatever is started here ends with the process that started it, however that process ends: a
@@ -25,18 +27,25 @@ mod ports;
 mod postgres_server;
 mod processes;
 mod programs;
+mod redis_cluster;
+mod redis_control;
+mod redis_sentinel;
 mod redis_server;
 mod service_process;
 mod supervisor;
 mod tcp_proxy;
 mod test_database;
+mod tls_files;
 
 pub use acquired::{Origin, Postgres, Redis, postgres, redacted, redis};
 pub use error::TestkitError;
 pub use held_folder::HeldFolder;
 pub use ports::free as free_port;
 pub use postgres_server::PostgresServer;
+pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinel;
 pub use redis_server::RedisServer;
 pub use service_process::ServiceProcess;
 pub use tcp_proxy::TcpProxy;
 pub use test_database::TestDatabase;
+pub use tls_files::TlsFiles;

@@ -1,0 +1,80 @@
+use tasker_testkit::{RedisCluster, RedisServer, TlsFiles};
+
+/// `foo` is in this slot.
+const SLOT: u16 = 12182;
+
+async fn ask(server: &RedisServer, words: &[&str]) -> redis::RedisResult<String> {
+    let mut connection = redis::Client::open(server.url())?
+        .get_multiplexed_async_connection()
+        .await?;
+    let mut command = redis::Cmd::new();
+    command.arg(words).query_async(&mut connection).await
+}
+
+async fn ask_number(server: &RedisServer, words: &[&str]) -> u64 {
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::Cmd::new();
+    command
+        .arg(words)
+        .query_async(&mut connection)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_cluster_serves_each_slot_at_one_node_and_survives_the_loss_of_a_primary() {
+    let cluster = RedisCluster::start(3, 1).await.unwrap();
+    assert_eq!(cluster.addresses().len(), 6);
+    let owner = cluster.primary_of(SLOT).await.unwrap();
+    assert_eq!(owner, 2);
+    ask(&cluster.nodes()[owner], &["SET", "foo", "bar"])
+        .await
+        .unwrap();
+    // Replicas get writes a moment later; this waits for one.
+    let copies: u64 = ask_number(&cluster.nodes()[owner], &["WAIT", "1", "5000"]).await;
+    assert_eq!(copies, 1);
+    let moved = ask(&cluster.nodes()[0], &["GET", "foo"]).await.unwrap_err();
+    assert_eq!(moved.code(), Some("MOVED"));
+
+    cluster.nodes()[owner].kill().await.unwrap();
+    cluster.until_well().await.unwrap();
+    let heir = cluster.primary_of(SLOT).await.unwrap();
+    assert_eq!(heir, 5);
+    assert_eq!(
+        ask(&cluster.nodes()[heir], &["GET", "foo"]).await.unwrap(),
+        "bar"
+    );
+
+    cluster.nodes()[owner].restart().await.unwrap();
+    cluster.until_well().await.unwrap();
+    cluster.promote(owner).await.unwrap();
+    cluster.until_well().await.unwrap();
+    assert_eq!(cluster.primary_of(SLOT).await.unwrap(), owner);
+}
+
+#[tokio::test]
+async fn slots_move_with_their_keys() {
+    let cluster = RedisCluster::start(3, 0).await.unwrap();
+    ask(&cluster.nodes()[2], &["SET", "foo", "bar"])
+        .await
+        .unwrap();
+    cluster.move_slots(SLOT..SLOT + 2, 2, 0).await.unwrap();
+    assert_eq!(
+        ask(&cluster.nodes()[0], &["GET", "foo"]).await.unwrap(),
+        "bar"
+    );
+    cluster.until_well().await.unwrap();
+    assert_eq!(cluster.primary_of(SLOT).await.unwrap(), 0);
+    assert_eq!(cluster.primary_of(SLOT + 2).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_cluster_can_talk_tls() {
+    let tls = TlsFiles::create().unwrap();
+    let cluster = RedisCluster::start_with(3, 0, &[], Some(&tls))
+        .await
+        .unwrap();
+    assert!(cluster.nodes().iter().all(|node| node.tls_url().is_some()));
+    assert_eq!(cluster.primary_of(SLOT).await.unwrap(), 2);
+}
