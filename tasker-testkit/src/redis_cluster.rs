@@ -93,24 +93,16 @@ impl RedisCluster {
     }
 
     /// Makes the replica take its primary's place, with the primary's consent, and waits until
-    /// it has. All nodes must run.
+    /// all nodes know. All must run.
     pub async fn promote(&self, replica: usize) -> Result<(), TestkitError> {
         self.until("replicate", async || {
             // Nodes that take it for a primary would not vote for it.
-            for node in &self.nodes {
-                let known = text(ask(node, &["CLUSTER", "NODES"]).await?);
-                let is_replica =
-                    |line: &str| line.starts_with(&self.ids[replica]) && line.contains("slave");
-                if !known.lines().any(is_replica) {
-                    return Ok(false);
-                }
-            }
-            self.follows(replica).await
+            Ok(self.all_see(replica, "slave").await? && self.follows(replica).await?)
         })
         .await?;
         ask(&self.nodes[replica], &["CLUSTER", "FAILOVER"]).await?;
         self.until("promote a replica", async || {
-            Ok(text(ask(&self.nodes[replica], &["ROLE"]).await?).starts_with("master"))
+            self.all_see(replica, "master").await
         })
         .await
     }
@@ -120,8 +112,8 @@ impl RedisCluster {
         self.until("get well", async || self.is_well().await).await
     }
 
-    /// Moves the slots and their keys from one primary to another, while both go on serving, and
-    /// tells all nodes.
+    /// Moves the slots and their keys from one primary to another, while both go on serving.
+    /// The other nodes hear of it by and by.
     pub async fn move_slots(
         &self,
         slots: std::ops::Range<u16>,
@@ -203,6 +195,18 @@ impl RedisCluster {
         })
         .await?;
         self.until_well().await
+    }
+
+    /// Whether every node lists this one with this role.
+    async fn all_see(&self, node: usize, role: &str) -> Result<bool, TestkitError> {
+        let is_seen = |line: &str| line.starts_with(&self.ids[node]) && line.contains(role);
+        for viewer in &self.nodes {
+            let known = text(ask(viewer, &["CLUSTER", "NODES"]).await?);
+            if !known.lines().any(is_seen) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether this replica has its primary's data and gets more as it comes.
