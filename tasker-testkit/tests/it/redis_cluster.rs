@@ -11,15 +11,15 @@ async fn ask(server: &RedisServer, words: &[&str]) -> redis::RedisResult<String>
     command.arg(words).query_async(&mut connection).await
 }
 
-async fn ask_number(server: &RedisServer, words: &[&str]) -> u64 {
+/// Writes, and waits until a replica has it.
+async fn write_twice(server: &RedisServer, key: &str, value: &str) {
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let mut command = redis::Cmd::new();
-    command
-        .arg(words)
-        .query_async(&mut connection)
-        .await
-        .unwrap()
+    let mut both = redis::pipe();
+    both.cmd("SET").arg(key).arg(value);
+    both.cmd("WAIT").arg(1).arg(5000);
+    let (_, copies): (String, u64) = both.query_async(&mut connection).await.unwrap();
+    assert_eq!(copies, 1);
 }
 
 #[tokio::test]
@@ -28,12 +28,7 @@ async fn a_cluster_serves_each_slot_at_one_node_and_survives_the_loss_of_a_prima
     assert_eq!(cluster.addresses().len(), 6);
     let owner = cluster.primary_of(SLOT).await.unwrap();
     assert_eq!(owner, 2);
-    ask(&cluster.nodes()[owner], &["SET", "foo", "bar"])
-        .await
-        .unwrap();
-    // Replicas get writes a moment later; this waits for one.
-    let copies: u64 = ask_number(&cluster.nodes()[owner], &["WAIT", "1", "5000"]).await;
-    assert_eq!(copies, 1);
+    write_twice(&cluster.nodes()[owner], "foo", "bar").await;
     let moved = ask(&cluster.nodes()[0], &["GET", "foo"]).await.unwrap_err();
     assert_eq!(moved.code(), Some("MOVED"));
 
