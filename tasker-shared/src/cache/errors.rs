@@ -9,6 +9,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::config::RedisProblem;
+
 /// Why the cache could not do what was asked.
 ///
 /// None of these may fail a request: each is a miss for a reader and a lost write for a writer.
@@ -73,7 +75,7 @@ pub enum ConnectionFault {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The server did not accept user and password.
-    #[error("the server does not accept the user and password of the URL")]
+    #[error("the server does not accept the configured user and password")]
     Authentication,
     /// The server refused the connection's first commands.
     #[error("the server refused the new connection")]
@@ -81,6 +83,30 @@ pub enum ConnectionFault {
     /// What the server sent is not the protocol.
     #[error("the server does not speak the protocol")]
     Protocol,
+    /// A file that the connection needs cannot be used. It is read again for the next attempt.
+    #[error(transparent)]
+    TlsFile(#[from] TlsFault),
+    /// One node of several failed.
+    #[error("the node {address}")]
+    Node {
+        /// Its host and port.
+        address: String,
+        /// What is wrong with its connection.
+        #[source]
+        fault: Box<ConnectionFault>,
+    },
+    /// No sentinel knows the primary.
+    #[error("the sentinels know no primary by the name in `redis.sentinel_master_name`")]
+    UnknownPrimary,
+    /// The server that a sentinel names is a replica.
+    #[error("{address}, which a sentinel calls the primary, is a replica")]
+    NotPrimary {
+        /// Its host and port.
+        address: String,
+    },
+    /// The cluster is not whole.
+    #[error("slots of the cluster have no primary that can be reached")]
+    SlotsWithoutPrimary,
     /// The client library refused the settings.
     #[error("the client library does not support these settings")]
     Unsupported,
@@ -91,6 +117,57 @@ impl From<io::Error> for ConnectionFault {
         Self::Transport {
             source: Box::new(source),
         }
+    }
+}
+
+/// Why a file of a connection with TLS cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsFault {
+    /// It cannot be read.
+    #[error("`redis.{file}` cannot be read")]
+    Unreadable {
+        /// Which one.
+        file: TlsFile,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It holds nothing of the kind.
+    #[error("`redis.{0}` holds no {content} in PEM form", content = .0.content())]
+    NotPem(TlsFile),
+    /// The key belongs to another certificate.
+    #[error("`redis.tls_key_file` is not the key of the certificate in `redis.tls_cert_file`")]
+    OtherKey,
+}
+
+/// A file of a connection with TLS; shown, the key that names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFile {
+    /// `tls_ca_file`
+    Authorities,
+    /// `tls_cert_file`
+    Certificate,
+    /// `tls_key_file`
+    Key,
+}
+
+impl TlsFile {
+    fn content(self) -> &'static str {
+        match self {
+            Self::Authorities | Self::Certificate => "certificate",
+            Self::Key => "private key",
+        }
+    }
+}
+
+impl fmt::Display for TlsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Authorities => "tls_ca_file",
+            Self::Certificate => "tls_cert_file",
+            Self::Key => "tls_key_file",
+        })
     }
 }
 
@@ -226,19 +303,14 @@ pub enum ConfigurationFault {
     /// `backend` names nothing that exists.
     #[error("`backend` must be \"redis\"")]
     UnknownBackend,
-    /// The URL cannot be used.
+    /// The client library does not understand the URL.
     #[error(
         "`redis.url` must look like redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH/TO/SOCKET"
     )]
     Url,
-    /// The URL names another database than `redis.database`.
-    #[error("`redis.url` names database {in_url}, `redis.database` is {configured}: name it once")]
-    DatabaseMismatch {
-        /// The one in the URL.
-        in_url: u32,
-        /// The configured one.
-        configured: u32,
-    },
+    /// The fields of `redis` make no sense, by themselves or together.
+    #[error("`redis`: {0}")]
+    Redis(RedisProblem),
 }
 
 /// An error and all its causes in one line, for a log field.

@@ -20,6 +20,7 @@ mod traits;
 
 pub use errors::{
     BadAnswer, CacheError, ConfigurationFault, ConnectionFault, Refusal, RefusalKind, StartError,
+    TlsFault, TlsFile,
 };
 pub use peek::Peek;
 pub use provider::CacheProvider;

@@ -5,6 +5,7 @@ mod cache;
 mod cache_faults;
 mod directory;
 mod inspection;
+mod redis_kinds;
 mod registration;
 mod resolve;
 mod unknown_names;

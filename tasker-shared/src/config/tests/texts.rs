@@ -2,10 +2,10 @@
 
 use toml::Value;
 
-use super::super::checks;
 use super::super::env_override::parse;
 use super::super::fields::Kind;
 use super::super::interpolation::{Malformed, Piece, Unresolved, fill, parse as pieces};
+use super::super::{checks, redis_checks};
 
 #[test]
 fn references_are_taken_out_of_a_text() {
@@ -132,7 +132,7 @@ fn redis_urls_are_those_of_one_server() {
         "unix:///run/redis.sock",
         "redis+unix:///run/redis.sock?db=1&pass=secret",
     ] {
-        assert!(checks::redis_url(url).is_ok(), "{url}");
+        assert!(redis_checks::url(url).is_ok(), "{url}");
     }
     for url in [
         "",
@@ -148,7 +148,7 @@ fn redis_urls_are_those_of_one_server() {
         "redis+cluster://localhost",
         "http://localhost",
     ] {
-        assert!(checks::redis_url(url).is_err(), "{url}");
+        assert!(redis_checks::url(url).is_err(), "{url}");
     }
 }
 

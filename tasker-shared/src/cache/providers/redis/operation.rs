@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
-use super::connect::{Endpoint, Request};
+use super::connect::Endpoint;
 use super::latency::Latency;
+use super::link::Request;
 use super::log_limit::LogLimit;
 use super::slots::{Live, Slots};
 use crate::cache::{BadAnswer, CacheError, ConnectionFault, Refusal, RefusalKind};
@@ -38,6 +39,8 @@ pub(super) struct Core {
     pub(super) probe_key: String,
     pub(super) stop: CancellationToken,
     writes_refused: AtomicBool,
+    /// Whether it was said that this is a node of a cluster.
+    cluster_told: AtomicBool,
     refusal_log: LogLimit,
     bad_answer_log: LogLimit,
 }
@@ -60,6 +63,7 @@ impl Core {
             probe_key,
             stop,
             writes_refused: AtomicBool::new(false),
+            cluster_told: AtomicBool::new(false),
             refusal_log: LogLimit::new(LOG_PERIOD),
             bad_answer_log: LogLimit::new(LOG_PERIOD),
         }
@@ -149,7 +153,12 @@ impl Core {
                 self.breaker.succeeded();
                 self.note_writes_refused(refusal);
             }
-            RefusalKind::Operation => self.breaker.succeeded(),
+            RefusalKind::Operation => {
+                self.breaker.succeeded();
+                if refusal.code() == "MOVED" {
+                    self.note_cluster();
+                }
+            }
             RefusalKind::Other => {
                 if self.breaker.failed(error) {
                     self.slots.clear();
@@ -171,6 +180,16 @@ impl Core {
             self.vacancy.notify_one();
         }
         replaced
+    }
+
+    /// A server that sends its clients elsewhere is a node of a cluster.
+    fn note_cluster(&self) {
+        if self.endpoint.cluster().is_none() && !self.cluster_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the cache is a node of a Redis Cluster, and only the keys of this node can be used: \
+                 set `mode = \"cluster\"` in [common.cache.redis]"
+            );
+        }
     }
 
     fn note_writes_refused(&self, refusal: &Refusal) {

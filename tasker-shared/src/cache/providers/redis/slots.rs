@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 
-use super::connect::Link;
+use super::link::Link;
 
 /// A fixed number of places, each with a connection or waiting for one. Nothing here waits.
 pub(super) struct Slots {
@@ -62,6 +62,27 @@ impl Slots {
             since: Instant::now(),
             place,
         })));
+    }
+
+    /// Those whose cluster has changed.
+    pub(super) fn outdated(&self) -> Vec<Arc<Live>> {
+        self.places
+            .iter()
+            .filter_map(ArcSwapOption::load_full)
+            .filter(|live| live.link.is_outdated())
+            .collect()
+    }
+
+    /// Puts `link` in the place of this connection, if that is still there. Operations that are
+    /// under way on it go on.
+    pub(super) fn exchange(&self, live: Arc<Live>, link: Link) {
+        let place = live.place;
+        let newer = Arc::new(Live {
+            link,
+            since: Instant::now(),
+            place,
+        });
+        self.places[place].compare_and_swap(&Some(live), Some(newer));
     }
 
     /// Takes this connection out of use, and says whether it was this call that did. Operations
