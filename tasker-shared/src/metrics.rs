@@ -87,6 +87,8 @@ metrics_table! {
         "Entries not written to the distributed cache, by `reason` (queue_full, unavailable, failed, invalidated).";
     CACHE_BAD_ANSWERS: Counter, Count, "tasker_cache_bad_answers_total",
         "Entries of the distributed cache that could not be used, by `kind` (wrong_type, too_large, format, garbage, other_name).";
+    CACHE_REFUSALS: Counter, Count, "tasker_cache_refusals_total",
+        "Errors that the distributed cache answered, by `code` (OOM, READONLY, MOVED and the like; other).";
     EVENTS_DROPPED: Counter, Count, "tasker_events_dropped_total",
         "Registry events that slow listeners lost.";
     WORKER_TEMPLATE_REQUESTS: Counter, Count, "tasker_worker_template_requests_total",

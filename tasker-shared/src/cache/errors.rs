@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::tls_fault::TlsFault;
 use crate::config::RedisProblem;
 
 /// Why the cache could not do what was asked.
@@ -120,57 +121,6 @@ impl From<io::Error> for ConnectionFault {
     }
 }
 
-/// Why a file of a connection with TLS cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TlsFault {
-    /// It cannot be read.
-    #[error("`redis.{file}` cannot be read")]
-    Unreadable {
-        /// Which one.
-        file: TlsFile,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It holds nothing of the kind.
-    #[error("`redis.{0}` holds no {content} in PEM form", content = .0.content())]
-    NotPem(TlsFile),
-    /// The key belongs to another certificate.
-    #[error("`redis.tls_key_file` is not the key of the certificate in `redis.tls_cert_file`")]
-    OtherKey,
-}
-
-/// A file of a connection with TLS; shown, the key that names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsFile {
-    /// `tls_ca_file`
-    Authorities,
-    /// `tls_cert_file`
-    Certificate,
-    /// `tls_key_file`
-    Key,
-}
-
-impl TlsFile {
-    fn content(self) -> &'static str {
-        match self {
-            Self::Authorities | Self::Certificate => "certificate",
-            Self::Key => "private key",
-        }
-    }
-}
-
-impl fmt::Display for TlsFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Authorities => "tls_ca_file",
-            Self::Certificate => "tls_cert_file",
-            Self::Key => "tls_key_file",
-        })
-    }
-}
-
 /// Why an answer is no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -224,6 +174,25 @@ pub enum RefusalKind {
     Other,
 }
 
+const KNOWN_CODES: [(&str, RefusalKind); 16] = [
+    ("LOADING", RefusalKind::Unusable),
+    ("CLUSTERDOWN", RefusalKind::Unusable),
+    ("MASTERDOWN", RefusalKind::Unusable),
+    ("BUSY", RefusalKind::Unusable),
+    ("NOAUTH", RefusalKind::Unusable),
+    ("WRONGPASS", RefusalKind::Unusable),
+    ("READONLY", RefusalKind::ReadOnly),
+    ("OOM", RefusalKind::WritesRefused),
+    ("MISCONF", RefusalKind::WritesRefused),
+    ("NOREPLICAS", RefusalKind::WritesRefused),
+    ("WRONGTYPE", RefusalKind::Operation),
+    ("NOPERM", RefusalKind::Operation),
+    ("MOVED", RefusalKind::Operation),
+    ("ASK", RefusalKind::Operation),
+    ("TRYAGAIN", RefusalKind::Operation),
+    ("CROSSSLOT", RefusalKind::Operation),
+];
+
 /// Longer codes are cut: no server has one, and text of unknown origin is not printed.
 const MAX_CODE_LENGTH: usize = 24;
 
@@ -248,17 +217,20 @@ impl Refusal {
     /// What it says about the server.
     #[must_use]
     pub fn kind(&self) -> RefusalKind {
-        match self.code.as_str() {
-            "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "BUSY" | "NOAUTH" | "WRONGPASS" => {
-                RefusalKind::Unusable
-            }
-            "READONLY" => RefusalKind::ReadOnly,
-            "OOM" | "MISCONF" | "NOREPLICAS" => RefusalKind::WritesRefused,
-            "WRONGTYPE" | "NOPERM" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" => {
-                RefusalKind::Operation
-            }
-            _ => RefusalKind::Other,
-        }
+        KNOWN_CODES
+            .iter()
+            .find(|(code, _)| *code == self.code)
+            .map_or(RefusalKind::Other, |(_, kind)| *kind)
+    }
+
+    /// The label of the metric that counts refusals: the code if it is known, since servers could
+    /// make up any number of others.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        KNOWN_CODES
+            .iter()
+            .find(|(code, _)| *code == self.code)
+            .map_or("other", |(code, _)| code)
     }
 }
 
@@ -351,6 +323,8 @@ mod tests {
         assert_eq!(Refusal::new("OOM").kind(), RefusalKind::WritesRefused);
         assert_eq!(Refusal::new("WRONGTYPE").kind(), RefusalKind::Operation);
         assert_eq!(Refusal::new("ERR").kind(), RefusalKind::Other);
+        assert_eq!(Refusal::new("MOVED").label(), "MOVED");
+        assert_eq!(Refusal::new("INVENTED").label(), "other");
     }
 
     #[test]

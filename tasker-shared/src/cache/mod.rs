@@ -16,16 +16,17 @@ mod persist;
 mod provider;
 mod providers;
 mod status;
+mod tls_fault;
 mod traits;
 
 pub use errors::{
     BadAnswer, CacheError, ConfigurationFault, ConnectionFault, Refusal, RefusalKind, StartError,
-    TlsFault, TlsFile,
 };
 pub use peek::Peek;
 pub use provider::CacheProvider;
 pub use providers::{NoOpCacheService, RedisCacheService};
 pub use status::{BreakerState, CacheStatus};
+pub use tls_fault::{TlsFault, TlsFile};
 pub use traits::CacheService;
 
 /// The longest value that is written or accepted, in bytes.

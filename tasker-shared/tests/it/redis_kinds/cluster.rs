@@ -6,6 +6,7 @@ use tasker_shared::cache::{BreakerState, CacheError, CacheProvider, CacheService
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
 use tasker_testkit::{RedisCluster, RedisServer, TlsFiles};
 
+use super::logs::Logs;
 use super::{path, refusal, with, works};
 use crate::cache::{SOON, TTL, ask, eventually, provider, raw};
 
@@ -225,7 +226,8 @@ async fn a_cluster_with_a_slot_that_nobody_serves_is_not_used() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_used_as_a_single_server_serves_its_own_keys() {
+async fn a_node_that_is_used_as_a_single_server_serves_its_own_keys_and_says_so_once() {
+    let logs = Logs::capture();
     let cluster = three().await;
     let cache = provider(&with(RedisConfig {
         mode: String::from("single"),
@@ -245,6 +247,8 @@ async fn a_node_that_is_used_as_a_single_server_serves_its_own_keys() {
     }
     assert!(served > 10 && elsewhere > 10, "{served} and {elsewhere}");
     assert_eq!(cache.status().await.breaker, Some(BreakerState::Closed));
+    let told = logs.with("`mode = \"cluster\"`");
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod acl;
 mod cluster;
 mod cluster_changes;
 mod load;
+mod logs;
 mod sentinel;
 mod tls;
 mod unix_socket;

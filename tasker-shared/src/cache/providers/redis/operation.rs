@@ -16,7 +16,9 @@ use super::link::Request;
 use super::log_limit::LogLimit;
 use super::slots::{Live, Slots};
 use crate::cache::{BadAnswer, CacheError, ConnectionFault, Refusal, RefusalKind};
-use crate::metrics::{CACHE_BAD_ANSWERS, CACHE_OPERATION_DURATION, CACHE_OPERATIONS};
+use crate::metrics::{
+    CACHE_BAD_ANSWERS, CACHE_OPERATION_DURATION, CACHE_OPERATIONS, CACHE_REFUSALS,
+};
 
 /// What is wrong with entries or with writes is logged at most so often.
 const LOG_PERIOD: Duration = Duration::from_mins(1);
@@ -140,6 +142,7 @@ impl Core {
         let CacheError::BackendError(refusal) = error else {
             return;
         };
+        counter!(CACHE_REFUSALS.name, "code" => refusal.label()).increment(1);
         match refusal.kind() {
             RefusalKind::Unusable => self.open(error),
             RefusalKind::ReadOnly => {
