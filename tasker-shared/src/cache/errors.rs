@@ -223,6 +223,12 @@ impl Refusal {
             .map_or(RefusalKind::Other, |(_, kind)| *kind)
     }
 
+    /// Whether another node of a cluster has what was asked for.
+    #[must_use]
+    pub fn is_redirection(&self) -> bool {
+        matches!(self.code.as_str(), "MOVED" | "ASK")
+    }
+
     /// The label of the metric that counts refusals: the code if it is known, since servers could
     /// make up any number of others.
     #[must_use]

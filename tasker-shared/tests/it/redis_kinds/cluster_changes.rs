@@ -192,3 +192,20 @@ async fn a_sweep_finds_what_moved_since_the_link_was_made() {
     let pattern = keys::pattern("tasker", "task_template", &["ns"]);
     assert_eq!(cache.delete_pattern(&pattern).await.expect("a sweep"), 500);
 }
+
+#[tokio::test]
+async fn a_sweep_finds_what_a_replica_has_that_was_promoted_since() {
+    let cluster = six().await;
+    let cache = provider(&with(config(&cluster))).await;
+    let key = |number: usize| keys::key("tasker", "task_template", &["ns", &number.to_string()]);
+    for number in 0..500 {
+        cache.fill(key(number), String::from("value"), TTL);
+    }
+    assert!(cache.flush_fills(SOON).await);
+    cluster.promote(4).await.expect("a failover by hand");
+    let pattern = keys::pattern("tasker", "task_template", &["ns"]);
+    cache.delete_pattern(&pattern).await.expect("a sweep");
+    let all: Vec<String> = (0..500).map(key).collect();
+    let left = cache.peek(&all, 1).await.expect("a look");
+    assert!(left.iter().all(Option::is_none));
+}

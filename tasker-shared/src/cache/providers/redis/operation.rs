@@ -158,7 +158,7 @@ impl Core {
             }
             RefusalKind::Operation => {
                 self.breaker.succeeded();
-                if refusal.code() == "MOVED" {
+                if refusal.is_redirection() {
                     self.note_cluster();
                 }
             }

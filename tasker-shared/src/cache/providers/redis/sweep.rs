@@ -3,6 +3,7 @@
 //! Redis serves one command at a time, so both go in steps that are short for the server; between
 //! two of them it serves everybody else.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
@@ -20,6 +21,9 @@ const SCAN_COUNT: usize = 1000;
 
 /// How long one step of a sweep may take.
 const STEP_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a changed cluster has to be understood before it is swept again.
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a whole sweep may take. A keyspace that needs longer is left to its TTLs, and the
 /// caller is told.
@@ -57,26 +61,29 @@ pub(super) async fn named<K: AsRef<[u8]>>(
 }
 
 /// Deletes every key that matches `pattern`. In a cluster all primaries are swept side by side, and
-/// again if slots or primaries have changed meanwhile.
+/// again if slots or primaries have changed meanwhile. What was deleted in a step that was redirected
+/// in part is not counted.
 pub(super) async fn matching(core: &Core, pattern: &str) -> Result<u64, CacheError> {
     let started = Instant::now();
-    let mut deleted = 0;
+    let deleted = AtomicU64::new(0);
     loop {
         let layout = layout(core)?;
         let parts = layout.parts();
         let sweeps = parts
             .iter()
-            .map(|part| part_of(core, part, pattern, started));
-        let outcome = try_join_all(sweeps).await;
-        let changed = self::layout(core)? != layout;
-        match outcome {
-            Ok(counts) => deleted += counts.iter().sum::<u64>(),
-            // A primary that has left the cluster cannot be swept to its end.
-            Err(CacheError::BackendError(_)) if changed => {}
+            .map(|part| part_of(core, part, pattern, started, &deleted));
+        match try_join_all(sweeps).await {
+            Ok(_) if self::layout(core)? == layout => {
+                return Ok(deleted.into_inner());
+            }
+            Ok(_) => {}
+            // The task that replaces old views of the cluster has heard of it, too.
+            Err(CacheError::BackendError(refusal))
+                if core.endpoint.cluster().is_some() && refusal.is_redirection() =>
+            {
+                tokio::time::sleep(SETTLE_PAUSE).await;
+            }
             Err(error) => return Err(error),
-        }
-        if !changed {
-            return Ok(deleted);
         }
     }
 }
@@ -97,10 +104,10 @@ async fn part_of(
     part: &Part,
     pattern: &str,
     started: Instant,
-) -> Result<u64, CacheError> {
+    deleted: &AtomicU64,
+) -> Result<(), CacheError> {
     let step_limit = STEP_LIMIT.max(core.budget);
     let mut cursor = b"0".to_vec();
-    let mut deleted = 0;
     loop {
         if started.elapsed() > SWEEP_LIMIT {
             return Err(CacheError::Timeout { limit: SWEEP_LIMIT });
@@ -114,10 +121,11 @@ async fn part_of(
         let answer = core.call(&Request::To(part, &scan), step_limit).await?;
         let (next, keys) = commands::page(answer).map_err(|bad| core.bad_answer(bad))?;
         for step in keys.chunks(KEYS_A_STEP) {
-            deleted += named(core, step, step_limit).await?;
+            let count = named(core, step, step_limit).await?;
+            deleted.fetch_add(count, Ordering::Relaxed);
         }
         if next == b"0" {
-            return Ok(deleted);
+            return Ok(());
         }
         cursor = next;
     }
