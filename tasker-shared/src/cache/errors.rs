@@ -287,7 +287,7 @@ pub enum ConfigurationFault {
     )]
     Url,
     /// The fields of `redis` make no sense, by themselves or together.
-    #[error("`redis`: {0}")]
+    #[error("`{path}` {0}", path = .0.path())]
     Redis(RedisProblem),
 }
 

@@ -76,6 +76,19 @@ pub enum RedisProblem {
     Credentials,
 }
 
+impl RedisProblem {
+    /// The key that it is about, or the section if it is about several keys.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Url | Self::DatabaseInUrl => "redis.url",
+            Self::Mode => "redis.mode",
+            Self::Nodes => "redis.nodes",
+            _ => "redis",
+        }
+    }
+}
+
 impl RedisConfig {
     /// What is wrong with the fields, each for itself and together, if anything is.
     ///

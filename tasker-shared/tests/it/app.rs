@@ -82,6 +82,11 @@ impl TestApp {
             }),
             ..config
         };
+        self.with_provider(config).await
+    }
+
+    /// A registry whose Redis is the one that `config` names.
+    pub(crate) async fn with_provider(&self, config: CacheConfig) -> TaskHandlerRegistry {
         let provider = CacheProvider::from_config_graceful(&config).await;
         assert!(provider.is_enabled(), "Redis is needed");
         TaskHandlerRegistry::with_cache(pool(self.database.url()), Arc::new(provider), config)

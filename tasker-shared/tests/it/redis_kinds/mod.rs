@@ -5,6 +5,7 @@ mod cluster;
 mod cluster_changes;
 mod load;
 mod logs;
+mod registry;
 mod sentinel;
 mod tls;
 mod unix_socket;

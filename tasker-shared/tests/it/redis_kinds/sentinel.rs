@@ -14,6 +14,10 @@ use crate::cache::{SOON, ask, eventually, provider, raw};
 /// The promise is two seconds; the rest is for a busy machine.
 const BACK_IN_USE: Duration = Duration::from_secs(5);
 
+/// The rights that the page for operators names.
+const LEAST: &str = "+get +getrange +set +unlink +pttl +scan +ping +select +role ~tasker:* ~other";
+const LEAST_OF_SENTINELS: &str = "+sentinel|get-master-addr-by-name";
+
 fn config(watched: &RedisSentinel) -> RedisConfig {
     let sentinels = watched.sentinels();
     RedisConfig {
@@ -114,11 +118,19 @@ async fn servers_and_sentinels_may_want_passwords_of_their_own() {
         .expect("servers and sentinels start");
     for server in watched.servers() {
         let mut connection = raw(server).await;
-        let () = ask(&mut connection, "ACL SETUSER ann on >for-data +@all ~*").await;
+        let () = ask(
+            &mut connection,
+            &format!("ACL SETUSER ann on >for-data {LEAST}"),
+        )
+        .await;
     }
     for sentinel in watched.sentinels() {
         let mut connection = raw(sentinel).await;
-        let () = ask(&mut connection, "ACL SETUSER bob on >for-sentinels +@all").await;
+        let () = ask(
+            &mut connection,
+            &format!("ACL SETUSER bob on >for-sentinels {LEAST_OF_SENTINELS}"),
+        )
+        .await;
         let () = ask(&mut connection, "ACL SETUSER default -@all +auth").await;
     }
     let good = || RedisConfig {

@@ -69,7 +69,9 @@ impl Cluster {
 
     async fn topology(&self, dialer: &Dialer) -> Result<Topology, ConnectionFault> {
         let mut candidates = self.seeds.clone();
-        candidates.extend(self.known.load().iter().cloned());
+        let known = self.known.load();
+        let others = known.iter().filter(|known| !self.seeds.contains(known));
+        candidates.extend(others.cloned());
         // A node that was cut off may have an old view; the next attempt asks another one.
         candidates.shuffle(&mut rand::rng());
         first_success(candidates, async |node| {

@@ -130,5 +130,9 @@ mod tests {
                 "{url}"
             );
         }
+        assert_eq!(
+            ConfigurationFault::Redis(RedisProblem::Mode).to_string(),
+            "`redis.mode` must be `single`, `cluster` or `sentinel`"
+        );
     }
 }
