@@ -94,6 +94,38 @@ async fn a_frozen_primary_is_replaced_and_not_waited_for() {
     assert!(longest < FAR_ABOVE_BUDGET, "{longest:?}");
 }
 
+#[tokio::test]
+async fn a_primary_without_a_replica_is_named_and_used_when_it_is_back() {
+    let options = ["--cluster-require-full-coverage", "no"];
+    let cluster = RedisCluster::start_with(3, 0, &options, None)
+        .await
+        .expect("a cluster starts");
+    let cache = provider(&with(config(&cluster))).await;
+    cluster.nodes()[1]
+        .kill()
+        .await
+        .expect("a primary is killed");
+    let address = &cluster.addresses()[1];
+    eventually("the lost node is named", SOON, async || {
+        let status = cache.status().await;
+        let told = status.last_error.unwrap_or_default();
+        status.breaker == Some(BreakerState::Open)
+            && told.contains(address)
+            && told.contains("refused")
+    })
+    .await;
+    assert_eq!(
+        cache.get("a").await.expect_err("nothing is asked").kind(),
+        "rejected"
+    );
+    cluster.nodes()[1].restart().await.expect("it comes back");
+    cluster.until_well().await.expect("all slots are served");
+    eventually("the cache is in use", BACK_IN_USE, async || {
+        cache.status().await.healthy
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_promoted_replica_is_found_without_an_outage() {
     let cluster = six().await;

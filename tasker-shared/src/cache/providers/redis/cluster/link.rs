@@ -9,6 +9,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::sync::Notify;
 
 use super::super::address::Address;
+use super::super::dial::at;
 use super::super::faults;
 use super::super::link::{Part, Request};
 use super::topology::Topology;
@@ -66,7 +67,10 @@ impl ClusterLink {
                     Part::All => None,
                 };
                 match place {
-                    Some(place) => self.send_at(place, command).await.map_err(of_operation),
+                    Some(place) => {
+                        let answer = self.send_at(place, command).await;
+                        answer.map_err(|error| self.fault(place, error))
+                    }
                     // As a node would answer that is asked for what another one has.
                     None => Err(CacheError::BackendError(Refusal::new("MOVED"))),
                 }
@@ -77,7 +81,7 @@ impl ClusterLink {
     async fn send_to_owner(&self, place: usize, command: &Cmd) -> Result<Value, CacheError> {
         match self.send_at(place, command).await {
             Err(error) => self.follow(place, command, error).await,
-            answered => answered.map_err(of_operation),
+            Ok(answer) => Ok(answer),
         }
     }
 
@@ -91,9 +95,15 @@ impl ClusterLink {
 
     async fn send_to_all(&self, command: &Cmd) -> Result<Value, CacheError> {
         let places = 0..self.connections.len();
-        let answers = try_join_all(places.map(|place| self.send_at(place, command))).await;
-        let first = answers.map_err(of_operation)?.into_iter().next();
-        first.ok_or(CacheError::ConnectionError(ConnectionFault::NoneUp))
+        let answers = try_join_all(places.map(|place| async move {
+            let answer = self.send_at(place, command).await;
+            answer.map_err(|error| self.fault(place, error))
+        }))
+        .await?;
+        answers
+            .into_iter()
+            .next()
+            .ok_or(CacheError::ConnectionError(ConnectionFault::NoneUp))
     }
 
     /// Sends each primary its commands, side by side, and puts the answers back into their order.
@@ -127,7 +137,7 @@ impl ClusterLink {
             .clone()
             .send_packed_commands(&share.commands, 0, share.commands.len())
             .await
-            .map_err(of_operation)?;
+            .map_err(|error| self.fault(place, error))?;
         let each = share.numbers.iter().zip(share.commands.cmd_iter());
         try_join_all(
             each.zip(answers)
@@ -151,7 +161,7 @@ impl ClusterLink {
         error: RedisError,
     ) -> Result<Value, CacheError> {
         let Some(redirect) = self.redirect(place, &error) else {
-            return Err(of_operation(error));
+            return Err(self.fault(place, error));
         };
         let (Redirect::Moved(target) | Redirect::Ask(target)) = &redirect;
         let target = self.place_of(target);
@@ -159,7 +169,7 @@ impl ClusterLink {
             self.note_change();
         }
         let Some(target) = target else {
-            return Err(of_operation(error));
+            return Err(self.fault(place, error));
         };
         match redirect {
             Redirect::Moved(_) => self.send_at(target, command).await,
@@ -176,7 +186,17 @@ impl ClusterLink {
                     .and_then(Value::extract_error)
             }
         }
-        .map_err(of_operation)
+        .map_err(|error| self.fault(target, error))
+    }
+
+    /// An error of the node at `place`, which it names if the connection is at fault.
+    fn fault(&self, place: usize, error: RedisError) -> CacheError {
+        match faults::of_operation(error) {
+            CacheError::ConnectionError(fault) => {
+                CacheError::ConnectionError(at(&self.topology.primaries()[place], fault))
+            }
+            other => other,
+        }
     }
 
     fn redirect(&self, place: usize, error: &RedisError) -> Option<Redirect> {
@@ -222,8 +242,4 @@ fn key_of(command: &Cmd) -> Option<&[u8]> {
         Some(redis::Arg::Simple(key)) => Some(key),
         _ => None,
     }
-}
-
-fn of_operation(error: RedisError) -> CacheError {
-    faults::of_operation(error)
 }
