@@ -1,3 +1,5 @@
+use std::net::TcpStream;
+
 use tasker_testkit::{RedisCluster, RedisServer, TlsFiles};
 
 /// `foo` is in this slot.
@@ -65,11 +67,21 @@ async fn slots_move_with_their_keys() {
 }
 
 #[tokio::test]
-async fn a_cluster_can_talk_tls() {
+async fn a_cluster_can_talk_tls_and_is_gone_after_drop() {
     let tls = TlsFiles::create().unwrap();
     let cluster = RedisCluster::start_with(3, 0, &[], Some(&tls))
         .await
         .unwrap();
     assert!(cluster.nodes().iter().all(|node| node.tls_url().is_some()));
     assert_eq!(cluster.primary_of(SLOT).await.unwrap(), 2);
+
+    let files = tls.authority().parent().unwrap().to_path_buf();
+    let ports: Vec<u16> = cluster.nodes().iter().map(RedisServer::port).collect();
+    // A node that does not run on must go all the same.
+    cluster.nodes()[0].freeze().await.unwrap();
+    drop((cluster, tls));
+    assert!(!files.exists());
+    for port in ports {
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    }
 }

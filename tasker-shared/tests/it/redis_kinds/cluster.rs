@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tasker_shared::cache::{BreakerState, CacheError, CacheProvider, CacheService, keys};
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
 use tasker_testkit::{RedisCluster, RedisServer, TlsFiles};
@@ -229,6 +230,9 @@ async fn a_cluster_with_a_slot_that_nobody_serves_is_not_used() {
 #[tokio::test]
 async fn a_node_that_is_used_as_a_single_server_serves_its_own_keys_and_says_so_once() {
     let logs = Logs::capture();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _local = metrics::set_default_local_recorder(&recorder);
     let cluster = three().await;
     let cache = provider(&with(RedisConfig {
         mode: String::from("single"),
@@ -248,6 +252,8 @@ async fn a_node_that_is_used_as_a_single_server_serves_its_own_keys_and_says_so_
     }
     assert!(served > 10 && elsewhere > 10, "{served} and {elsewhere}");
     assert_eq!(cache.status().await.breaker, Some(BreakerState::Closed));
+    let counted = format!("tasker_cache_refusals_total{{code=\"MOVED\"}} {elsewhere}");
+    assert!(metrics.render().contains(&counted), "{counted}");
     let told = logs.with("`mode = \"cluster\"`");
     assert_eq!(told.len(), 1, "{told:?}");
 }
