@@ -48,6 +48,7 @@ pub struct RedisConfig {
     /// Default `single`.
     #[builder(default = "String::from(RedisMode::SINGLE)")]
     #[validate(custom(function = redis_checks::mode))]
+    #[schemars(extend("enum" = ["single", "cluster", "sentinel"]))]
     pub mode: String,
     /// Further nodes of the cluster, or further sentinels, each `host:port`. Any of them will do
     /// to find the others.
