@@ -9,3 +9,4 @@ mod handlers;
 mod operations;
 mod process;
 mod reading;
+mod secrets;
