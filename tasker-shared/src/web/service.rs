@@ -17,6 +17,7 @@ use super::cli::{self, Action};
 use super::exit;
 use super::lifecycle::{Lifecycle, StopSignals};
 use super::logging::{self, LoggingError};
+use super::metrics_route;
 use super::problem::causes;
 use super::start::Entrance;
 use crate::SystemContext;
@@ -92,12 +93,13 @@ impl ServiceError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Logging(_) | Self::Config(_) => exit::CONFIG,
-            Self::Os(_) | Self::Bind { .. } => exit::OS,
-            Self::Context(ContextError::Database {
+            Self::Logging(_)
+            | Self::Config(_)
+            | Self::Context(ContextError::Database {
                 source: DatabaseError::Url,
                 ..
             }) => exit::CONFIG,
+            Self::Os(_) | Self::Bind { .. } => exit::OS,
             Self::Context(_) => exit::UNAVAILABLE,
             Self::Start { code, .. } => *code,
             Self::Serve(_) => exit::INTERNAL,
@@ -185,6 +187,8 @@ where
     let mut signals = StopSignals::new().map_err(ServiceError::Os)?;
     // Before the database is touched: a second copy of a service ends here.
     let (listener, address) = bind(&web).await?;
+    // Before anything counts: what a start does is counted, too.
+    metrics_route::recorder();
     let lifecycle = Lifecycle::new();
     let entrance = Entrance::new(info, &web);
     let stop_accepting = CancellationToken::new();
@@ -198,26 +202,26 @@ where
         .with_graceful_shutdown(stop_accepting.clone().cancelled_owned());
     let mut server = std::pin::pin!(server.into_future());
     tracing::info!(service = info.name, version = info.version, %address, "alive, starting");
-    let starting = async {
+    let start_up = async {
         let context = Arc::new(SystemContext::connect(config).await?);
         let parts = AppParts::new(info, context, lifecycle.clone());
         let router = start(Arc::clone(&parts)).await?;
         Ok::<_, ServiceError>((parts, router))
     };
     let (parts, router) = tokio::select! {
-        started = starting => started?,
+        started = start_up => started?,
         ended = &mut server => return ended.map_err(ServiceError::Serve),
         // No request that matters is served yet: there is nothing to drain.
         _ = signals.next() => return Ok(()),
     };
     entrance.open(router);
     tracing::info!(service = info.name, version = info.version, %address, "listening");
-    let served = serve(server, &stop_accepting, &lifecycle, &web, &mut signals).await;
+    let outcome = serve(server, &stop_accepting, &lifecycle, &web, &mut signals).await;
     close(&parts, &mut signals).await;
-    if served.is_ok() {
+    if outcome.is_ok() {
         tracing::info!(service = info.name, "stopped");
     }
-    served
+    outcome
 }
 
 async fn bind(web: &WebConfig) -> Result<(TcpListener, SocketAddr), ServiceError> {

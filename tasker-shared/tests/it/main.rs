@@ -2,6 +2,8 @@
 //!
 //! Without the feature `cache-redis` those remain that are not about Redis.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod app;
 #[cfg(feature = "cache-redis")]
 mod cache;

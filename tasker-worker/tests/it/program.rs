@@ -106,6 +106,12 @@ async fn a_worker_that_still_registers_templates_is_alive_and_not_ready() {
     answers(&address, "/health/ready", 200).await;
     let listed = answers(&address, "/templates", 200).await;
     assert_eq!(listed["template_count"], 1);
+    let metrics = reqwest::get(format!("http://{address}/metrics"))
+        .await
+        .unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let registered = "tasker_template_registrations_total{status=\"created\"} 1";
+    assert!(metrics.contains(registered), "{metrics}");
     worker.stop().await.unwrap();
 }
 

@@ -53,6 +53,15 @@ async fn no_password_is_printed_or_answered_through_all_failures() {
     ] {
         assert!(log.contains(expected), "the log has no {expected}");
     }
+    for expected in [
+        "tasker_cache_in_use 0",
+        "tasker_cache_in_use 1",
+        "tasker_cache_breaker_open 0",
+        "tasker_cache_breaker_open 1",
+        "\"breaker\":\"open\"",
+    ] {
+        assert!(answered.contains(expected), "no answer has {expected}");
+    }
     for line in log.lines().chain(answered.lines()) {
         assert!(!servers.are_betrayed_by(line), "{line}");
         assert!(!client.is_in(line), "{line}");
