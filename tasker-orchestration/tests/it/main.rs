@@ -10,3 +10,4 @@ mod operations;
 mod process;
 mod reading;
 mod secrets;
+mod secrets_at_start;

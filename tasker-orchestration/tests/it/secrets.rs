@@ -1,91 +1,22 @@
-//! No password is in anything that the program says, whatever happens to it.
+//! No password is in anything that the program says, whatever happens to it while it runs.
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tasker_testkit::{GuardedServers, HeldFolder, Secret, ServiceProcess, free_port, ordeal};
+use tasker_orchestration::service::INFO;
+use tasker_shared::SystemContext;
+use tasker_shared::cache::CacheService;
+use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskerConfig};
+use tasker_shared::web::problem::causes;
+use tasker_shared::web::{AppParts, Lifecycle};
+use tasker_testkit::{GuardedServers, Secret, ServiceProcess, TestDatabase, free_port, ordeal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-use crate::process::{output, program, text};
-
-/// What a wrong configuration ends a service with, and what a lost database does.
-const CONFIG: i32 = 78;
-const UNAVAILABLE: i32 = 69;
-
-/// A variable, a value with a password in it, and what a start with it ends with.
-const WRONG_VALUES: [(&str, &str, i32); 21] = [
-    (
-        "DATABASE_URL",
-        "postgres://app:SECRET@127.0.0.1:1/none",
-        UNAVAILABLE,
-    ),
-    (
-        "DATABASE_URL",
-        "postgres://app@127.0.0.1:1/none?password=SECRET",
-        UNAVAILABLE,
-    ),
-    (
-        "DATABASE_URL",
-        "postgres://app@127.0.0.1:1/none?sslpassword=SECRET",
-        UNAVAILABLE,
-    ),
-    (
-        "DATABASE_URL",
-        "postgres://app@127.0.0.1:1/none?SECRET",
-        UNAVAILABLE,
-    ),
-    (
-        "DATABASE_URL",
-        "postgres://app@127.0.0.1:1/none?sslmode=SECRET",
-        CONFIG,
-    ),
-    (
-        "DATABASE_URL",
-        "postgres://app@127.0.0.1:1/none?port=SECRET",
-        CONFIG,
-    ),
-    (
-        "DATABASE_URL",
-        "postgres://app:%ffSECRET@127.0.0.1:1/none",
-        CONFIG,
-    ),
-    (
-        "DATABASE_URL",
-        "postgres://app:SECRET@127.0.0.1:port/none",
-        CONFIG,
-    ),
-    (
-        "DATABASE_URL",
-        "postgres://app:53/SECRET@127.0.0.1:1/none",
-        CONFIG,
-    ),
-    (
-        "DATABASE_URL",
-        "postgres://app:53?SECRET@127.0.0.1:1/none",
-        CONFIG,
-    ),
-    (
-        "DATABASE_URL",
-        "postgres://app:53?SECRET=x@127.0.0.1:1/none",
-        CONFIG,
-    ),
-    (
-        "DATABASE_URL",
-        "postgres://app:53#SECRET@127.0.0.1:1/none",
-        CONFIG,
-    ),
-    (
-        "DATABASE_URL",
-        "mysql://app:SECRET@127.0.0.1:1/none",
-        CONFIG,
-    ),
-    ("DATABASE_URL", "app:SECRET@127.0.0.1/none", CONFIG),
-    ("REDIS_URL", "redis://:SECRET@localhost/nine", CONFIG),
-    ("REDIS_URL", "redis://:SECRET@localhost:port", CONFIG),
-    ("REDIS_URL", "redis://:5/SECRET@localhost", CONFIG),
-    ("REDIS_URL", "http://:SECRET@localhost", CONFIG),
-    ("REDIS_URL", ":SECRET@localhost", CONFIG),
-    ("PGPASSWORD", "SECRET", UNAVAILABLE),
-    ("TASKER__COMMON__DATABASE__PASSWORD", "SECRET", CONFIG),
-];
+use crate::process::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_password_is_printed_or_answered_through_all_failures() {
@@ -144,85 +75,90 @@ async fn no_password_is_printed_or_answered_through_all_failures() {
 }
 
 #[tokio::test]
-async fn no_password_is_printed_by_a_start_that_fails() {
+async fn no_password_is_printed_when_redis_quotes_it() {
+    let database = TestDatabase::create().await.unwrap();
     let secret = Secret::new();
-    for (variable, value, expected) in WRONG_VALUES {
-        let value = value.replace("SECRET", secret.core());
-        let mut command = program();
-        command
-            .env("DATABASE_URL", "postgres://app@127.0.0.1:1/none")
-            .env(variable, &value)
-            .env("RUST_LOG", "trace");
-        let ended = output(&mut command).await;
-        let said = text(&ended);
-        assert_eq!(ended.status.code(), Some(expected), "{value}: {said}");
-        assert!(!secret.is_in(&said), "{value}: {said}");
-        let checked = text(&output(command.arg("--check-config")).await);
-        assert!(!secret.is_in(&checked), "{value}: {checked}");
+    let redis = quoting_redis().await;
+    let service = ServiceProcess::start(
+        "tasker-orchestration",
+        Path::new(env!("CARGO_BIN_EXE_tasker-orchestration")),
+        &[
+            ("DATABASE_URL", database.url()),
+            (
+                "REDIS_URL",
+                &format!("redis://app:{}@{redis}", secret.in_url()),
+            ),
+            ("TASKER__COMMON__CACHE__ENABLED", "true"),
+            ("TASKER__ORCHESTRATION__WEB__BIND_ADDRESS", "127.0.0.1:0"),
+            ("TASKER_LOG", "trace"),
+            ("TASKER_LOG_FORMAT", "json"),
+        ],
+    )
+    .await
+    .unwrap();
+    // It says so once, and then each time that it has tried again.
+    let tried_again = async {
+        while !service.log().contains("the cache still cannot be used") {
+            service.check_alive().unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, tried_again).await.unwrap();
+    service.stop().await.unwrap();
+    for line in service.log().lines() {
+        assert!(!secret.is_in(line), "{line}");
     }
 }
 
+/// A server that answers whatever it is sent as old ones answer a command that they do not know.
+async fn quoting_redis() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut bytes = vec![0; 4096];
+            while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+                let told = String::from_utf8_lossy(&bytes[..read]).replace("\r\n", " ");
+                let answer = format!("-ERR unknown command, with args: {told}\r\n");
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    address
+}
+
 #[tokio::test]
-async fn no_password_is_printed_when_it_is_refused() {
+async fn no_password_is_in_what_can_be_printed_in_the_process() {
     let servers = GuardedServers::start().await.unwrap();
-    let wrong = Secret::new();
-    let refused = servers.database_url_with(&wrong);
-    for url in [format!("{refused}?connect_timeout=1"), refused] {
-        let mut command = program();
-        command.env("DATABASE_URL", &url).env("RUST_LOG", "trace");
-        let ended = output(&mut command).await;
-        let said = text(&ended);
-        assert_eq!(ended.status.code(), Some(UNAVAILABLE), "{said}");
-        assert!(said.contains("password authentication failed"), "{said}");
-        assert!(!wrong.is_in(&said), "{said}");
+    let mut config = TaskerConfig::default();
+    config.common.database.url = servers.database_url();
+    config.common.cache = Some(CacheConfig {
+        enabled: true,
+        redis: Some(RedisConfig {
+            url: servers.redis_url(),
+            ..RedisConfig::default()
+        }),
+        ..CacheConfig::default()
+    });
+    let context = Arc::new(SystemContext::connect(config.clone()).await.unwrap());
+    assert!(context.cache_provider().is_enabled());
+    let parts = AppParts::new(&INFO, Arc::clone(&context), Lifecycle::new());
+    let registry = &context.task_handler_registry;
+    servers.lock_postgres(true).await.unwrap();
+    servers.lock_redis(true).await.unwrap();
+    let listed = registry.list_templates(None).await.unwrap_err();
+    let resolved = registry.get_template("a", "b", "1.0.0").await.unwrap_err();
+    let deleted = context.cache_provider().delete("key").await.unwrap_err();
+    let started = SystemContext::connect(config).await.unwrap_err();
+    let errors: [&dyn std::error::Error; 4] = [&listed, &resolved, &deleted, &started];
+    let told = errors.map(|error| format!("{error} {error:?} {error:#?} {}", causes(error)));
+    let status = context.cache_provider().status().await;
+    let pool = context.database_pool();
+    let printed = format!("{parts:?} {parts:#?} {pool:?} {status:?}");
+    for text in told.iter().chain([&printed]) {
+        assert!(!servers.are_betrayed_by(text), "{text}");
     }
-}
-
-#[tokio::test]
-async fn no_password_is_printed_from_a_file_that_is_wrong() {
-    let secret = Secret::new();
-    let core = secret.core();
-    let folder = HeldFolder::create().unwrap();
-    let base = folder.path().join("tasker/base");
-    for part in [&base, &folder.path().join("tasker/environments/test")] {
-        std::fs::create_dir_all(part).unwrap();
-    }
-    for wrong in [
-        format!("[common.database]\nurl = postgres://app:{core}@127.0.0.1:1/none"),
-        format!("[common.database]\nurl = [\"postgres://app:{core}@127.0.0.1:1/none\"]"),
-        format!("[common.database]\nurl = \"postgres://app:{core}@127.0.0.1:port/none\""),
-        format!("[common.database]\nurl = \"${{DATABASE_URL:-app:{core}@127.0.0.1}}\""),
-        format!("[common.database]\npassword = \"{core}\""),
-        format!("[common.cache]\nenabled = \"{core}\""),
-    ] {
-        std::fs::write(base.join("common.toml"), &wrong).unwrap();
-        let mut command = program();
-        command
-            .env("TASKER_CONFIG_ROOT", folder.path())
-            .env("RUST_LOG", "trace");
-        let ended = output(&mut command).await;
-        let said = text(&ended);
-        assert_eq!(ended.status.code(), Some(CONFIG), "{wrong}: {said}");
-        assert!(!secret.is_in(&said), "{wrong}: {said}");
-    }
-}
-
-#[tokio::test]
-async fn no_password_is_printed_from_a_password_file_that_is_wrong() {
-    use std::os::unix::fs::PermissionsExt;
-
-    let secret = Secret::new();
-    let folder = HeldFolder::create().unwrap();
-    let file = folder.path().join("pgpass");
-    std::fs::write(&file, format!("127.0.0.1:1:none;app;{}\n", secret.core())).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let mut command = program();
-    command
-        .env("PGPASSFILE", &file)
-        .env("DATABASE_URL", "postgres://app@127.0.0.1:1/none")
-        .env("RUST_LOG", "trace");
-    let ended = output(&mut command).await;
-    let said = text(&ended);
-    assert_eq!(ended.status.code(), Some(UNAVAILABLE), "{said}");
-    assert!(!secret.is_in(&said), "{said}");
+    context.shutdown().await;
 }
