@@ -45,7 +45,7 @@ pub use error::TestkitError;
 pub use generated::assert_generated;
 pub use guarded_servers::GuardedServers;
 pub use held_folder::HeldFolder;
-pub use ordeal::ordeal;
+pub use ordeal::{Testimony, ordeal};
 pub use ports::free as free_port;
 pub use postgres_server::PostgresServer;
 pub use redis_server::RedisServer;

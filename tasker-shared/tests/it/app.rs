@@ -13,6 +13,7 @@ use tasker_shared::database::migrator;
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_testkit::TestDatabase;
+use tempfile::TempDir;
 
 /// Where no Redis is.
 const NOBODY: &str = "redis://127.0.0.1:1";
@@ -163,6 +164,19 @@ pub(crate) fn document(namespace: &str, name: &str, marker: impl Into<Value>) ->
         "task_handler": {"callable": "Tests::Handler", "initialization": {"marker": marker.into()}},
         "steps": [{"name": "only", "handler": {"callable": "Tests::Step"}, "dependencies": []}],
     })
+}
+
+/// A folder with a file that is a template, and one that is not.
+pub(crate) fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let files = [
+        ("refund.yaml", document("payments", "refund", 1).to_string()),
+        ("wrong.yaml", String::from("name: [unclosed\n")),
+    ];
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).expect("the folder can be written to");
+    }
+    folder
 }
 
 /// What [`template`] was given, from a resolved document.

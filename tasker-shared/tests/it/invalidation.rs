@@ -4,7 +4,7 @@ use redis::AsyncCommands;
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::registry::Tier;
 
-use crate::app::{TestApp, template};
+use crate::app::{TestApp, folder, template};
 use crate::redis_view::{filled, keys, own_redis, redis_connection};
 
 #[tokio::test]
@@ -32,15 +32,7 @@ async fn registering_deletes_the_cached_entry() {
 async fn a_discovery_deletes_all_cached_templates_unless_told_not_to() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(
-        folder.path().join("refund.yaml"),
-        "name: refund\nnamespace_name: payments\nversion: 1.0.0\n\
-         task_handler: {callable: Tests::Handler}\n\
-         steps:\n  - name: only\n    handler: {callable: Tests::Step}\n",
-    )
-    .unwrap();
-    std::fs::write(folder.path().join("wrong.yaml"), "name: [unclosed\n").unwrap();
+    let folder = folder();
 
     for invalidate_on_boot in [true, false] {
         let config = CacheConfig {

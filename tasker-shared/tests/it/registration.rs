@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tasker_shared::events::{EventPublisher, RegistryEvent};
 use tasker_shared::registry::RegistrationStatus;
 
-use crate::app::{TestApp, template};
+use crate::app::{TestApp, folder, template};
 use crate::every_cache::with_every_cache;
 
 with_every_cache! {
@@ -151,15 +151,7 @@ async fn listeners_hear_what_the_registry_did(app: TestApp) {
 
 async fn a_discovery_registers_what_it_can_and_names_the_rest(app: TestApp) {
     let registry = app.registry().await;
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(
-        folder.path().join("refund.yaml"),
-        "name: refund\nnamespace_name: payments\nversion: 1.0.0\n\
-         task_handler: {callable: Tests::Handler}\n\
-         steps:\n  - name: only\n    handler: {callable: Tests::Step}\n",
-    )
-    .unwrap();
-    std::fs::write(folder.path().join("wrong.yaml"), "name: [unclosed\n").unwrap();
+    let folder = folder();
     let result = registry
         .discover_and_register_templates(folder.path())
         .await

@@ -169,6 +169,7 @@ fn database_urls_are_postgresql_s() {
         "postgres:tasker",
         "mysql://db/tasker",
         "postgres://db:port/tasker",
+        "postgres://db/tasker?sslmode=required",
         "postgres://app:53/secret@db/tasker",
         "postgres://app:53?secret@db/tasker",
         "postgres://app:53?secret=a@db/tasker",
