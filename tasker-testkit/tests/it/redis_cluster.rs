@@ -1,26 +1,35 @@
 use std::net::TcpStream;
+use std::time::Duration;
 
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
 use tasker_testkit::{RedisCluster, RedisServer, TlsFiles};
 
 /// `foo` is in this slot.
 const SLOT: u16 = 12182;
 
+async fn connection(server: &RedisServer) -> redis::RedisResult<MultiplexedConnection> {
+    let patient = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(10)))
+        .set_response_timeout(Some(Duration::from_secs(10)));
+    redis::Client::open(server.url())?
+        .get_multiplexed_async_connection_with_config(&patient)
+        .await
+}
+
 async fn ask(server: &RedisServer, words: &[&str]) -> redis::RedisResult<String> {
-    let mut connection = redis::Client::open(server.url())?
-        .get_multiplexed_async_connection()
-        .await?;
     let mut command = redis::Cmd::new();
-    command.arg(words).query_async(&mut connection).await
+    let connection = &mut connection(server).await?;
+    command.arg(words).query_async(connection).await
 }
 
 /// Writes, and waits until a replica has it.
 async fn write_twice(server: &RedisServer, key: &str, value: &str) {
-    let client = redis::Client::open(server.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let mut both = redis::pipe();
     both.cmd("SET").arg(key).arg(value);
     both.cmd("WAIT").arg(1).arg(5000);
-    let (_, copies): (String, u64) = both.query_async(&mut connection).await.unwrap();
+    let connection = &mut connection(server).await.unwrap();
+    let (_, copies): (String, u64) = both.query_async(connection).await.unwrap();
     assert_eq!(copies, 1);
 }
 

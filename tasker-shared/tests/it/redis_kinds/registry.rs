@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 
 use super::cluster::config;
 use super::with;
-use crate::app::{TestApp, template};
-use crate::cache::{SOON, eventually};
+use crate::app::{TestApp, pool, template};
+use crate::cache::{SOON, eventually, provider};
 
 const TEMPLATES: usize = 64;
 
@@ -41,15 +41,15 @@ async fn a_lost_primary_fails_no_resolve_and_registrations_go_on() {
             .await
             .expect("it registers");
     }
-    let registry = app
-        .with_provider(CacheConfig {
-            operation_timeout_ms: 100,
-            // All hits are the cluster's.
-            local_max_bytes: 0,
-            redis: with(config(&cluster)).redis,
-            ..app.cache_config()
-        })
-        .await;
+    let cache = CacheConfig {
+        operation_timeout_ms: 100,
+        // All hits are the cluster's.
+        local_max_bytes: 0,
+        redis: with(config(&cluster)).redis,
+        ..app.cache_config()
+    };
+    let provider = Arc::new(provider(&cache).await);
+    let registry = TaskHandlerRegistry::with_cache(pool(app.database.url()), provider, cache);
     let registry = Arc::new(registry);
     let (stop, resolved) = (
         Arc::new(AtomicBool::new(false)),
