@@ -1,6 +1,7 @@
 //! PostgreSQL: the pool, queries with deadlines, and the schema's migrations.
 
 mod errors;
+pub mod jsonb;
 pub mod migrator;
 pub mod pool;
 mod query;

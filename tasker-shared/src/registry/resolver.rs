@@ -303,6 +303,8 @@ impl Resolver {
         self.directory.shutdown().await;
         self.retirement.shutdown().await;
         self.cancel.cancel();
+        // What was never started is at its end, too.
+        self.tasks.close();
         self.tasks.wait().await;
         self.flights.land().await;
     }

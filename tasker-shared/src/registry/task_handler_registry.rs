@@ -12,6 +12,7 @@ use super::listing::{self, RegisteredTemplate};
 use super::registration::{self, Registered, Registration, RegistrationStatus};
 use super::resolution::{Resolution, Tier};
 use super::resolver::Resolver;
+use super::submission::Submission;
 use super::{RegistryError, TaskTemplateDiscoveryResult, body, discovery};
 use crate::cache::CacheProvider;
 use crate::config::tasker::{CacheConfig, TaskTemplatesConfig};
@@ -200,11 +201,11 @@ impl TaskHandlerRegistry {
         &self,
         template: &TemplateDocument,
     ) -> Result<Registration, RegistryError> {
-        let mut registered = self.register_all(&[template]).await?;
+        let mut registered = self.register_all(vec![template.into()]).await?;
         Ok(registered.remove(0))
     }
 
-    /// Registers all templates or none, in one statement. Names must not repeat.
+    /// Registers all templates or none, in one transaction. Names must not repeat.
     ///
     /// # Errors
     /// See [`TaskHandlerRegistry::register_task_template`].
@@ -212,13 +213,13 @@ impl TaskHandlerRegistry {
         &self,
         templates: &[TemplateDocument],
     ) -> Result<Vec<Registration>, RegistryError> {
-        self.register_all(&templates.iter().collect::<Vec<_>>())
+        self.register_all(templates.iter().map(Submission::from).collect())
             .await
     }
 
     async fn register_all(
         &self,
-        templates: &[&TemplateDocument],
+        templates: Vec<Submission>,
     ) -> Result<Vec<Registration>, RegistryError> {
         let Registered {
             registrations: registered,
@@ -256,8 +257,11 @@ impl TaskHandlerRegistry {
         &self,
         directory: impl AsRef<Path>,
     ) -> Result<TaskTemplateDiscoveryResult, RegistryError> {
-        let found = discovery::find(directory.as_ref(), self.task_templates.max_file_bytes).await?;
-        let registered = self.register_all(&found.documents()).await?;
+        // The directory is read while the files are.
+        self.start();
+        let mut found =
+            discovery::find(directory.as_ref(), self.task_templates.max_file_bytes).await?;
+        let registered = self.register_all(found.take_templates()).await?;
         let invalidation = match &self.cache {
             Some(cache) if cache.invalidate_on_boot => self.invalidate_all_templates().await,
             _ => CacheInvalidation::default(),

@@ -5,6 +5,8 @@ mod cache;
 mod cache_faults;
 mod directory;
 mod inspection;
+mod jsonb;
 mod registration;
 mod resolve;
+mod triggers;
 mod unknown_names;
