@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::RegistryError;
-use super::directory::TemplateName;
+use super::directory::{Snapshot, TemplateName};
 use super::submission::Submission;
 use crate::database;
 use crate::metrics::TEMPLATE_REGISTRATIONS;
@@ -79,9 +79,34 @@ impl Registration {
 pub(super) struct Registered {
     /// One for each template, in their order.
     pub(super) registrations: Vec<Registration>,
+    /// What was registered, in the same order.
+    templates: Arc<[Submission]>,
     /// The statement was sent more than once, after its connection was lost: what is told as
     /// unchanged may have been written by the first.
-    pub(super) retried: bool,
+    retried: bool,
+}
+
+impl Registered {
+    /// The names that point elsewhere than before, as far as that can be told.
+    pub(super) fn written(&self) -> impl Iterator<Item = TemplateName<'_>> {
+        self.registrations
+            .iter()
+            .filter(|one| self.retried || one.status != RegistrationStatus::Unchanged)
+            .map(Registration::template_name)
+    }
+
+    /// Whether this picture has exactly what was registered.
+    pub(super) fn is_in(&self, snapshot: &Snapshot) -> bool {
+        let mut both = self.registrations.iter().zip(&*self.templates);
+        both.all(|(registration, template)| {
+            snapshot
+                .get(registration.template_name())
+                .is_some_and(|entry| {
+                    entry.pointer.hash == template.hash
+                        && entry.pointer.named_task_uuid == registration.named_task_uuid
+                })
+        })
+    }
 }
 
 /// Registers all of `templates` or none. Names must not repeat.
@@ -124,6 +149,7 @@ pub(super) async fn register(
             });
     Ok(Registered {
         registrations: registrations.collect(),
+        templates,
         retried: attempts > 1,
     })
 }

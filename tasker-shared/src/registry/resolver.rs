@@ -13,6 +13,7 @@ use super::directory::{Directory, Entry, Freshness, Moment, PollReason, Template
 use super::distributed_tier::{self, DistributedTier, Found};
 use super::flights::Flights;
 use super::local_tier::LocalTier;
+use super::registration::Registered;
 use super::resolution::{Resolution, Tier};
 use super::retirement::{Retirement, RetirementHandle};
 use super::{RegistryError, body, comparison};
@@ -271,6 +272,21 @@ impl Resolver {
         found
             .await
             .unwrap_or(Loaded::Failed(RegistryError::ShutDown))
+    }
+
+    /// Waits, for a bounded time, until no resolve of this process uses what was read before this
+    /// was registered.
+    ///
+    /// What was registered already may be news all the same: another process may have written it a
+    /// moment ago. It is none when the directory points to it.
+    pub(super) async fn read_back(&self, registered: &Registered) {
+        if registered.registrations.is_empty()
+            || registered.written().next().is_none() && registered.is_in(&self.directory.snapshot())
+        {
+            return;
+        }
+        // A directory that cannot be read waits with the next resolve.
+        self.directory.wrote().await.ok();
     }
 
     /// Deletes the bodies of a namespace, or all, from both tiers.

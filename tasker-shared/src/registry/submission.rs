@@ -43,17 +43,9 @@ impl From<&TemplateDocument> for Submission {
                 .description
                 .as_deref()
                 .map(|text| text.chars().take(DESCRIPTION_CHARACTERS).collect()),
-            strategy: template.identity_strategy.map(strategy_text),
+            strategy: template.identity_strategy.map(IdentityStrategy::name),
             hash: ContentHash::from_bytes(Sha256::digest(&configuration).into()),
             configuration,
         }
-    }
-}
-
-const fn strategy_text(strategy: IdentityStrategy) -> &'static str {
-    match strategy {
-        IdentityStrategy::Strict => "strict",
-        IdentityStrategy::CallerProvided => "caller_provided",
-        IdentityStrategy::AlwaysUnique => "always_unique",
     }
 }
