@@ -28,7 +28,7 @@ async fn assert_agreement(pool: &PgPool, names: usize) {
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM tasker.template_changes")
         .fetch_one(pool)
         .await
-        .unwrap();
+        .expect("the notes can be read");
     assert_eq!(left, 0, "a transaction leaves no notes behind");
 }
 
@@ -37,7 +37,7 @@ async fn register(app: &TestApp, names: &[&str]) {
         app.uncached()
             .register_task_template(&template("payments", name, 1))
             .await
-            .unwrap();
+            .expect("a template is registered");
     }
 }
 
