@@ -77,6 +77,8 @@ metrics_table! {
         "Operations on the distributed cache, by `operation` (get, set, delete, delete_pattern, ping) and `result` (ok, hit, miss, timeout, connection, backend, bad_answer, rejected).";
     CACHE_OPERATION_DURATION: Histogram, Seconds, "tasker_cache_operation_duration_seconds",
         "Duration of operations on the distributed cache, by `operation`.";
+    CACHE_IN_USE: Gauge, Count, "tasker_cache_in_use",
+        "1 once the configured distributed cache has been reached, 0 until then; absent if none is wanted.";
     CACHE_BREAKER_OPEN: Gauge, Count, "tasker_cache_breaker_open",
         "1 while the breaker keeps requests from the distributed cache, else 0.";
     CACHE_BREAKER_TRANSITIONS: Counter, Count, "tasker_cache_breaker_transitions_total",
@@ -109,6 +111,9 @@ pub fn describe_all() {
         }
     }
 }
+
+#[cfg(test)]
+mod docs_tests;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,8 @@
 //! retry, breaker or timeout of their own: they see a value, no value, or a [`CacheError`] that
 //! they treat as no value.
 
+#[cfg(test)]
+mod boundary_tests;
 mod errors;
 pub mod keys;
 mod late;

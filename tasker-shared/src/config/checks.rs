@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use sqlx::postgres::PgSslMode;
 use url::Url;
 use validator::ValidationError;
 
@@ -68,14 +69,38 @@ pub(super) fn bind_address(address: &str) -> Result<(), ValidationError> {
 }
 
 pub(super) fn database_url(text: &str) -> Result<(), ValidationError> {
-    let is_postgres = Url::parse(text)
-        .is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql") && url.has_authority());
+    let shape = "must be a URL of the form `postgres://user:password@host:port/database`, with \
+                 special characters percent-encoded";
+    let url = Url::parse(text).map_err(|_| refuse("database_url", shape))?;
+    let is_postgres = matches!(url.scheme(), "postgres" | "postgresql")
+        && url.has_authority()
+        && !has_rest_of_password(&url);
+    require(is_postgres, "database_url", shape)?;
+    let knows_mode = url
+        .query_pairs()
+        .filter(|(name, _)| name == "sslmode" || name == "ssl-mode")
+        .all(|(_, mode)| mode.parse::<PgSslMode>().is_ok());
     require(
-        is_postgres,
+        knows_mode,
         "database_url",
-        "must be a URL of the form `postgres://user:password@host:port/database`, with special \
-         characters percent-encoded",
+        "must have as `sslmode` one of disable, allow, prefer, require, verify-ca and verify-full",
     )
+}
+
+/// Whether an `@` stands where only a user's would: after an unescaped `/`, `?` or `#` in a
+/// password, the rest of the password counts as database, parameter or fragment, and would be
+/// shown as one.
+fn has_rest_of_password(url: &Url) -> bool {
+    let in_query = |query: &str| {
+        query.split('&').any(|part| {
+            part.contains('@') && !part.starts_with("user=") && !part.starts_with("password=")
+        })
+    };
+    url.path().contains('@')
+        || url
+            .fragment()
+            .is_some_and(|fragment| fragment.contains('@'))
+        || url.query().is_some_and(in_query)
 }
 
 pub(super) fn redis_url(text: &str) -> Result<(), ValidationError> {

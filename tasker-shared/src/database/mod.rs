@@ -1,5 +1,6 @@
 //! PostgreSQL: the pool, queries with deadlines, and the schema's migrations.
 
+mod connect_options;
 mod errors;
 pub mod jsonb;
 pub mod migrator;

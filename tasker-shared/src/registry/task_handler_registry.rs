@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sqlx::PgPool;
 
 use super::directory::TemplateName;
+use super::directory_status::DirectoryStatus;
 use super::distributed_tier::DistributedTier;
 use super::inspection::{self, CacheEntries, Inspection};
 use super::listing::{self, RegisteredTemplate};
@@ -348,6 +349,14 @@ impl TaskHandlerRegistry {
                 entries: Vec::new(),
             }),
         }
+    }
+
+    /// How old this process' directory of templates is; `None` without a cache, when every resolve
+    /// asks PostgreSQL.
+    #[must_use]
+    pub fn directory_status(&self) -> Option<DirectoryStatus> {
+        let cache = self.cache.as_ref()?;
+        Some(DirectoryStatus::of(cache.resolver.directory()))
     }
 
     /// Whether a distributed cache is in use now.

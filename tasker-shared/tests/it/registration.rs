@@ -2,18 +2,28 @@
 
 use std::sync::Arc;
 
-use tasker_shared::cache::CacheProvider;
-use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::events::{EventPublisher, RegistryEvent};
 use tasker_shared::models::core::task_template::TemplateDocument;
-use tasker_shared::registry::{RegistrationStatus, TaskHandlerRegistry};
+use tasker_shared::registry::RegistrationStatus;
 
-use crate::app::{TestApp, document, filled, keys, own_redis, template};
+use crate::app::{TestApp, document, folder, template};
+use crate::every_cache::with_every_cache;
 
-#[tokio::test]
-async fn an_unchanged_template_writes_nothing() {
-    let app = TestApp::start().await;
-    let registry = app.uncached();
+with_every_cache! {
+    an_unchanged_template_writes_nothing,
+    a_number_that_is_written_otherwise_is_other_content,
+    a_batch_is_registered_in_one_commit,
+    of_a_large_batch_only_what_changed_is_written,
+    columns_that_were_changed_by_hand_are_put_right,
+    a_hash_that_we_reckon_otherwise_than_postgresql_costs_time_only,
+    ten_processes_that_register_the_same_templates_write_each_once,
+    a_registry_that_resolved_nothing_shuts_down,
+    listeners_hear_what_the_registry_did,
+    a_discovery_registers_what_it_can_and_names_the_rest,
+}
+
+async fn an_unchanged_template_writes_nothing(app: TestApp) {
+    let registry = app.registry().await;
     let document = template("payments", "refund", 1);
     let first = registry.register_task_template(&document).await.unwrap();
     assert_eq!(first.status, RegistrationStatus::Created);
@@ -47,10 +57,8 @@ async fn wal(app: &TestApp) -> Vec<(String, String)> {
     .expect("the tables can be read")
 }
 
-#[tokio::test]
-async fn a_number_that_is_written_otherwise_is_other_content() {
-    let app = TestApp::start().await;
-    let registry = app.uncached();
+async fn a_number_that_is_written_otherwise_is_other_content(app: TestApp) {
+    let registry = app.registry().await;
     registry
         .register_task_template(&template("payments", "refund", 1))
         .await
@@ -62,10 +70,8 @@ async fn a_number_that_is_written_otherwise_is_other_content() {
     assert_eq!(changed.status, RegistrationStatus::Updated);
 }
 
-#[tokio::test]
-async fn a_batch_is_registered_in_one_commit() {
-    let app = TestApp::start().await;
-    let registry = app.uncached();
+async fn a_batch_is_registered_in_one_commit(app: TestApp) {
+    let registry = app.registry().await;
     let before = app.sequence().await;
     let documents: Vec<_> = (0..100)
         .map(|number| template("payments", &format!("t{number}"), number))
@@ -94,10 +100,8 @@ fn large_batch() -> Vec<TemplateDocument> {
         .collect()
 }
 
-#[tokio::test]
-async fn of_a_large_batch_only_what_changed_is_written() {
-    let app = TestApp::start().await;
-    let registry = app.uncached();
+async fn of_a_large_batch_only_what_changed_is_written(app: TestApp) {
+    let registry = app.registry().await;
     let mut documents = large_batch();
     let first = registry.register_task_templates(&documents).await.unwrap();
     let (sequence, rows) = (app.sequence().await, wal(&app).await);
@@ -124,10 +128,8 @@ async fn of_a_large_batch_only_what_changed_is_written() {
     assert_eq!(app.sequence().await, sequence + 1);
 }
 
-#[tokio::test]
-async fn columns_that_were_changed_by_hand_are_put_right() {
-    let app = TestApp::start().await;
-    let registry = app.uncached();
+async fn columns_that_were_changed_by_hand_are_put_right(app: TestApp) {
+    let registry = app.registry().await;
     let mut documents = large_batch();
     let mut always = document("payments", "always", 1);
     always["identity_strategy"] = "always_unique".into();
@@ -150,10 +152,8 @@ async fn columns_that_were_changed_by_hand_are_put_right() {
     assert_eq!(updated, ["t3", "always"]);
 }
 
-#[tokio::test]
-async fn a_hash_that_we_reckon_otherwise_than_postgresql_costs_time_only() {
-    let app = TestApp::start().await;
-    let registry = app.uncached();
+async fn a_hash_that_we_reckon_otherwise_than_postgresql_costs_time_only(app: TestApp) {
+    let registry = app.registry().await;
     let documents = large_batch();
     registry.register_task_templates(&documents).await.unwrap();
     // As if PostgreSQL had another way to write these documents.
@@ -171,21 +171,20 @@ async fn a_hash_that_we_reckon_otherwise_than_postgresql_costs_time_only() {
     assert_eq!(wal(&app).await, rows);
 }
 
-#[tokio::test]
-async fn ten_processes_that_register_the_same_templates_write_each_once() {
-    let app = TestApp::start().await;
+async fn ten_processes_that_register_the_same_templates_write_each_once(app: TestApp) {
     let documents: Arc<Vec<_>> = Arc::new(
         (0..100)
             .map(|number| template(["a", "b", "c"][number % 3], &format!("t{number}"), number))
             .collect(),
     );
-    let processes: Vec<_> = (0..10)
-        .map(|_| {
-            let registry = app.local_only(app.cache_config());
-            let documents = Arc::clone(&documents);
-            tokio::spawn(async move { registry.register_task_templates(&documents).await.unwrap() })
-        })
-        .collect();
+    let mut processes = Vec::new();
+    for _ in 0..10 {
+        let registry = app.registry().await;
+        let documents = Arc::clone(&documents);
+        processes.push(tokio::spawn(async move {
+            registry.register_task_templates(&documents).await.unwrap()
+        }));
+    }
     let mut created = 0;
     for process in processes {
         let registered = process.await.unwrap();
@@ -203,85 +202,9 @@ async fn ten_processes_that_register_the_same_templates_write_each_once() {
     assert_eq!(created, 100);
 }
 
-#[tokio::test]
-async fn registering_deletes_the_cached_entry() {
-    let app = TestApp::start().await;
-    let redis = own_redis().await;
-    let registry = app.with_redis(&redis.url()).await;
-    registry
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
-    registry
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
-    filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
-    registry
-        .register_task_template(&template("payments", "refund", 2))
-        .await
-        .unwrap();
-    assert!(keys(&redis.url(), &app.prefix).await.is_empty());
-}
-
-#[tokio::test]
-async fn a_discovery_deletes_all_cached_templates_unless_told_not_to() {
-    let app = TestApp::start().await;
-    let redis = own_redis().await;
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(
-        folder.path().join("refund.yaml"),
-        "name: refund\nnamespace_name: payments\nversion: 1.0.0\n\
-         task_handler: {callable: Tests::Handler}\n\
-         steps:\n  - name: only\n    handler: {callable: Tests::Step}\n",
-    )
-    .unwrap();
-    std::fs::write(folder.path().join("wrong.yaml"), "name: [unclosed\n").unwrap();
-
-    for invalidate_on_boot in [true, false] {
-        let config = CacheConfig {
-            invalidate_on_boot,
-            ..app.cache_config()
-        };
-        let registry = app.with_redis_config(&redis.url(), config).await;
-        registry
-            .register_task_template(&template("other", "removed_from_disk", 1))
-            .await
-            .unwrap();
-        registry
-            .get_template("other", "removed_from_disk", "1.0.0")
-            .await
-            .unwrap();
-        filled(
-            &redis.url(),
-            &app.key("other", "removed_from_disk", "1.0.0"),
-        )
-        .await;
-        let result = registry
-            .discover_and_register_templates(folder.path())
-            .await
-            .unwrap();
-        assert_eq!(result.total_files, 2);
-        assert_eq!(
-            result.registered.len(),
-            1,
-            "a bad file does not stop the others"
-        );
-        assert_eq!(result.errors.len(), 1);
-        assert!(result.errors[0].file.ends_with("wrong.yaml"));
-        assert_eq!(result.invalidation.attempted, invalidate_on_boot);
-        assert_eq!(
-            keys(&redis.url(), &app.prefix).await.is_empty(),
-            invalidate_on_boot
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_registry_that_resolved_nothing_shuts_down() {
-    let app = TestApp::start().await;
+async fn a_registry_that_resolved_nothing_shuts_down(app: TestApp) {
     for registers in [false, true] {
-        let registry = app.local_only(app.cache_config());
+        let registry = app.registry().await;
         if registers {
             registry
                 .register_task_template(&template("payments", "refund", 1))
@@ -294,21 +217,16 @@ async fn a_registry_that_resolved_nothing_shuts_down() {
     }
 }
 
-#[tokio::test]
-async fn listeners_hear_what_the_registry_did() {
-    let app = TestApp::start().await;
+async fn listeners_hear_what_the_registry_did(app: TestApp) {
     let publisher = Arc::new(EventPublisher::new());
     let mut events = publisher.subscribe();
-    let registry = TaskHandlerRegistry::with_cache(
-        app.pool.clone(),
-        Arc::new(CacheProvider::noop()),
-        app.cache_config(),
-    )
-    .with_event_publisher(Arc::clone(&publisher));
+    let registry = app
+        .registry()
+        .await
+        .with_event_publisher(Arc::clone(&publisher));
     let document = template("payments", "refund", 1);
     registry.register_task_template(&document).await.unwrap();
     registry.register_task_template(&document).await.unwrap();
-    registry.invalidate_namespace_templates("payments").await;
     let named = || {
         (
             String::from("payments"),
@@ -334,12 +252,22 @@ async fn listeners_hear_what_the_registry_did() {
             version
         })
     );
-    let namespace = Some(String::from("payments"));
-    assert_eq!(
-        events.recv().await,
-        Some(RegistryEvent::Invalidated {
-            namespace,
-            template: None
-        })
-    );
+}
+
+async fn a_discovery_registers_what_it_can_and_names_the_rest(app: TestApp) {
+    let registry = app.registry().await;
+    let folder = folder();
+    let result = registry
+        .discover_and_register_templates(folder.path())
+        .await
+        .unwrap();
+    assert_eq!(result.total_files, 2);
+    assert_eq!(result.registered.len(), 1);
+    assert_eq!(result.errors.len(), 1);
+    assert!(result.errors[0].file.ends_with("wrong.yaml"));
+    assert_eq!(result.invalidation.error, None);
+    registry
+        .get_template("payments", "refund", "1.0.0")
+        .await
+        .unwrap();
 }

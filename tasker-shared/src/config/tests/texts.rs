@@ -158,6 +158,7 @@ fn database_urls_are_postgresql_s() {
         "postgres://localhost/tasker",
         "postgresql://app:secret@db:5432/tasker?sslmode=require",
         "postgres:///tasker?host=/run/postgresql",
+        "postgres://db/tasker?user=app@server&password=a@b",
         "postgres://postgres@127.0.0.1:55432/",
     ] {
         assert!(checks::database_url(url).is_ok(), "{url}");
@@ -168,6 +169,11 @@ fn database_urls_are_postgresql_s() {
         "postgres:tasker",
         "mysql://db/tasker",
         "postgres://db:port/tasker",
+        "postgres://db/tasker?sslmode=required",
+        "postgres://app:53/secret@db/tasker",
+        "postgres://app:53?secret@db/tasker",
+        "postgres://app:53?secret=a@db/tasker",
+        "postgres://app:53#secret@db/tasker",
     ] {
         assert!(checks::database_url(url).is_err(), "{url}");
     }
