@@ -2,6 +2,7 @@
 
 mod connect_options;
 mod errors;
+pub mod jsonb;
 pub mod migrator;
 pub mod pool;
 mod query;

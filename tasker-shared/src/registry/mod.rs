@@ -18,6 +18,7 @@ mod registration;
 mod resolution;
 mod resolver;
 mod retirement;
+mod submission;
 mod task_handler_registry;
 mod template_files;
 

@@ -225,7 +225,7 @@ async fn a_restored_backup_is_noticed_by_its_clock_and_by_its_history() {
         "UPDATE tasker.template_clock SET sequence = 3",
         "DELETE FROM tasker.template_commits WHERE sequence > 3",
         "ALTER TABLE tasker.named_tasks ENABLE TRIGGER ALL",
-        "ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_changed",
+        "ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_updated",
     ];
     let mut transaction = app.pool.begin().await.unwrap();
     for sql in restore {

@@ -17,10 +17,12 @@ mod every_cache;
 mod inspection;
 #[cfg(feature = "cache-redis")]
 mod invalidation;
+mod jsonb;
 #[cfg(feature = "cache-redis")]
 mod redis_kinds;
 #[cfg(feature = "cache-redis")]
 mod redis_view;
 mod registration;
 mod resolve;
+mod triggers;
 mod unknown_names;

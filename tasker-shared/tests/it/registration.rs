@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use tasker_shared::events::{EventPublisher, RegistryEvent};
+use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::RegistrationStatus;
 
-use crate::app::{TestApp, folder, template};
+use crate::app::{TestApp, document, folder, template};
 use crate::every_cache::with_every_cache;
 
 with_every_cache! {
     an_unchanged_template_writes_nothing,
     a_number_that_is_written_otherwise_is_other_content,
     a_batch_is_registered_in_one_commit,
+    of_a_large_batch_only_what_changed_is_written,
+    columns_that_were_changed_by_hand_are_put_right,
+    a_hash_that_we_reckon_otherwise_than_postgresql_costs_time_only,
     ten_processes_that_register_the_same_templates_write_each_once,
+    a_registry_that_resolved_nothing_shuts_down,
     listeners_hear_what_the_registry_did,
     a_discovery_registers_what_it_can_and_names_the_rest,
 }
@@ -81,6 +86,91 @@ async fn a_batch_is_registered_in_one_commit(app: TestApp) {
     assert_eq!(app.sequence().await, before + 1);
 }
 
+/// Large enough together that PostgreSQL is asked for what it has before anything is sent.
+fn large_batch() -> Vec<TemplateDocument> {
+    let padding = "x".repeat(2_000);
+    (0..100)
+        .map(|number| {
+            template(
+                "payments",
+                &format!("t{number}"),
+                format!("{number}{padding}"),
+            )
+        })
+        .collect()
+}
+
+async fn of_a_large_batch_only_what_changed_is_written(app: TestApp) {
+    let registry = app.registry().await;
+    let mut documents = large_batch();
+    let first = registry.register_task_templates(&documents).await.unwrap();
+    let (sequence, rows) = (app.sequence().await, wal(&app).await);
+    let second = registry.register_task_templates(&documents).await.unwrap();
+    for (first, second) in first.iter().zip(&second) {
+        assert_eq!(first.status, RegistrationStatus::Created);
+        assert_eq!(second.status, RegistrationStatus::Unchanged);
+        assert_eq!(second.named_task_uuid, first.named_task_uuid);
+    }
+    assert_eq!((app.sequence().await, wal(&app).await), (sequence, rows));
+
+    documents[7] = template("payments", "t7", "other");
+    documents.push(template("payments", "new", 1));
+    let third = registry.register_task_templates(&documents).await.unwrap();
+    for (place, third) in third.iter().enumerate() {
+        let expected = match place {
+            7 => RegistrationStatus::Updated,
+            100 => RegistrationStatus::Created,
+            _ => RegistrationStatus::Unchanged,
+        };
+        assert_eq!(third.status, expected, "{}", third.name);
+    }
+    assert_eq!(third[7].named_task_uuid, first[7].named_task_uuid);
+    assert_eq!(app.sequence().await, sequence + 1);
+}
+
+async fn columns_that_were_changed_by_hand_are_put_right(app: TestApp) {
+    let registry = app.registry().await;
+    let mut documents = large_batch();
+    let mut always = document("payments", "always", 1);
+    always["identity_strategy"] = "always_unique".into();
+    documents.push(TemplateDocument::from_json(always).unwrap());
+    registry.register_task_templates(&documents).await.unwrap();
+    sqlx::query("UPDATE tasker.named_tasks SET description = 'by hand' WHERE name = 't3'")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE tasker.named_tasks SET identity_strategy = 'strict'")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    let again = registry.register_task_templates(&documents).await.unwrap();
+    let updated: Vec<&str> = again
+        .iter()
+        .filter(|one| one.status != RegistrationStatus::Unchanged)
+        .map(|one| one.name.as_str())
+        .collect();
+    assert_eq!(updated, ["t3", "always"]);
+}
+
+async fn a_hash_that_we_reckon_otherwise_than_postgresql_costs_time_only(app: TestApp) {
+    let registry = app.registry().await;
+    let documents = large_batch();
+    registry.register_task_templates(&documents).await.unwrap();
+    // As if PostgreSQL had another way to write these documents.
+    sqlx::query("UPDATE tasker.template_versions SET content_hash = repeat('0', 64)")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    let rows = wal(&app).await;
+    let again = registry.register_task_templates(&documents).await.unwrap();
+    assert!(
+        again
+            .iter()
+            .all(|one| one.status == RegistrationStatus::Unchanged)
+    );
+    assert_eq!(wal(&app).await, rows);
+}
+
 async fn ten_processes_that_register_the_same_templates_write_each_once(app: TestApp) {
     let documents: Arc<Vec<_>> = Arc::new(
         (0..100)
@@ -110,6 +200,21 @@ async fn ten_processes_that_register_the_same_templates_write_each_once(app: Tes
         );
     }
     assert_eq!(created, 100);
+}
+
+async fn a_registry_that_resolved_nothing_shuts_down(app: TestApp) {
+    for registers in [false, true] {
+        let registry = app.registry().await;
+        if registers {
+            registry
+                .register_task_template(&template("payments", "refund", 1))
+                .await
+                .unwrap();
+        }
+        tokio::time::timeout(std::time::Duration::from_secs(10), registry.shutdown())
+            .await
+            .expect("there is nothing to wait for");
+    }
 }
 
 async fn listeners_hear_what_the_registry_did(app: TestApp) {
