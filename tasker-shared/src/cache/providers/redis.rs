@@ -13,6 +13,7 @@ mod latency;
 mod log_limit;
 mod operation;
 mod peek;
+mod second_look;
 mod slots;
 mod supervisor;
 mod sweep;

@@ -9,6 +9,7 @@ use redis::{Cmd, Value};
 
 use super::connect::{Link, Request};
 use super::operation::Core;
+use super::second_look::within;
 use crate::cache::errors::Chain;
 use crate::cache::persist::{Pauses, until_success};
 use crate::cache::{BadAnswer, CacheError, RefusalKind};
@@ -145,7 +146,8 @@ fn tolerate_no_permission(outcome: Result<Value, CacheError>) -> Result<(), Cach
 }
 
 async fn ask(link: &mut Link, command: &Cmd, limit: Duration) -> Result<Value, CacheError> {
-    tokio::time::timeout(limit, link.send(&Request::One(command)))
+    let deadline = tokio::time::Instant::now() + limit;
+    within(deadline, link.send(&Request::One(command)))
         .await
         .unwrap_or(Err(CacheError::Timeout { limit }))
 }
