@@ -24,12 +24,16 @@ pub(crate) enum FaultsError {
     Registry(#[from] RegistryError),
     #[error("a template of the load is none")]
     Template(#[from] TemplateError),
+    #[error("a registered template is no JSON")]
+    Json(#[from] serde_json::Error),
     #[error("a part of the load panicked")]
     Panicked(#[from] tokio::task::JoinError),
     #[error("the control ended before it was told to")]
     ControlLost,
     #[error("Redis was not in use before the fault")]
     RedisNotUsed,
+    #[error("what this process holds cannot be read below /proc")]
+    Proc(#[source] io::Error),
     #[error("no row is called {name}; there are: {known}")]
     NoSuchRow { name: String, known: String },
 }

@@ -12,8 +12,9 @@ const SLOW: Duration = Duration::from_millis(200);
 /// A stalled piece is held back for what Linux waits at least before it sends a packet again.
 const STALL: Duration = Duration::from_millis(200);
 const STALL_PERCENT: u8 = 10;
-/// What PostgreSQL is slowed down by, half of it each way.
-const POSTGRES_SLOW: Duration = Duration::from_millis(50);
+/// What PostgreSQL is slowed down by, half of it each way: fifty times what an answer takes else. A
+/// connection that was idle needs up to three round trips.
+const POSTGRES_SLOW: Duration = Duration::from_millis(20);
 /// How long a flapping server is up, and down.
 const FLAP: Duration = Duration::from_secs(1);
 /// Keys of the dump that takes long to load.
@@ -80,8 +81,16 @@ impl Stage {
     }
 
     /// Runs a command on a connection of its own, which is not through the proxy.
-    pub(crate) async fn ask(&self, command: &redis::Cmd) -> Result<redis::Value, FaultsError> {
+    pub(crate) async fn ask<T: redis::FromRedisValue>(
+        &self,
+        command: &redis::Cmd,
+    ) -> Result<T, FaultsError> {
         Ok(command.query_async(&mut self.connection().await?).await?)
+    }
+
+    async fn order(&self, command: &redis::Cmd) -> Result<(), FaultsError> {
+        let _done: redis::Value = self.ask(command).await?;
+        Ok(())
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, FaultsError> {
@@ -95,9 +104,8 @@ impl Stage {
     }
 
     async fn settings(&self, name: &str, value: &str) -> Result<(), FaultsError> {
-        self.ask(redis::cmd("CONFIG").arg("SET").arg(name).arg(value))
-            .await?;
-        Ok(())
+        self.order(redis::cmd("CONFIG").arg("SET").arg(name).arg(value))
+            .await
     }
 }
 
@@ -151,7 +159,7 @@ impl Fault {
             Self::Calm => over().await,
             Self::Kill => {
                 // What is in the dump is there again after the restart.
-                stage.ask(&redis::cmd("SAVE")).await?;
+                stage.order(&redis::cmd("SAVE")).await?;
                 redis.kill().await?;
                 over().await;
                 redis.restart().await?;
@@ -201,17 +209,17 @@ impl Fault {
             Self::Replica => {
                 // Of a primary that does not exist: it keeps what it has.
                 stage
-                    .ask(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1))
+                    .order(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1))
                     .await?;
                 over().await;
                 stage
-                    .ask(redis::cmd("REPLICAOF").arg("NO").arg("ONE"))
+                    .order(redis::cmd("REPLICAOF").arg("NO").arg("ONE"))
                     .await?;
             }
             Self::Password => change_password(stage, length).await?,
             Self::Loading => load_big_dump(stage).await?,
             Self::Flush => {
-                stage.ask(&redis::cmd("FLUSHALL")).await?;
+                stage.order(&redis::cmd("FLUSHALL")).await?;
                 over().await;
             }
             Self::Flapping => flap(stage, length).await?,

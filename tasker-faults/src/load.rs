@@ -1,7 +1,7 @@
 //! Resolvers that never stop, and what each of their requests took.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tasker_shared::registry::{TaskHandlerRegistry, Tier};
@@ -37,13 +37,14 @@ impl Sample {
 struct Shared {
     stop: AtomicBool,
     from_redis: AtomicU64,
+    samples: Mutex<Vec<Sample>>,
 }
 
 /// Resolvers at work. Dropping it stops them.
 #[derive(Debug)]
 pub(crate) struct Load {
     shared: Arc<Shared>,
-    resolvers: Vec<JoinHandle<Vec<Sample>>>,
+    resolvers: Vec<JoinHandle<()>>,
 }
 
 impl Load {
@@ -72,14 +73,18 @@ impl Load {
         self.shared.from_redis.load(Ordering::Relaxed)
     }
 
+    /// The requests that ended since they were taken last.
+    pub(crate) fn take(&self) -> Vec<Sample> {
+        self.shared.take()
+    }
+
     /// Stops the resolvers and hands over their requests.
     pub(crate) async fn end(mut self) -> Result<Vec<Sample>, FaultsError> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let mut samples = Vec::new();
         for resolver in self.resolvers.drain(..) {
-            samples.extend(resolver.await?);
+            resolver.await?;
         }
-        Ok(samples)
+        Ok(self.take())
     }
 }
 
@@ -89,12 +94,20 @@ impl Drop for Load {
     }
 }
 
-async fn resolve(
-    registry: Arc<TaskHandlerRegistry>,
-    names: Vec<String>,
-    shared: Arc<Shared>,
-) -> Vec<Sample> {
-    let mut samples = Vec::new();
+impl Shared {
+    fn push(&self, sample: Sample) {
+        self.samples
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(sample);
+    }
+
+    fn take(&self) -> Vec<Sample> {
+        std::mem::take(&mut self.samples.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn resolve(registry: Arc<TaskHandlerRegistry>, names: Vec<String>, shared: Arc<Shared>) {
     for name in names.iter().cycle() {
         if shared.stop.load(Ordering::Relaxed) {
             break;
@@ -105,12 +118,11 @@ async fn resolve(
         if matches!(&resolved, Ok(found) if found.tier == Tier::Redis) {
             shared.from_redis.fetch_add(1, Ordering::Relaxed);
         }
-        samples.push(Sample {
+        shared.push(Sample {
             started,
             took,
             failed: resolved.is_err(),
         });
         tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
     }
-    samples
 }

@@ -14,15 +14,19 @@ mod control;
 mod error;
 mod fault;
 mod figures;
+mod levels;
 mod load;
 mod observer;
+mod registration;
 mod row;
+mod soak;
 mod table;
 mod templates;
 mod verdict;
 mod world;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Handle};
@@ -53,6 +57,15 @@ enum Task {
         /// Shorter rows.
         #[arg(long)]
         quick: bool,
+    },
+    /// Faults at random.
+    Soak {
+        /// For how long.
+        #[arg(long)]
+        minutes: u64,
+        /// Which faults come when.
+        #[arg(long)]
+        seed: u64,
     },
 }
 
@@ -91,5 +104,6 @@ async fn run(task: Task, subject: Handle, observer: Observer) -> Result<bool, Fa
             seconds,
             quick,
         } => table::run(&world, &Plan::new(only, seconds, quick)).await,
+        Task::Soak { minutes, seed } => soak::run(&world, Duration::from_mins(minutes), seed).await,
     }
 }

@@ -13,13 +13,21 @@ pub(crate) const BACK: Duration = Duration::from_secs(2);
 /// What `from_config_graceful` may take beyond `connection_timeout_seconds`.
 pub(crate) const CONNECTED_LATE: Duration = Duration::from_millis(500);
 
+/// How often a row may be run until it holds. A machine that had no time for us once has it
+/// later; a regression is there each time.
+pub(crate) const ATTEMPTS: usize = 3;
+
 /// A bar that was missed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Miss {
     pub(crate) what: String,
-    /// Whether a machine without time for us can be the reason. Then the row is run again, and
-    /// has to hold.
+    /// Whether a machine without time for us can be the reason.
     pub(crate) of_time: bool,
+}
+
+/// Whether something was missed, and a machine without time for us can be the reason of all.
+pub(crate) fn may_try_again(misses: &[Miss]) -> bool {
+    !misses.is_empty() && misses.iter().all(|miss| miss.of_time)
 }
 
 /// The bars that `outcome` misses.
@@ -81,7 +89,7 @@ pub(crate) fn misses(outcome: &Outcome, connecting: u32) -> Vec<Miss> {
 mod tests {
     use std::time::Duration;
 
-    use super::misses;
+    use super::{may_try_again, misses};
     use crate::figures::{Figures, Spread};
     use crate::row::Outcome;
 
@@ -130,6 +138,6 @@ mod tests {
     fn a_failed_request_is_never_the_machines_fault() {
         let mut outcome = good();
         outcome.figures.failed = 1;
-        assert!(misses(&outcome, 1).iter().all(|miss| !miss.of_time));
+        assert!(!may_try_again(&misses(&outcome, 1)));
     }
 }

@@ -11,10 +11,11 @@ use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_testkit::TestDatabase;
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use crate::error::FaultsError;
 use crate::observer::Observer;
-use crate::templates::{COUNT, document, name};
+use crate::templates::{COUNT, NAMESPACE, VERSION, document, name};
 
 /// How long anything may take that has to happen before a row can begin.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,6 +27,7 @@ pub(crate) struct World {
     pub(crate) observer: Observer,
     /// A registry without a cache, for whoever else registers.
     pub(crate) writer: TaskHandlerRegistry,
+    pub(crate) writer_pool: PgPool,
     pub(crate) database: TestDatabase,
 }
 
@@ -59,7 +61,7 @@ impl World {
         let database = TestDatabase::create().await?;
         let pool = pool(database.url())?;
         migrator::migrate(&pool).await?;
-        let writer = TaskHandlerRegistry::new(pool);
+        let writer = TaskHandlerRegistry::new(pool.clone());
         let documents: Vec<TemplateDocument> = (0..COUNT)
             .map(|number| document(&name(number), 0))
             .collect::<Result<_, _>>()?;
@@ -68,6 +70,7 @@ impl World {
             subject,
             observer,
             writer,
+            writer_pool: pool,
             database,
         })
     }
@@ -82,25 +85,50 @@ impl World {
         let (config, database_url) = (config.clone(), database_url.to_owned());
         let process = self.subject.spawn(async move {
             let pool = pool(&database_url)?;
-            open_all(&pool).await?;
+            warm_up(&pool).await?;
             let started = Instant::now();
-            let provider = Arc::new(CacheProvider::from_config_graceful(&config).await);
-            let connected_in = started.elapsed();
-            let registry =
-                TaskHandlerRegistry::with_cache(pool.clone(), Arc::clone(&provider), config);
-            registry.start();
-            Ok(Process {
-                registry: Arc::new(registry),
-                provider,
-                connected_in,
+            let provider = CacheProvider::from_config_graceful(&config).await;
+            Ok(Process::on(pool, provider, config, started.elapsed()))
+        });
+        process.await?
+    }
+
+    /// A registry that keeps nothing but the directory, and never has a Redis.
+    pub(crate) async fn process_without_redis(&self) -> Result<Process, FaultsError> {
+        let database_url = self.database.url().to_owned();
+        let process = self.subject.spawn(async move {
+            let pool = pool(&database_url)?;
+            warm_up(&pool).await?;
+            let provider = CacheProvider::noop();
+            Ok(Process::on(
                 pool,
-            })
+                provider,
+                without_local_tier(),
+                Duration::ZERO,
+            ))
         });
         process.await?
     }
 }
 
 impl Process {
+    fn on(
+        pool: PgPool,
+        provider: CacheProvider,
+        config: CacheConfig,
+        connected_in: Duration,
+    ) -> Self {
+        let provider = Arc::new(provider);
+        let registry = TaskHandlerRegistry::with_cache(pool.clone(), Arc::clone(&provider), config);
+        registry.start();
+        Self {
+            registry: Arc::new(registry),
+            provider,
+            connected_in,
+            pool,
+        }
+    }
+
     /// Waits until Redis is in use over all connections.
     pub(crate) async fn until_connected(&self) -> Result<(), FaultsError> {
         let deadline = Instant::now() + PATIENCE;
@@ -127,13 +155,34 @@ impl Process {
     }
 }
 
-/// Opens all connections that the pool may have. Opening one takes several round trips, whether
-/// there is a Redis or not; what the first requests of a row wait for it says nothing about Redis.
-async fn open_all(pool: &PgPool) -> Result<(), FaultsError> {
+/// Opens all connections that the pool may have, and has each know the statement that loads a
+/// template. Both take round trips, whether there is a Redis or not; what the first requests of a
+/// row wait for them says nothing about Redis.
+async fn warm_up(pool: &PgPool) -> Result<(), FaultsError> {
+    let connections = pool.options().get_max_connections();
     let mut held = Vec::new();
-    for _ in 0..pool.options().get_max_connections() {
+    for _ in 0..connections {
         held.push(pool.acquire().await?);
     }
+    drop(held);
+    let registry = Arc::new(TaskHandlerRegistry::with_cache(
+        pool.clone(),
+        Arc::new(CacheProvider::noop()),
+        without_local_tier(),
+    ));
+    let mut loads = JoinSet::new();
+    for number in 0..COUNT {
+        let registry = Arc::clone(&registry);
+        loads.spawn(async move {
+            registry
+                .get_template(NAMESPACE, &name(number), VERSION)
+                .await
+        });
+    }
+    for loaded in loads.join_all().await {
+        loaded?;
+    }
+    registry.shutdown().await;
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! Development tasks: `cargo xtask demo`, `test`, `bench`, `chaos`, `faults` and
-//! `generate`.
+//! Development tasks: `cargo xtask demo`, `test`, `bench`, `chaos`, `faults`, `soak`
+//! and `generate`.
 //!
 //! Each gets the PostgreSQL and the Redis that it needs, and ends what it started. This program
 //! knows the services by their HTTP interface only and depends on none of their crates, so it
@@ -20,6 +20,7 @@ mod generate;
 mod install;
 mod servers;
 mod signals;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -65,6 +66,13 @@ enum Task {
     Faults {
         #[command(flatten)]
         faults: faults::Options,
+        #[command(flatten)]
+        install: InstallOption,
+    },
+    /// Let Redis fail at random for a long time, and find out what is left of it.
+    Soak {
+        #[command(flatten)]
+        soak: soak::Options,
         #[command(flatten)]
         install: InstallOption,
     },
@@ -116,6 +124,7 @@ async fn run(task: Task) -> Result<ExitCode, XtaskError> {
         Task::Faults { faults, install } => {
             return faults::run(&faults, !install.no_install).await;
         }
+        Task::Soak { soak, install } => return soak::run(&soak, !install.no_install).await,
         Task::Bench { bench, install } => bench::run(&bench, !install.no_install).await?,
         Task::Generate { check, install } => generate::run(check, !install.no_install).await?,
     }
