@@ -18,6 +18,7 @@ use crate::{TestkitError, ports};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Forward { delay: Duration },
+    Stall { percent: u8, delay: Duration },
     HalfOpen,
     BlackHole,
     Refuse,
@@ -123,6 +124,12 @@ impl TcpProxy {
     /// Holds every piece back for this long, in both directions.
     pub async fn delay(&self, delay: Duration) {
         self.set(Mode::Forward { delay }).await;
+    }
+
+    /// Holds so many of a hundred pieces back for this long, at random, as a network does that
+    /// loses packets and sends them again. What follows on the same connection waits behind them.
+    pub async fn stall(&self, percent: u8, delay: Duration) {
+        self.set(Mode::Stall { percent, delay }).await;
     }
 
     /// Keeps connections open, old and new, and forwards nothing.
@@ -254,9 +261,12 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watch:
         else {
             return;
         };
-        if let Mode::Forward { delay } = mode
-            && !delay.is_zero()
-        {
+        let delay = match mode {
+            Mode::Forward { delay } => delay,
+            Mode::Stall { percent, delay } if rand::random_range(0..100) < percent => delay,
+            _ => Duration::ZERO,
+        };
+        if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
         if read == 0 || to.write_all(&buffer[..read]).await.is_err() {

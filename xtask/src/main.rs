@@ -1,4 +1,5 @@
-//! Development tasks: `cargo xtask demo`, `test`, `bench`, `chaos` and `generate`.
+//! Development tasks: `cargo xtask demo`, `test`, `bench`, `chaos`, `faults`, `soak`
+//! and `generate`.
 //!
 //! Each gets the PostgreSQL and the Redis that it needs, and ends what it started. This program
 //! knows the services by their HTTP interface only and depends on none of their crates, so it
@@ -14,10 +15,12 @@ mod cargo;
 mod chaos;
 mod demo;
 mod error;
+mod faults;
 mod generate;
 mod install;
 mod servers;
 mod signals;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -56,6 +59,20 @@ enum Task {
     Chaos {
         #[command(flatten)]
         chaos: chaos::Options,
+        #[command(flatten)]
+        install: InstallOption,
+    },
+    /// Let Redis fail in every way it can, and measure what requests notice.
+    Faults {
+        #[command(flatten)]
+        faults: faults::Options,
+        #[command(flatten)]
+        install: InstallOption,
+    },
+    /// Let Redis fail at random for a long time, and find out what is left of it.
+    Soak {
+        #[command(flatten)]
+        soak: soak::Options,
         #[command(flatten)]
         install: InstallOption,
     },
@@ -104,6 +121,10 @@ async fn run(task: Task) -> Result<ExitCode, XtaskError> {
         Task::Demo { demo, install } => demo::run(demo, !install.no_install).await?,
         Task::Test { install, arguments } => test::run(&arguments, !install.no_install).await?,
         Task::Chaos { chaos, install } => return chaos::run(chaos, !install.no_install).await,
+        Task::Faults { faults, install } => {
+            return faults::run(&faults, !install.no_install).await;
+        }
+        Task::Soak { soak, install } => return soak::run(&soak, !install.no_install).await,
         Task::Bench { bench, install } => bench::run(&bench, !install.no_install).await?,
         Task::Generate { check, install } => generate::run(check, !install.no_install).await?,
     }

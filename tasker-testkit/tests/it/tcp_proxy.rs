@@ -37,6 +37,26 @@ async fn a_delay_holds_answers_back() {
 }
 
 #[tokio::test]
+async fn a_stall_holds_some_pieces_back_and_lets_others_pass() {
+    let (_server, proxy) = server_and_proxy().await;
+    let mut connection = connect(proxy.url()).await.unwrap();
+    proxy.stall(50, Duration::from_millis(100)).await;
+    let (mut held_back, mut passed) = (false, false);
+    // A round trip passes both ways with one chance in four.
+    for _ in 0..100 {
+        let start = Instant::now();
+        assert_eq!(ping(&mut connection).await.unwrap(), "PONG");
+        let took = start.elapsed();
+        held_back |= took >= Duration::from_millis(100);
+        passed |= took < Duration::from_millis(100);
+        if held_back && passed {
+            return;
+        }
+    }
+    panic!("held back: {held_back}, passed: {passed}");
+}
+
+#[tokio::test]
 async fn a_half_open_connection_is_silent_and_then_goes_on() {
     let (_server, proxy) = server_and_proxy().await;
     let mut connection = connect(proxy.url()).await.unwrap();

@@ -20,6 +20,7 @@ mod log_limit;
 mod operation;
 mod peek;
 mod refresh;
+mod second_look;
 mod sentinel;
 mod slots;
 mod supervisor;

@@ -14,6 +14,7 @@ use super::connect::Endpoint;
 use super::latency::Latency;
 use super::link::Request;
 use super::log_limit::LogLimit;
+use super::second_look::within;
 use super::slots::{Live, Slots};
 use crate::cache::{BadAnswer, CacheError, ConnectionFault, Refusal, RefusalKind};
 use crate::metrics::{
@@ -89,21 +90,21 @@ impl Core {
         for _ in 0..self.slots.len() {
             let Some(live) = self.slots.pick() else { break };
             let mut link = live.link.clone();
-            match tokio::time::timeout_at(started + limit, link.send(request)).await {
-                Ok(Ok(value)) => {
+            match within(started + limit, link.send(request)).await {
+                Some(Ok(value)) => {
                     self.breaker.succeeded();
                     return Ok(value);
                 }
-                Ok(Err(error @ CacheError::ConnectionError(_))) => {
+                Some(Err(error @ CacheError::ConnectionError(_))) => {
                     if self.lost(live, &error) {
                         return Err(error);
                     }
                 }
-                Ok(Err(error)) => {
+                Some(Err(error)) => {
                     self.answered_with(live, &error);
                     return Err(error);
                 }
-                Err(_) => {
+                None => {
                     let error = CacheError::Timeout { limit };
                     self.timed_out(live, &error, started.elapsed() > limit * 2);
                     return Err(error);

@@ -10,6 +10,7 @@ use redis::{Cmd, Value};
 use super::link::{Link, Request};
 use super::operation::Core;
 use super::refresh;
+use super::second_look::within;
 use crate::cache::errors::Chain;
 use crate::cache::persist::{Pauses, until_success};
 use crate::cache::{BadAnswer, CacheError, RefusalKind};
@@ -161,7 +162,8 @@ fn tolerate_no_permission(outcome: Result<Value, CacheError>) -> Result<(), Cach
 }
 
 async fn ask(link: &mut Link, command: &Cmd, limit: Duration) -> Result<Value, CacheError> {
-    tokio::time::timeout(limit, link.send(&Request::One(command)))
+    let deadline = tokio::time::Instant::now() + limit;
+    within(deadline, link.send(&Request::One(command)))
         .await
         .unwrap_or(Err(CacheError::Timeout { limit }))
 }

@@ -1,0 +1,51 @@
+//! Why nothing could be measured.
+
+use std::error::Error;
+use std::io;
+
+use tasker_shared::database::DatabaseError;
+use tasker_shared::models::core::task_template::TemplateError;
+use tasker_shared::registry::RegistryError;
+
+/// Why nothing could be measured. What a row shows is no error but its outcome.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FaultsError {
+    #[error("a runtime or a thread does not start")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Servers(#[from] tasker_testkit::TestkitError),
+    #[error("Tasker's database layer failed")]
+    Database(#[from] DatabaseError),
+    #[error("PostgreSQL failed")]
+    Sql(#[from] sqlx::Error),
+    #[error("Redis failed while nothing was wrong with it")]
+    Redis(#[from] redis::RedisError),
+    #[error("a template was not registered")]
+    Registry(#[from] RegistryError),
+    #[error("a template of the load is none")]
+    Template(#[from] TemplateError),
+    #[error("a registered template is no JSON")]
+    Json(#[from] serde_json::Error),
+    #[error("a part of the load panicked")]
+    Panicked(#[from] tokio::task::JoinError),
+    #[error("the control ended before it was told to")]
+    ControlLost,
+    #[error("Redis was not in use before the fault")]
+    RedisNotUsed,
+    #[error("what this process holds cannot be read below /proc")]
+    Proc(#[source] io::Error),
+    #[error("no row is called {name}; there are: {known}")]
+    NoSuchRow { name: String, known: String },
+}
+
+/// An error with its causes on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,307 @@
+//! The ways in which Redis fails.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use tasker_testkit::{RedisServer, TcpProxy};
+
+use crate::error::FaultsError;
+
+/// What "slow" adds to a round trip, half of it each way.
+const SLOW: Duration = Duration::from_millis(200);
+/// A stalled piece is held back for what Linux waits at least before it sends a packet again.
+const STALL: Duration = Duration::from_millis(200);
+const STALL_PERCENT: u8 = 10;
+/// What PostgreSQL is slowed down by, half of it each way: fifty times what an answer takes else. A
+/// connection that was idle needs up to three round trips.
+const POSTGRES_SLOW: Duration = Duration::from_millis(20);
+/// How long a flapping server is up, and down.
+const FLAP: Duration = Duration::from_secs(1);
+/// Keys of the dump that takes long to load.
+const DUMP_KEYS: u32 = 20_000;
+
+/// One way to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Calm,
+    Kill,
+    KillEmpty,
+    Freeze,
+    Slow,
+    Stalls,
+    Refused,
+    BlackHole,
+    HalfOpen,
+    Full,
+    Replica,
+    Password,
+    Loading,
+    Flush,
+    Flapping,
+    PostgresSlow,
+    BootBlackHole,
+    BootAbsent,
+    BootPassword,
+}
+
+/// What a fault is done to.
+pub(crate) struct Stage {
+    pub(crate) redis: RedisServer,
+    pub(crate) proxy: TcpProxy,
+    pub(crate) postgres: TcpProxy,
+}
+
+impl Stage {
+    /// A Redis that `fault` can be done to within `length`, and ways to it and to PostgreSQL.
+    pub(crate) async fn set(
+        fault: Fault,
+        length: Duration,
+        database_url: &str,
+    ) -> Result<Self, FaultsError> {
+        // The server sleeps so long over each key of a dump, and looks up in between.
+        let delay = length.as_micros() / u128::from(DUMP_KEYS);
+        let delay = delay.to_string();
+        let arguments: &[&str] = match fault {
+            Fault::Loading => &[
+                "--key-load-delay",
+                &delay,
+                "--loading-process-events-interval-bytes",
+                "1024",
+            ],
+            _ => &[],
+        };
+        let redis = RedisServer::start_with(arguments).await?;
+        let proxy = TcpProxy::before(&redis.url()).await?;
+        let postgres = TcpProxy::before(database_url).await?;
+        Ok(Self {
+            redis,
+            proxy,
+            postgres,
+        })
+    }
+
+    /// Runs a command on a connection of its own, which is not through the proxy.
+    pub(crate) async fn ask<T: redis::FromRedisValue>(
+        &self,
+        command: &redis::Cmd,
+    ) -> Result<T, FaultsError> {
+        Ok(command.query_async(&mut self.connection().await?).await?)
+    }
+
+    async fn order(&self, command: &redis::Cmd) -> Result<(), FaultsError> {
+        let _done: redis::Value = self.ask(command).await?;
+        Ok(())
+    }
+
+    async fn connection(&self) -> Result<MultiplexedConnection, FaultsError> {
+        let client = redis::Client::open(self.redis.url())?;
+        // The client's own limit of half a second is one that a busy machine runs into.
+        let config =
+            redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
+        Ok(client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?)
+    }
+
+    async fn settings(&self, name: &str, value: &str) -> Result<(), FaultsError> {
+        self.order(redis::cmd("CONFIG").arg("SET").arg(name).arg(value))
+            .await
+    }
+}
+
+impl Fault {
+    /// Whether it is there when the process starts.
+    pub(crate) fn is_at_boot(self) -> bool {
+        matches!(
+            self,
+            Self::BootBlackHole | Self::BootAbsent | Self::BootPassword
+        )
+    }
+
+    /// Whether it is done to the way to Redis rather than to Redis.
+    pub(crate) fn is_on_the_way(self) -> bool {
+        matches!(
+            self,
+            Self::Slow
+                | Self::Stalls
+                | Self::Refused
+                | Self::BlackHole
+                | Self::HalfOpen
+                | Self::BootBlackHole
+        )
+    }
+
+    /// Whether it is done to the way to PostgreSQL.
+    pub(crate) fn needs_postgres(self) -> bool {
+        self == Self::PostgresSlow
+    }
+
+    /// Does what has to be wrong before the process starts.
+    pub(crate) async fn before_boot(self, stage: &Stage) -> Result<(), FaultsError> {
+        match self {
+            Self::BootBlackHole => stage.proxy.black_hole().await,
+            Self::BootAbsent => stage.redis.kill().await?,
+            Self::BootPassword => stage.settings("requirepass", "another").await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Lets Redis fail for about `length`, and returns when it is well again.
+    pub(crate) async fn happen(self, stage: &Stage, length: Duration) -> Result<(), FaultsError> {
+        let Stage {
+            redis,
+            proxy,
+            postgres,
+        } = stage;
+        let over = || tokio::time::sleep(length);
+        match self {
+            Self::Calm => over().await,
+            Self::Kill => {
+                // What is in the dump is there again after the restart.
+                stage.order(&redis::cmd("SAVE")).await?;
+                redis.kill().await?;
+                over().await;
+                redis.restart().await?;
+            }
+            Self::KillEmpty => {
+                redis.kill().await?;
+                over().await;
+                redis.restart().await?;
+            }
+            Self::Freeze => {
+                redis.freeze().await?;
+                over().await;
+                redis.thaw().await?;
+            }
+            Self::Slow => {
+                proxy.delay(SLOW / 2).await;
+                over().await;
+                proxy.forward().await;
+            }
+            Self::Stalls => {
+                proxy.stall(STALL_PERCENT, STALL).await;
+                over().await;
+                proxy.forward().await;
+            }
+            Self::Refused => {
+                proxy.refuse().await;
+                proxy.cut().await;
+                over().await;
+                proxy.forward().await;
+            }
+            Self::BlackHole => {
+                proxy.black_hole().await;
+                proxy.cut().await;
+                over().await;
+                proxy.forward().await;
+            }
+            Self::HalfOpen => {
+                proxy.half_open().await;
+                over().await;
+                proxy.forward().await;
+            }
+            Self::Full => {
+                stage.settings("maxmemory", "1").await?;
+                over().await;
+                stage.settings("maxmemory", "0").await?;
+            }
+            Self::Replica => {
+                // Of a primary that does not exist: it keeps what it has.
+                stage
+                    .order(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1))
+                    .await?;
+                over().await;
+                stage
+                    .order(redis::cmd("REPLICAOF").arg("NO").arg("ONE"))
+                    .await?;
+            }
+            Self::Password => change_password(stage, length).await?,
+            Self::Loading => load_big_dump(stage).await?,
+            Self::Flush => {
+                stage.order(&redis::cmd("FLUSHALL")).await?;
+                over().await;
+            }
+            Self::Flapping => flap(stage, length).await?,
+            Self::PostgresSlow => {
+                postgres.delay(POSTGRES_SLOW / 2).await;
+                redis.kill().await?;
+                over().await;
+                redis.restart().await?;
+                postgres.forward().await;
+            }
+            Self::BootBlackHole => {
+                over().await;
+                proxy.forward().await;
+            }
+            Self::BootAbsent => {
+                over().await;
+                redis.restart().await?;
+            }
+            Self::BootPassword => {
+                over().await;
+                allow_everybody(stage, "another").await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn change_password(stage: &Stage, length: Duration) -> Result<(), FaultsError> {
+    stage.settings("requirepass", "another").await?;
+    // Who is connected stays so; new connections are refused.
+    let mut kill = redis::cmd("CLIENT");
+    kill.arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    let mut connection = authenticated(stage, "another").await?;
+    let _: u64 = kill.query_async(&mut connection).await?;
+    tokio::time::sleep(length).await;
+    allow_everybody(stage, "another").await
+}
+
+async fn allow_everybody(stage: &Stage, password: &str) -> Result<(), FaultsError> {
+    let mut connection = authenticated(stage, password).await?;
+    let () = redis::cmd("CONFIG")
+        .arg(&["SET", "requirepass", ""])
+        .query_async(&mut connection)
+        .await?;
+    Ok(())
+}
+
+async fn authenticated(
+    stage: &Stage,
+    password: &str,
+) -> Result<MultiplexedConnection, FaultsError> {
+    let url = stage
+        .redis
+        .url()
+        .replace("redis://", &format!("redis://:{password}@"));
+    Ok(redis::Client::open(url)?
+        .get_multiplexed_async_connection()
+        .await?)
+}
+
+async fn load_big_dump(stage: &Stage) -> Result<(), FaultsError> {
+    let mut connection = stage.connection().await?;
+    let mut fill = redis::cmd("EVAL");
+    fill.arg("for i = 1, ARGV[1] do redis.call('SET', 'other:' .. i, string.rep('x', 50)) end")
+        .arg(0)
+        .arg(DUMP_KEYS);
+    let () = fill.query_async(&mut connection).await?;
+    let () = redis::cmd("SAVE").query_async(&mut connection).await?;
+    stage.redis.kill().await?;
+    // Returns when the server has stopped saying that it is loading.
+    Ok(stage.redis.restart().await?)
+}
+
+async fn flap(stage: &Stage, length: Duration) -> Result<(), FaultsError> {
+    let until = tokio::time::Instant::now() + length;
+    loop {
+        stage.redis.kill().await?;
+        tokio::time::sleep(FLAP).await;
+        stage.redis.restart().await?;
+        if tokio::time::Instant::now() >= until {
+            return Ok(());
+        }
+        tokio::time::sleep(FLAP).await;
+    }
+}

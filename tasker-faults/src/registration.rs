@@ -1,0 +1,219 @@
+//! Registering while Redis is down: what it costs, and whether anybody is served the old body
+//! afterwards.
+//!
+//! A registration commits in PostgreSQL and then deletes the template's entry in Redis, for at
+//! most the budget. Each round has a process of its own whose breaker knows nothing yet, and sets
+//! a registration beside one of a process without Redis.
+
+use std::time::{Duration, Instant};
+
+use tasker_shared::registry::TaskHandlerRegistry;
+
+use crate::error::FaultsError;
+use crate::fault::{Fault, Stage};
+use crate::templates::{NAMESPACE, VERSION, document, name};
+use crate::verdict::{self, Miss};
+use crate::world::{LocalTier, Process, World, config, without_local_tier};
+
+/// How much slower a registration may be.
+const SLOWER: Duration = Duration::from_millis(30);
+/// How long a Redis is down in which another process would look for the template.
+const OUTAGE: Duration = Duration::from_millis(300);
+/// How long the other process goes on asking after the bound.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// What registering under one fault came to.
+struct Outcome {
+    without: Vec<Duration>,
+    with: Vec<Duration>,
+    /// The longest that the cache layer held up a registration.
+    in_cache: Duration,
+    /// How long after the commit another process was still served the old body.
+    old_until: Duration,
+}
+
+/// Runs and prints the rows; says whether the bars are met.
+pub(crate) async fn run(world: &World, rounds: usize) -> Result<bool, FaultsError> {
+    println!();
+    println!(
+        "| registering while Redis is | rounds | without Redis: median / longest | with it | slower: \
+         median | longest wait for Redis | old body elsewhere for | bars |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
+    let mut met = true;
+    for (what, fault) in [("killed", Fault::Kill), ("frozen", Fault::Freeze)] {
+        let mut misses = run_row(world, what, fault, rounds).await?;
+        for _ in 1..verdict::ATTEMPTS {
+            if verdict::may_try_again(&misses) {
+                misses = run_row(world, &format!("{what}, again"), fault, rounds).await?;
+            }
+        }
+        met &= misses.is_empty();
+    }
+    Ok(met)
+}
+
+async fn run_row(
+    world: &World,
+    what: &str,
+    fault: Fault,
+    rounds: usize,
+) -> Result<Vec<Miss>, FaultsError> {
+    let outcome = measure(world, fault, rounds).await?;
+    let misses = misses(&outcome);
+    let (without, with) = (spread(&outcome.without), spread(&outcome.with));
+    let verdict = if misses.is_empty() {
+        String::from("met")
+    } else {
+        let misses: Vec<&str> = misses.iter().map(|miss| miss.what.as_str()).collect();
+        format!("**missed**: {}", misses.join(", "))
+    };
+    println!(
+        "| {what} | {rounds} | {:.1?} / {:.1?} | {:.1?} / {:.1?} | {:.1?} | {:.1?} | {:.0?} | {verdict} |",
+        without.0,
+        without.1,
+        with.0,
+        with.1,
+        slower(&outcome),
+        outcome.in_cache,
+        outcome.old_until,
+    );
+    Ok(misses)
+}
+
+fn misses(outcome: &Outcome) -> Vec<Miss> {
+    let mut misses = Vec::new();
+    let slower = slower(outcome);
+    if slower > SLOWER {
+        misses.push(Miss {
+            what: format!("registrations are {slower:?} slower"),
+            of_time: true,
+        });
+    }
+    if outcome.in_cache > SLOWER {
+        misses.push(Miss {
+            what: format!("a registration waited {:?} for Redis", outcome.in_cache),
+            of_time: true,
+        });
+    }
+    let bound = bound();
+    if outcome.old_until > bound {
+        misses.push(Miss {
+            what: format!(
+                "another process served the old body {:?} after the commit",
+                outcome.old_until
+            ),
+            of_time: false,
+        });
+    }
+    misses
+}
+
+fn bound() -> Duration {
+    Duration::from_millis(without_local_tier().max_staleness_ms)
+}
+
+async fn measure(world: &World, fault: Fault, rounds: usize) -> Result<Outcome, FaultsError> {
+    let mut outcome = Outcome {
+        without: Vec::new(),
+        with: Vec::new(),
+        in_cache: Duration::ZERO,
+        old_until: Duration::ZERO,
+    };
+    for round in 0..rounds {
+        let stage = Stage::set(fault, OUTAGE, world.database.url()).await?;
+        let settings = config(&stage.redis.url(), LocalTier::Off, 1);
+        let without = world.process_without_redis().await?;
+        let writer = world.process(world.database.url(), &settings).await?;
+        let reader = world.process(world.database.url(), &settings).await?;
+        writer.until_connected().await?;
+        reader.until_connected().await?;
+        let (other, watched) = (name(1), name(0));
+        // The old body is in Redis, and is there again after a restart.
+        revision(&reader.registry, &watched).await?;
+        reader.provider.flush_fills(WATCH).await;
+        drop(world.observer.take());
+
+        let (happened, registered) = tokio::join!(fault.happen(&stage, OUTAGE), async {
+            // In the middle of the outage.
+            tokio::time::sleep(OUTAGE / 2).await;
+            let beside = register(world, &without, &other).await?;
+            let registered = register(world, &writer, &watched).await?;
+            let in_cache = world.observer.take().deletes;
+            Ok::<_, FaultsError>((beside, registered, in_cache))
+        });
+        happened?;
+        let (beside, registered, in_cache) = registered?;
+        outcome.without.push(beside.took);
+        outcome.with.push(registered.took);
+        let longest = in_cache.iter().map(|delete| delete.took).max();
+        outcome.in_cache = outcome.in_cache.max(longest.unwrap_or_default());
+        if round == 0 {
+            outcome.old_until = watch(&reader, &watched, &registered).await?;
+        }
+        for process in [without, writer, reader] {
+            process.stop(&world.subject).await?;
+        }
+    }
+    Ok(outcome)
+}
+
+struct Registered {
+    revision: u64,
+    took: Duration,
+    committed: Instant,
+}
+
+/// Registers changed content from within the subject's runtime.
+async fn register(world: &World, process: &Process, name: &str) -> Result<Registered, FaultsError> {
+    let revision = rand::random::<u32>().into();
+    let document = document(name, revision)?;
+    let registry = std::sync::Arc::clone(&process.registry);
+    let registering = world.subject.spawn(async move {
+        let started = Instant::now();
+        registry.register_task_template(&document).await?;
+        Ok::<_, FaultsError>(started.elapsed())
+    });
+    let took = registering.await??;
+    Ok(Registered {
+        revision,
+        took,
+        committed: Instant::now(),
+    })
+}
+
+/// How long after the commit the last request began that was answered with an older revision.
+async fn watch(
+    reader: &Process,
+    name: &str,
+    registered: &Registered,
+) -> Result<Duration, FaultsError> {
+    let mut old_until = Duration::ZERO;
+    while registered.committed.elapsed() < bound() + WATCH {
+        let asked = registered.committed.elapsed();
+        if revision(&reader.registry, name).await? != registered.revision {
+            old_until = asked;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(old_until)
+}
+
+async fn revision(registry: &TaskHandlerRegistry, name: &str) -> Result<u64, FaultsError> {
+    let found = registry.get_template(NAMESPACE, name, VERSION).await?;
+    let document: serde_json::Value = serde_json::from_str(found.document.get())?;
+    Ok(document["task_handler"]["initialization"]["revision"]
+        .as_u64()
+        .unwrap_or_default())
+}
+
+fn slower(outcome: &Outcome) -> Duration {
+    let (with, without) = (spread(&outcome.with).0, spread(&outcome.without).0);
+    with.saturating_sub(without)
+}
+
+/// The median and the longest.
+fn spread(durations: &[Duration]) -> (Duration, Duration) {
+    let spread = crate::figures::Spread::of(durations.iter().copied());
+    (spread.p50, spread.max)
+}

@@ -1,0 +1,150 @@
+//! One row: a fault under load, once.
+
+use std::time::{Duration, Instant};
+
+use tasker_shared::cache::CacheService;
+
+use crate::control::Control;
+use crate::error::FaultsError;
+use crate::fault::{Fault, Stage};
+use crate::figures::{Figures, Times};
+use crate::load::Load;
+use crate::templates::{COUNT, document, name};
+use crate::world::{LocalTier, Process, World, config};
+
+/// How long requests run before they count: caches and the pool fill meanwhile.
+const WARM_UP: Duration = Duration::from_millis(500);
+/// After this a Redis that is not in use again never will be.
+const PATIENCE: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(5);
+/// Somebody else registers so often a changed template, which the process then has to load.
+const WRITE_EVERY: Duration = Duration::from_millis(100);
+
+/// How long the parts of a row are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lengths {
+    pub(crate) before: Duration,
+    pub(crate) fault: Duration,
+    pub(crate) after: Duration,
+    /// `connection_timeout_seconds`.
+    pub(crate) connecting: u32,
+}
+
+/// What a row came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) figures: Figures,
+    /// From the moment at which Redis was well until it was in use again; `None` if it was not
+    /// within fifteen seconds.
+    pub(crate) back: Option<Duration>,
+    /// What `from_config_graceful` took.
+    pub(crate) connected_in: Duration,
+}
+
+/// Runs `fault` under load.
+pub(crate) async fn run(
+    world: &World,
+    fault: Fault,
+    local_tier: LocalTier,
+    lengths: Lengths,
+) -> Result<Outcome, FaultsError> {
+    let stage = Stage::set(fault, lengths.fault, world.database.url()).await?;
+    fault.before_boot(&stage).await?;
+    let redis_url = if fault.is_on_the_way() {
+        stage.proxy.url().to_owned()
+    } else {
+        stage.redis.url()
+    };
+    let database_url = if fault.needs_postgres() {
+        stage.postgres.url()
+    } else {
+        world.database.url()
+    };
+    let config = config(&redis_url, local_tier, lengths.connecting);
+    let process = world.process(database_url, &config).await?;
+    let control = Control::start(database_url.to_owned())?;
+    if !fault.is_at_boot() {
+        process.until_connected().await?;
+    }
+    let load = Load::start(&world.subject, &process.registry);
+    let (times, back) = tokio::select! {
+        outcome = play(fault, &stage, &process, &load, local_tier, lengths) => outcome?,
+        error = write(world) => return Err(error),
+    };
+    let connected_in = process.connected_in;
+    let samples = load.end().await?;
+    let control = control.end().await?;
+    let observed = world.observer.take();
+    process.stop(&world.subject).await?;
+    Ok(Outcome {
+        figures: Figures::of(times, &samples, &control, &observed),
+        back,
+        connected_in,
+    })
+}
+
+async fn play(
+    fault: Fault,
+    stage: &Stage,
+    process: &Process,
+    load: &Load,
+    local_tier: LocalTier,
+    lengths: Lengths,
+) -> Result<(Times, Option<Duration>), FaultsError> {
+    tokio::time::sleep(WARM_UP).await;
+    let began = Instant::now();
+    if !fault.is_at_boot() {
+        tokio::time::sleep(lengths.before).await;
+    }
+    let struck = Instant::now();
+    fault.happen(stage, lengths.fault).await?;
+    let over = Instant::now();
+    let back = in_use(process, load, local_tier)
+        .await
+        .then(|| over.elapsed());
+    tokio::time::sleep(lengths.after).await;
+    let times = Times {
+        began,
+        fault: struck,
+        over,
+        ended: Instant::now(),
+    };
+    Ok((times, back))
+}
+
+/// Waits until Redis is in use: until it answers a request, or, where requests are answered from
+/// memory, until the cache layer says that it answers.
+async fn in_use(process: &Process, load: &Load, local_tier: LocalTier) -> bool {
+    let answered = load.redis_answers();
+    let used = async {
+        loop {
+            let used = match local_tier {
+                LocalTier::Off => load.redis_answers() > answered,
+                LocalTier::On => {
+                    process.provider.is_enabled()
+                        && matches!(process.provider.health_check().await, Ok(true))
+                }
+            };
+            if used {
+                return;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, used).await.is_ok()
+}
+
+/// Registers changed templates until dropped; ends with an error only.
+async fn write(world: &World) -> FaultsError {
+    loop {
+        tokio::time::sleep(WRITE_EVERY).await;
+        let name = name(rand::random_range(0..COUNT));
+        let registered = match document(&name, rand::random()) {
+            Ok(document) => world.writer.register_task_template(&document).await,
+            Err(error) => return error,
+        };
+        if let Err(error) = registered {
+            return error.into();
+        }
+    }
+}

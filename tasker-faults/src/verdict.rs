@@ -1,0 +1,143 @@
+//! What has to hold in every row.
+
+use std::time::Duration;
+
+use crate::row::Outcome;
+
+/// The budget of 25 ms, and scheduling.
+pub(crate) const ADDED: Duration = Duration::from_millis(60);
+/// The share of requests that may be touched, at the onset and in all.
+pub(crate) const TOUCHED: f64 = 0.05;
+/// From Redis' return until it is in use.
+pub(crate) const BACK: Duration = Duration::from_secs(2);
+/// What `from_config_graceful` may take beyond `connection_timeout_seconds`.
+pub(crate) const CONNECTED_LATE: Duration = Duration::from_millis(500);
+
+/// How often a row may be run until it holds. A machine that had no time for us once has it
+/// later; a regression is there each time.
+pub(crate) const ATTEMPTS: usize = 3;
+
+/// A bar that was missed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Miss {
+    pub(crate) what: String,
+    /// Whether a machine without time for us can be the reason.
+    pub(crate) of_time: bool,
+}
+
+/// Whether something was missed, and a machine without time for us can be the reason of all.
+pub(crate) fn may_try_again(misses: &[Miss]) -> bool {
+    !misses.is_empty() && misses.iter().all(|miss| miss.of_time)
+}
+
+/// The bars that `outcome` misses.
+pub(crate) fn misses(outcome: &Outcome, connecting: u32) -> Vec<Miss> {
+    let figures = &outcome.figures;
+    let mut misses = Vec::new();
+    let mut miss = |missed: bool, of_time: bool, what: String| {
+        if missed {
+            misses.push(Miss { what, of_time });
+        }
+    };
+    miss(
+        figures.failed > 0,
+        false,
+        format!("{} requests failed", figures.failed),
+    );
+    miss(
+        figures.during.count == 0 || figures.after.count == 0,
+        false,
+        String::from("there was no load"),
+    );
+    miss(
+        figures.added > ADDED,
+        true,
+        format!("{:?} were added to a request", figures.added),
+    );
+    for (share, when) in [
+        (figures.touched_at_onset, "in the first second"),
+        (figures.touched, "in all"),
+    ] {
+        miss(
+            share > TOUCHED,
+            true,
+            format!("{:.1}% of requests were touched {when}", share * 100.0),
+        );
+    }
+    miss(
+        figures.touched_while_open > 0,
+        true,
+        format!(
+            "{} requests were touched while the breaker was open",
+            figures.touched_while_open
+        ),
+    );
+    match outcome.back {
+        Some(back) => miss(back > BACK, true, format!("in use again after {back:?}")),
+        None => miss(true, false, String::from("not in use again")),
+    }
+    let limit = Duration::from_secs(connecting.into()) + CONNECTED_LATE;
+    miss(
+        outcome.connected_in > limit,
+        true,
+        format!("starting took {:?}", outcome.connected_in),
+    );
+    misses
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{may_try_again, misses};
+    use crate::figures::{Figures, Spread};
+    use crate::row::Outcome;
+
+    fn good() -> Outcome {
+        let spread = Spread {
+            count: 100,
+            ..Spread::default()
+        };
+        Outcome {
+            figures: Figures {
+                before: spread,
+                during: spread,
+                after: spread,
+                ..Figures::default()
+            },
+            back: Some(Duration::from_millis(700)),
+            connected_in: Duration::from_millis(5),
+        }
+    }
+
+    #[test]
+    fn a_good_row_misses_nothing() {
+        assert_eq!(misses(&good(), 1), []);
+    }
+
+    #[test]
+    fn each_bar_is_missed_by_itself() {
+        let spoil: [fn(&mut Outcome); 8] = [
+            |outcome| outcome.figures.failed = 1,
+            |outcome| outcome.figures.during.count = 0,
+            |outcome| outcome.figures.added = Duration::from_millis(61),
+            |outcome| outcome.figures.touched_at_onset = 0.06,
+            |outcome| outcome.figures.touched = 0.06,
+            |outcome| outcome.figures.touched_while_open = 1,
+            |outcome| outcome.back = None,
+            |outcome| outcome.connected_in = Duration::from_millis(1501),
+        ];
+        for spoil in spoil {
+            let mut outcome = good();
+            spoil(&mut outcome);
+            assert_eq!(misses(&outcome, 1).len(), 1, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_failed_request_is_never_the_machines_fault() {
+        let mut outcome = good();
+        outcome.figures.failed = 1;
+        assert!(!may_try_again(&misses(&outcome, 1)));
+    }
+}
