@@ -61,7 +61,7 @@ impl Body {
 #[derive(Debug, Clone)]
 pub(super) struct DistributedTier {
     provider: Arc<CacheProvider>,
-    prefix: String,
+    prefix: Arc<str>,
     ttl: Duration,
 }
 
@@ -69,7 +69,7 @@ impl DistributedTier {
     pub(super) fn new(provider: Arc<CacheProvider>, config: &CacheConfig) -> Self {
         Self {
             provider,
-            prefix: config.key_prefix.clone(),
+            prefix: config.key_prefix.as_str().into(),
             ttl: config.ttl(CacheEntryKind::Template),
         }
     }

@@ -140,7 +140,8 @@ impl Resolver {
             });
         }
         let started = Instant::now();
-        let resolved = self.resolve_cold(name).await;
+        // Boxed, so that a warm resolve is a small future.
+        let resolved = Box::pin(self.resolve_cold(name)).await;
         match &resolved {
             Ok(resolution) => {
                 let tier = resolution.tier.label();
@@ -350,7 +351,8 @@ impl Load {
             }
             distributed_tier::bad_entry(&self.entry, "garbage");
         }
-        self.load_from_database().await
+        // Boxed, so that a load whose body is in Redis is a small task.
+        Box::pin(self.load_from_database()).await
     }
 
     fn keep(&self, document: &str) -> Option<Arc<HandlerMetadata>> {

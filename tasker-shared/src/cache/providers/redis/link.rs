@@ -85,7 +85,8 @@ impl Link {
     pub(super) async fn send(&mut self, request: &Request<'_>) -> Result<Value, CacheError> {
         let connection = match self {
             Self::Single(connection) => connection,
-            Self::Cluster(cluster) => return cluster.send(request).await,
+            // Boxed, so that the futures of all who use a single server stay small.
+            Self::Cluster(cluster) => return Box::pin(cluster.send(request)).await,
         };
         match request {
             Request::One(command) | Request::To(_, command) => {
