@@ -9,6 +9,16 @@
 -- The task row keeps the hash of the template that it was made from.
 ALTER TABLE tasker.tasks ADD COLUMN IF NOT EXISTS template_hash varchar(64);
 
+-- A template of a few kilobytes is compressed when it is stored; where PostgreSQL is built with
+-- LZ4 that takes a fraction of the time. What is stored already stays as it is.
+DO $$
+BEGIN
+    ALTER TABLE tasker.named_tasks ALTER COLUMN configuration SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN
+    NULL;
+END
+$$;
+
 CREATE TABLE tasker.template_clock (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     sequence bigint NOT NULL
@@ -85,36 +95,38 @@ BEGIN
 END
 $$;
 
--- Makes the pointer of one name agree with the rows that it is made of. Moves the clock only if
--- it did not.
-CREATE FUNCTION tasker.template_point(p_namespace text, p_name text, p_version text) RETURNS void
-LANGUAGE plpgsql AS $$
-DECLARE
-    body record;
-    pointer tasker.template_versions%ROWTYPE;
+-- Makes the pointers of these names agree with the rows that they are made of. The arrays are
+-- parallel. Moves the clock only if a pointer did not agree.
+CREATE FUNCTION tasker.template_point(p_namespaces text[], p_names text[], p_versions text[])
+RETURNS void
+LANGUAGE plpgsql
+-- The plan for one name is a bad one for a thousand.
+SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
     PERFORM tasker.template_clock_lock();
-    SELECT t.named_task_uuid, t.identity_strategy, tasker.template_hash(t.configuration) AS hash
-    INTO body
-    FROM tasker.named_tasks t
-    JOIN tasker.task_namespaces n USING (task_namespace_uuid)
-    WHERE n.name = p_namespace AND t.name = p_name AND t.version = p_version;
-
-    SELECT * INTO pointer FROM tasker.template_versions v
-    WHERE v.namespace = p_namespace AND v.name = p_name AND v.version = p_version;
-
-    IF (body.hash, body.named_task_uuid, body.identity_strategy)
-        IS NOT DISTINCT FROM
-       (pointer.content_hash, pointer.named_task_uuid, pointer.identity_strategy) THEN
-        RETURN;
-    END IF;
-
+    WITH names AS (
+        SELECT DISTINCT k.namespace, k.name, k.version
+        FROM unnest(p_namespaces, p_names, p_versions) AS k (namespace, name, version)
+    ), bodies AS MATERIALIZED (
+        SELECT k.namespace, k.name, k.version, t.named_task_uuid, t.identity_strategy,
+               CASE WHEN t.named_task_uuid IS NOT NULL
+                    THEN tasker.template_hash(t.configuration) END AS hash
+        FROM names k
+        LEFT JOIN (
+            tasker.named_tasks t JOIN tasker.task_namespaces n USING (task_namespace_uuid)
+        ) ON n.name = k.namespace AND t.name = k.name AND t.version = k.version
+    )
     INSERT INTO tasker.template_versions AS v
         (namespace, name, version, sequence, content_hash, named_task_uuid, identity_strategy,
          registered_at)
-    VALUES
-        (p_namespace, p_name, p_version, tasker.template_clock_advance(), body.hash,
-         body.named_task_uuid, body.identity_strategy, clock_timestamp())
+    -- A subquery that depends on no row is evaluated once, and not at all without a row.
+    SELECT b.namespace, b.name, b.version, (SELECT tasker.template_clock_advance()), b.hash,
+           b.named_task_uuid, b.identity_strategy, clock_timestamp()
+    FROM bodies b
+    LEFT JOIN tasker.template_versions p
+        ON p.namespace = b.namespace AND p.name = b.name AND p.version = b.version
+    WHERE (b.hash, b.named_task_uuid, b.identity_strategy)
+        IS DISTINCT FROM (p.content_hash, p.named_task_uuid, p.identity_strategy)
     ON CONFLICT (namespace, name, version) DO UPDATE SET
         sequence = excluded.sequence,
         content_hash = excluded.content_hash,
@@ -126,28 +138,84 @@ BEGIN
 END
 $$;
 
--- The triggers run as their owner, so that a role which may write templates needs no right to
+-- What the statements of a transaction have changed, one row for each statement, until the
+-- transaction commits. A row is gone before anybody else could see it, so there is nothing to
+-- recover after a crash.
+CREATE UNLOGGED TABLE tasker.template_changes (
+    change_uuid uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    namespace_uuids uuid[] NOT NULL,
+    names text[] NOT NULL,
+    versions text[] NOT NULL
+);
+
+-- All of these run as their owner, so that a role which may write templates needs no right to
 -- write the clock.
-CREATE FUNCTION tasker.named_tasks_changed() RETURNS trigger
+CREATE FUNCTION tasker.named_tasks_inserted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO tasker.template_changes (namespace_uuids, names, versions)
+    SELECT array_agg(r.task_namespace_uuid), array_agg(r.name), array_agg(r.version)
+    FROM new_rows r HAVING count(*) > 0;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tasker.named_tasks_updated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO tasker.template_changes (namespace_uuids, names, versions)
+    SELECT array_agg(r.task_namespace_uuid), array_agg(r.name), array_agg(r.version)
+    FROM (
+        SELECT o.task_namespace_uuid, o.name, o.version FROM old_rows o
+        UNION
+        SELECT r.task_namespace_uuid, r.name, r.version FROM new_rows r
+    ) r HAVING count(*) > 0;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tasker.named_tasks_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO tasker.template_changes (namespace_uuids, names, versions)
+    SELECT array_agg(r.task_namespace_uuid), array_agg(r.name), array_agg(r.version)
+    FROM old_rows r HAVING count(*) > 0;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tasker.template_changes_committed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    namespace text;
+    namespaces text[];
+    names text[];
+    versions text[];
+BEGIN
+    DELETE FROM tasker.template_changes WHERE change_uuid = NEW.change_uuid;
+    -- A namespace may have been renamed or deleted by the same transaction; then its own trigger
+    -- takes care of its old name.
+    SELECT array_agg(n.name), array_agg(k.name), array_agg(k.version)
+    INTO namespaces, names, versions
+    FROM unnest(NEW.namespace_uuids, NEW.names, NEW.versions) AS k (namespace_uuid, name, version)
+    JOIN tasker.task_namespaces n ON n.task_namespace_uuid = k.namespace_uuid;
+    IF namespaces IS NOT NULL THEN
+        PERFORM tasker.template_point(namespaces, names, versions);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- For rows that logical replication applies, which are no statements.
+CREATE FUNCTION tasker.named_tasks_replicated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_OP <> 'INSERT' THEN
-        -- The namespace may have been renamed or deleted by the same transaction; then its own
-        -- trigger takes care of its old name.
-        SELECT n.name INTO namespace FROM tasker.task_namespaces n
-        WHERE n.task_namespace_uuid = OLD.task_namespace_uuid;
-        IF FOUND THEN
-            PERFORM tasker.template_point(namespace, OLD.name, OLD.version);
-        END IF;
+        PERFORM tasker.template_point(ARRAY[n.name], ARRAY[OLD.name], ARRAY[OLD.version])
+        FROM tasker.task_namespaces n WHERE n.task_namespace_uuid = OLD.task_namespace_uuid;
     END IF;
     IF TG_OP <> 'DELETE' THEN
-        SELECT n.name INTO namespace FROM tasker.task_namespaces n
-        WHERE n.task_namespace_uuid = NEW.task_namespace_uuid;
-        IF FOUND THEN
-            PERFORM tasker.template_point(namespace, NEW.name, NEW.version);
-        END IF;
+        PERFORM tasker.template_point(ARRAY[n.name], ARRAY[NEW.name], ARRAY[NEW.version])
+        FROM tasker.task_namespaces n WHERE n.task_namespace_uuid = NEW.task_namespace_uuid;
     END IF;
     RETURN NULL;
 END
@@ -155,15 +223,26 @@ $$;
 
 CREATE FUNCTION tasker.task_namespaces_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    namespaces text[];
+    names text[];
+    versions text[];
 BEGIN
     IF TG_OP = 'UPDATE' AND OLD.name = NEW.name THEN
         RETURN NULL;
     END IF;
-    PERFORM tasker.template_point(v.namespace, v.name, v.version)
-    FROM tasker.template_versions v WHERE v.namespace = OLD.name;
-    IF TG_OP = 'UPDATE' THEN
-        PERFORM tasker.template_point(NEW.name, t.name, t.version)
-        FROM tasker.named_tasks t WHERE t.task_namespace_uuid = NEW.task_namespace_uuid;
+    SELECT array_agg(k.namespace), array_agg(k.name), array_agg(k.version)
+    INTO namespaces, names, versions
+    FROM (
+        SELECT v.namespace, v.name, v.version
+        FROM tasker.template_versions v WHERE v.namespace = OLD.name
+        UNION
+        SELECT NEW.name, t.name, t.version
+        FROM tasker.named_tasks t
+        WHERE TG_OP = 'UPDATE' AND t.task_namespace_uuid = NEW.task_namespace_uuid
+    ) k;
+    IF namespaces IS NOT NULL THEN
+        PERFORM tasker.template_point(namespaces, names, versions);
     END IF;
     RETURN NULL;
 END
@@ -183,11 +262,32 @@ BEGIN
 END
 $$;
 
+-- Statements note what they change, which costs little for each row and nobody has to wait for.
+CREATE TRIGGER named_tasks_inserted
+    AFTER INSERT ON tasker.named_tasks
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION tasker.named_tasks_inserted();
+
+CREATE TRIGGER named_tasks_updated
+    AFTER UPDATE ON tasker.named_tasks
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION tasker.named_tasks_updated();
+
+CREATE TRIGGER named_tasks_deleted
+    AFTER DELETE ON tasker.named_tasks
+    REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION tasker.named_tasks_deleted();
+
 -- Deferred: writers wait for each other only while they commit.
-CREATE CONSTRAINT TRIGGER named_tasks_changed
+CREATE CONSTRAINT TRIGGER template_changes_committed
+    AFTER INSERT ON tasker.template_changes
+    DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION tasker.template_changes_committed();
+
+CREATE CONSTRAINT TRIGGER named_tasks_replicated
     AFTER INSERT OR UPDATE OR DELETE ON tasker.named_tasks
     DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION tasker.named_tasks_changed();
+    FOR EACH ROW EXECUTE FUNCTION tasker.named_tasks_replicated();
 
 CREATE CONSTRAINT TRIGGER task_namespaces_changed
     AFTER UPDATE OR DELETE ON tasker.task_namespaces
@@ -200,7 +300,11 @@ CREATE TRIGGER named_tasks_truncated
     FOR EACH STATEMENT EXECUTE FUNCTION tasker.named_tasks_truncated();
 
 -- Rows that replication or a restore applies count as well.
-ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_changed;
+ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_inserted;
+ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_updated;
+ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_deleted;
+ALTER TABLE tasker.named_tasks ENABLE REPLICA TRIGGER named_tasks_replicated;
+ALTER TABLE tasker.template_changes ENABLE ALWAYS TRIGGER template_changes_committed;
 ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_truncated;
 ALTER TABLE tasker.task_namespaces ENABLE ALWAYS TRIGGER task_namespaces_changed;
 

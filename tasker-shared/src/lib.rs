@@ -12,6 +12,8 @@ pub mod metrics;
 pub mod models;
 pub mod registry;
 pub mod system_context;
+#[cfg(test)]
+mod test_sources;
 pub mod types;
 #[cfg(feature = "web")]
 pub mod web;

@@ -77,6 +77,8 @@ metrics_table! {
         "Operations on the distributed cache, by `operation` (get, set, delete, delete_pattern, ping) and `result` (ok, hit, miss, timeout, connection, backend, bad_answer, rejected).";
     CACHE_OPERATION_DURATION: Histogram, Seconds, "tasker_cache_operation_duration_seconds",
         "Duration of operations on the distributed cache, by `operation`.";
+    CACHE_IN_USE: Gauge, Count, "tasker_cache_in_use",
+        "1 once the configured distributed cache has been reached, 0 until then; absent if none is wanted.";
     CACHE_BREAKER_OPEN: Gauge, Count, "tasker_cache_breaker_open",
         "1 while the breaker keeps requests from the distributed cache, else 0.";
     CACHE_BREAKER_TRANSITIONS: Counter, Count, "tasker_cache_breaker_transitions_total",
@@ -87,6 +89,8 @@ metrics_table! {
         "Entries not written to the distributed cache, by `reason` (queue_full, unavailable, failed, invalidated).";
     CACHE_BAD_ANSWERS: Counter, Count, "tasker_cache_bad_answers_total",
         "Entries of the distributed cache that could not be used, by `kind` (wrong_type, too_large, format, garbage, other_name).";
+    CACHE_REFUSALS: Counter, Count, "tasker_cache_refusals_total",
+        "Errors that the distributed cache answered, by `code` (OOM, READONLY, MOVED and the like; other).";
     EVENTS_DROPPED: Counter, Count, "tasker_events_dropped_total",
         "Registry events that slow listeners lost.";
     WORKER_TEMPLATE_REQUESTS: Counter, Count, "tasker_worker_template_requests_total",
@@ -109,6 +113,9 @@ pub fn describe_all() {
         }
     }
 }
+
+#[cfg(test)]
+mod docs_tests;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::OnceCell;
 use url::Url;
-use uuid::Uuid;
 
 use crate::docker::Engine;
 use crate::{PostgresServer, RedisServer, TestkitError};
@@ -35,96 +34,22 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A PostgreSQL for everybody in this process.
+/// A server for everybody in this process.
 #[derive(Debug)]
-pub struct Postgres {
+pub struct Acquired<Server> {
     url: String,
     origin: Origin,
-    server: Option<PostgresServer>,
+    server: Option<Server>,
 }
 
-impl Postgres {
-    /// The server that `DATABASE_URL` names if it answers, else a container, else one started from
-    /// this machine's programs.
-    pub async fn acquire() -> Result<Self, TestkitError> {
-        if let Some(url) = named_by("DATABASE_URL", reach_postgres).await {
-            return Ok(Self {
-                url,
-                origin: Origin::Environment,
-                server: None,
-            });
-        }
-        if let Some(engine) = Engine::detect() {
-            match PostgresServer::start_container(&engine, &[]).await {
-                Ok(server) => return Ok(Self::ours(server, Origin::Container)),
-                Err(error) => give_up_docker(&error),
-            }
-        }
-        Ok(Self::ours(
-            PostgresServer::start_program(&[]).await?,
-            Origin::Programs,
-        ))
-    }
-
-    /// The URL of a database whose user may create others: the one that `DATABASE_URL` names, or
-    /// `postgres` on a server of ours.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Where the server comes from.
-    #[must_use]
-    pub fn origin(&self) -> Origin {
-        self.origin
-    }
-
-    /// The server, if it is ours.
-    #[must_use]
-    pub fn server(&self) -> Option<&PostgresServer> {
-        self.server.as_ref()
-    }
-
-    fn ours(server: PostgresServer, origin: Origin) -> Self {
-        Self {
-            url: server.url("postgres"),
-            origin,
-            server: Some(server),
-        }
-    }
-}
+/// A PostgreSQL for everybody in this process. Its URL is that of a database whose user may create
+/// others: the one that `DATABASE_URL` names, or `postgres` on a server of ours.
+pub type Postgres = Acquired<PostgresServer>;
 
 /// A Redis for everybody in this process.
-#[derive(Debug)]
-pub struct Redis {
-    url: String,
-    origin: Origin,
-    server: Option<RedisServer>,
-}
+pub type Redis = Acquired<RedisServer>;
 
-impl Redis {
-    /// The server that `REDIS_URL` names if it answers, else a container, else one started from
-    /// this machine's programs.
-    pub async fn acquire() -> Result<Self, TestkitError> {
-        if let Some(url) = named_by("REDIS_URL", reach_redis).await {
-            return Ok(Self {
-                url,
-                origin: Origin::Environment,
-                server: None,
-            });
-        }
-        if let Some(engine) = Engine::detect() {
-            match RedisServer::start_container(&engine, &[]).await {
-                Ok(server) => return Ok(Self::ours(server, Origin::Container)),
-                Err(error) => give_up_docker(&error),
-            }
-        }
-        Ok(Self::ours(
-            RedisServer::start_program(&[]).await?,
-            Origin::Programs,
-        ))
-    }
-
+impl<Server> Acquired<Server> {
     /// The server's URL.
     #[must_use]
     pub fn url(&self) -> &str {
@@ -139,22 +64,64 @@ impl Redis {
 
     /// The server, if it is ours.
     #[must_use]
-    pub fn server(&self) -> Option<&RedisServer> {
+    pub fn server(&self) -> Option<&Server> {
         self.server.as_ref()
     }
 
-    /// A key prefix that nobody else has, for tests that share the server.
-    #[must_use]
-    pub fn unique_prefix(&self) -> String {
-        format!("tasker-test-{}", Uuid::now_v7().simple())
+    fn named(url: String) -> Self {
+        Self {
+            url,
+            origin: Origin::Environment,
+            server: None,
+        }
     }
 
-    fn ours(server: RedisServer, origin: Origin) -> Self {
+    fn ours(url: String, server: Server, origin: Origin) -> Self {
         Self {
-            url: server.url(),
+            url,
             origin,
             server: Some(server),
         }
+    }
+}
+
+impl Postgres {
+    /// The server that `DATABASE_URL` names if it answers, else a container, else one started from
+    /// this machine's programs.
+    pub async fn acquire() -> Result<Self, TestkitError> {
+        if let Some(url) = named_by("DATABASE_URL", reach_postgres).await {
+            return Ok(Self::named(url));
+        }
+        let (server, origin) =
+            match in_docker(
+                |engine| async move { PostgresServer::start_container(&engine, &[]).await },
+            )
+            .await
+            {
+                Some(server) => (server, Origin::Container),
+                None => (PostgresServer::start_program(&[]).await?, Origin::Programs),
+            };
+        Ok(Self::ours(server.url("postgres"), server, origin))
+    }
+}
+
+impl Redis {
+    /// The server that `REDIS_URL` names if it answers, else a container, else one started from
+    /// this machine's programs.
+    pub async fn acquire() -> Result<Self, TestkitError> {
+        if let Some(url) = named_by("REDIS_URL", reach_redis).await {
+            return Ok(Self::named(url));
+        }
+        let (server, origin) =
+            match in_docker(
+                |engine| async move { RedisServer::start_container(&engine, &[]).await },
+            )
+            .await
+            {
+                Some(server) => (server, Origin::Container),
+                None => (RedisServer::start_program(&[]).await?, Origin::Programs),
+            };
+        Ok(Self::ours(server.url(), server, origin))
     }
 }
 
@@ -216,8 +183,18 @@ async fn reach_redis(url: String) -> Result<(), TestkitError> {
     Ok(redis::cmd("PING").query_async(&mut connection).await?)
 }
 
-fn give_up_docker(error: &TestkitError) {
-    eprintln!("not using the Docker engine: {}", causes(error));
+/// A server in a container of the Docker engine, if there is one and it gives one.
+async fn in_docker<Server, Start>(start: impl FnOnce(Engine) -> Start) -> Option<Server>
+where
+    Start: Future<Output = Result<Server, TestkitError>>,
+{
+    match start(Engine::detect()?).await {
+        Ok(server) => Some(server),
+        Err(error) => {
+            eprintln!("not using the Docker engine: {}", causes(&error));
+            None
+        }
+    }
 }
 
 /// An error with its causes on one line.

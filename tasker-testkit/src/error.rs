@@ -82,6 +82,18 @@ pub enum TestkitError {
     /// A command of ours failed.
     #[error("Redis refused a connection or a command")]
     Redis(#[from] redis::RedisError),
+    /// No node of a cluster, or no sentinel, names a primary.
+    #[error("no primary is known")]
+    NoPrimary,
+    /// Certificates could not be made.
+    #[error("certificates cannot be made")]
+    Certificates(#[from] rcgen::Error),
+    /// A service did not answer.
+    #[error("the service does not answer")]
+    Http(#[from] reqwest::Error),
+    /// A service answered something else than it should.
+    #[error("the service's answer cannot be read")]
+    Answer(#[from] serde_json::Error),
     /// A server's URL cannot be understood. The URL is not repeated: it may hold a password.
     #[error("the server's URL cannot be understood")]
     Url(#[from] url::ParseError),

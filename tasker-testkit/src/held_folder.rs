@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::account::Account;
 use crate::held_shell::HeldShell;
 use crate::{TestkitError, folder};
 
@@ -23,7 +24,16 @@ pub struct HeldFolder {
 impl HeldFolder {
     /// Makes a folder.
     pub fn create() -> Result<Self, TestkitError> {
-        let folder = folder::create("tasker-", None)?;
+        Self::create_as(None)
+    }
+
+    /// Makes a folder that the servers of this crate can read, whoever they run as.
+    pub(crate) fn create_for_servers() -> Result<Self, TestkitError> {
+        Self::create_as(Account::unprivileged()?)
+    }
+
+    fn create_as(account: Option<Account>) -> Result<Self, TestkitError> {
+        let folder = folder::create("tasker-", account)?;
         let remover = HeldShell::start(REMOVE, &[folder.path().into()], &[], None)
             .map_err(TestkitError::Folder)?;
         Ok(Self {

@@ -1,6 +1,7 @@
 //! A Redis of a test's own, to kill, freeze and restart.
 
 use std::ffi::OsString;
+use std::os::unix::fs::chown;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,7 +11,7 @@ use crate::container::{Container, Recipe};
 use crate::docker::Engine;
 use crate::instance::Instance;
 use crate::supervisor::Supervised;
-use crate::{TestkitError, folder, ports, programs};
+use crate::{TestkitError, TlsFiles, folder, ports, programs};
 
 /// How often another port is tried when somebody else was faster.
 const PORT_ATTEMPTS: usize = 5;
@@ -29,6 +30,9 @@ pub struct RedisServer {
     instance: Instance,
     host: String,
     port: u16,
+    tls_port: Option<u16>,
+    /// Where nodes of a cluster talk to each other.
+    bus_port: u16,
 }
 
 impl RedisServer {
@@ -47,6 +51,70 @@ impl RedisServer {
             Some(engine) => Self::start_container(&engine, arguments).await,
             None => Err(Self::not_installed()),
         }
+    }
+
+    /// Starts a server that also listens for TLS, shows the server's certificate, and demands one
+    /// from its clients unless the arguments say otherwise. It needs the program on this machine.
+    pub async fn start_tls(tls: &TlsFiles, arguments: &[&str]) -> Result<Self, TestkitError> {
+        let mut attempt = 1;
+        loop {
+            let port = ports::free()?;
+            let mut all = vec![(String::from("--tls-port"), port.to_string())];
+            let [certificate, key] = tls.server();
+            for (option, file) in [
+                ("--tls-cert-file", certificate),
+                ("--tls-key-file", key),
+                ("--tls-ca-cert-file", tls.authority()),
+            ] {
+                all.push((option.to_owned(), file.display().to_string()));
+            }
+            let all: Vec<&str> = all
+                .iter()
+                .flat_map(|(option, value)| [option.as_str(), value])
+                .chain(arguments.iter().copied())
+                .collect();
+            match Self::start_program(&all).await {
+                Ok(server) => {
+                    return Ok(Self {
+                        tls_port: Some(port),
+                        ..server
+                    });
+                }
+                Err(TestkitError::Exited { log, .. })
+                    if attempt < PORT_ATTEMPTS && log.contains("bind") =>
+                {
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Starts a sentinel that watches nothing yet.
+    pub(crate) async fn start_sentinel(arguments: &[&str]) -> Result<Self, TestkitError> {
+        Self::launch(arguments, true).await
+    }
+
+    pub(crate) fn with_bus_port(self, bus_port: u16) -> Self {
+        Self { bus_port, ..self }
+    }
+
+    /// Where nodes of a cluster talk to each other.
+    pub(crate) fn bus_port(&self) -> u16 {
+        self.bus_port
+    }
+
+    /// The server's URL with TLS, by a name that its certificate has; none for one without TLS.
+    #[must_use]
+    pub fn tls_url(&self) -> Option<String> {
+        self.tls_port
+            .map(|port| format!("rediss://localhost:{port}"))
+    }
+
+    /// Host and port, without TLS.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 
     /// The server's URL, without a database or a password.
@@ -102,6 +170,10 @@ impl RedisServer {
     }
 
     pub(crate) async fn start_program(arguments: &[&str]) -> Result<Self, TestkitError> {
+        Self::launch(arguments, false).await
+    }
+
+    async fn launch(arguments: &[&str], sentinel: bool) -> Result<Self, TestkitError> {
         let program = programs::redis_server().ok_or_else(Self::not_installed)?;
         let mut attempt = 1;
         loop {
@@ -109,6 +181,15 @@ impl RedisServer {
             let folder = folder::create("tasker-redis-", account)?;
             let port = ports::free()?;
             let mut command: Vec<OsString> = vec![program.clone().into()];
+            if sentinel {
+                // A sentinel keeps what it learns in its configuration file.
+                let file = folder.path().join("sentinel.conf");
+                std::fs::write(&file, "").map_err(TestkitError::Folder)?;
+                if let Some(Account { uid, gid }) = account {
+                    chown(&file, Some(uid), Some(gid)).map_err(TestkitError::Folder)?;
+                }
+                command.extend([file.into(), "--sentinel".into()]);
+            }
             command.extend(["--port".into(), port.to_string().into()]);
             command.extend(["--bind", "127.0.0.1"].map(Into::into));
             command.extend(["--dir".into(), folder.path().into()]);
@@ -123,6 +204,8 @@ impl RedisServer {
                 instance,
                 host: String::from("127.0.0.1"),
                 port,
+                tls_port: None,
+                bus_port: 0,
             };
             match server.restart().await {
                 Ok(()) => return Ok(server),
@@ -155,6 +238,8 @@ impl RedisServer {
             instance: Instance::Container(container),
             host,
             port,
+            tls_port: None,
+            bus_port: 0,
         };
         server
             .instance

@@ -22,7 +22,7 @@ pub const INFO: ServiceInfo = ServiceInfo {
 /// Registers the templates that the environment or the configuration points to, and makes the
 /// router.
 ///
-/// The server answers when this is done: a worker that is ready has registered its templates.
+/// The worker is alive meanwhile, and ready when this is done: it has then registered its templates.
 pub async fn start(parts: Arc<AppParts>) -> Result<Router, ServiceError> {
     let directories =
         TemplateDirectories::from_env(&parts.context.tasker_config.common.task_templates);

@@ -36,22 +36,12 @@ mod tests {
     use std::path::Path;
 
     use tasker_shared::web::docs::with_shared_routes;
+    use tasker_testkit::assert_generated;
 
     #[test]
     fn the_generated_document_is_current() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi/orchestration.json");
-        let mut document = with_shared_routes(super::document())
-            .to_pretty_json()
-            .unwrap();
-        document.push('\n');
-        if std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1") {
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, &document).unwrap();
-        }
-        let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            committed == document,
-            "docs/openapi/orchestration.json is not current: run this test with UPDATE_GENERATED=1"
-        );
+        let document = with_shared_routes(super::document());
+        assert_generated(&path, &(document.to_pretty_json().unwrap() + "\n"));
     }
 }

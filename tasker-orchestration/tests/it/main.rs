@@ -9,3 +9,5 @@ mod handlers;
 mod operations;
 mod process;
 mod reading;
+mod secrets;
+mod secrets_at_start;

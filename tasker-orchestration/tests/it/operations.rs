@@ -1,5 +1,7 @@
 //! What those who run the service see.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::app::TestApp;
@@ -17,6 +19,35 @@ async fn health_tells_of_every_part() {
     assert_eq!(detailed["status"], "healthy");
     assert_eq!(detailed["checks"]["database"]["status"], "healthy");
     assert_eq!(detailed["checks"]["cache"]["provider"], "noop");
+    assert_eq!(detailed["checks"].get("directory"), None);
+}
+
+#[tokio::test]
+async fn health_tells_how_current_the_directory_of_templates_is() {
+    let app = TestApp::start_cached().await;
+    app.register("order", json!({})).await;
+    let health = app.get("/health/detailed").await.json();
+    let directory = &health["checks"]["directory"];
+    assert_eq!(directory["templates"], 1, "{directory}");
+    assert_eq!(directory["within_bound"], true, "{directory}");
+    assert_eq!(directory["max_age_ms"], 1000, "{directory}");
+    assert!(directory["age_ms"].as_u64().unwrap() < 1000, "{directory}");
+
+    // Nobody polls any more.
+    app.context.task_handler_registry.shutdown().await;
+    let started = Instant::now();
+    loop {
+        let health = app.get("/health/detailed").await.json();
+        let directory = &health["checks"]["directory"];
+        if directory["within_bound"] == false {
+            assert_eq!(directory["status"], "degraded");
+            assert_eq!(health["status"], "degraded");
+            assert_eq!(app.get("/health/ready").await.status, 200);
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "{directory}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

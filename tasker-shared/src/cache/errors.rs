@@ -9,6 +9,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::tls_fault::TlsFault;
+use crate::config::RedisProblem;
+
 /// Why the cache could not do what was asked.
 ///
 /// None of these may fail a request: each is a miss for a reader and a lost write for a writer.
@@ -73,7 +76,7 @@ pub enum ConnectionFault {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The server did not accept user and password.
-    #[error("the server does not accept the user and password of the URL")]
+    #[error("the server does not accept the configured user and password")]
     Authentication,
     /// The server refused the connection's first commands.
     #[error("the server refused the new connection")]
@@ -81,6 +84,30 @@ pub enum ConnectionFault {
     /// What the server sent is not the protocol.
     #[error("the server does not speak the protocol")]
     Protocol,
+    /// A file that the connection needs cannot be used. It is read again for the next attempt.
+    #[error(transparent)]
+    TlsFile(#[from] TlsFault),
+    /// One node of several failed.
+    #[error("the node {address}")]
+    Node {
+        /// Its host and port.
+        address: String,
+        /// What is wrong with its connection.
+        #[source]
+        fault: Box<ConnectionFault>,
+    },
+    /// No sentinel knows the primary.
+    #[error("the sentinels know no primary by the name in `redis.sentinel_master_name`")]
+    UnknownPrimary,
+    /// The server that a sentinel names is a replica.
+    #[error("{address}, which a sentinel calls the primary, is a replica")]
+    NotPrimary {
+        /// Its host and port.
+        address: String,
+    },
+    /// The cluster is not whole.
+    #[error("slots of the cluster have no primary that can be reached")]
+    SlotsWithoutPrimary,
     /// The client library refused the settings.
     #[error("the client library does not support these settings")]
     Unsupported,
@@ -147,6 +174,25 @@ pub enum RefusalKind {
     Other,
 }
 
+const KNOWN_CODES: [(&str, RefusalKind); 16] = [
+    ("LOADING", RefusalKind::Unusable),
+    ("CLUSTERDOWN", RefusalKind::Unusable),
+    ("MASTERDOWN", RefusalKind::Unusable),
+    ("BUSY", RefusalKind::Unusable),
+    ("NOAUTH", RefusalKind::Unusable),
+    ("WRONGPASS", RefusalKind::Unusable),
+    ("READONLY", RefusalKind::ReadOnly),
+    ("OOM", RefusalKind::WritesRefused),
+    ("MISCONF", RefusalKind::WritesRefused),
+    ("NOREPLICAS", RefusalKind::WritesRefused),
+    ("WRONGTYPE", RefusalKind::Operation),
+    ("NOPERM", RefusalKind::Operation),
+    ("MOVED", RefusalKind::Operation),
+    ("ASK", RefusalKind::Operation),
+    ("TRYAGAIN", RefusalKind::Operation),
+    ("CROSSSLOT", RefusalKind::Operation),
+];
+
 /// Longer codes are cut: no server has one, and text of unknown origin is not printed.
 const MAX_CODE_LENGTH: usize = 24;
 
@@ -171,17 +217,26 @@ impl Refusal {
     /// What it says about the server.
     #[must_use]
     pub fn kind(&self) -> RefusalKind {
-        match self.code.as_str() {
-            "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "BUSY" | "NOAUTH" | "WRONGPASS" => {
-                RefusalKind::Unusable
-            }
-            "READONLY" => RefusalKind::ReadOnly,
-            "OOM" | "MISCONF" | "NOREPLICAS" => RefusalKind::WritesRefused,
-            "WRONGTYPE" | "NOPERM" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" => {
-                RefusalKind::Operation
-            }
-            _ => RefusalKind::Other,
-        }
+        KNOWN_CODES
+            .iter()
+            .find(|(code, _)| *code == self.code)
+            .map_or(RefusalKind::Other, |(_, kind)| *kind)
+    }
+
+    /// Whether another node of a cluster has what was asked for.
+    #[must_use]
+    pub fn is_redirection(&self) -> bool {
+        matches!(self.code.as_str(), "MOVED" | "ASK")
+    }
+
+    /// The label of the metric that counts refusals: the code if it is known, since servers could
+    /// make up any number of others.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        KNOWN_CODES
+            .iter()
+            .find(|(code, _)| *code == self.code)
+            .map_or("other", |(code, _)| code)
     }
 }
 
@@ -226,19 +281,14 @@ pub enum ConfigurationFault {
     /// `backend` names nothing that exists.
     #[error("`backend` must be \"redis\"")]
     UnknownBackend,
-    /// The URL cannot be used.
+    /// The client library does not understand the URL.
     #[error(
         "`redis.url` must look like redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH/TO/SOCKET"
     )]
     Url,
-    /// The URL names another database than `redis.database`.
-    #[error("`redis.url` names database {in_url}, `redis.database` is {configured}: name it once")]
-    DatabaseMismatch {
-        /// The one in the URL.
-        in_url: u32,
-        /// The configured one.
-        configured: u32,
-    },
+    /// The fields of `redis` make no sense, by themselves or together.
+    #[error("`{path}` {0}", path = .0.path())]
+    Redis(RedisProblem),
 }
 
 /// An error and all its causes in one line, for a log field.
@@ -279,6 +329,8 @@ mod tests {
         assert_eq!(Refusal::new("OOM").kind(), RefusalKind::WritesRefused);
         assert_eq!(Refusal::new("WRONGTYPE").kind(), RefusalKind::Operation);
         assert_eq!(Refusal::new("ERR").kind(), RefusalKind::Other);
+        assert_eq!(Refusal::new("MOVED").label(), "MOVED");
+        assert_eq!(Refusal::new("INVENTED").label(), "other");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::errors::Chain;
 use super::persist::{Pauses, until_success};
 use super::{RedisCacheService, StartError};
 use crate::config::tasker::CacheConfig;
+use crate::metrics::CACHE_IN_USE;
 
 /// How long a shutdown waits for the task that connects. It stops at its next await.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
@@ -87,6 +88,7 @@ async fn search(config: CacheConfig, shared: Arc<Shared>) {
     )
     .await;
     if shared.arrived.set(service).is_ok() {
+        metrics::gauge!(CACHE_IN_USE.name).set(1.0);
         tracing::info!("the cache has arrived and is in use");
     }
 }

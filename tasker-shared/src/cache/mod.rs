@@ -8,6 +8,8 @@
 //! retry, breaker or timeout of their own: they see a value, no value, or a [`CacheError`] that
 //! they treat as no value.
 
+#[cfg(test)]
+mod boundary_tests;
 mod errors;
 pub mod keys;
 mod late;
@@ -16,6 +18,7 @@ mod persist;
 mod provider;
 mod providers;
 mod status;
+mod tls_fault;
 mod traits;
 
 pub use errors::{
@@ -25,6 +28,7 @@ pub use peek::Peek;
 pub use provider::CacheProvider;
 pub use providers::{NoOpCacheService, RedisCacheService};
 pub use status::{BreakerState, CacheStatus};
+pub use tls_fault::{TlsFault, TlsFile};
 pub use traits::CacheService;
 
 /// The longest value that is written or accepted, in bytes.

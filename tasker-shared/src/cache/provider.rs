@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use metrics::gauge;
+
 use super::errors::Chain;
 use super::late::LateArrival;
 use super::{
@@ -9,6 +11,7 @@ use super::{
     RedisCacheService, StartError,
 };
 use crate::config::tasker::CacheConfig;
+use crate::metrics::CACHE_IN_USE;
 
 /// A distributed cache, or none.
 ///
@@ -52,14 +55,17 @@ impl CacheProvider {
         match Self::connect(config).await {
             Ok(service) => {
                 tracing::info!(provider = service.provider_name(), "the cache is in use");
+                gauge!(CACHE_IN_USE.name).set(1.0);
                 Self::Redis(service)
             }
             Err(error) if error.is_permanent() => {
+                gauge!(CACHE_IN_USE.name).set(0.0);
                 let reason = Chain(&error).to_string();
                 tracing::warn!(error = %reason, "the configured cache is not used");
                 Self::NoOp(NoOpCacheService::instead_of_refused(reason))
             }
             Err(error) => {
+                gauge!(CACHE_IN_USE.name).set(0.0);
                 tracing::warn!(
                     error = %Chain(&error),
                     "the cache cannot be used yet; going on without it and trying in the background"

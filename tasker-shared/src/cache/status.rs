@@ -40,9 +40,9 @@ pub struct CacheStatus {
     /// 99 in 100 operations of the last minute took at most so many milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_p99_ms: Option<f64>,
-    /// Connections that are up.
+    /// Connections that are up. In a cluster one of them is a connection to each primary.
     pub connections_up: u32,
-    /// `max_connections`; 0 without a backend.
+    /// `max_connections`, shared out among the primaries of a cluster; 0 without a backend.
     pub connections_max: u32,
 }
 

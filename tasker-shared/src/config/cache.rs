@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
+use super::checks;
 use super::macros::impl_builder_default;
-use super::{checks, redact};
+use super::redis::RedisConfig;
 
 /// `[common.cache]`: caching of task templates, in the process and in Redis.
 ///
@@ -113,53 +114,7 @@ impl CacheConfig {
     }
 }
 
-/// `[common.cache.redis]`: where Redis is and how it is connected to.
-#[derive(Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[validate(schema(function = checks::redis_database))]
-pub struct RedisConfig {
-    /// `redis://`, `rediss://` (TLS), `unix://` or `redis+unix://`.
-    ///
-    /// Default `redis://localhost:6379`.
-    #[builder(default = "String::from(\"redis://localhost:6379\")")]
-    #[serde(serialize_with = "redact::serialize_url")]
-    #[validate(custom(function = checks::redis_url))]
-    pub url: String,
-    /// How many multiplexed connections are used in turn.
-    ///
-    /// Default 10.
-    #[builder(default = "10")]
-    #[validate(range(min = 1, max = 1024))]
-    pub max_connections: u32,
-    /// How long connecting may take, in seconds.
-    ///
-    /// Default 5.
-    #[builder(default = "5")]
-    #[validate(range(min = 1, max = 300))]
-    pub connection_timeout_seconds: u32,
-    /// The logical database. A different one in `url` is an error.
-    ///
-    /// Default 0.
-    #[builder(default = "0")]
-    pub database: u32,
-}
-
-/// Shows the URL without its secrets.
-impl std::fmt::Debug for RedisConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisConfig")
-            .field("url", &redact::url(&self.url))
-            .field("max_connections", &self.max_connections)
-            .field(
-                "connection_timeout_seconds",
-                &self.connection_timeout_seconds,
-            )
-            .field("database", &self.database)
-            .finish()
-    }
-}
-
-impl_builder_default!(CacheConfig => CacheConfigBuilder, RedisConfig => RedisConfigBuilder);
+impl_builder_default!(CacheConfig => CacheConfigBuilder);
 
 #[cfg(test)]
 mod tests {

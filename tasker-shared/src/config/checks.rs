@@ -3,10 +3,10 @@
 
 use std::net::SocketAddr;
 
+use sqlx::postgres::PgSslMode;
 use url::Url;
 use validator::ValidationError;
 
-use super::cache::RedisConfig;
 use super::database::PoolConfig;
 
 fn refuse(code: &'static str, message: &'static str) -> ValidationError {
@@ -68,70 +68,38 @@ pub(super) fn bind_address(address: &str) -> Result<(), ValidationError> {
 }
 
 pub(super) fn database_url(text: &str) -> Result<(), ValidationError> {
-    let is_postgres = Url::parse(text)
-        .is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql") && url.has_authority());
+    let shape = "must be a URL of the form `postgres://user:password@host:port/database`, with \
+                 special characters percent-encoded";
+    let url = Url::parse(text).map_err(|_| refuse("database_url", shape))?;
+    let is_postgres = matches!(url.scheme(), "postgres" | "postgresql")
+        && url.has_authority()
+        && !has_rest_of_password(&url);
+    require(is_postgres, "database_url", shape)?;
+    let knows_mode = url
+        .query_pairs()
+        .filter(|(name, _)| name == "sslmode" || name == "ssl-mode")
+        .all(|(_, mode)| mode.parse::<PgSslMode>().is_ok());
     require(
-        is_postgres,
+        knows_mode,
         "database_url",
-        "must be a URL of the form `postgres://user:password@host:port/database`, with special \
-         characters percent-encoded",
+        "must have as `sslmode` one of disable, allow, prefer, require, verify-ca and verify-full",
     )
 }
 
-pub(super) fn redis_url(text: &str) -> Result<(), ValidationError> {
-    let shape = "must be a URL of the form `redis://user:password@host:port`, `rediss://host` or \
-                 `unix:///path/to/socket`, with special characters percent-encoded";
-    let url = Url::parse(text).map_err(|_| refuse("redis_url", shape))?;
-    let complete = match url.scheme() {
-        "redis" | "rediss" => url.host_str().is_some_and(|host| !host.is_empty()),
-        "unix" | "redis+unix" => {
-            url.host_str().is_none() && url.path().starts_with('/') && url.path() != "/"
-        }
-        _ => false,
+/// Whether an `@` stands where only a user's would: after an unescaped `/`, `?` or `#` in a
+/// password, the rest of the password counts as database, parameter or fragment, and would be
+/// shown as one.
+fn has_rest_of_password(url: &Url) -> bool {
+    let in_query = |query: &str| {
+        query.split('&').any(|part| {
+            part.contains('@') && !part.starts_with("user=") && !part.starts_with("password=")
+        })
     };
-    require(complete, "redis_url", shape)?;
-    require(
-        database_in_url(&url) != DatabaseInUrl::Unreadable,
-        "redis_url",
-        "must name the database by a number, such as `redis://localhost:6379/0`",
-    )
-}
-
-/// The logical database that a Redis URL names: in its path, or in `?db=` for a socket.
-#[derive(PartialEq)]
-enum DatabaseInUrl {
-    None,
-    Some(u32),
-    Unreadable,
-}
-
-fn database_in_url(url: &Url) -> DatabaseInUrl {
-    let named = match url.scheme() {
-        "redis" | "rediss" => Some(url.path().trim_matches('/').to_owned()),
-        _ => url
-            .query_pairs()
-            .find(|(name, _)| name == "db")
-            .map(|(_, value)| value.into_owned()),
-    };
-    match named.as_deref() {
-        None | Some("") => DatabaseInUrl::None,
-        Some(number) => number
-            .parse()
-            .map_or(DatabaseInUrl::Unreadable, DatabaseInUrl::Some),
-    }
-}
-
-/// A URL that names one database and a `database` that names another leave it open which is
-/// meant, so neither is guessed.
-pub(super) fn redis_database(config: &RedisConfig) -> Result<(), ValidationError> {
-    let disagrees = Url::parse(&config.url).is_ok_and(|url| {
-        matches!(database_in_url(&url), DatabaseInUrl::Some(number) if number != config.database)
-    });
-    require(
-        !disagrees,
-        "redis_database",
-        "`url` names another database than `database`: name it once, or the same twice",
-    )
+    url.path().contains('@')
+        || url
+            .fragment()
+            .is_some_and(|fragment| fragment.contains('@'))
+        || url.query().is_some_and(in_query)
 }
 
 pub(super) fn pool_bounds(config: &PoolConfig) -> Result<(), ValidationError> {

@@ -69,11 +69,29 @@ impl EnvVarRule {
             accepts: |value| has_scheme(value, &["redis", "rediss", "unix", "redis+unix"]),
             what: "where Redis is",
         },
+        Self {
+            name: "REDIS_USERNAME",
+            pattern: NO_CONTROLS,
+            accepts: has_no_controls,
+            what: "the user of Redis",
+        },
+        Self {
+            name: "REDIS_PASSWORD",
+            pattern: NO_CONTROLS,
+            accepts: has_no_controls,
+            what: "the password of Redis",
+        },
+        Self {
+            name: "REDIS_SENTINEL_PASSWORD",
+            pattern: NO_CONTROLS,
+            accepts: has_no_controls,
+            what: "the password of the sentinels of Redis",
+        },
         ENVIRONMENT,
         Self {
             name: "TASKER_TEMPLATE_PATH",
             pattern: "a path without control characters",
-            accepts: |value| !value.chars().any(char::is_control),
+            accepts: has_no_controls,
             what: "the one directory in which a worker looks for task templates",
         },
     ];
@@ -82,6 +100,12 @@ impl EnvVarRule {
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         Self::ALLOWLIST.iter().find(|rule| rule.name == name)
     }
+}
+
+const NO_CONTROLS: &str = "a text without control characters";
+
+fn has_no_controls(value: &str) -> bool {
+    !value.chars().any(char::is_control)
 }
 
 fn has_scheme(value: &str, schemes: &[&str]) -> bool {

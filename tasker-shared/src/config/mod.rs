@@ -13,13 +13,16 @@ mod interpolation;
 mod layers;
 mod macros;
 mod merge;
+pub(crate) mod redis_checks;
 mod validation;
 
 pub mod cache;
 pub mod config_loader;
 pub mod database;
 pub mod redact;
+pub mod redis;
 pub mod reference;
+pub mod secret;
 pub mod task_templates;
 pub mod tasker;
 pub mod web;
@@ -29,3 +32,4 @@ mod tests;
 
 pub use config_loader::{ConfigLoader, EnvVarRule};
 pub use errors::{ConfigError, ConfigProblem, Origin};
+pub use redis_checks::RedisProblem;

@@ -109,7 +109,11 @@ pub fn reference_markdown() -> String {
             &[
                 &format!("`{key}`"),
                 &type_of(field),
-                &format!("`{default}`"),
+                &if default.is_empty() {
+                    String::from("none")
+                } else {
+                    format!("`{default}`")
+                },
                 &variables.join(", "),
                 &field.about,
             ],

@@ -5,12 +5,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
-pub use super::cache::{
-    CacheConfig, CacheConfigBuilder, CacheEntryKind, RedisConfig, RedisConfigBuilder,
-};
+pub use super::cache::{CacheConfig, CacheConfigBuilder, CacheEntryKind};
 use super::checks;
 pub use super::database::{DatabaseConfig, DatabaseConfigBuilder, PoolConfig, PoolConfigBuilder};
 use super::macros::impl_builder_default;
+pub use super::redis::{RedisConfig, RedisConfigBuilder, RedisMode};
+pub use super::secret::Secret;
 pub use super::task_templates::{TaskTemplatesConfig, TaskTemplatesConfigBuilder};
 pub use super::web::{WebConfig, WebConfigBuilder};
 

@@ -6,6 +6,13 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
+    /// The URL cannot be used. It is not repeated, nor is why the client library refuses it: that
+    /// may quote it.
+    #[error(
+        "its URL cannot be used: percent-encode special characters, and check the values of its \
+         parameters, such as sslmode"
+    )]
+    Url,
     /// No answer came in time. A write may have happened all the same.
     #[error("PostgreSQL did not answer within {} ms", .0.as_millis())]
     Late(Duration),
@@ -24,7 +31,7 @@ impl DatabaseError {
     pub fn is_connection_lost(&self) -> bool {
         match self {
             Self::Failed(error) => is_connection_lost(error),
-            Self::Late(_) | Self::Migration(_) => false,
+            Self::Url | Self::Late(_) | Self::Migration(_) => false,
         }
     }
 }

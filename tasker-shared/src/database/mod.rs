@@ -1,6 +1,8 @@
 //! PostgreSQL: the pool, queries with deadlines, and the schema's migrations.
 
+mod connect_options;
 mod errors;
+pub mod jsonb;
 pub mod migrator;
 pub mod pool;
 mod query;

@@ -1,13 +1,12 @@
 //! The connection pool.
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgPool};
 use tokio::time::timeout;
 
-use super::DatabaseError;
+use super::{DatabaseError, connect_options};
 use crate::config::tasker::DatabaseConfig;
 
 /// A connection that was idle for longer is asked for a sign of life before it is used.
@@ -20,7 +19,7 @@ const PING_LIMIT: Duration = Duration::from_secs(1);
 /// Connections in steady use are not pinged before each use, which would double the cost of a
 /// query; [`super::read`] deals with the ones that turn out to be lost.
 pub fn create(config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
-    let options = PgConnectOptions::from_str(&config.url)?.application_name("tasker");
+    let options = connect_options::read(&config.url)?.application_name("tasker");
     let pool = &config.pool;
     let statement_timeout = pool.statement_timeout_ms.to_string();
     Ok(PgPoolOptions::new()

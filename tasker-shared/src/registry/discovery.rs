@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::submission::Submission;
 use super::template_files::{self, DiscoveryProblem, TemplateFiles};
 use super::{Registration, RegistryError};
-use crate::models::core::task_template::TemplateDocument;
 use crate::types::CacheInvalidation;
 
 /// What a discovery found and did.
@@ -40,8 +40,10 @@ pub(super) async fn find(directory: &Path, max_file_bytes: u64) -> Result<Found,
 }
 
 impl Found {
-    pub(super) fn documents(&self) -> Vec<&TemplateDocument> {
-        self.0.files.iter().map(|file| &file.document).collect()
+    /// The templates of the files, in their order. They are there once.
+    pub(super) fn take_templates(&mut self) -> Vec<Submission> {
+        let files = std::mem::take(&mut self.0.files);
+        files.into_iter().map(|file| file.template).collect()
     }
 
     pub(super) fn into_result(

@@ -6,6 +6,7 @@
 mod body;
 mod comparison;
 mod directory;
+mod directory_status;
 mod discovery;
 mod distributed_tier;
 mod errors;
@@ -17,9 +18,11 @@ mod registration;
 mod resolution;
 mod resolver;
 mod retirement;
+mod submission;
 mod task_handler_registry;
 mod template_files;
 
+pub use directory_status::DirectoryStatus;
 pub use discovery::TaskTemplateDiscoveryResult;
 pub use errors::RegistryError;
 pub use listing::RegisteredTemplate;

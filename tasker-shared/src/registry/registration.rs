@@ -1,5 +1,11 @@
 //! Registering templates: the write path.
+//!
+//! Of a large batch PostgreSQL is first told the hashes, and is sent only the documents whose hash
+//! is not the registered one. We compute these hashes; the registered ones are PostgreSQL's own.
+//! If the two ever computed different ones, a document would be sent that is there already, and
+//! PostgreSQL, which compares what it has stored, would find it unchanged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -7,16 +13,18 @@ use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::RegistryError;
-use super::directory::TemplateName;
+use super::directory::{Snapshot, TemplateName};
+use super::submission::Submission;
 use crate::database;
 use crate::metrics::TEMPLATE_REGISTRATIONS;
-use crate::models::core::identity_strategy::IdentityStrategy;
-use crate::models::core::task_template::TemplateDocument;
 
 /// How long registering a batch may take.
 const LIMIT: Duration = Duration::from_secs(30);
 /// The most that one statement carries; a larger batch takes several, in one transaction.
 const STATEMENT_BYTES: usize = 32 * 1024 * 1024;
+/// A batch of fewer bytes is sent without asking first what of it is registered already: sending
+/// it costs less than the question.
+const UNASKED_BYTES: usize = 64 * 1024;
 
 /// What registering a template did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,25 +79,50 @@ impl Registration {
 pub(super) struct Registered {
     /// One for each template, in their order.
     pub(super) registrations: Vec<Registration>,
+    /// What was registered, in the same order.
+    templates: Arc<[Submission]>,
     /// The statement was sent more than once, after its connection was lost: what is told as
     /// unchanged may have been written by the first.
-    pub(super) retried: bool,
+    retried: bool,
+}
+
+impl Registered {
+    /// The names that point elsewhere than before, as far as that can be told.
+    pub(super) fn written(&self) -> impl Iterator<Item = TemplateName<'_>> {
+        self.registrations
+            .iter()
+            .filter(|one| self.retried || one.status != RegistrationStatus::Unchanged)
+            .map(Registration::template_name)
+    }
+
+    /// Whether this picture has exactly what was registered.
+    pub(super) fn is_in(&self, snapshot: &Snapshot) -> bool {
+        let mut both = self.registrations.iter().zip(&*self.templates);
+        both.all(|(registration, template)| {
+            snapshot
+                .get(registration.template_name())
+                .is_some_and(|entry| {
+                    entry.pointer.hash == template.hash
+                        && entry.pointer.named_task_uuid == registration.named_task_uuid
+                })
+        })
+    }
 }
 
 /// Registers all of `templates` or none. Names must not repeat.
 pub(super) async fn register(
     pool: &PgPool,
-    templates: &[&TemplateDocument],
+    templates: Vec<Submission>,
 ) -> Result<Registered, RegistryError> {
     if templates.is_empty() {
         return Ok(Registered::default());
     }
-    let batches = batches(templates);
+    let templates: Arc<[Submission]> = templates.into();
     let mut attempts = 0;
     // Registering is idempotent, so it may be tried again on another connection.
     let written = database::read(pool, LIMIT, |connection| {
         attempts += 1;
-        write_all(connection, batches.clone())
+        write_all(connection, Arc::clone(&templates))
     });
     let written = match written.await {
         Ok(written) => written,
@@ -103,12 +136,11 @@ pub(super) async fn register(
         templates
             .iter()
             .zip(written)
-            .map(|(document, (status, named_task_uuid))| {
+            .map(|(template, (status, named_task_uuid))| {
                 metrics::counter!(TEMPLATE_REGISTRATIONS.name, "status" => status.label())
                     .increment(1);
-                let template = document.template();
                 Registration {
-                    namespace: template.namespace_name.clone(),
+                    namespace: template.namespace.clone(),
                     name: template.name.clone(),
                     version: template.version.clone(),
                     status,
@@ -117,105 +149,155 @@ pub(super) async fn register(
             });
     Ok(Registered {
         registrations: registrations.collect(),
+        templates,
         retried: attempts > 1,
     })
 }
 
-/// Parallel arrays, as the statement takes them.
-#[derive(Debug, Clone, Default)]
-struct Batch {
-    namespaces: Vec<String>,
-    names: Vec<String>,
-    versions: Vec<String>,
-    descriptions: Vec<Option<String>>,
-    strategies: Vec<Option<String>>,
-    configurations: Vec<String>,
-}
-
-fn batches(templates: &[&TemplateDocument]) -> std::sync::Arc<[Batch]> {
-    let mut batches = vec![Batch::default()];
-    let mut bytes = 0;
-    for document in templates {
-        let configuration = document.json().to_string();
-        if bytes > 0 && bytes + configuration.len() > STATEMENT_BYTES {
-            batches.push(Batch::default());
-            bytes = 0;
-        }
-        bytes += configuration.len();
-        let template = document.template();
-        let batch = batches.last_mut().expect("there is a batch from the start");
-        batch.namespaces.push(template.namespace_name.clone());
-        batch.names.push(template.name.clone());
-        batch.versions.push(template.version.clone());
-        batch
-            .descriptions
-            .push(template.description.as_deref().map(fitting));
-        batch
-            .strategies
-            .push(template.identity_strategy.map(strategy_text));
-        batch.configurations.push(configuration);
-    }
-    batches.into()
-}
-
-/// The description's column is shorter than what an author may write; the document keeps it all.
-fn fitting(description: &str) -> String {
-    description.chars().take(255).collect()
-}
-
-fn strategy_text(strategy: IdentityStrategy) -> String {
-    String::from(match strategy {
-        IdentityStrategy::Strict => "strict",
-        IdentityStrategy::CallerProvided => "caller_provided",
-        IdentityStrategy::AlwaysUnique => "always_unique",
-    })
-}
-
-type Written = Vec<(RegistrationStatus, Uuid)>;
+type Written = (RegistrationStatus, Uuid);
 
 fn write_all(
     connection: &mut PgConnection,
-    batches: std::sync::Arc<[Batch]>,
-) -> BoxFuture<'_, Result<Written, sqlx::Error>> {
+    templates: Arc<[Submission]>,
+) -> BoxFuture<'_, Result<Vec<Written>, sqlx::Error>> {
     Box::pin(async move {
-        if let [batch] = &*batches {
-            return write(connection, batch).await;
+        let bytes: usize = templates.iter().map(Submission::bytes).sum();
+        let mut written = vec![None; templates.len()];
+        if bytes > UNASKED_BYTES {
+            registered(connection, &templates, &mut written).await?;
         }
-        let mut transaction = connection.begin().await?;
-        let mut written = Vec::new();
-        for batch in &*batches {
-            written.extend(write(&mut transaction, batch).await?);
+        let rest: Vec<usize> = (0..templates.len())
+            .filter(|item| written[*item].is_none())
+            .collect();
+        match *batches(&templates, &rest) {
+            [] => {}
+            [batch] => write(connection, &templates, batch, &mut written).await?,
+            ref batches => {
+                let mut transaction = connection.begin().await?;
+                for batch in batches {
+                    write(&mut transaction, &templates, batch, &mut written).await?;
+                }
+                transaction.commit().await?;
+            }
         }
-        transaction.commit().await?;
-        Ok(written)
+        written
+            .into_iter()
+            .map(|written| written.ok_or(sqlx::Error::RowNotFound))
+            .collect()
     })
 }
 
-async fn write(connection: &mut PgConnection, batch: &Batch) -> Result<Written, sqlx::Error> {
+/// Cuts `items` so that no statement carries too much.
+fn batches<'a>(templates: &[Submission], items: &'a [usize]) -> Vec<&'a [usize]> {
+    let mut bytes = 0;
+    items
+        .chunk_by(|before, after| {
+            bytes += templates[*before].bytes();
+            let fits = bytes + templates[*after].bytes() <= STATEMENT_BYTES;
+            if !fits {
+                bytes = 0;
+            }
+            fits
+        })
+        .collect()
+}
+
+/// Notes which of `templates` are registered already as they are.
+async fn registered(
+    connection: &mut PgConnection,
+    templates: &[Submission],
+    written: &mut [Option<Written>],
+) -> Result<(), sqlx::Error> {
+    let namespaces: Vec<&str> = column(templates, |template| template.namespace.as_str());
+    let names: Vec<&str> = column(templates, |template| template.name.as_str());
+    let versions: Vec<&str> = column(templates, |template| template.version.as_str());
+    let descriptions: Vec<Option<&str>> =
+        column(templates, |template| template.description.as_deref());
+    let strategies: Vec<Option<&str>> = column(templates, |template| template.strategy);
+    let hashes: Vec<String> = column(templates, |template| template.hash.to_string());
     let rows = sqlx::query!(
         r#"
-        SELECT status AS "status!", named_task_uuid AS "named_task_uuid!"
-        FROM tasker.register_templates($1, $2, $3, $4, $5, $6)
-        ORDER BY item
+        SELECT i.item AS "item!", t.named_task_uuid AS "named_task_uuid!"
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+            WITH ORDINALITY
+            AS i (namespace, name, version, description, strategy, hash, item)
+        JOIN tasker.template_versions v
+            ON v.namespace = i.namespace AND v.name = i.name AND v.version = i.version
+        JOIN tasker.named_tasks t ON t.named_task_uuid = v.named_task_uuid
+        WHERE v.content_hash = i.hash
+            AND t.description IS NOT DISTINCT FROM i.description
+            AND t.identity_strategy::text = coalesce(i.strategy, t.identity_strategy::text)
         "#,
-        &batch.namespaces,
-        &batch.names,
-        &batch.versions,
-        &batch.descriptions as &[Option<String>],
-        &batch.strategies as &[Option<String>],
-        &batch.configurations,
+        &namespaces as &[&str],
+        &names as &[&str],
+        &versions as &[&str],
+        &descriptions as &[Option<&str>],
+        &strategies as &[Option<&str>],
+        &hashes,
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let status = match row.status.as_str() {
-                "created" => RegistrationStatus::Created,
-                "updated" => RegistrationStatus::Updated,
-                _ => RegistrationStatus::Unchanged,
-            };
-            (status, row.named_task_uuid)
-        })
-        .collect())
+    for row in rows {
+        if let Some(written) = place(row.item).and_then(|place| written.get_mut(place)) {
+            *written = Some((RegistrationStatus::Unchanged, row.named_task_uuid));
+        }
+    }
+    Ok(())
+}
+
+/// Writes `items` of `templates`, and notes what became of them.
+async fn write(
+    connection: &mut PgConnection,
+    templates: &[Submission],
+    items: &[usize],
+    written: &mut [Option<Written>],
+) -> Result<(), sqlx::Error> {
+    let batch: Vec<&Submission> = items.iter().map(|item| &templates[*item]).collect();
+    let namespaces: Vec<&str> = column(&batch, |template| template.namespace.as_str());
+    let names: Vec<&str> = column(&batch, |template| template.name.as_str());
+    let versions: Vec<&str> = column(&batch, |template| template.version.as_str());
+    let descriptions: Vec<Option<&str>> =
+        column(&batch, |template| template.description.as_deref());
+    let strategies: Vec<Option<&str>> = column(&batch, |template| template.strategy);
+    let configurations: Vec<&str> = column(&batch, |template| template.configuration.as_str());
+    let rows = sqlx::query!(
+        r#"
+        SELECT item AS "item!", status AS "status!", named_task_uuid AS "named_task_uuid!"
+        FROM tasker.register_templates($1, $2, $3, $4, $5, $6)
+        "#,
+        &namespaces as &[&str],
+        &names as &[&str],
+        &versions as &[&str],
+        &descriptions as &[Option<&str>],
+        &strategies as &[Option<&str>],
+        &configurations as &[&str],
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in rows {
+        let status = match row.status.as_str() {
+            "created" => RegistrationStatus::Created,
+            "updated" => RegistrationStatus::Updated,
+            _ => RegistrationStatus::Unchanged,
+        };
+        if let Some(item) = place(row.item).and_then(|place| items.get(place)) {
+            written[*item] = Some((status, row.named_task_uuid));
+        }
+    }
+    Ok(())
+}
+
+/// PostgreSQL counts from 1.
+fn place(item: i64) -> Option<usize> {
+    usize::try_from(item).ok()?.checked_sub(1)
+}
+
+fn column<'a, S: std::borrow::Borrow<Submission>, T: 'a>(
+    templates: &'a [S],
+    of: impl Fn(&'a Submission) -> T,
+) -> Vec<T> {
+    templates
+        .iter()
+        .map(|template| of(template.borrow()))
+        .collect()
 }

@@ -13,6 +13,7 @@ use super::directory::{Directory, Entry, Freshness, Moment, PollReason, Template
 use super::distributed_tier::{self, DistributedTier, Found};
 use super::flights::Flights;
 use super::local_tier::LocalTier;
+use super::registration::Registered;
 use super::resolution::{Resolution, Tier};
 use super::retirement::{Retirement, RetirementHandle};
 use super::{RegistryError, body, comparison};
@@ -273,6 +274,21 @@ impl Resolver {
             .unwrap_or(Loaded::Failed(RegistryError::ShutDown))
     }
 
+    /// Waits, for a bounded time, until no resolve of this process uses what was read before this
+    /// was registered.
+    ///
+    /// What was registered already may be news all the same: another process may have written it a
+    /// moment ago. It is none when the directory points to it.
+    pub(super) async fn read_back(&self, registered: &Registered) {
+        if registered.registrations.is_empty()
+            || registered.written().next().is_none() && registered.is_in(&self.directory.snapshot())
+        {
+            return;
+        }
+        // A directory that cannot be read waits with the next resolve.
+        self.directory.wrote().await.ok();
+    }
+
     /// Deletes the bodies of a namespace, or all, from both tiers.
     pub(super) async fn invalidate(&self, namespace: Option<&str>) -> CacheInvalidation {
         let snapshot = self.directory.snapshot_now();
@@ -303,6 +319,8 @@ impl Resolver {
         self.directory.shutdown().await;
         self.retirement.shutdown().await;
         self.cancel.cancel();
+        // What was never started is at its end, too.
+        self.tasks.close();
         self.tasks.wait().await;
         self.flights.land().await;
     }

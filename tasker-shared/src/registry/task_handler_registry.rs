@@ -6,12 +6,14 @@ use std::sync::Arc;
 use sqlx::PgPool;
 
 use super::directory::TemplateName;
+use super::directory_status::DirectoryStatus;
 use super::distributed_tier::DistributedTier;
 use super::inspection::{self, CacheEntries, Inspection};
 use super::listing::{self, RegisteredTemplate};
 use super::registration::{self, Registered, Registration, RegistrationStatus};
 use super::resolution::{Resolution, Tier};
 use super::resolver::Resolver;
+use super::submission::Submission;
 use super::{RegistryError, TaskTemplateDiscoveryResult, body, discovery};
 use crate::cache::CacheProvider;
 use crate::config::tasker::{CacheConfig, TaskTemplatesConfig};
@@ -200,11 +202,11 @@ impl TaskHandlerRegistry {
         &self,
         template: &TemplateDocument,
     ) -> Result<Registration, RegistryError> {
-        let mut registered = self.register_all(&[template]).await?;
+        let mut registered = self.register_all(vec![template.into()]).await?;
         Ok(registered.remove(0))
     }
 
-    /// Registers all templates or none, in one statement. Names must not repeat.
+    /// Registers all templates or none, in one transaction. Names must not repeat.
     ///
     /// # Errors
     /// See [`TaskHandlerRegistry::register_task_template`].
@@ -212,35 +214,32 @@ impl TaskHandlerRegistry {
         &self,
         templates: &[TemplateDocument],
     ) -> Result<Vec<Registration>, RegistryError> {
-        self.register_all(&templates.iter().collect::<Vec<_>>())
+        self.register_all(templates.iter().map(Submission::from).collect())
             .await
     }
 
     async fn register_all(
         &self,
-        templates: &[&TemplateDocument],
+        templates: Vec<Submission>,
     ) -> Result<Vec<Registration>, RegistryError> {
-        let Registered {
-            registrations: registered,
-            retried,
-        } = registration::register(&self.db_pool, templates).await?;
-        if let Some(cache) = self.cache.as_ref().filter(|_| !registered.is_empty()) {
-            let written = registered
-                .iter()
-                .filter(|one| retried || one.status != RegistrationStatus::Unchanged)
-                .map(Registration::template_name);
+        let registered = registration::register(&self.db_pool, templates).await?;
+        if let Some(cache) = &self.cache {
             // Both are bounded. Neither may fail the registration: it is committed, and from here
-            // on no resolve of this process uses what was read before it. That holds for what was
-            // unchanged, too: another process may have registered it a moment ago.
-            let (_read_back, _deleted) = tokio::join!(
-                cache.resolver.directory().wrote(),
-                cache.resolver.distributed().delete_names(written),
+            // on no resolve of this process uses what was read before it.
+            let deleted = cache.resolver.distributed();
+            tokio::join!(
+                cache.resolver.read_back(&registered),
+                deleted.delete_names(registered.written()),
             );
         }
-        for registration in &registered {
+        Ok(self.told(registered))
+    }
+
+    fn told(&self, registered: Registered) -> Vec<Registration> {
+        for registration in &registered.registrations {
             self.tell_registered(registration);
         }
-        Ok(registered)
+        registered.registrations
     }
 
     /// Registers every template file below `directory`, and then deletes all cached templates,
@@ -256,12 +255,19 @@ impl TaskHandlerRegistry {
         &self,
         directory: impl AsRef<Path>,
     ) -> Result<TaskTemplateDiscoveryResult, RegistryError> {
-        let found = discovery::find(directory.as_ref(), self.task_templates.max_file_bytes).await?;
-        let registered = self.register_all(&found.documents()).await?;
-        let invalidation = match &self.cache {
-            Some(cache) if cache.invalidate_on_boot => self.invalidate_all_templates().await,
-            _ => CacheInvalidation::default(),
+        // The directory is read while the files are.
+        self.start();
+        let mut found =
+            discovery::find(directory.as_ref(), self.task_templates.max_file_bytes).await?;
+        let templates = found.take_templates();
+        let Some(cache) = self.cache.as_ref().filter(|cache| cache.invalidate_on_boot) else {
+            let registered = self.register_all(templates).await?;
+            return Ok(found.into_result(registered, CacheInvalidation::default()));
         };
+        let registered = registration::register(&self.db_pool, templates).await?;
+        cache.resolver.read_back(&registered).await;
+        let registered = self.told(registered);
+        let invalidation = self.invalidate_all_templates().await;
         Ok(found.into_result(registered, invalidation))
     }
 
@@ -343,6 +349,14 @@ impl TaskHandlerRegistry {
                 entries: Vec::new(),
             }),
         }
+    }
+
+    /// How old this process' directory of templates is; `None` without a cache, when every resolve
+    /// asks PostgreSQL.
+    #[must_use]
+    pub fn directory_status(&self) -> Option<DirectoryStatus> {
+        let cache = self.cache.as_ref()?;
+        Some(DirectoryStatus::of(cache.resolver.directory()))
     }
 
     /// Whether a distributed cache is in use now.

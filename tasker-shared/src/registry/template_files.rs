@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
 use super::RegistryError;
+use super::submission::Submission;
 use crate::models::core::task_template::{
     Problem, TemplateDocument, TemplateError, TemplateLimits,
 };
@@ -34,7 +35,7 @@ pub struct DiscoveryProblem {
 #[derive(Debug)]
 pub(crate) struct TemplateFile {
     pub(crate) path: PathBuf,
-    pub(crate) document: TemplateDocument,
+    pub(crate) template: Submission,
 }
 
 /// The template files of a directory.
@@ -48,6 +49,13 @@ pub(crate) struct TemplateFiles {
     pub(crate) errors: Vec<DiscoveryProblem>,
     /// What is doubtful, in the order of paths and lines.
     pub(crate) warnings: Vec<DiscoveryProblem>,
+}
+
+/// What is kept of a file that was read: the document's tree is taken down by the thread that
+/// built it.
+struct ReadFile {
+    template: Submission,
+    warnings: Vec<Problem>,
 }
 
 /// Why one file cannot be read.
@@ -99,14 +107,14 @@ pub(crate) fn read_template_files(
     paths.sort();
     result.total_files = paths.len();
     let limits = TemplateLimits::with_max_bytes(max_file_bytes);
-    let documents: Vec<_> = paths
+    let read: Vec<_> = paths
         .par_iter()
         .map(|path| read_file(path, limits))
         .collect();
     let mut seen: HashMap<(String, String, String), usize> = HashMap::new();
-    for (path, document) in paths.into_iter().zip(documents) {
-        match document {
-            Ok(document) => result.add(path, document, &mut seen),
+    for (path, read) in paths.into_iter().zip(read) {
+        match read {
+            Ok(read) => result.add(path, read, &mut seen),
             Err(error) => result.errors.extend(file_problems(&path, &error)),
         }
     }
@@ -120,12 +128,12 @@ impl TemplateFiles {
     fn add(
         &mut self,
         path: PathBuf,
-        document: TemplateDocument,
+        read: ReadFile,
         seen: &mut HashMap<(String, String, String), usize>,
     ) {
-        let template = document.template();
+        let ReadFile { template, warnings } = read;
         let key = (
-            template.namespace_name.clone(),
+            template.namespace.clone(),
             template.name.clone(),
             template.version.clone(),
         );
@@ -133,20 +141,20 @@ impl TemplateFiles {
             Entry::Occupied(place) => *place.get(),
             Entry::Vacant(place) => {
                 place.insert(self.files.len());
-                let warnings = document.warnings().iter();
+                let warnings = warnings.iter();
                 self.warnings
                     .extend(warnings.map(|problem| discovery_problem(&path, problem)));
-                self.files.push(TemplateFile { path, document });
+                self.files.push(TemplateFile { path, template });
                 return;
             }
         };
         let first = &self.files[first];
         let name = format!(
             "{}/{}/{}",
-            template.namespace_name, template.name, template.version
+            template.namespace, template.name, template.version
         );
         let first_path = first.path.display();
-        if first.document == document {
+        if first.template == template {
             let message = format!("{first_path} has the same template {name} already");
             self.warnings.push(whole_file(path, message));
         } else {
@@ -170,7 +178,7 @@ fn is_template(entry: &DirEntry) -> bool {
         && !entry.file_type().is_dir()
 }
 
-fn read_file(path: &Path, limits: TemplateLimits) -> Result<TemplateDocument, FileError> {
+fn read_file(path: &Path, limits: TemplateLimits) -> Result<ReadFile, FileError> {
     let too_large = || FileError::TooLarge {
         limit: limits.max_bytes,
     };
@@ -190,7 +198,11 @@ fn read_file(path: &Path, limits: TemplateLimits) -> Result<TemplateDocument, Fi
     if bytes.len() as u64 > limits.max_bytes {
         return Err(too_large());
     }
-    Ok(TemplateDocument::from_yaml(&bytes, limits)?)
+    let document = TemplateDocument::from_yaml(&bytes, limits)?;
+    Ok(ReadFile {
+        template: Submission::from(&document),
+        warnings: document.warnings().to_vec(),
+    })
 }
 
 fn walk_problem(directory: &Path, error: &walkdir::Error) -> DiscoveryProblem {

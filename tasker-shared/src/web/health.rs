@@ -13,11 +13,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::app::AppParts;
+use super::app::{AppParts, ServiceInfo};
 use super::problem::{ApiResult, Problem};
 use super::problem_kinds as kinds;
 use crate::cache::CacheStatus;
 use crate::database;
+use crate::registry::DirectoryStatus;
 
 /// How long PostgreSQL may take to answer a health check. Shorter than what supervisors wait.
 const DATABASE_DEADLINE: Duration = Duration::from_secs(1);
@@ -47,6 +48,18 @@ pub struct Health {
     pub timestamp: DateTime<Utc>,
 }
 
+impl Health {
+    /// `status` of this service, now.
+    pub(super) fn new(info: &ServiceInfo, status: HealthStatus) -> Self {
+        Self {
+            status,
+            service: info.name,
+            version: info.version,
+            timestamp: Utc::now(),
+        }
+    }
+}
+
 /// What each part of the process is like.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DetailedHealth {
@@ -73,6 +86,9 @@ pub struct Checks {
     pub database: DatabaseCheck,
     /// The distributed cache.
     pub cache: CacheCheck,
+    /// The directory of templates; absent without a cache, when every resolve asks PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<DirectoryCheck>,
 }
 
 /// How PostgreSQL is.
@@ -96,6 +112,43 @@ pub struct CacheCheck {
     /// What the cache tells of itself.
     #[serde(flatten)]
     pub cache: CacheStatus,
+}
+
+/// How current the directory of templates is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DirectoryCheck {
+    /// Degraded when it is not within its bound: resolves then wait for a poll.
+    pub status: HealthStatus,
+    /// Registered templates that it knows.
+    pub templates: usize,
+    /// Time since the last successful poll was sent, in milliseconds; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+    /// The bound, `max_staleness_ms`. With 0 every resolve waits for a poll of its own.
+    pub max_age_ms: u64,
+    /// Whether templates are answered from it without waiting, or with a bound of 0, whether it
+    /// has been read.
+    pub within_bound: bool,
+}
+
+impl From<DirectoryStatus> for DirectoryCheck {
+    fn from(directory: DirectoryStatus) -> Self {
+        Self {
+            status: if directory.within_bound {
+                HealthStatus::Healthy
+            } else {
+                HealthStatus::Degraded
+            },
+            templates: directory.templates,
+            age_ms: directory.age.map(millis),
+            max_age_ms: millis(directory.max_age),
+            within_bound: directory.within_bound,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The routes.
@@ -141,7 +194,7 @@ pub(super) async fn live(State(parts): State<Arc<AppParts>>) -> Json<Health> {
     tag = "operations",
     responses(
         (status = 200, description = "They should", body = Health),
-        (status = 503, description = "`draining`, or `database_unavailable`", body = super::problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`starting`, `draining`, or `database_unavailable`", body = super::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<Health>> {
@@ -170,10 +223,13 @@ pub(super) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
     responses((status = 200, description = "The report", body = DetailedHealth))
 )]
 pub(super) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<DetailedHealth> {
+    let registry = &parts.context.task_handler_registry;
     let checks = Checks {
         database: parts.check_database().await,
         cache: parts.check_cache().await,
+        directory: registry.directory_status().map(DirectoryCheck::from),
     };
+    let directory = checks.directory.as_ref().map(|check| check.status);
     let draining = parts.lifecycle.is_draining();
     let own = if draining {
         HealthStatus::Unhealthy
@@ -181,7 +237,10 @@ pub(super) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
         HealthStatus::Healthy
     };
     Json(DetailedHealth {
-        status: own.max(checks.database.status).max(checks.cache.status),
+        status: own
+            .max(checks.database.status)
+            .max(checks.cache.status)
+            .max(directory.unwrap_or(HealthStatus::Healthy)),
         service: parts.info.name,
         version: parts.info.version,
         timestamp: Utc::now(),
@@ -193,12 +252,7 @@ pub(super) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
 
 impl AppParts {
     fn health(&self, status: HealthStatus) -> Health {
-        Health {
-            status,
-            service: self.info.name,
-            version: self.info.version,
-            timestamp: Utc::now(),
-        }
+        Health::new(self.info, status)
     }
 
     async fn check_database(&self) -> DatabaseCheck {
@@ -214,7 +268,7 @@ impl AppParts {
             } else {
                 HealthStatus::Unhealthy
             },
-            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            duration_ms: millis(started.elapsed()),
             connections: pool.size(),
             idle_connections: pool.num_idle(),
         }

@@ -2,9 +2,12 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing::Metadata;
+use tracing_subscriber::filter::{ParseError, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 /// Why logs cannot be written as asked.
 #[derive(Debug, thiserror::Error)]
@@ -43,23 +46,48 @@ pub fn init() -> Result<(), LoggingError> {
     let terminal = std::io::stderr().is_terminal();
     let format = format(std::env::var("TASKER_LOG_FORMAT").ok().as_deref(), terminal)?;
     let filter = filter(|variable| std::env::var(variable).ok())?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_span_events(FmtSpan::NONE)
-        .with_writer(std::io::stderr);
     // Failure means that a subscriber is there already: a test's.
-    let started = match format {
-        Format::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .try_init(),
-        Format::Human => builder.with_ansi(terminal).try_init(),
-    };
+    let started = tracing_subscriber::registry()
+        .with(lines(format, terminal, filter, std::io::stderr))
+        .try_init();
     if started.is_ok() {
         std::panic::set_hook(Box::new(log_panic));
     }
     Ok(())
+}
+
+/// Writes what `filter` lets pass, without the events that may hold secrets.
+fn lines(
+    format: Format,
+    terminal: bool,
+    filter: EnvFilter,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) -> impl Layer<Registry> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = match format {
+        Format::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed(),
+        Format::Human => lines.with_ansi(terminal).boxed(),
+    };
+    filter.and_then(filter_fn(may_be_written)).and_then(lines)
+}
+
+/// Whether an event may be written whatever the operator's filter says.
+///
+/// The PostgreSQL client quotes parameters of its URL and lines of its password file. The Redis
+/// client quotes answers, and a server that does not know a command answers with its arguments,
+/// one of which is the password; what matters of its errors is logged by the cache.
+fn may_be_written(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    let quotes_settings = target.starts_with("sqlx_postgres::options")
+        && ["line", "value"]
+            .iter()
+            .any(|field| metadata.fields().field(field).is_some());
+    let is_redis_client = target == "redis" || target.starts_with("redis::");
+    !quotes_settings && !is_redis_client
 }
 
 /// Whether [`init`] would understand its variables.
@@ -110,7 +138,50 @@ fn filter(variable: impl Fn(&'static str) -> Option<String>) -> Result<EnvFilter
 
 #[cfg(test)]
 mod tests {
-    use super::{Format, LoggingError, filter, format};
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::{Format, LoggingError, filter, format, lines};
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("nobody panics").write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_filter_brings_out_what_libraries_quote() {
+        for format in [Format::Json, Format::Human] {
+            let buffer = Buffer::default();
+            let writer = buffer.clone();
+            let filter = EnvFilter::new("trace,redis=trace,sqlx_postgres::options=trace");
+            let lines = lines(format, false, filter, move || writer.clone());
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+                tracing::warn!(target: "sqlx_postgres::options::parse", value = "s3cret", "shown");
+                tracing::warn!(target: "sqlx_postgres::options::pgpass", line = "s3cret", "shown");
+                tracing::warn!(target: "redis::cluster", "AUTH s3cret");
+                tracing::warn!(target: "sqlx_postgres::options::pgpass", "too open");
+                tracing::trace!(target: "redistribution", "another");
+            });
+            let bytes = buffer.0.lock().expect("nobody panics").clone();
+            let text = String::from_utf8(bytes).expect("logs are text");
+            assert!(!text.contains("s3cret"), "{text}");
+            assert!(
+                text.contains("too open") && text.contains("another"),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn a_terminal_gets_text_and_a_pipe_gets_json_unless_told_otherwise() {

@@ -21,6 +21,7 @@ mod problem_from;
 pub mod problem_kinds;
 pub mod request_id;
 pub mod service;
+mod start;
 
 pub use app::{AppParts, ServiceInfo, app};
 pub use extract::{ApiJson, ApiPath, ApiQuery};

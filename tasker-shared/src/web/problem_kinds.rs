@@ -42,6 +42,7 @@ problem_kinds! {
     REQUEST_TIMEOUT: GATEWAY_TIMEOUT, "request_timeout", "The request took too long";
     INTERNAL_ERROR: INTERNAL_SERVER_ERROR, "internal_error", "The service made a mistake";
     DATABASE_UNAVAILABLE: SERVICE_UNAVAILABLE, "database_unavailable", "PostgreSQL does not answer";
+    STARTING: SERVICE_UNAVAILABLE, "starting", "The service has not started yet";
     DRAINING: SERVICE_UNAVAILABLE, "draining", "The service is stopping";
     SHUTTING_DOWN: SERVICE_UNAVAILABLE, "shutting_down", "The service has stopped";
     TEMPLATE_NOT_FOUND: NOT_FOUND, "template_not_found", "There is no such template";

@@ -1,6 +1,7 @@
 //! The `main` of a service: command line, logs, configuration, start, serve, stop.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +10,20 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::app::{AppParts, ServiceInfo};
 use super::cli::{self, Action};
 use super::exit;
 use super::lifecycle::{Lifecycle, StopSignals};
 use super::logging::{self, LoggingError};
+use super::metrics_route;
 use super::problem::causes;
+use super::start::Entrance;
 use crate::SystemContext;
 use crate::config::tasker::{TaskerConfig, WebConfig};
 use crate::config::{ConfigError, ConfigLoader};
+use crate::database::DatabaseError;
 use crate::system_context::ContextError;
 
 /// How long the process goes on accepting connections after it became not ready, so that load
@@ -88,7 +93,12 @@ impl ServiceError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Logging(_) | Self::Config(_) => exit::CONFIG,
+            Self::Logging(_)
+            | Self::Config(_)
+            | Self::Context(ContextError::Database {
+                source: DatabaseError::Url,
+                ..
+            }) => exit::CONFIG,
             Self::Os(_) | Self::Bind { .. } => exit::OS,
             Self::Context(_) => exit::UNAVAILABLE,
             Self::Start { code, .. } => *code,
@@ -100,8 +110,8 @@ impl ServiceError {
 
 /// Runs a service from its command line to its exit code.
 ///
-/// `start` makes the service's router (see [`super::app`]) when configuration, address and
-/// database are there. Background work belongs to the parts' [`Lifecycle`], which ends it.
+/// The service is alive as soon as it has its address, and ready when `start` has made its router
+/// (see [`super::app`]); that is called when the database is there. Background work belongs to the parts' [`Lifecycle`], which ends it.
 pub fn run_service<F, Fut>(info: &'static ServiceInfo, start: F) -> ExitCode
 where
     F: FnOnce(Arc<AppParts>) -> Fut,
@@ -177,25 +187,41 @@ where
     let mut signals = StopSignals::new().map_err(ServiceError::Os)?;
     // Before the database is touched: a second copy of a service ends here.
     let (listener, address) = bind(&web).await?;
+    // Before anything counts: what a start does is counted, too.
+    metrics_route::recorder();
     let lifecycle = Lifecycle::new();
-    let starting = async {
+    let entrance = Entrance::new(info, &web);
+    let stop_accepting = CancellationToken::new();
+    // Answers are small and whole: waiting to fill a packet only delays them.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        }
+    });
+    let server = axum::serve(listener, entrance.clone())
+        .with_graceful_shutdown(stop_accepting.clone().cancelled_owned());
+    let mut server = std::pin::pin!(server.into_future());
+    tracing::info!(service = info.name, version = info.version, %address, "alive, starting");
+    let start_up = async {
         let context = Arc::new(SystemContext::connect(config).await?);
         let parts = AppParts::new(info, context, lifecycle.clone());
         let router = start(Arc::clone(&parts)).await?;
         Ok::<_, ServiceError>((parts, router))
     };
     let (parts, router) = tokio::select! {
-        started = starting => started?,
-        // Nothing is served yet: there is nothing to drain.
+        started = start_up => started?,
+        ended = &mut server => return ended.map_err(ServiceError::Serve),
+        // No request that matters is served yet: there is nothing to drain.
         _ = signals.next() => return Ok(()),
     };
+    entrance.open(router);
     tracing::info!(service = info.name, version = info.version, %address, "listening");
-    let served = serve(listener, router, &lifecycle, &web, &mut signals).await;
+    let outcome = serve(server, &stop_accepting, &lifecycle, &web, &mut signals).await;
     close(&parts, &mut signals).await;
-    if served.is_ok() {
+    if outcome.is_ok() {
         tracing::info!(service = info.name, "stopped");
     }
-    served
+    outcome
 }
 
 async fn bind(web: &WebConfig) -> Result<(TcpListener, SocketAddr), ServiceError> {
@@ -212,23 +238,12 @@ async fn bind(web: &WebConfig) -> Result<(TcpListener, SocketAddr), ServiceError
 
 /// Serves until a signal comes and requests under way are done, or have had their time.
 async fn serve(
-    listener: TcpListener,
-    router: Router,
+    mut server: Pin<&mut impl Future<Output = std::io::Result<()>>>,
+    stop_accepting: &CancellationToken,
     lifecycle: &Lifecycle,
     web: &WebConfig,
     signals: &mut StopSignals,
 ) -> Result<(), ServiceError> {
-    // Answers are small and whole: waiting to fill a packet only delays them.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
-        }
-    });
-    let stop_accepting = tokio_util::sync::CancellationToken::new();
-    let server = axum::serve(listener, router)
-        .with_graceful_shutdown(stop_accepting.clone().cancelled_owned());
-    let mut server = std::pin::pin!(server.into_future());
-
     let signal = tokio::select! {
         ended = &mut server => return ended.map_err(ServiceError::Serve),
         signal = signals.next() => signal,

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::AsyncCommands;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -13,10 +12,27 @@ use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
 use tasker_shared::database::migrator;
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_testkit::{RedisServer, TestDatabase};
+use tasker_testkit::TestDatabase;
+use tempfile::TempDir;
+
+/// Where no Redis is.
+const NOBODY: &str = "redis://127.0.0.1:1";
+
+/// The cache of a process, as its configuration, its features and its network leave it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cache {
+    /// `enabled = false`.
+    Disabled,
+    /// Enabled, with a Redis that is not there or, without the feature, that nobody can talk to.
+    Absent,
+    /// Enabled, with a Redis that is there.
+    #[cfg(feature = "cache-redis")]
+    Redis,
+}
 
 /// A database, and a key prefix that no other test uses.
 pub(crate) struct TestApp {
+    cache: Cache,
     pub(crate) database: TestDatabase,
     pub(crate) pool: PgPool,
     pub(crate) prefix: String,
@@ -28,11 +44,20 @@ impl TestApp {
         Self::on(database).await
     }
 
+    /// The same, whose registries have this cache.
+    pub(crate) async fn with(cache: Cache) -> Self {
+        Self {
+            cache,
+            ..Self::start().await
+        }
+    }
+
     pub(crate) async fn on(database: TestDatabase) -> Self {
         let pool = pool(database.url());
         migrator::migrate(&pool).await.expect("the schema migrates");
         let prefix = format!("it_{}", database.name());
         Self {
+            cache: Cache::Disabled,
             database,
             pool,
             prefix,
@@ -64,15 +89,36 @@ impl TestApp {
         )
     }
 
-    /// The same with Redis.
-    pub(crate) async fn with_redis(&self, redis_url: &str) -> TaskHandlerRegistry {
-        self.with_redis_config(redis_url, self.cache_config()).await
+    /// A registry as another process has it, with this app's cache.
+    pub(crate) async fn registry(&self) -> TaskHandlerRegistry {
+        self.registry_with(self.cache_config()).await
     }
 
-    pub(crate) async fn with_redis_config(
+    /// The same with other settings.
+    pub(crate) async fn registry_with(&self, config: CacheConfig) -> TaskHandlerRegistry {
+        match self.cache {
+            Cache::Disabled => {
+                let config = CacheConfig {
+                    enabled: false,
+                    ..config
+                };
+                self.registry_on(NOBODY, config, false).await
+            }
+            Cache::Absent => self.registry_on(NOBODY, config, false).await,
+            #[cfg(feature = "cache-redis")]
+            Cache::Redis => {
+                let redis = tasker_testkit::redis().await.expect("Redis is needed");
+                self.registry_on(redis.url(), config, true).await
+            }
+        }
+    }
+
+    /// A registry with `config`, whose Redis is at this URL and there, or not.
+    pub(crate) async fn registry_on(
         &self,
         redis_url: &str,
         config: CacheConfig,
+        is_there: bool,
     ) -> TaskHandlerRegistry {
         let config = CacheConfig {
             redis: Some(RedisConfig {
@@ -83,12 +129,8 @@ impl TestApp {
             ..config
         };
         let provider = CacheProvider::from_config_graceful(&config).await;
-        assert!(provider.is_enabled(), "Redis is needed");
+        assert_eq!(provider.is_enabled(), is_there, "Redis at {redis_url}");
         TaskHandlerRegistry::with_cache(pool(self.database.url()), Arc::new(provider), config)
-    }
-
-    pub(crate) fn key(&self, namespace: &str, name: &str, version: &str) -> String {
-        format!("{}:task_template:{namespace}:{name}:{version}", self.prefix)
     }
 
     /// How many statements the templates' tables were changed by: the clock's place.
@@ -124,6 +166,19 @@ pub(crate) fn document(namespace: &str, name: &str, marker: impl Into<Value>) ->
     })
 }
 
+/// A folder with a file that is a template, and one that is not.
+pub(crate) fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let files = [
+        ("refund.yaml", document("payments", "refund", 1).to_string()),
+        ("wrong.yaml", String::from("name: [unclosed\n")),
+    ];
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).expect("the folder can be written to");
+    }
+    folder
+}
+
 /// What [`template`] was given, from a resolved document.
 pub(crate) fn marker(metadata: &tasker_shared::types::HandlerMetadata) -> Value {
     let document: Value = serde_json::from_str(metadata.document.get()).expect("it is JSON");
@@ -146,44 +201,4 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     waited
         .await
         .unwrap_or_else(|_elapsed| panic!("{what} did not happen within ten seconds"))
-}
-
-/// A connection to look at Redis with.
-pub(crate) async fn redis_connection(url: &str) -> redis::aio::MultiplexedConnection {
-    let client = redis::Client::open(url).expect("it is a Redis URL");
-    client
-        .get_multiplexed_async_connection()
-        .await
-        .expect("Redis is needed")
-}
-
-/// All keys that begin with `prefix`.
-pub(crate) async fn keys(url: &str, prefix: &str) -> Vec<String> {
-    let mut keys: Vec<String> = redis_connection(url)
-        .await
-        .keys(format!("{prefix}:*"))
-        .await
-        .expect("Redis lists keys");
-    keys.sort();
-    keys
-}
-
-/// The value under a key, once it is there.
-pub(crate) async fn filled(url: &str, key: &str) -> String {
-    let connection = redis_connection(url).await;
-    eventually("the fill", || {
-        let mut connection = connection.clone();
-        async move {
-            connection
-                .get::<_, Option<String>>(key)
-                .await
-                .expect("Redis answers")
-        }
-    })
-    .await
-}
-
-/// A Redis that the test may kill.
-pub(crate) async fn own_redis() -> RedisServer {
-    RedisServer::start().await.expect("redis-server is needed")
 }

@@ -8,6 +8,14 @@ use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
 use tasker_testkit::{PostgresServer, TestDatabase};
 
 use crate::app::{TestApp, eventually, marker, pool, template};
+use crate::every_cache::with_every_cache;
+
+with_every_cache! {
+    every_kind_of_write_by_hand_reaches_other_processes,
+    with_a_bound_of_zero_every_resolve_sees_what_was_committed_before_it,
+    a_process_sees_its_own_writes,
+    what_was_registered_unchanged_is_seen_even_if_another_process_wrote_it,
+}
 
 async fn wait_for_marker(registry: &TaskHandlerRegistry, name: &str, expected: serde_json::Value) {
     eventually("the change", || async {
@@ -31,10 +39,8 @@ async fn wait_until_gone(registry: &TaskHandlerRegistry, namespace: &str, name: 
     .await;
 }
 
-#[tokio::test]
-async fn every_kind_of_write_by_hand_reaches_other_processes() {
-    let app = TestApp::start().await;
-    let reader = app.local_only(app.cache_config());
+async fn every_kind_of_write_by_hand_reaches_other_processes(app: TestApp) {
+    let reader = app.registry().await;
     for name in ["updated", "deleted", "renamed"] {
         app.uncached()
             .register_task_template(&template("payments", name, "old"))
@@ -130,14 +136,12 @@ async fn writers_wait_for_each_other_only_while_they_commit() {
     assert_eq!(app.sequence().await, before + 1);
 }
 
-#[tokio::test]
-async fn with_a_bound_of_zero_every_resolve_sees_what_was_committed_before_it() {
-    let app = TestApp::start().await;
+async fn with_a_bound_of_zero_every_resolve_sees_what_was_committed_before_it(app: TestApp) {
     let config = CacheConfig {
         max_staleness_ms: 0,
         ..app.cache_config()
     };
-    let reader = app.local_only(config);
+    let reader = app.registry_with(config).await;
     let writer = app.uncached();
     for round in 0..50 {
         writer
@@ -152,15 +156,13 @@ async fn with_a_bound_of_zero_every_resolve_sees_what_was_committed_before_it() 
     }
 }
 
-#[tokio::test]
-async fn a_process_sees_its_own_writes() {
-    let app = TestApp::start().await;
+async fn a_process_sees_its_own_writes(app: TestApp) {
     // A bound and hence a poll interval that the test does not live to see.
     let config = CacheConfig {
         max_staleness_ms: 3_600_000,
         ..app.cache_config()
     };
-    let registry = app.local_only(config);
+    let registry = app.registry_with(config).await;
     for round in 0..50 {
         registry
             .register_task_template(&template("payments", "refund", round))
@@ -174,15 +176,13 @@ async fn a_process_sees_its_own_writes() {
     }
 }
 
-#[tokio::test]
-async fn what_was_registered_unchanged_is_seen_even_if_another_process_wrote_it() {
-    let app = TestApp::start().await;
+async fn what_was_registered_unchanged_is_seen_even_if_another_process_wrote_it(app: TestApp) {
     // A listener would bring the news; with this bound nothing else does before the test ends.
     let config = CacheConfig {
         max_staleness_ms: 3_600_000,
         ..app.cache_config()
     };
-    let registry = app.local_only(config);
+    let registry = app.registry_with(config).await;
     for round in 0..20 {
         let document = template("payments", "refund", round);
         app.uncached()
@@ -225,7 +225,7 @@ async fn a_restored_backup_is_noticed_by_its_clock_and_by_its_history() {
         "UPDATE tasker.template_clock SET sequence = 3",
         "DELETE FROM tasker.template_commits WHERE sequence > 3",
         "ALTER TABLE tasker.named_tasks ENABLE TRIGGER ALL",
-        "ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_changed",
+        "ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_updated",
     ];
     let mut transaction = app.pool.begin().await.unwrap();
     for sql in restore {

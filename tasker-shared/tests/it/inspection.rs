@@ -4,7 +4,8 @@ use redis::AsyncCommands;
 use serde_json::json;
 use tasker_shared::registry::inspection::Inspection;
 
-use crate::app::{TestApp, filled, own_redis, redis_connection, template};
+use crate::app::{TestApp, template};
+use crate::redis_view::{filled, own_redis, redis_connection};
 
 fn verified() -> Inspection {
     Inspection {

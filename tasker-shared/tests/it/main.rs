@@ -1,10 +1,28 @@
 //! Tests that need services. A service that is missing fails them.
+//!
+//! Without the feature `cache-redis` those remain that are not about Redis.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod app;
+#[cfg(feature = "cache-redis")]
 mod cache;
+#[cfg(feature = "cache-redis")]
 mod cache_faults;
 mod directory;
+#[cfg(feature = "cache-redis")]
+mod distributed;
+mod every_cache;
+#[cfg(feature = "cache-redis")]
 mod inspection;
+#[cfg(feature = "cache-redis")]
+mod invalidation;
+mod jsonb;
+#[cfg(feature = "cache-redis")]
+mod redis_kinds;
+#[cfg(feature = "cache-redis")]
+mod redis_view;
 mod registration;
 mod resolve;
+mod triggers;
 mod unknown_names;

@@ -1,244 +1,40 @@
-//! Resolving, with and without caches.
+//! Resolving, whatever the cache.
 
 use std::sync::Arc;
 
-use redis::AsyncCommands;
 use serde_json::json;
-use tasker_shared::config::tasker::CacheConfig;
+use tasker_shared::events::{EventPublisher, RegistryEvent};
 use tasker_shared::models::core::task_request::TaskRequest;
-use tasker_shared::registry::{RegistryError, Tier};
+use tasker_shared::registry::RegistryError;
 
-use crate::app::{TestApp, filled, keys, marker, own_redis, redis_connection, template};
+use crate::app::{TestApp, marker, template};
+use crate::every_cache::with_every_cache;
 
-#[tokio::test]
-async fn a_template_resolves_alike_without_cache_with_no_backend_and_with_redis() {
-    let app = TestApp::start().await;
-    let redis = own_redis().await;
+with_every_cache! {
+    a_registered_template_resolves_as_it_is_stored,
+    an_unknown_name_is_not_found_and_a_name_that_was_registered_a_moment_ago_is,
+    a_caller_that_goes_away_does_not_stop_the_load_of_the_others,
+    an_invalidation_loses_nothing,
+}
+
+async fn a_registered_template_resolves_as_it_is_stored(app: TestApp) {
     app.uncached()
         .register_task_template(&template("payments", "refund", 1))
         .await
         .unwrap();
-
-    let uncached = app.uncached();
-    let local = app.local_only(app.cache_config());
-    let distributed = app.with_redis(&redis.url()).await;
     let request = TaskRequest::new("refund", "payments").with_version("1.0.0");
-    let expected = uncached.resolve_handler(&request).await.unwrap();
-    for registry in [&local, &distributed] {
-        assert_eq!(
-            *registry.resolve_handler(&request).await.unwrap(),
-            *expected
-        );
-        assert_eq!(
-            *registry.resolve_handler(&request).await.unwrap(),
-            *expected
-        );
-    }
+    let expected = app.uncached().resolve_handler(&request).await.unwrap();
     assert_eq!(expected.handler_class, "Tests::Handler");
     assert_eq!(marker(&expected), json!(1));
-    assert!(!uncached.cache_enabled());
-    assert!(!local.cache_enabled());
-    assert!(distributed.cache_enabled());
-}
-
-#[tokio::test]
-async fn each_tier_is_used_in_its_turn() {
-    let app = TestApp::start().await;
-    let redis = own_redis().await;
-    let first = app.with_redis(&redis.url()).await;
-    let second = app.with_redis(&redis.url()).await;
-    first
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
-
-    let cold = first.resolve("payments", "refund", "1.0.0").await.unwrap();
-    assert_eq!(cold.tier, Tier::Database);
-    assert_eq!(
-        first
-            .resolve("payments", "refund", "1.0.0")
-            .await
-            .unwrap()
-            .tier,
-        Tier::Local
-    );
-
-    filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
-    let shared = second.resolve("payments", "refund", "1.0.0").await.unwrap();
-    assert_eq!(shared.tier, Tier::Redis);
-    assert_eq!(
-        *shared.metadata, *cold.metadata,
-        "a cached answer equals a fresh one"
-    );
-    assert_eq!(
-        second
-            .resolve("payments", "refund", "1.0.0")
-            .await
-            .unwrap()
-            .tier,
-        Tier::Local
-    );
-}
-
-#[tokio::test]
-async fn an_entry_has_the_specified_key_and_the_configured_time_to_live() {
-    let app = TestApp::start().await;
-    let redis = own_redis().await;
-    let config = CacheConfig {
-        template_ttl_seconds: 300,
-        ..app.cache_config()
-    };
-    let registry = app.with_redis_config(&redis.url(), config).await;
-    registry
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
-    registry
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
-
-    let key = app.key("payments", "refund", "1.0.0");
-    filled(&redis.url(), &key).await;
-    assert_eq!(
-        keys(&redis.url(), &app.prefix).await,
-        std::slice::from_ref(&key)
-    );
-    let ttl: i64 = redis_connection(&redis.url())
-        .await
-        .ttl(&key)
-        .await
-        .unwrap();
-    assert!((299..=300).contains(&ttl), "{ttl}");
-}
-
-#[tokio::test]
-async fn an_unusable_entry_is_a_miss_and_is_replaced() {
-    let app = TestApp::start().await;
-    let redis = own_redis().await;
-    let writer = app.uncached();
-    writer
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
-    let key = app.key("payments", "refund", "1.0.0");
-    let mut connection = redis_connection(&redis.url()).await;
-
-    let good = {
-        let registry = app.with_redis(&redis.url()).await;
-        registry
-            .get_template("payments", "refund", "1.0.0")
-            .await
-            .unwrap();
-        filled(&redis.url(), &key).await
-    };
-    let (header, body) = good.split_once('\n').unwrap();
-    let spoiled = [
-        String::from("not json"),
-        String::from("{}"),
-        String::new(),
-        format!("{header}\n{{\"name\":"),
-        format!(
-            "{}\n{body}",
-            header.replace("\"format\":1", "\"format\":99")
-        ),
-        format!("{}\n{body}", header.replace("refund", "another")),
-    ];
-    for value in spoiled {
-        let () = connection.set(&key, &value).await.unwrap();
-        let registry = app.with_redis(&redis.url()).await;
-        let resolved = registry
-            .resolve("payments", "refund", "1.0.0")
-            .await
-            .unwrap();
-        assert_eq!(resolved.tier, Tier::Database, "{value}");
-        crate::app::eventually("the replacement", || {
-            let mut connection = connection.clone();
-            let (key, good) = (key.clone(), good.clone());
-            async move {
-                let now: Option<String> = connection.get(&key).await.unwrap();
-                (now == Some(good)).then_some(())
-            }
-        })
-        .await;
+    let registry = app.registry().await;
+    for _ in 0..3 {
+        let resolved = registry.resolve_handler(&request).await.unwrap();
+        assert_eq!(*resolved, *expected);
     }
-
-    // A key of another type cannot be read either.
-    let () = connection.del(&key).await.unwrap();
-    let () = connection.lpush(&key, "element").await.unwrap();
-    let registry = app.with_redis(&redis.url()).await;
-    let resolved = registry
-        .resolve("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
-    assert_eq!(resolved.tier, Tier::Database);
 }
 
-#[tokio::test]
-async fn an_old_body_in_redis_is_not_used() {
-    let app = TestApp::start().await;
-    let redis = own_redis().await;
-    let registry = app.with_redis(&redis.url()).await;
-    registry
-        .register_task_template(&template("payments", "refund", "old"))
-        .await
-        .unwrap();
-    registry
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
-    let key = app.key("payments", "refund", "1.0.0");
-    let old = filled(&redis.url(), &key).await;
-
-    // A writer that cannot reach Redis, and a fill that comes after the invalidation.
-    app.uncached()
-        .register_task_template(&template("payments", "refund", "new"))
-        .await
-        .unwrap();
-    let () = redis_connection(&redis.url())
-        .await
-        .set(&key, &old)
-        .await
-        .unwrap();
-
-    let reader = app.with_redis(&redis.url()).await;
-    let resolved = reader.resolve("payments", "refund", "1.0.0").await.unwrap();
-    assert_eq!(marker(&resolved.metadata), json!("new"));
-    assert_eq!(resolved.tier, Tier::Database);
-}
-
-#[tokio::test]
-async fn a_process_takes_back_what_it_put_into_redis_when_the_name_points_elsewhere() {
-    let app = TestApp::start().await;
-    let redis = own_redis().await;
-    let reader = app.with_redis(&redis.url()).await;
-    app.uncached()
-        .register_task_template(&template("payments", "refund", "old"))
-        .await
-        .unwrap();
-    reader
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
-    filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
-    // The writer has no Redis to delete from.
-    app.uncached()
-        .register_task_template(&template("payments", "refund", "new"))
-        .await
-        .unwrap();
-    crate::app::eventually("the deletion", || async {
-        keys(&redis.url(), &app.prefix)
-            .await
-            .is_empty()
-            .then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_unknown_name_is_not_found_and_a_name_that_was_registered_a_moment_ago_is() {
-    let app = TestApp::start().await;
-    let reader = app.local_only(app.cache_config());
+async fn an_unknown_name_is_not_found_and_a_name_that_was_registered_a_moment_ago_is(app: TestApp) {
+    let reader = app.registry().await;
     let error = reader
         .get_template("payments", "refund", "1.0.0")
         .await
@@ -258,63 +54,12 @@ async fn an_unknown_name_is_not_found_and_a_name_that_was_registered_a_moment_ag
     }
 }
 
-#[tokio::test]
-async fn concurrent_cold_resolves_share_one_load() {
-    let app = TestApp::start().await;
-    let redis = own_redis().await;
+async fn a_caller_that_goes_away_does_not_stop_the_load_of_the_others(app: TestApp) {
     app.uncached()
         .register_task_template(&template("payments", "refund", 1))
         .await
         .unwrap();
-    let registry = Arc::new(app.with_redis(&redis.url()).await);
-    let mut connection = redis_connection(&redis.url()).await;
-    // Connecting tries the server out with commands of its own.
-    let () = redis::cmd("CONFIG")
-        .arg("RESETSTAT")
-        .query_async(&mut connection)
-        .await
-        .unwrap();
-    let tasks: Vec<_> = (0..1000)
-        .map(|_| {
-            let registry = Arc::clone(&registry);
-            tokio::spawn(async move { registry.get_template("payments", "refund", "1.0.0").await })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap().unwrap();
-    }
-    let asked = command_calls(&mut connection, "get").await;
-    assert_eq!(asked, 1);
-    filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
-    let written =
-        command_calls(&mut connection, "set").await + command_calls(&mut connection, "setex").await;
-    assert_eq!(written, 1);
-}
-
-async fn command_calls(connection: &mut redis::aio::MultiplexedConnection, command: &str) -> u64 {
-    let stats: String = redis::cmd("INFO")
-        .arg("commandstats")
-        .query_async(connection)
-        .await
-        .expect("Redis counts commands");
-    let prefix = format!("cmdstat_{command}:calls=");
-    let line = stats.lines().find_map(|line| line.strip_prefix(&prefix));
-    line.map_or(0, |line| {
-        line.split(',')
-            .next()
-            .and_then(|calls| calls.parse().ok())
-            .expect("a count")
-    })
-}
-
-#[tokio::test]
-async fn a_caller_that_goes_away_does_not_stop_the_load_of_the_others() {
-    let app = TestApp::start().await;
-    app.uncached()
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
-    let registry = Arc::new(app.local_only(app.cache_config()));
+    let registry = Arc::new(app.registry().await);
     let tasks: Vec<_> = (0..50)
         .map(|_| {
             let registry = Arc::clone(&registry);
@@ -334,51 +79,9 @@ async fn a_caller_that_goes_away_does_not_stop_the_load_of_the_others() {
 }
 
 #[tokio::test]
-async fn invalidating_deletes_from_both_tiers_and_nothing_else() {
-    let app = TestApp::start().await;
-    let redis = own_redis().await;
-    let registry = app.with_redis(&redis.url()).await;
-    for (namespace, name) in [("a", "one"), ("a", "two"), ("b", "one")] {
-        registry
-            .register_task_template(&template(namespace, name, 1))
-            .await
-            .unwrap();
-        registry
-            .get_template(namespace, name, "1.0.0")
-            .await
-            .unwrap();
-        filled(&redis.url(), &app.key(namespace, name, "1.0.0")).await;
-    }
-    let mut connection = redis_connection(&redis.url()).await;
-    let bystander = format!("{}:analytics:a", app.prefix);
-    let orphan = app.key("a", "never_registered", "9");
-    let () = connection.set(&bystander, 1).await.unwrap();
-    let () = connection.set(&orphan, 1).await.unwrap();
-
-    let one = registry.invalidate_cache("a", "one", "1.0.0").await;
-    assert_eq!((one.attempted, one.deleted, one.error), (true, 1, None));
-    let namespace = registry.invalidate_namespace_templates("a").await;
-    assert_eq!(
-        (namespace.deleted, namespace.error),
-        (2, None),
-        "`two` and the orphan"
-    );
-    assert_eq!(
-        keys(&redis.url(), &app.prefix).await,
-        [bystander.clone(), app.key("b", "one", "1.0.0")]
-    );
-    let all = registry.invalidate_all_templates().await;
-    assert_eq!((all.deleted, all.error), (1, None));
-    assert_eq!(keys(&redis.url(), &app.prefix).await, [bystander]);
-    let again = registry.resolve("b", "one", "1.0.0").await.unwrap();
-    assert_eq!(again.tier, Tier::Database);
-}
-
-#[tokio::test]
 async fn a_registry_that_is_shut_down_leaves_no_work_behind() {
     let app = TestApp::start().await;
-    let redis = own_redis().await;
-    let registry = app.with_redis(&redis.url()).await;
+    let registry = app.local_only(app.cache_config());
     registry
         .register_task_template(&template("payments", "refund", 1))
         .await
@@ -397,4 +100,43 @@ async fn a_registry_that_is_shut_down_leaves_no_work_behind() {
         matches!(error, RegistryError::Stale | RegistryError::ShutDown),
         "{error:?}"
     );
+}
+
+async fn an_invalidation_loses_nothing(app: TestApp) {
+    let registry = app.registry().await;
+    registry
+        .register_task_template(&template("payments", "refund", 1))
+        .await
+        .unwrap();
+    let resolve = async || {
+        let resolved = registry.get_template("payments", "refund", "1.0.0").await;
+        assert_eq!(marker(&resolved.unwrap()), json!(1));
+    };
+    resolve().await;
+    let one = registry
+        .invalidate_cache("payments", "refund", "1.0.0")
+        .await;
+    assert_eq!(one.error, None);
+    resolve().await;
+    let namespace = registry.invalidate_namespace_templates("payments").await;
+    assert_eq!(namespace.error, None);
+    resolve().await;
+    assert_eq!(registry.invalidate_all_templates().await.error, None);
+    resolve().await;
+}
+
+#[tokio::test]
+async fn listeners_hear_of_an_invalidation() {
+    let app = TestApp::start().await;
+    let publisher = Arc::new(EventPublisher::new());
+    let mut events = publisher.subscribe();
+    let registry = app
+        .local_only(app.cache_config())
+        .with_event_publisher(Arc::clone(&publisher));
+    registry.invalidate_namespace_templates("payments").await;
+    let heard = RegistryEvent::Invalidated {
+        namespace: Some(String::from("payments")),
+        template: None,
+    };
+    assert_eq!(events.recv().await, Some(heard));
 }

@@ -7,6 +7,8 @@
 
 mod ownership;
 mod postgres_server;
+mod redis_cluster;
+mod redis_sentinel;
 mod redis_server;
 mod shared;
 mod tcp_proxy;

@@ -1,5 +1,5 @@
 use sqlx::{Connection, PgConnection};
-use tasker_testkit::{TestDatabase, postgres, redis};
+use tasker_testkit::{TestDatabase, postgres};
 
 #[tokio::test]
 async fn every_test_has_a_database_of_its_own() {
@@ -31,10 +31,4 @@ async fn a_database_is_dropped_with_its_connections() {
         .await
         .unwrap();
     assert_eq!(left, 0);
-}
-
-#[tokio::test]
-async fn prefixes_on_the_shared_redis_differ() {
-    let redis = redis().await.unwrap();
-    assert_ne!(redis.unique_prefix(), redis.unique_prefix());
 }

@@ -5,5 +5,6 @@
 mod boot;
 mod caches;
 mod program;
+mod secrets;
 mod support;
 mod templates;

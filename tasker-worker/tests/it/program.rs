@@ -1,8 +1,18 @@
 //! The program `tasker-worker`, as a supervisor sees it.
 
+use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
-use tasker_testkit::TestDatabase;
+use serde_json::Value;
+use sqlx::{Connection, Executor, PgConnection};
+use tasker_shared::config::tasker::TaskerConfig;
+use tasker_testkit::{ServiceProcess, TestDatabase, free_port};
+
+use crate::support::{context, folder, template};
+
+/// How long the program may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the program to its end, in a folder that has no templates.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -62,4 +72,60 @@ fn a_lost_database_ends_it_with_a_code_of_its_own() {
         ],
     );
     assert_eq!(code(&output), tasker_shared::web::exit::UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_worker_that_still_registers_templates_is_alive_and_not_ready() {
+    let database = TestDatabase::create().await.unwrap();
+    context(&database, TaskerConfig::default())
+        .await
+        .shutdown()
+        .await;
+    let mut lock = PgConnection::connect(database.url()).await.unwrap();
+    lock.execute("BEGIN; LOCK TABLE tasker.named_tasks IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let files = folder(&[("order.yaml", template("shop", "order"))]);
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let worker = ServiceProcess::start(
+        "tasker-worker",
+        Path::new(env!("CARGO_BIN_EXE_tasker-worker")),
+        &[
+            ("DATABASE_URL", database.url()),
+            ("TASKER__WORKER__WEB__BIND_ADDRESS", &address),
+            ("TASKER_TEMPLATE_PATH", &files.path().to_string_lossy()),
+        ],
+    )
+    .await
+    .unwrap();
+
+    answers(&address, "/health/live", 200).await;
+    let ready = answers(&address, "/health/ready", 503).await;
+    assert_eq!(ready["code"], "starting");
+    lock.execute("COMMIT").await.unwrap();
+    answers(&address, "/health/ready", 200).await;
+    let listed = answers(&address, "/templates", 200).await;
+    assert_eq!(listed["template_count"], 1);
+    let metrics = reqwest::get(format!("http://{address}/metrics"))
+        .await
+        .unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let registered = "tasker_template_registrations_total{status=\"created\"} 1";
+    assert!(metrics.contains(registered), "{metrics}");
+    worker.stop().await.unwrap();
+}
+
+/// Waits until the program answers `path` with `status`.
+async fn answers(address: &str, path: &str, status: u16) -> Value {
+    let started = Instant::now();
+    loop {
+        let answer = reqwest::get(format!("http://{address}{path}")).await;
+        if let Ok(answer) = answer
+            && answer.status() == status
+        {
+            return answer.json().await.unwrap();
+        }
+        assert!(started.elapsed() < PATIENCE, "{path} is not {status}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -2,21 +2,30 @@
 //!
 //! Requests use the connections that are up, in turn, each for at most its limit; see [`operation`].
 //! Two background tasks do the rest: one connects and probes ([`supervisor`]), one writes
-//! what was handed over to be cached ([`fills`]).
+//! what was handed over to be cached ([`fills`]). What kind of server it is, only [`connect`] and
+//! what it uses know.
 
+mod address;
 mod breaker;
+mod cluster;
 mod commands;
 mod connect;
+mod dial;
 mod faults;
 mod fills;
+mod hedge;
 mod latency;
+mod link;
 mod log_limit;
 mod operation;
 mod peek;
+mod refresh;
 mod second_look;
+mod sentinel;
 mod slots;
 mod supervisor;
 mod sweep;
+mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,8 +33,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use self::connect::{Endpoint, Request};
+use self::connect::Endpoint;
 use self::fills::Fills;
+use self::link::Request;
 use self::operation::Core;
 use crate::cache::{
     BadAnswer, BreakerState, CacheError, CacheService, CacheStatus, ConnectionFault,
@@ -73,9 +83,10 @@ impl RedisCacheService {
         ))?;
 
         let stop = CancellationToken::new();
+        let connections = usize::try_from(redis.max_connections).unwrap_or(1);
         let core = Arc::new(Core::new(
             endpoint,
-            usize::try_from(redis.max_connections).unwrap_or(1).max(1),
+            (connections / first.connections()).max(1),
             Duration::from_millis(config.operation_timeout_ms),
             probe_key,
             stop.clone(),
@@ -229,7 +240,7 @@ impl CacheService for RedisCacheService {
         let doomed: std::collections::HashSet<&str> = keys.iter().map(String::as_str).collect();
         self.fills.forget(|waiting| doomed.contains(waiting));
         let started = Instant::now();
-        let outcome = sweep::named(&self.core, keys).await;
+        let outcome = sweep::named(&self.core, keys, self.core.budget).await;
         self.core.measure("delete", started, &outcome, |_| "ok");
         outcome
     }

@@ -22,6 +22,10 @@ fn samples(path: &str, kind: Kind, default: &Json) -> [Value; 2] {
             [Value::Integer(default + 1), Value::Integer(default + 2)]
         }
         Kind::Float => unreachable!("no field is a float yet; give it samples"),
+        Kind::TextList if path == "common.cache.redis.nodes" => [
+            Value::Array(vec!["one:1".into(), "[::1]:2".into()]),
+            Value::Array(vec!["two:2".into()]),
+        ],
         Kind::TextList => [
             Value::Array(vec!["a".into(), "b".into()]),
             Value::Array(vec!["c".into()]),
@@ -34,11 +38,51 @@ fn text_samples(path: &str) -> [&'static str; 2] {
     match path {
         "common.environment" => ["blue", "green"],
         "common.database.url" => ["postgres://one:1/db", "postgres://two:2/db"],
-        "common.cache.key_prefix" => ["one", "two"],
+        "common.cache.key_prefix" | "common.cache.redis.sentinel_master_name" => ["one", "two"],
         "common.cache.redis.url" => ["redis://one:1", "redis://two:2"],
+        "common.cache.redis.mode" => ["cluster", "single"],
+        "common.cache.redis.username" | "common.cache.redis.sentinel_username" => ["ann", "bob"],
+        "common.cache.redis.tls_ca_file"
+        | "common.cache.redis.tls_cert_file"
+        | "common.cache.redis.tls_key_file" => ["/one.pem", "two.pem"],
+        // Shown as nothing or as asterisks; another test looks at what arrives.
+        "common.cache.redis.password" | "common.cache.redis.sentinel_password" => ["***", ""],
         "orchestration.web.bind_address" | "worker.web.bind_address" => ["[::1]:1", "localhost:2"],
         _ => panic!("give {path} two samples"),
     }
+}
+
+/// The variables without which the key would mean nothing.
+fn companions(path: &str) -> &'static [(&'static str, &'static str)] {
+    const TLS: (&str, &str) = ("TASKER__COMMON__CACHE__REDIS__URL", "rediss://one");
+    const SENTINEL: (&str, &str) = ("TASKER__COMMON__CACHE__REDIS__MODE", "sentinel");
+    const NAME: (&str, &str) = ("TASKER__COMMON__CACHE__REDIS__SENTINEL_MASTER_NAME", "one");
+    match path {
+        "common.cache.redis.nodes" => &[("TASKER__COMMON__CACHE__REDIS__MODE", "cluster")],
+        "common.cache.redis.username" => &[("TASKER__COMMON__CACHE__REDIS__PASSWORD", "x")],
+        "common.cache.redis.sentinel_master_name" => &[SENTINEL],
+        "common.cache.redis.sentinel_username" => &[
+            SENTINEL,
+            NAME,
+            ("TASKER__COMMON__CACHE__REDIS__SENTINEL_PASSWORD", "x"),
+        ],
+        "common.cache.redis.sentinel_password" => &[SENTINEL, NAME],
+        "common.cache.redis.tls_ca_file" => &[TLS],
+        "common.cache.redis.tls_cert_file" => {
+            &[TLS, ("TASKER__COMMON__CACHE__REDIS__TLS_KEY_FILE", "x")]
+        }
+        "common.cache.redis.tls_key_file" => {
+            &[TLS, ("TASKER__COMMON__CACHE__REDIS__TLS_CERT_FILE", "x")]
+        }
+        _ => &[],
+    }
+}
+
+fn and<'a>(
+    companions: &[(&'a str, &'a str)],
+    more: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
+    [companions, more].concat()
 }
 
 fn at<'a>(config: &'a Json, path: &str) -> &'a Json {
@@ -82,8 +126,9 @@ fn every_key_arrives_from_every_layer() {
             );
         };
 
+        let companions = companions(path);
         let base = Folder::with(&[("base/common.toml", &in_base)]);
-        expect(&base.load(&[]).unwrap(), &one, "a base file");
+        expect(&base.load(companions).unwrap(), &one, "a base file");
 
         let both = Folder::with(&[
             ("base/common.toml", &in_base),
@@ -91,12 +136,13 @@ fn every_key_arrives_from_every_layer() {
         ]);
         let chosen = ("TASKER_ENV", "test");
         expect(
-            &both.load(&[chosen]).unwrap(),
+            &both.load(&and(companions, &[chosen])).unwrap(),
             &other,
             "an environment's file",
         );
 
-        let config = both.load(&[chosen, (&variable.0, &variable.1)]).unwrap();
+        let all = and(companions, &[chosen, (&variable.0, &variable.1)]);
+        let config = both.load(&all).unwrap();
         expect(&config, &one, "a variable");
     }
 }
@@ -106,9 +152,11 @@ fn a_key_that_is_set_changes_no_other_key() {
     let defaults = load_with(&[]).unwrap().to_public_json();
     for (path, kind) in changeable() {
         let [one, _] = samples(path, kind, at(&defaults, path));
-        let config = load_with(&[(&variable_for(path), &in_variable(&one))]).unwrap();
-        let config = config.to_public_json();
-        for other in Fields::all().values.keys().filter(|other| *other != path) {
+        let (name, text) = (variable_for(path), in_variable(&one));
+        let set = and(companions(path), &[(&name, &text)]);
+        let config = load_with(&set).unwrap().to_public_json();
+        let is_set = |other: &str| set.iter().any(|(name, _)| *name == variable_for(other));
+        for other in Fields::all().values.keys().filter(|other| !is_set(other)) {
             assert_eq!(
                 at(&config, other),
                 at(&defaults, other),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
+use tasker_testkit::assert_generated;
 use toml::{Table, Value};
 
 use super::super::fields::{Fields, join};
@@ -11,27 +11,14 @@ use super::super::reference::{reference_markdown, schema_json};
 use super::super::{flatten, layers};
 use super::repository;
 
-/// Compares `file` with `generated`, or writes it when `UPDATE_GENERATED=1` is set.
-fn assert_current(file: &Path, generated: &str) {
-    if std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1") {
-        fs::write(file, generated).unwrap();
-    }
-    let committed = fs::read_to_string(file).unwrap_or_default();
-    assert!(
-        committed == generated,
-        "{} is not what the code says; renew it with `cargo xtask generate`",
-        file.display()
-    );
-}
-
 #[test]
 fn the_committed_schema_is_current() {
-    assert_current(&repository().join("tasker/schema.json"), &schema_json());
+    assert_generated(&repository().join("tasker/schema.json"), &schema_json());
 }
 
 #[test]
 fn the_committed_reference_is_current() {
-    assert_current(
+    assert_generated(
         &repository().join("../docs/configuration.md"),
         &reference_markdown(),
     );

@@ -1,6 +1,7 @@
 //! Which source wins, and what each environment of the repository says.
 
-use super::super::cache::{CacheConfig, RedisConfig};
+use super::super::cache::CacheConfig;
+use super::super::redis::RedisConfig;
 use super::super::tasker::TaskerConfig;
 use super::super::{ConfigLoader, ConfigProblem};
 use super::{Folder, load_with, repository, shown, variables};

@@ -4,6 +4,7 @@ mod every_field;
 mod generated;
 mod layering;
 mod problems;
+mod redis;
 mod secrets;
 mod texts;
 

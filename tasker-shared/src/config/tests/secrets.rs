@@ -37,9 +37,19 @@ fn a_loaded_configuration_hides_them() {
             "postgres://app:s3cret@db/tasker?sslpassword=s3cret",
         ),
         ("REDIS_URL", "rediss://s3cret@cache:6379"),
+        ("TASKER__COMMON__CACHE__REDIS__MODE", "sentinel"),
+        ("TASKER__COMMON__CACHE__REDIS__SENTINEL_MASTER_NAME", "one"),
+        (
+            "TASKER__COMMON__CACHE__REDIS__SENTINEL_PASSWORD",
+            "s3cret-1",
+        ),
+        ("TASKER__COMMON__CACHE__REDIS__PASSWORD", "s3cret-2"),
     ];
     let config = load_with(&env).unwrap();
     assert!(config.common.database.url.contains(SECRET));
+    let redis = config.common.cache.clone().unwrap().redis.unwrap();
+    assert_eq!(redis.sentinel_password.expose(), "s3cret-1");
+    assert_eq!(redis.password.expose(), "s3cret-2");
     for text in [
         format!("{config:?}"),
         format!("{config:#?}"),
@@ -78,7 +88,9 @@ fn a_variable_that_is_wrong_is_not_shown() {
         ("TASKER__COMMON__CACHE__REDIS", "redis://:s3cret@cache"),
         ("TASKER__COMMON__CACHE__ENABLED", "s3cret"),
         ("TASKER__COMMON__TASK_TEMPLATES__SEARCH_PATHS", "[s3cret]"),
-        ("TASKER__COMMON__CACHE__REDIS__PASSWORD", "s3cret"),
+        ("TASKER__COMMON__CACHE__REDIS__SENTINEL_PASSWORD", "s3cret"),
+        ("TASKER__COMMON__CACHE__REDIS__NODES", "s3cret"),
+        ("TASKER__COMMON__CACHE__REDIS__MODE", "s3cret"),
         ("TASKER__ORCHESTRATION__WEB__BIND_ADDRESS", "s3cret"),
         ("TASKER_ENV", "s3cret/../.."),
     ] {

@@ -2,10 +2,10 @@
 
 use toml::Value;
 
-use super::super::checks;
 use super::super::env_override::parse;
 use super::super::fields::Kind;
 use super::super::interpolation::{Malformed, Piece, Unresolved, fill, parse as pieces};
+use super::super::{checks, redis_checks};
 
 #[test]
 fn references_are_taken_out_of_a_text() {
@@ -132,7 +132,7 @@ fn redis_urls_are_those_of_one_server() {
         "unix:///run/redis.sock",
         "redis+unix:///run/redis.sock?db=1&pass=secret",
     ] {
-        assert!(checks::redis_url(url).is_ok(), "{url}");
+        assert!(redis_checks::url(url).is_ok(), "{url}");
     }
     for url in [
         "",
@@ -148,7 +148,7 @@ fn redis_urls_are_those_of_one_server() {
         "redis+cluster://localhost",
         "http://localhost",
     ] {
-        assert!(checks::redis_url(url).is_err(), "{url}");
+        assert!(redis_checks::url(url).is_err(), "{url}");
     }
 }
 
@@ -158,6 +158,7 @@ fn database_urls_are_postgresql_s() {
         "postgres://localhost/tasker",
         "postgresql://app:secret@db:5432/tasker?sslmode=require",
         "postgres:///tasker?host=/run/postgresql",
+        "postgres://db/tasker?user=app@server&password=a@b",
         "postgres://postgres@127.0.0.1:55432/",
     ] {
         assert!(checks::database_url(url).is_ok(), "{url}");
@@ -168,6 +169,11 @@ fn database_urls_are_postgresql_s() {
         "postgres:tasker",
         "mysql://db/tasker",
         "postgres://db:port/tasker",
+        "postgres://db/tasker?sslmode=required",
+        "postgres://app:53/secret@db/tasker",
+        "postgres://app:53?secret@db/tasker",
+        "postgres://app:53?secret=a@db/tasker",
+        "postgres://app:53#secret@db/tasker",
     ] {
         assert!(checks::database_url(url).is_err(), "{url}");
     }

@@ -24,12 +24,17 @@ pub(super) async fn run(shared: Arc<Shared>) {
     cancel
         .run_until_cancelled(async {
             let mut pause = Duration::from_millis(100);
+            let mut is_first = true;
             loop {
+                // What came since the poller began, a moment ago, is early enough in its next poll.
+                let may_have_missed = !std::mem::take(&mut is_first);
                 if let Ok(Ok(listener)) = timeout(ANSWER_LIMIT, connect(&shared)).await {
                     pause = Duration::from_millis(100);
                     metrics::gauge!(DIRECTORY_LISTENER_UP.name).set(1.0);
-                    // What was announced while nobody listened.
-                    shared.notified.notify_one();
+                    if may_have_missed {
+                        // What was announced while nobody listened.
+                        shared.notified.notify_one();
+                    }
                     listen(listener, &shared).await;
                     debug!("notifications of changed templates stopped; listening anew");
                 }

@@ -152,6 +152,11 @@ impl Directory {
         self.shared.snapshot.load_full()
     }
 
+    /// How old the pointers may be.
+    pub(crate) fn max_staleness(&self) -> Duration {
+        self.shared.max_staleness
+    }
+
     /// Whether each resolve waits for a poll that was sent after it arrived.
     pub(crate) fn is_linearizable(&self) -> bool {
         self.shared.max_staleness.is_zero()

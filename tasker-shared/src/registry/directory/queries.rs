@@ -48,7 +48,7 @@ pub(super) async fn poll(connection: &mut PgConnection, place: Place) -> Result<
                 WHERE unseen.sequence = $1 + 1) AS lag_seconds,
                v.namespace AS "namespace?", v.name AS "name?", v.version AS "version?",
                v.sequence AS "sequence?", v.content_hash, v.named_task_uuid,
-               v.identity_strategy AS "identity_strategy: IdentityStrategy",
+               v.identity_strategy::text AS "identity_strategy?",
                v.registered_at AS "registered_at?"
         FROM (SELECT sequence FROM tasker.template_clock LIMIT 1) c
         LEFT JOIN tasker.template_commits latest ON latest.sequence = c.sequence
@@ -86,7 +86,7 @@ pub(super) async fn poll(connection: &mut PgConnection, place: Place) -> Result<
                     row.sequence?,
                     row.content_hash.as_deref(),
                     row.named_task_uuid,
-                    row.identity_strategy,
+                    row.identity_strategy.as_deref(),
                     row.registered_at?,
                 ),
                 namespace: row.namespace?,
@@ -111,7 +111,7 @@ pub(super) async fn load(
         SELECT c.sequence AS "clock?", latest.stamp AS "stamp?",
                v.namespace AS "namespace?", v.name AS "name?", v.version AS "version?",
                v.sequence AS "sequence?", v.content_hash, v.named_task_uuid,
-               v.identity_strategy AS "identity_strategy: IdentityStrategy",
+               v.identity_strategy::text AS "identity_strategy?",
                v.registered_at AS "registered_at?"
         FROM (VALUES (1)) AS always_one_row
         LEFT JOIN (SELECT sequence FROM tasker.template_clock LIMIT 1) c ON true
@@ -145,7 +145,7 @@ pub(super) async fn load(
                     sequence,
                     row.content_hash.as_deref(),
                     row.named_task_uuid,
-                    row.identity_strategy,
+                    row.identity_strategy.as_deref(),
                     registered_at,
                 ),
                 namespace,
@@ -161,7 +161,7 @@ fn pointer(
     sequence: i64,
     hash: Option<&str>,
     named_task_uuid: Option<Uuid>,
-    identity_strategy: Option<IdentityStrategy>,
+    identity_strategy: Option<&str>,
     registered_at: DateTime<Utc>,
 ) -> Option<Pointer> {
     Some(Pointer {
@@ -170,7 +170,8 @@ fn pointer(
         // could match, so the name counts as not registered.
         hash: hash?.parse().ok()?,
         named_task_uuid: named_task_uuid?,
-        identity_strategy: identity_strategy?,
+        // As text: the type of its own would have to be asked for on each connection.
+        identity_strategy: IdentityStrategy::from_name(identity_strategy?)?,
         registered_at,
     })
 }

@@ -26,9 +26,7 @@ fn read(directory: &TempDir) -> TemplateFiles {
 
 fn names(files: &TemplateFiles) -> Vec<&str> {
     let files = files.files.iter();
-    files
-        .map(|file| file.document.template().name.as_str())
-        .collect()
+    files.map(|file| file.template.name.as_str()).collect()
 }
 
 fn file_names(problems: &[DiscoveryProblem]) -> Vec<&str> {
@@ -102,7 +100,7 @@ fn what_is_doubtful_is_told_of_a_file_that_counts() {
         &template("a").replace("1.0.0", "1.10"),
     );
     let files = read(&directory);
-    assert_eq!(files.files[0].document.template().version, "1.10");
+    assert_eq!(files.files[0].template.version, "1.10");
     assert_eq!(files.warnings.len(), 1);
     assert_eq!(files.warnings[0].line, Some(3));
     assert_eq!(files.warnings[0].path, "version");
@@ -181,10 +179,14 @@ fn our_own_examples_are_valid_and_doubtless() {
     assert!(files.errors.is_empty(), "{:?}", files.errors);
     assert!(files.warnings.is_empty(), "{:?}", files.warnings);
     for file in &files.files {
-        let template = file.document.template();
-        assert!(template.input_schema.is_some(), "{:?}", file.path);
+        let template = &file.template;
+        assert!(
+            template.configuration.contains("\"input_schema\": {"),
+            "{:?}",
+            file.path
+        );
         // Where a file lies says what is in it.
-        let expected = format!("{}/{}.yaml", template.namespace_name, template.name);
+        let expected = format!("{}/{}.yaml", template.namespace, template.name);
         assert!(file.path.ends_with(expected), "{:?}", file.path);
     }
 }

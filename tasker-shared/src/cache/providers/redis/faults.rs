@@ -16,11 +16,11 @@ pub(super) fn of_operation(error: RedisError) -> CacheError {
 }
 
 /// What an error that ended an attempt to connect means.
-pub(super) fn of_connecting(error: RedisError) -> CacheError {
-    CacheError::ConnectionError(match refusal(&error) {
+pub(super) fn of_connecting(error: RedisError) -> ConnectionFault {
+    match refusal(&error) {
         Some(refusal) => ConnectionFault::Refused(refusal),
         None => fault(error),
-    })
+    }
 }
 
 fn refusal(error: &RedisError) -> Option<Refusal> {
@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn what_a_server_quotes_is_not_repeated() {
         let quoting = || answered(b"-ERR unknown command `AUTH`, with args: `hunter2`\r\n");
-        for error in [of_operation(quoting()), of_connecting(quoting())] {
+        let connecting = CacheError::ConnectionError(of_connecting(quoting()));
+        for error in [of_operation(quoting()), connecting] {
             assert!(!format!("{error:?} {}", Chain(&error)).contains("hunter2"));
         }
         let detailed = RedisError::from((

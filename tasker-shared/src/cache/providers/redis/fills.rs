@@ -15,8 +15,9 @@ use metrics::{counter, gauge};
 use tokio::sync::Notify;
 
 use super::commands;
-use super::connect::Request;
+use super::link::Request;
 use super::operation::Core;
+use super::sweep;
 use crate::cache::errors::Chain;
 use crate::metrics::{CACHE_FILLS_DROPPED, CACHE_PENDING_FILLS};
 
@@ -225,12 +226,7 @@ async fn write(core: &Core, batch: &[Fill]) {
 }
 
 async fn delete_again(core: &Core, keys: &[String]) {
-    let mut unlink = redis::cmd("UNLINK");
-    unlink.arg(keys);
-    if let Err(error) = core
-        .call(&Request::One(&unlink), WRITE_LIMIT.max(core.budget))
-        .await
-    {
+    if let Err(error) = sweep::named(core, keys, WRITE_LIMIT.max(core.budget)).await {
         tracing::debug!(error = %Chain(&error), "deleted entries were written again");
     }
 }

@@ -4,19 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use metrics::{counter, histogram};
 use redis::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
-use super::connect::{Endpoint, Request};
+use super::connect::Endpoint;
 use super::latency::Latency;
+use super::link::Request;
 use super::log_limit::LogLimit;
 use super::second_look::within;
-use super::slots::{Live, Slots};
+use super::slots::{Lent, Live, Slots};
 use crate::cache::{BadAnswer, CacheError, ConnectionFault, Refusal, RefusalKind};
-use crate::metrics::{CACHE_BAD_ANSWERS, CACHE_OPERATION_DURATION, CACHE_OPERATIONS};
+use crate::metrics::{
+    CACHE_BAD_ANSWERS, CACHE_OPERATION_DURATION, CACHE_OPERATIONS, CACHE_REFUSALS,
+};
 
 /// What is wrong with entries or with writes is logged at most so often.
 const LOG_PERIOD: Duration = Duration::from_mins(1);
@@ -39,6 +43,8 @@ pub(super) struct Core {
     pub(super) probe_key: String,
     pub(super) stop: CancellationToken,
     writes_refused: AtomicBool,
+    /// Whether it was said that this is a node of a cluster.
+    cluster_told: AtomicBool,
     refusal_log: LogLimit,
     bad_answer_log: LogLimit,
 }
@@ -61,6 +67,7 @@ impl Core {
             probe_key,
             stop,
             writes_refused: AtomicBool::new(false),
+            cluster_told: AtomicBool::new(false),
             refusal_log: LogLimit::new(LOG_PERIOD),
             bad_answer_log: LogLimit::new(LOG_PERIOD),
         }
@@ -80,29 +87,11 @@ impl Core {
         if self.breaker.is_open() {
             return Err(CacheError::ConnectionError(ConnectionFault::BreakerOpen));
         }
-        let started = tokio::time::Instant::now();
+        let deadline = Instant::now() + limit;
         for _ in 0..self.slots.len() {
-            let Some(live) = self.slots.pick() else { break };
-            let mut link = live.link.clone();
-            match within(started + limit, link.send(request)).await {
-                Some(Ok(value)) => {
-                    self.breaker.succeeded();
-                    return Ok(value);
-                }
-                Some(Err(error @ CacheError::ConnectionError(_))) => {
-                    if self.lost(live, &error) {
-                        return Err(error);
-                    }
-                }
-                Some(Err(error)) => {
-                    self.answered_with(live, &error);
-                    return Err(error);
-                }
-                None => {
-                    let error = CacheError::Timeout { limit };
-                    self.timed_out(live, &error, started.elapsed() > limit * 2);
-                    return Err(error);
-                }
+            let Some(lent) = self.slots.lend() else { break };
+            if let Some(answer) = self.call_over(lent, request, deadline, limit).await {
+                return answer;
             }
         }
         Err(CacheError::ConnectionError(if self.stop.is_cancelled() {
@@ -112,8 +101,45 @@ impl Core {
         }))
     }
 
+    /// Sends `request` over this connection. No answer when the connection is lost and others are up.
+    async fn call_over(
+        &self,
+        lent: Lent,
+        request: &Request<'_>,
+        deadline: Instant,
+        limit: Duration,
+    ) -> Option<Result<Value, CacheError>> {
+        let live = lent.live();
+        match within(deadline.into(), live.link.clone().send(request)).await {
+            Some(Ok(value)) => {
+                self.breaker.succeeded();
+                Some(Ok(value))
+            }
+            Some(Err(error @ CacheError::ConnectionError(_))) => {
+                self.lost(live, &error).then_some(Err(error))
+            }
+            Some(Err(error)) => {
+                self.answered_with(live, &error);
+                Some(Err(error))
+            }
+            None => {
+                let error = CacheError::Timeout { limit };
+                self.timed_out(live, &error, Instant::now() > deadline + limit);
+                Some(Err(error))
+            }
+        }
+    }
+
+    /// Sends `request` over each connection that is up, for at most the budget. What it comes to
+    /// counts as it does for a request.
+    pub(super) async fn ask_each_connection(&self, request: &Request<'_>) {
+        let deadline = Instant::now() + self.budget;
+        let asked = self.slots.lend_each().into_iter();
+        join_all(asked.map(|lent| self.call_over(lent, request, deadline, self.budget))).await;
+    }
+
     /// Takes a broken connection out of use; says whether it was the last.
-    fn lost(&self, live: Arc<Live>, error: &CacheError) -> bool {
+    fn lost(&self, live: &Arc<Live>, error: &CacheError) -> bool {
         self.replace(live);
         let last = self.slots.up() == 0;
         if last {
@@ -122,7 +148,7 @@ impl Core {
         last
     }
 
-    fn timed_out(&self, live: Arc<Live>, error: &CacheError, noticed_late: bool) {
+    fn timed_out(&self, live: &Arc<Live>, error: &CacheError, noticed_late: bool) {
         if !self.replace(live) || noticed_late {
             return;
         }
@@ -133,10 +159,11 @@ impl Core {
         }
     }
 
-    fn answered_with(&self, live: Arc<Live>, error: &CacheError) {
+    fn answered_with(&self, live: &Arc<Live>, error: &CacheError) {
         let CacheError::BackendError(refusal) = error else {
             return;
         };
+        counter!(CACHE_REFUSALS.name, "code" => refusal.label()).increment(1);
         match refusal.kind() {
             RefusalKind::Unusable => self.open(error),
             RefusalKind::ReadOnly => {
@@ -150,7 +177,12 @@ impl Core {
                 self.breaker.succeeded();
                 self.note_writes_refused(refusal);
             }
-            RefusalKind::Operation => self.breaker.succeeded(),
+            RefusalKind::Operation => {
+                self.breaker.succeeded();
+                if refusal.is_redirection() {
+                    self.note_cluster();
+                }
+            }
             RefusalKind::Other => {
                 if self.breaker.failed(error) {
                     self.slots.clear();
@@ -166,12 +198,22 @@ impl Core {
         }
     }
 
-    fn replace(&self, live: Arc<Live>) -> bool {
+    fn replace(&self, live: &Arc<Live>) -> bool {
         let replaced = self.slots.discard(live);
         if replaced {
             self.vacancy.notify_one();
         }
         replaced
+    }
+
+    /// A server that sends its clients elsewhere is a node of a cluster.
+    fn note_cluster(&self) {
+        if self.endpoint.cluster().is_none() && !self.cluster_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the cache is a node of a Redis Cluster, and only the keys of this node can be used: \
+                 set `mode = \"cluster\"` in [common.cache.redis]"
+            );
+        }
     }
 
     fn note_writes_refused(&self, refusal: &Refusal) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::connect::Request;
+use super::link::Request;
 use super::operation::Core;
 use crate::cache::{BadAnswer, CacheError, Peek};
 
@@ -18,8 +18,10 @@ pub(super) async fn peek(
     bytes: usize,
 ) -> Result<Vec<Option<Peek>>, CacheError> {
     let mut pipeline = redis::Pipeline::with_capacity(keys.len() * 2);
+    // The end of the range is in it, and -1 would be the value's.
+    let last = bytes.saturating_sub(1);
     for key in keys {
-        pipeline.cmd("GETRANGE").arg(key).arg(0).arg(bytes);
+        pipeline.cmd("GETRANGE").arg(key).arg(0).arg(last);
         pipeline.cmd("PTTL").arg(key);
     }
     if keys.is_empty() {

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use redis::{Cmd, Value};
 
-use super::connect::{Link, Request};
+use super::link::{Link, Request};
 use super::operation::Core;
+use super::refresh;
 use super::second_look::within;
 use crate::cache::errors::Chain;
 use crate::cache::persist::{Pauses, until_success};
@@ -25,7 +26,11 @@ const PROBE_TTL_MS: u64 = 1000;
 pub(super) async fn run(core: Arc<Core>) {
     // Side by side: connecting to a frozen server hangs, and must not keep the connections that
     // are up from being asked.
-    tokio::join!(connect(&core), ask_idle_connections(&core));
+    tokio::join!(
+        connect(&core),
+        ask_idle_connections(&core),
+        refresh::follow_changes(&core)
+    );
 }
 
 async fn connect(core: &Core) {
@@ -89,24 +94,36 @@ async fn fill_places(core: &Core) {
     }
 }
 
-/// Asks as often as there are connections: they are used in turn. Failures count as those of
-/// requests do.
+/// Failures count as those of requests do.
 async fn ask_idle_connections(core: &Core) {
     let ping = redis::cmd("PING");
     let request = Request::One(&ping);
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        join_all((0..core.slots.len()).map(|_| core.call(&request, core.budget))).await;
+        if !core.breaker.is_open() {
+            core.ask_each_connection(&request).await;
+        }
     }
 }
 
-/// Whether Redis answers, writes and reads, each within `limit`.
+/// Whether Redis answers, writes and reads, each within `limit`; in a cluster, whether every primary
+/// does.
 ///
 /// A Redis that refuses writes alone passes: what it holds can be read. The key is deleted at
 /// once, and is gone after a second in any case.
 pub(super) async fn probe(link: &mut Link, key: &str, limit: Duration) -> Result<(), CacheError> {
-    let value = format!("{:016x}", rand::random::<u64>());
     tolerate_no_permission(ask(link, &redis::cmd("PING"), limit).await)?;
+    let keys = link.layout().key_in_each_part(key);
+    try_join_all(keys.iter().map(|key| {
+        let mut link = link.clone();
+        async move { probe_key(&mut link, key, limit).await }
+    }))
+    .await?;
+    Ok(())
+}
+
+async fn probe_key(link: &mut Link, key: &str, limit: Duration) -> Result<(), CacheError> {
+    let value = format!("{:016x}", rand::random::<u64>());
     let mut set = redis::cmd("SET");
     set.arg(key).arg(&value).arg("PX").arg(PROBE_TTL_MS);
     let written = match ask(link, &set, limit).await {

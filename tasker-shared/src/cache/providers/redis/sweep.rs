@@ -3,37 +3,54 @@
 //! Redis serves one command at a time, so both go in steps that are short for the server; between
 //! two of them it serves everybody else.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::commands;
-use super::connect::Request;
-use super::operation::Core;
-use crate::cache::CacheError;
+use futures::future::try_join_all;
 
-/// Keys in one `UNLINK`.
+use super::commands;
+use super::link::{Layout, Part, Request};
+use super::operation::Core;
+use crate::cache::{CacheError, ConnectionFault};
+
+/// Keys in one `UNLINK`. In a cluster it is one, since a command may not be about several slots.
 const KEYS_A_STEP: usize = 500;
 
-/// Keys that one `SCAN` looks at: a fraction of a millisecond of the server's time.
-const SCAN_COUNT: usize = 1000;
+/// Keys that one `SCAN` looks at: some 0.2 ms of the server's time, which is how long everybody
+/// else may have to wait. A million keys take 4,000 round trips.
+const SCAN_COUNT: usize = 250;
 
 /// How long one step of a sweep may take.
 const STEP_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a changed cluster has to be understood before it is swept again.
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a whole sweep may take. A keyspace that needs longer is left to its TTLs, and the
 /// caller is told.
 const SWEEP_LIMIT: Duration = Duration::from_secs(30);
 
-/// Deletes exactly these keys. All steps are sent together and share one limit, the budget of a
-/// request: a registration waits for this.
-pub(super) async fn named(core: &Core, keys: &[String]) -> Result<u64, CacheError> {
+/// Deletes exactly these keys. All steps are sent together and share `limit`.
+pub(super) async fn named<K: AsRef<[u8]>>(
+    core: &Core,
+    keys: &[K],
+    limit: Duration,
+) -> Result<u64, CacheError> {
+    let step = match core.endpoint.cluster() {
+        Some(_) => 1,
+        None => KEYS_A_STEP,
+    };
     let mut pipeline = redis::Pipeline::new();
-    for step in keys.chunks(KEYS_A_STEP) {
-        pipeline.cmd("UNLINK").arg(step);
+    for keys in keys.chunks(step) {
+        let command = pipeline.cmd("UNLINK");
+        for key in keys {
+            command.arg(key.as_ref());
+        }
     }
     if pipeline.is_empty() {
         return Ok(0);
     }
-    let answer = core.call(&Request::Many(&pipeline), core.budget).await?;
+    let answer = core.call(&Request::Many(&pipeline), limit).await?;
     let redis::Value::Array(counts) = answer else {
         return Ok(0);
     };
@@ -44,12 +61,54 @@ pub(super) async fn named(core: &Core, keys: &[String]) -> Result<u64, CacheErro
     })
 }
 
-/// Deletes every key that matches `pattern`.
+/// Deletes every key that matches `pattern`. In a cluster all primaries are swept side by side, and
+/// again if slots or primaries have changed meanwhile. What was deleted in a step that was redirected
+/// in part is not counted.
 pub(super) async fn matching(core: &Core, pattern: &str) -> Result<u64, CacheError> {
     let started = Instant::now();
+    let deleted = AtomicU64::new(0);
+    loop {
+        let layout = layout(core)?;
+        let parts = layout.parts();
+        let sweeps = parts
+            .iter()
+            .map(|part| part_of(core, part, pattern, started, &deleted));
+        match try_join_all(sweeps).await {
+            Ok(_) if self::layout(core)? == layout => {
+                return Ok(deleted.into_inner());
+            }
+            Ok(_) => {}
+            // The task that replaces old views of the cluster has heard of it, too.
+            Err(CacheError::BackendError(refusal))
+                if core.endpoint.cluster().is_some() && refusal.is_redirection() =>
+            {
+                tokio::time::sleep(SETTLE_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn layout(core: &Core) -> Result<Layout, CacheError> {
+    match core.slots.pick() {
+        Some(live) => Ok(live.link.layout()),
+        None => Err(CacheError::ConnectionError(if core.breaker.is_open() {
+            ConnectionFault::BreakerOpen
+        } else {
+            ConnectionFault::NoneUp
+        })),
+    }
+}
+
+async fn part_of(
+    core: &Core,
+    part: &Part,
+    pattern: &str,
+    started: Instant,
+    deleted: &AtomicU64,
+) -> Result<(), CacheError> {
     let step_limit = STEP_LIMIT.max(core.budget);
     let mut cursor = b"0".to_vec();
-    let mut deleted = 0;
     loop {
         if started.elapsed() > SWEEP_LIMIT {
             return Err(CacheError::Timeout { limit: SWEEP_LIMIT });
@@ -60,16 +119,14 @@ pub(super) async fn matching(core: &Core, pattern: &str) -> Result<u64, CacheErr
             .arg(pattern)
             .arg("COUNT")
             .arg(SCAN_COUNT);
-        let answer = core.call(&Request::One(&scan), step_limit).await?;
+        let answer = core.call(&Request::To(part, &scan), step_limit).await?;
         let (next, keys) = commands::page(answer).map_err(|bad| core.bad_answer(bad))?;
         for step in keys.chunks(KEYS_A_STEP) {
-            let mut unlink = redis::cmd("UNLINK");
-            unlink.arg(step);
-            let answer = core.call(&Request::One(&unlink), step_limit).await?;
-            deleted += commands::count(&answer).map_err(|bad| core.bad_answer(bad))?;
+            let count = named(core, step, step_limit).await?;
+            deleted.fetch_add(count, Ordering::Relaxed);
         }
         if next == b"0" {
-            return Ok(deleted);
+            return Ok(());
         }
         cursor = next;
     }

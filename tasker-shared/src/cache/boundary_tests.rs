@@ -1,0 +1,15 @@
+//! Nobody but this layer asks whether Redis is compiled in, or speaks to it.
+
+use crate::test_sources;
+
+#[test]
+fn only_the_cache_knows_the_feature_and_the_client_of_redis() {
+    for (path, text) in test_sources::all() {
+        if path.components().any(|part| part.as_os_str() == "cache") {
+            continue;
+        }
+        for word in ["feature = \"cache-redis\"", "use redis::", " redis::"] {
+            assert!(!text.contains(word), "{word} is in {}", path.display());
+        }
+    }
+}

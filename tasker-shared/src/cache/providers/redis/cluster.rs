@@ -1,0 +1,91 @@
+//! A Redis Cluster: who its primaries are, and a connection to each.
+//!
+//! A [`ClusterLink`] is never mended. It is one view of the cluster and a connection to each primary
+//! in it; when one of them fails, all of it is replaced, as a single connection is. So a cluster has
+//! the one breaker that single servers have: while a primary is lost, nothing waits for it. A
+//! redirection is followed, and makes a background task replace the link meanwhile
+//! ([`super::refresh`]).
+
+mod hash_slot;
+mod link;
+pub(super) mod topology;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures::future::try_join_all;
+use rand::seq::SliceRandom;
+use redis::Value;
+use tokio::sync::Notify;
+
+pub(super) use self::link::ClusterLink;
+use self::topology::Topology;
+use super::address::Address;
+use super::dial::{Dialer, at};
+use super::faults;
+use super::hedge::first_success;
+use crate::cache::ConnectionFault;
+
+/// What is known of a cluster between connections.
+pub(super) struct Cluster {
+    /// The configured nodes.
+    seeds: Vec<Address>,
+    /// The primaries that were connected to last: the seeds may all be gone one day.
+    known: ArcSwap<Vec<Address>>,
+    changed: Arc<Notify>,
+}
+
+impl Cluster {
+    pub(super) fn new(seeds: Vec<Address>) -> Self {
+        Self {
+            seeds,
+            known: ArcSwap::default(),
+            changed: Arc::default(),
+        }
+    }
+
+    /// Completes when a link has noticed that the cluster has changed.
+    pub(super) async fn until_changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// A connection to each primary; fails if one of them cannot be connected to, or if a slot has
+    /// none. Without a limit: the caller bounds it.
+    pub(super) async fn connect(
+        &self,
+        dialer: &Dialer,
+    ) -> Result<Arc<ClusterLink>, ConnectionFault> {
+        let topology = self.topology(dialer).await?;
+        let primaries = topology.primaries();
+        let connections =
+            try_join_all(primaries.iter().map(|primary| dialer.dial_at(primary))).await?;
+        self.known.store(Arc::new(primaries.to_vec()));
+        Ok(Arc::new(ClusterLink::new(
+            topology,
+            connections,
+            Arc::clone(&self.changed),
+        )))
+    }
+
+    async fn topology(&self, dialer: &Dialer) -> Result<Topology, ConnectionFault> {
+        let mut candidates = self.seeds.clone();
+        let known = self.known.load();
+        let others = known.iter().filter(|known| !self.seeds.contains(known));
+        candidates.extend(others.cloned());
+        // A node that was cut off may have an old view; the next attempt asks another one.
+        candidates.shuffle(&mut rand::rng());
+        first_success(candidates, async |node| {
+            let mut connection = dialer.dial_at(&node).await?;
+            let mut question = redis::cmd("CLUSTER");
+            question.arg("SLOTS");
+            let answer = connection
+                .send_packed_command(&question)
+                .await
+                .and_then(Value::extract_error)
+                .map_err(|error| at(&node, faults::of_connecting(error)))?;
+            Topology::read(&answer, &node)
+        })
+        .await
+        .map_err(|error| error.unwrap_or(ConnectionFault::NoneUp))
+    }
+}

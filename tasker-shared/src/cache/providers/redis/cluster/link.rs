@@ -1,0 +1,245 @@
+//! Connections to all primaries of a cluster, used as one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::try_join_all;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use tokio::sync::Notify;
+
+use super::super::address::Address;
+use super::super::dial::at;
+use super::super::faults;
+use super::super::link::{Part, Request};
+use super::topology::Topology;
+use crate::cache::{CacheError, ConnectionFault, Refusal};
+
+pub(in super::super) struct ClusterLink {
+    topology: Arc<Topology>,
+    /// One for each primary, in the topology's order.
+    connections: Vec<MultiplexedConnection>,
+    outdated: AtomicBool,
+    changed: Arc<Notify>,
+}
+
+/// Where a node says that a key is.
+enum Redirect {
+    /// There from now on.
+    Moved(Address),
+    /// There already, while the rest of its slot is still being moved.
+    Ask(Address),
+}
+
+impl ClusterLink {
+    pub(super) fn new(
+        topology: Topology,
+        connections: Vec<MultiplexedConnection>,
+        changed: Arc<Notify>,
+    ) -> Self {
+        Self {
+            topology: Arc::new(topology),
+            connections,
+            outdated: AtomicBool::new(false),
+            changed,
+        }
+    }
+
+    pub(in super::super) fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology)
+    }
+
+    pub(in super::super) fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Relaxed)
+    }
+
+    /// See `Link::send`. A redirection to a known primary is followed once.
+    pub(in super::super) async fn send(&self, request: &Request<'_>) -> Result<Value, CacheError> {
+        match request {
+            Request::One(command) => match key_of(command) {
+                Some(key) => self.send_to_owner(self.topology.owner(key), command).await,
+                None => self.send_to_all(command).await,
+            },
+            Request::Many(pipeline) => self.send_many(pipeline).await,
+            Request::To(part, command) => {
+                let place = match part {
+                    Part::Primary(address) => self.place_of(address),
+                    Part::All => None,
+                };
+                match place {
+                    Some(place) => {
+                        let answer = self.send_at(place, command).await;
+                        answer.map_err(|error| self.fault(place, error))
+                    }
+                    // As a node would answer that is asked for what another one has.
+                    None => Err(CacheError::BackendError(Refusal::new("MOVED"))),
+                }
+            }
+        }
+    }
+
+    async fn send_to_owner(&self, place: usize, command: &Cmd) -> Result<Value, CacheError> {
+        match self.send_at(place, command).await {
+            Err(error) => self.follow(place, command, error).await,
+            Ok(answer) => Ok(answer),
+        }
+    }
+
+    async fn send_at(&self, place: usize, command: &Cmd) -> Result<Value, RedisError> {
+        self.connections[place]
+            .clone()
+            .send_packed_command(command)
+            .await
+            .and_then(Value::extract_error)
+    }
+
+    async fn send_to_all(&self, command: &Cmd) -> Result<Value, CacheError> {
+        let places = 0..self.connections.len();
+        let answers = try_join_all(places.map(|place| async move {
+            let answer = self.send_at(place, command).await;
+            answer.map_err(|error| self.fault(place, error))
+        }))
+        .await?;
+        answers
+            .into_iter()
+            .next()
+            .ok_or(CacheError::ConnectionError(ConnectionFault::NoneUp))
+    }
+
+    /// Sends each primary its commands, side by side, and puts the answers back into their order.
+    async fn send_many(&self, pipeline: &Pipeline) -> Result<Value, CacheError> {
+        let mut shares = vec![Share::default(); self.connections.len()];
+        for (number, command) in pipeline.cmd_iter().enumerate() {
+            let place = key_of(command).map_or(0, |key| self.topology.owner(key));
+            shares[place].numbers.push(number);
+            shares[place].commands.add_command(command.clone());
+        }
+        let mut answers = vec![Value::Nil; pipeline.len()];
+        let sent = shares
+            .iter()
+            .enumerate()
+            .filter(|(_, share)| !share.numbers.is_empty())
+            .map(|(place, share)| self.send_share(place, share));
+        for share in try_join_all(sent).await? {
+            for (number, answer) in share {
+                answers[number] = answer;
+            }
+        }
+        Ok(Value::Array(answers))
+    }
+
+    async fn send_share(
+        &self,
+        place: usize,
+        share: &Share,
+    ) -> Result<Vec<(usize, Value)>, CacheError> {
+        let answers = self.connections[place]
+            .clone()
+            .send_packed_commands(&share.commands, 0, share.commands.len())
+            .await
+            .map_err(|error| self.fault(place, error))?;
+        let each = share.numbers.iter().zip(share.commands.cmd_iter());
+        try_join_all(
+            each.zip(answers)
+                .map(|((number, command), answer)| async move {
+                    let answer = match answer.extract_error() {
+                        Err(error) => self.follow(place, command, error).await?,
+                        Ok(answer) => answer,
+                    };
+                    Ok((*number, answer))
+                }),
+        )
+        .await
+    }
+
+    /// Sends `command` where the node at `place` said that its key is. If it did not say, or
+    /// named a node that this link does not know, the error is the answer.
+    async fn follow(
+        &self,
+        place: usize,
+        command: &Cmd,
+        error: RedisError,
+    ) -> Result<Value, CacheError> {
+        let Some(redirect) = self.redirect(place, &error) else {
+            return Err(self.fault(place, error));
+        };
+        let (Redirect::Moved(target) | Redirect::Ask(target)) = &redirect;
+        let target = self.place_of(target);
+        if matches!(redirect, Redirect::Moved(_)) {
+            self.note_change();
+        }
+        let Some(target) = target else {
+            return Err(self.fault(place, error));
+        };
+        match redirect {
+            Redirect::Moved(_) => self.send_at(target, command).await,
+            Redirect::Ask(_) => {
+                let mut asking = Pipeline::with_capacity(2);
+                asking.cmd("ASKING").ignore();
+                asking.add_command(command.clone());
+                // The answers from the second on, of which there is one.
+                self.connections[target]
+                    .clone()
+                    .send_packed_commands(&asking, 1, 1)
+                    .await
+                    .map(|answers| answers.into_iter().next().unwrap_or(Value::Nil))
+                    .and_then(Value::extract_error)
+            }
+        }
+        .map_err(|error| self.fault(target, error))
+    }
+
+    /// An error of the node at `place`, which it names if the connection is at fault.
+    fn fault(&self, place: usize, error: RedisError) -> CacheError {
+        match faults::of_operation(error) {
+            CacheError::ConnectionError(fault) => {
+                CacheError::ConnectionError(at(&self.topology.primaries()[place], fault))
+            }
+            other => other,
+        }
+    }
+
+    fn redirect(&self, place: usize, error: &RedisError) -> Option<Redirect> {
+        let (target, _) = error.redirect_node()?;
+        let target = match target.strip_prefix(':') {
+            // Without a host it is that of the node that answered.
+            Some(port) => Address {
+                host: self.topology.primaries()[place].host.clone(),
+                port: port.parse().ok()?,
+            },
+            None => Address::parse(target)?,
+        };
+        match error.kind() {
+            ErrorKind::Server(ServerErrorKind::Ask) => Some(Redirect::Ask(target)),
+            _ => Some(Redirect::Moved(target)),
+        }
+    }
+
+    fn place_of(&self, address: &Address) -> Option<usize> {
+        self.topology
+            .primaries()
+            .iter()
+            .position(|primary| primary == address)
+    }
+
+    fn note_change(&self) {
+        if !self.outdated.swap(true, Ordering::Relaxed) {
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// The commands that one primary gets, and their places among all.
+#[derive(Clone, Default)]
+struct Share {
+    numbers: Vec<usize>,
+    commands: Pipeline,
+}
+
+/// The key that a command of ours is about: its first argument, if it has one.
+fn key_of(command: &Cmd) -> Option<&[u8]> {
+    match command.args_iter().nth(1) {
+        Some(redis::Arg::Simple(key)) => Some(key),
+        _ => None,
+    }
+}

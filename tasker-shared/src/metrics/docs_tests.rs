@@ -1,0 +1,77 @@
+//! What `docs/operations.md` and the alerts name exists.
+
+use std::path::Path;
+
+use super::{ALL, Kind, Metric};
+use crate::test_sources;
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The metric of this name in the text format, where a histogram is three.
+fn find(name: &str) -> Option<&'static Metric> {
+    ALL.iter().find(|metric| {
+        let rest = name.strip_prefix(metric.name);
+        match metric.kind {
+            Kind::Histogram => matches!(rest, Some("_bucket" | "_sum" | "_count")),
+            Kind::Counter | Kind::Gauge => rest == Some(""),
+        }
+    })
+}
+
+fn is_of_a_name(character: char) -> bool {
+    character == '_' || character.is_ascii_alphanumeric()
+}
+
+#[test]
+fn every_metric_and_label_that_is_documented_exists() {
+    let mut names = 0;
+    for file in ["docs/operations.md", "docs/prometheus-rules.yaml"] {
+        let text = read(file);
+        for (start, _) in text.match_indices("tasker_") {
+            if text[..start].ends_with(is_of_a_name) {
+                continue;
+            }
+            let rest = &text[start..];
+            let (name, after) =
+                rest.split_at(rest.find(|c| !is_of_a_name(c)).unwrap_or(rest.len()));
+            let metric = find(name).unwrap_or_else(|| panic!("{file} names {name}"));
+            names += 1;
+            let labels = after
+                .strip_prefix('{')
+                .and_then(|labels| labels.split('}').next());
+            // What servers answer is in capital letters, and no list of ours.
+            let words = labels.unwrap_or_default().split(|c| !is_of_a_name(c));
+            for word in words.filter(|word| word.contains(|c: char| c.is_lowercase())) {
+                assert!(metric.help.contains(word), "{file}: {name} has no {word}");
+            }
+        }
+    }
+    assert!(names > 10, "only {names} were found");
+}
+
+#[test]
+fn every_log_line_that_is_documented_is_written() {
+    let sources: String = test_sources::all()
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    let text = read("docs/operations.md");
+    // Labels of metrics are quoted, too, and stand in backquotes.
+    let prose: String = text.split('`').step_by(2).collect();
+    let lines: Vec<String> = prose
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert!(lines.len() > 10, "only {} were found", lines.len());
+    for line in lines {
+        assert!(
+            sources.contains(&format!("{line}\"")),
+            "nothing writes {line:?}"
+        );
+    }
+}

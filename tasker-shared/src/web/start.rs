@@ -1,0 +1,107 @@
+//! What a service answers before it has started: that it is alive, and not ready.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::{any, get};
+use axum::serve::{IncomingStream, Listener};
+use axum::{Json, Router};
+use http::{HeaderValue, header};
+use tower::Service;
+
+use super::app::ServiceInfo;
+use super::health::{Health, HealthStatus};
+use super::layers;
+use super::problem::Problem;
+use super::problem_kinds as kinds;
+use crate::config::tasker::WebConfig;
+
+/// Gives each new connection the service's routes once they are there, and until then routes that
+/// close the connection after one answer. Clones share the routes.
+#[derive(Debug, Clone)]
+pub(super) struct Entrance {
+    starting: Router,
+    started: Arc<OnceLock<Router>>,
+}
+
+impl Entrance {
+    /// The entrance of a service that has not started.
+    pub(super) fn new(info: &'static ServiceInfo, web: &WebConfig) -> Self {
+        Self {
+            starting: layers::serve_layers(starting(info), web),
+            started: Arc::default(),
+        }
+    }
+
+    /// The service has started: connections from now on are for `router`. The first call counts.
+    pub(super) fn open(&self, router: Router) {
+        self.started.get_or_init(|| router);
+    }
+}
+
+impl<L: Listener> Service<IncomingStream<'_, L>> for Entrance {
+    type Response = Router;
+    type Error = Infallible;
+    type Future = Ready<Result<Router, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: IncomingStream<'_, L>) -> Self::Future {
+        ready(Ok(self.started.get().unwrap_or(&self.starting).clone()))
+    }
+}
+
+fn starting(info: &'static ServiceInfo) -> Router {
+    let alive = async || Json(Health::new(info, HealthStatus::Healthy));
+    Router::new()
+        .route("/health", get(alive))
+        .route("/health/live", get(alive))
+        .route("/{*anything}", any(not_yet))
+        .route("/", any(not_yet))
+        .layer(map_response(async |mut response: Response| {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+        }))
+}
+
+async fn not_yet() -> Problem {
+    Problem::new(
+        &kinds::STARTING,
+        "The service has not started yet. Ask another instance, or try again.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use tower::ServiceExt;
+
+    use super::starting;
+    use crate::web::app::tests::INFO;
+
+    #[tokio::test]
+    async fn a_starting_service_is_alive_and_nothing_else() {
+        for (path, status) in [
+            ("/health", 200),
+            ("/health/live", 200),
+            ("/health/ready", 503),
+            ("/metrics", 503),
+            ("/", 503),
+            ("/templates/a/b/c", 503),
+        ] {
+            let request = Request::get(path).body(Body::empty()).expect("a request");
+            let answer = starting(&INFO).oneshot(request).await.expect("an answer");
+            assert_eq!(answer.status(), status, "{path}");
+            assert_eq!(answer.headers()["connection"], "close", "{path}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What is deleted from Redis, and when.
+
+use redis::AsyncCommands;
+use tasker_shared::config::tasker::CacheConfig;
+use tasker_shared::registry::Tier;
+
+use crate::app::{TestApp, folder, template};
+use crate::redis_view::{filled, keys, own_redis, redis_connection};
+
+#[tokio::test]
+async fn registering_deletes_the_cached_entry() {
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let registry = app.with_redis(&redis.url()).await;
+    registry
+        .register_task_template(&template("payments", "refund", 1))
+        .await
+        .unwrap();
+    registry
+        .get_template("payments", "refund", "1.0.0")
+        .await
+        .unwrap();
+    filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
+    registry
+        .register_task_template(&template("payments", "refund", 2))
+        .await
+        .unwrap();
+    assert!(keys(&redis.url(), &app.prefix).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_discovery_deletes_all_cached_templates_unless_told_not_to() {
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let folder = folder();
+
+    for invalidate_on_boot in [true, false] {
+        let config = CacheConfig {
+            invalidate_on_boot,
+            ..app.cache_config()
+        };
+        let registry = app.with_redis_config(&redis.url(), config).await;
+        registry
+            .register_task_template(&template("other", "removed_from_disk", 1))
+            .await
+            .unwrap();
+        registry
+            .get_template("other", "removed_from_disk", "1.0.0")
+            .await
+            .unwrap();
+        filled(
+            &redis.url(),
+            &app.key("other", "removed_from_disk", "1.0.0"),
+        )
+        .await;
+        let result = registry
+            .discover_and_register_templates(folder.path())
+            .await
+            .unwrap();
+        assert_eq!(result.total_files, 2);
+        assert_eq!(
+            result.registered.len(),
+            1,
+            "a bad file does not stop the others"
+        );
+        assert_eq!(result.errors.len(), 1);
+        assert!(result.errors[0].file.ends_with("wrong.yaml"));
+        assert_eq!(result.invalidation.attempted, invalidate_on_boot);
+        assert_eq!(
+            keys(&redis.url(), &app.prefix).await.is_empty(),
+            invalidate_on_boot
+        );
+    }
+}
+
+#[tokio::test]
+async fn invalidating_deletes_from_both_tiers_and_nothing_else() {
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let registry = app.with_redis(&redis.url()).await;
+    for (namespace, name) in [("a", "one"), ("a", "two"), ("b", "one")] {
+        registry
+            .register_task_template(&template(namespace, name, 1))
+            .await
+            .unwrap();
+        registry
+            .get_template(namespace, name, "1.0.0")
+            .await
+            .unwrap();
+        filled(&redis.url(), &app.key(namespace, name, "1.0.0")).await;
+    }
+    let mut connection = redis_connection(&redis.url()).await;
+    let bystander = format!("{}:analytics:a", app.prefix);
+    let orphan = app.key("a", "never_registered", "9");
+    let () = connection.set(&bystander, 1).await.unwrap();
+    let () = connection.set(&orphan, 1).await.unwrap();
+
+    let one = registry.invalidate_cache("a", "one", "1.0.0").await;
+    assert_eq!((one.attempted, one.deleted, one.error), (true, 1, None));
+    let namespace = registry.invalidate_namespace_templates("a").await;
+    assert_eq!(
+        (namespace.deleted, namespace.error),
+        (2, None),
+        "`two` and the orphan"
+    );
+    assert_eq!(
+        keys(&redis.url(), &app.prefix).await,
+        [bystander.clone(), app.key("b", "one", "1.0.0")]
+    );
+    let all = registry.invalidate_all_templates().await;
+    assert_eq!((all.deleted, all.error), (1, None));
+    assert_eq!(keys(&redis.url(), &app.prefix).await, [bystander]);
+    let again = registry.resolve("b", "one", "1.0.0").await.unwrap();
+    assert_eq!(again.tier, Tier::Database);
+}

@@ -1,0 +1,280 @@
+//! A cluster that is well, and what is told of one that is not.
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tasker_shared::cache::{BreakerState, CacheError, CacheProvider, CacheService, keys};
+use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
+use tasker_testkit::{RedisCluster, RedisServer, TlsFiles};
+
+use super::logs::Logs;
+use super::{path, refusal, with, works};
+use crate::cache::{SOON, TTL, ask, eventually, provider, raw};
+
+/// The rights that the page for operators names for a cluster.
+const LEAST: &str = "+get +getrange +set +unlink +pttl +scan +ping +asking +cluster|slots \
+                     ~tasker:* ~other";
+
+pub(super) fn config(cluster: &RedisCluster) -> RedisConfig {
+    RedisConfig {
+        url: cluster.url(),
+        mode: String::from("cluster"),
+        ..RedisConfig::default()
+    }
+}
+
+pub(super) async fn three() -> RedisCluster {
+    RedisCluster::start(3, 0).await.expect("a cluster starts")
+}
+
+async fn entries(node: &RedisServer) -> u64 {
+    ask(&mut raw(node).await, "DBSIZE").await
+}
+
+#[tokio::test]
+async fn everything_works_over_all_primaries() {
+    let cluster = three().await;
+    works(&provider(&with(config(&cluster))).await).await;
+    for node in cluster.nodes() {
+        assert_eq!(
+            entries(node).await,
+            0,
+            "nothing is left, probe keys included"
+        );
+        let statistics: String = ask(&mut raw(node).await, "INFO commandstats").await;
+        for command in ["get", "set", "unlink", "scan", "getrange", "ping"] {
+            let served = statistics.contains(&format!("cmdstat_{command}:"));
+            assert!(served, "{command}: {statistics}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pattern_deletes_one_namespace_on_every_primary() {
+    let cluster = three().await;
+    let cache = provider(&with(config(&cluster))).await;
+    let key = |namespace: &str, name: usize| {
+        keys::key(
+            "tasker",
+            "task_template",
+            &[namespace, &name.to_string(), "1.0.0"],
+        )
+    };
+    for number in 0..900 {
+        cache.fill(key("payments", number), String::from("value"), TTL);
+        cache.fill(key("pay", number), String::from("value"), TTL);
+        if number % 100 == 99 {
+            assert!(cache.flush_fills(SOON).await);
+        }
+    }
+    for node in cluster.nodes() {
+        assert!(entries(node).await > 300, "each primary has its share");
+    }
+    let pattern = keys::pattern("tasker", "task_template", &["payments"]);
+    assert_eq!(cache.delete_pattern(&pattern).await.expect("a sweep"), 900);
+    let named: Vec<String> = (0..900).map(|number| key("pay", number)).collect();
+    assert_eq!(cache.delete_many(&named).await.expect("a delete"), 900);
+}
+
+#[tokio::test]
+async fn a_deletion_wins_over_a_fill_that_was_handed_over_before() {
+    let cluster = three().await;
+    let cache = provider(&with(config(&cluster))).await;
+    let named: Vec<String> = (0..200).map(|number| format!("tasker:{number}")).collect();
+    for _ in 0..10 {
+        for key in &named {
+            cache.fill(key.clone(), String::from("value"), TTL);
+        }
+        tokio::task::yield_now().await;
+        cache.delete_many(&named).await.expect("a delete");
+        assert!(cache.flush_fills(SOON).await);
+        eventually("nothing is left", SOON, async || {
+            let looked = cache.peek(&named, 1).await.expect("a look");
+            looked.iter().all(Option::is_none)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn the_primaries_share_the_configured_connections() {
+    let cluster = three().await;
+    for (configured, of_each) in [(1, 1), (3, 1), (10, 3)] {
+        let mut config = with(config(&cluster));
+        if let Some(redis) = &mut config.redis {
+            redis.max_connections = configured;
+        }
+        let cache = provider(&config).await;
+        eventually("all connections are up", SOON, async || {
+            cache.status().await.connections_up == of_each
+        })
+        .await;
+        for node in cluster.nodes() {
+            let mut connection = raw(node).await;
+            eventually("connections are as many", SOON, async || {
+                let clients: String = ask(&mut connection.clone(), "CLIENT LIST TYPE normal").await;
+                // One is the test's own.
+                clients.lines().count() == 1 + of_each as usize
+            })
+            .await;
+            let () = ask(&mut connection, "PING").await;
+        }
+        cache.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_hash_tag_in_the_prefix_puts_everything_into_one_slot() {
+    let cluster = three().await;
+    let tagged = CacheConfig {
+        key_prefix: String::from("{tasker}"),
+        ..with(config(&cluster))
+    };
+    let cache = provider(&tagged).await;
+    for number in 0..100 {
+        let key = keys::key("{tasker}", "task_template", &["ns", &number.to_string()]);
+        cache.set(&key, "value", TTL).await.expect("a set");
+    }
+    let mut sizes = Vec::new();
+    for node in cluster.nodes() {
+        sizes.push(entries(node).await);
+    }
+    sizes.sort_unstable();
+    assert_eq!(sizes, [0, 0, 100]);
+    let pattern = keys::pattern("{tasker}", "task_template", &[]);
+    assert_eq!(cache.delete_pattern(&pattern).await.expect("a sweep"), 100);
+}
+
+#[tokio::test]
+async fn a_cluster_with_tls_users_and_client_certificates_is_used() {
+    let tls = TlsFiles::create().expect("certificates are made");
+    let cluster = RedisCluster::start_with(3, 0, &[], Some(&tls))
+        .await
+        .expect("a cluster with TLS starts");
+    for node in cluster.nodes() {
+        let () = ask(
+            &mut raw(node).await,
+            &format!("ACL SETUSER ann on >secret {LEAST}"),
+        )
+        .await;
+    }
+    let [certificate, key] = tls.client();
+    let good = || RedisConfig {
+        url: cluster.nodes()[0].tls_url().expect("a node with TLS"),
+        username: String::from("ann"),
+        password: "secret".into(),
+        tls_ca_file: path(tls.authority()),
+        tls_cert_file: path(&certificate),
+        tls_key_file: path(&key),
+        ..config(&cluster)
+    };
+    works(&provider(&with(good())).await).await;
+    let told = refusal(&with(RedisConfig {
+        password: "hunter2".into(),
+        ..good()
+    }))
+    .await;
+    assert!(
+        told.contains("does not accept the configured user"),
+        "{told}"
+    );
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[tokio::test]
+async fn any_node_will_do_to_find_the_others() {
+    let cluster = RedisCluster::start(3, 1).await.expect("a cluster starts");
+    // A replica, and an address where nobody is.
+    let nodes = vec![cluster.addresses()[5].clone()];
+    let nobody = tasker_testkit::free_port().expect("a free port");
+    let found = with(RedisConfig {
+        url: format!("redis://127.0.0.1:{nobody}"),
+        nodes,
+        ..config(&cluster)
+    });
+    works(&provider(&found).await).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_cluster_is_told_so() {
+    let server = RedisServer::start().await.expect("a Redis server starts");
+    let told = refusal(&with(RedisConfig {
+        url: server.url(),
+        mode: String::from("cluster"),
+        ..RedisConfig::default()
+    }))
+    .await;
+    assert!(told.contains("the server answered ERR"), "{told}");
+}
+
+#[tokio::test]
+async fn a_cluster_with_a_slot_that_nobody_serves_is_not_used() {
+    let options = ["--cluster-require-full-coverage", "no"];
+    let cluster = RedisCluster::start_with(3, 0, &options, None)
+        .await
+        .expect("a cluster starts");
+    // A node that hears an old word of another takes the slot up again.
+    eventually("nobody serves the slot", SOON, async || {
+        for node in cluster.nodes().iter().rev() {
+            let mut command = redis::cmd("CLUSTER");
+            command.arg("DELSLOTS").arg(12182);
+            let _: redis::RedisResult<()> = command.query_async(&mut raw(node).await).await;
+        }
+        let cache = CacheProvider::from_config_graceful(&with(config(&cluster))).await;
+        let told = cache.status().await.last_error.unwrap_or_default();
+        told.contains("slots of the cluster have no primary")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_used_as_a_single_server_serves_its_own_keys_and_says_so_once() {
+    let logs = Logs::capture();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    let cluster = three().await;
+    let cache = provider(&with(RedisConfig {
+        mode: String::from("single"),
+        ..config(&cluster)
+    }))
+    .await;
+    let (mut served, mut elsewhere) = (0, 0);
+    for number in 0..100 {
+        match cache.set(&format!("tasker:{number}"), "value", TTL).await {
+            Ok(()) => served += 1,
+            Err(CacheError::BackendError(refusal)) => {
+                assert_eq!(refusal.code(), "MOVED");
+                elsewhere += 1;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(served > 10 && elsewhere > 10, "{served} and {elsewhere}");
+    assert_eq!(cache.status().await.breaker, Some(BreakerState::Closed));
+    let counted = format!("tasker_cache_refusals_total{{code=\"MOVED\"}} {elsewhere}");
+    assert!(metrics.render().contains(&counted), "{counted}");
+    let told = logs.with("`mode = \"cluster\"`");
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_absent_at_start_is_used_when_it_arrives() {
+    let cluster = three().await;
+    cluster.nodes()[1]
+        .freeze()
+        .await
+        .expect("a primary freezes");
+    let mut late = with(config(&cluster));
+    if let Some(redis) = &mut late.redis {
+        redis.connection_timeout_seconds = 1;
+    }
+    let cache = CacheProvider::from_config_graceful(&late).await;
+    assert!(!cache.is_enabled(), "one primary is silent");
+    cluster.nodes()[1].thaw().await.expect("it thaws");
+    eventually("the cache is in use", Duration::from_secs(15), async || {
+        cache.is_enabled()
+    })
+    .await;
+    works(&cache).await;
+}

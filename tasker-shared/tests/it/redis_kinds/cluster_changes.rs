@@ -1,0 +1,243 @@
+//! A cluster that changes under load: lost primaries, promoted replicas, slots that move.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tasker_shared::cache::{BreakerState, CacheProvider, CacheService, keys};
+use tasker_shared::config::tasker::CacheConfig;
+use tasker_testkit::RedisCluster;
+
+use super::cluster::{config, three};
+use super::load::Load;
+use super::with;
+use crate::cache::{SOON, TTL, ask, eventually, provider, raw};
+
+/// The promise after a failover.
+const BACK_IN_USE: Duration = Duration::from_secs(5);
+
+/// The budget is far below; the rest is for the scheduler of a busy machine.
+const FAR_ABOVE_BUDGET: Duration = Duration::from_secs(1);
+
+async fn six() -> RedisCluster {
+    RedisCluster::start(3, 1).await.expect("a cluster starts")
+}
+
+async fn strict(cluster: &RedisCluster) -> Arc<CacheProvider> {
+    Arc::new(
+        provider(&CacheConfig {
+            operation_timeout_ms: 100,
+            ..with(config(cluster))
+        })
+        .await,
+    )
+}
+
+async fn until_open(cache: &CacheProvider) {
+    eventually("the breaker is open", SOON, async || {
+        cache.status().await.breaker == Some(BreakerState::Open)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_primary_costs_the_budget_at_most_and_its_replica_is_used() {
+    let cluster = six().await;
+    let cache = strict(&cluster).await;
+    let load = Load::on(&cache);
+    load.until_in_use(SOON).await;
+    // The one that the configuration names, too.
+    for lost in [0, 1] {
+        cluster.nodes()[lost]
+            .kill()
+            .await
+            .expect("a primary is killed");
+        until_open(&cache).await;
+        cluster.until_well().await.expect("a failover");
+        let started = Instant::now();
+        load.until_in_use(BACK_IN_USE).await;
+        println!("in use {:?} after the failover", started.elapsed());
+        cluster.nodes()[lost]
+            .restart()
+            .await
+            .expect("it comes back");
+        cluster.until_well().await.expect("it is a replica");
+        load.until_in_use(BACK_IN_USE).await;
+    }
+    let longest = load.end().await;
+    assert!(longest < FAR_ABOVE_BUDGET, "{longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_primary_is_replaced_and_not_waited_for() {
+    let cluster = RedisCluster::start_with(3, 1, &["--cluster-require-full-coverage", "no"], None)
+        .await
+        .expect("a cluster starts");
+    let cache = strict(&cluster).await;
+    let load = Load::on(&cache);
+    load.until_in_use(SOON).await;
+    cluster.nodes()[2]
+        .freeze()
+        .await
+        .expect("a primary freezes");
+    until_open(&cache).await;
+    eventually("a failover", Duration::from_secs(20), async || {
+        cluster
+            .primary_of(16383)
+            .await
+            .is_ok_and(|owner| owner == 5)
+    })
+    .await;
+    load.until_in_use(Duration::from_secs(10)).await;
+    cluster.nodes()[2].thaw().await.expect("it thaws");
+    load.until_in_use(BACK_IN_USE).await;
+    let longest = load.end().await;
+    assert!(longest < FAR_ABOVE_BUDGET, "{longest:?}");
+}
+
+#[tokio::test]
+async fn a_primary_without_a_replica_is_named_and_used_when_it_is_back() {
+    let options = ["--cluster-require-full-coverage", "no"];
+    let cluster = RedisCluster::start_with(3, 0, &options, None)
+        .await
+        .expect("a cluster starts");
+    let cache = provider(&with(config(&cluster))).await;
+    cluster.nodes()[1]
+        .kill()
+        .await
+        .expect("a primary is killed");
+    let address = &cluster.addresses()[1];
+    eventually("the lost node is named", SOON, async || {
+        let status = cache.status().await;
+        let told = status.last_error.unwrap_or_default();
+        status.breaker == Some(BreakerState::Open)
+            && told.contains(address)
+            && told.contains("refused")
+    })
+    .await;
+    assert_eq!(
+        cache.get("a").await.expect_err("nothing is asked").kind(),
+        "rejected"
+    );
+    cluster.nodes()[1].restart().await.expect("it comes back");
+    cluster.until_well().await.expect("all slots are served");
+    eventually("the cache is in use", BACK_IN_USE, async || {
+        cache.status().await.healthy
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_replica_is_found_without_an_outage() {
+    let cluster = six().await;
+    let cache = strict(&cluster).await;
+    let load = Load::on(&cache);
+    load.until_in_use(SOON).await;
+    cluster.promote(4).await.expect("a failover by hand");
+    load.until_in_use(BACK_IN_USE).await;
+    let mut promoted = raw(&cluster.nodes()[4]).await;
+    let before: String = ask(&mut promoted, "INFO commandstats").await;
+    assert!(before.contains("cmdstat_get:"), "it is used: {before}");
+    load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_move_under_load_without_an_outage() {
+    let cluster = three().await;
+    let cache = strict(&cluster).await;
+    let load = Load::on(&cache);
+    load.until_in_use(SOON).await;
+    cluster.move_slots(0..300, 0, 1).await.expect("slots move");
+    cluster
+        .move_slots(5500..5700, 1, 2)
+        .await
+        .expect("slots move");
+    load.until_in_use(BACK_IN_USE).await;
+    load.end().await;
+    assert_eq!(cache.status().await.breaker, Some(BreakerState::Closed));
+    cluster.until_well().await.expect("the cluster is well");
+    // Once the view is new nobody is redirected.
+    eventually("nothing is redirected", SOON, async || {
+        let before = moved(&cluster).await;
+        for number in 0..500 {
+            let _ = cache.get(&format!("tasker:{number}")).await;
+        }
+        moved(&cluster).await == before
+    })
+    .await;
+}
+
+/// How many clients were redirected so far.
+async fn moved(cluster: &RedisCluster) -> u64 {
+    let mut sum = 0;
+    for node in cluster.nodes() {
+        let statistics: String = ask(&mut raw(node).await, "INFO errorstats").await;
+        sum += statistics
+            .lines()
+            .filter_map(|line| line.strip_prefix("errorstat_MOVED:count="))
+            .filter_map(|count| count.trim().parse::<u64>().ok())
+            .sum::<u64>();
+    }
+    sum
+}
+
+#[tokio::test]
+async fn a_key_is_found_while_its_slot_is_being_moved() {
+    let cluster = three().await;
+    let cache = provider(&with(config(&cluster))).await;
+    // `foo` is in slot 12182, of the third node.
+    cache.set("foo", "value", TTL).await.expect("a set");
+    let id: String = ask(&mut raw(&cluster.nodes()[0]).await, "CLUSTER MYID").await;
+    let source: String = ask(&mut raw(&cluster.nodes()[2]).await, "CLUSTER MYID").await;
+    let mut target = raw(&cluster.nodes()[0]).await;
+    let mut from = raw(&cluster.nodes()[2]).await;
+    let () = ask(
+        &mut target,
+        &format!("CLUSTER SETSLOT 12182 IMPORTING {source}"),
+    )
+    .await;
+    let () = ask(&mut from, &format!("CLUSTER SETSLOT 12182 MIGRATING {id}")).await;
+    let port = cluster.nodes()[0].port();
+    let () = ask(&mut from, &format!("MIGRATE 127.0.0.1 {port} foo 0 5000")).await;
+
+    assert_eq!(
+        cache.get("foo").await.expect("a get").as_deref(),
+        Some("value")
+    );
+    // One that is new is written where the slot goes.
+    cache.fill(String::from("{foo}:new"), String::from("value"), TTL);
+    assert!(cache.flush_fills(SOON).await);
+    assert!(cache.get("{foo}:new").await.expect("a get").is_some());
+    assert_eq!(ask::<u64>(&mut target, "DBSIZE").await, 2);
+    assert!(cache.delete("foo").await.expect("a delete"));
+}
+
+#[tokio::test]
+async fn a_sweep_finds_what_moved_since_the_link_was_made() {
+    let cluster = three().await;
+    let cache = provider(&with(config(&cluster))).await;
+    let key = |number: usize| keys::key("tasker", "task_template", &["ns", &number.to_string()]);
+    for number in 0..500 {
+        cache.fill(key(number), String::from("value"), TTL);
+    }
+    assert!(cache.flush_fills(SOON).await);
+    cluster.move_slots(0..200, 0, 2).await.expect("slots move");
+    let pattern = keys::pattern("tasker", "task_template", &["ns"]);
+    assert_eq!(cache.delete_pattern(&pattern).await.expect("a sweep"), 500);
+}
+
+#[tokio::test]
+async fn a_sweep_finds_what_a_replica_has_that_was_promoted_since() {
+    let cluster = six().await;
+    let cache = provider(&with(config(&cluster))).await;
+    let key = |number: usize| keys::key("tasker", "task_template", &["ns", &number.to_string()]);
+    for number in 0..500 {
+        cache.fill(key(number), String::from("value"), TTL);
+    }
+    assert!(cache.flush_fills(SOON).await);
+    cluster.promote(4).await.expect("a failover by hand");
+    let pattern = keys::pattern("tasker", "task_template", &["ns"]);
+    cache.delete_pattern(&pattern).await.expect("a sweep");
+    let all: Vec<String> = (0..500).map(key).collect();
+    let left = cache.peek(&all, 1).await.expect("a look");
+    assert!(left.iter().all(Option::is_none));
+}

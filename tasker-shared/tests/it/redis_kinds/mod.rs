@@ -1,0 +1,79 @@
+//! The cache provider on every kind of server that it can be pointed at.
+
+mod acl;
+mod cluster;
+mod cluster_changes;
+mod load;
+mod logs;
+mod registry;
+mod sentinel;
+mod tls;
+mod unix_socket;
+
+use std::path::Path;
+
+use tasker_shared::cache::{CacheProvider, CacheService, keys};
+use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
+
+use crate::cache::{SOON, TTL, config, eventually};
+
+/// The configuration of the tests on one server, with other settings for Redis.
+pub(crate) fn with(redis: RedisConfig) -> CacheConfig {
+    assert_eq!(redis.problem(), None);
+    CacheConfig {
+        redis: Some(RedisConfig {
+            max_connections: 3,
+            ..redis
+        }),
+        ..config("redis://unused")
+    }
+}
+
+pub(crate) fn path(file: impl AsRef<Path>) -> String {
+    file.as_ref().display().to_string()
+}
+
+/// Everything that a provider does, over all its connections.
+pub(crate) async fn works(cache: &CacheProvider) {
+    eventually("all connections are up", SOON, async || {
+        let status = cache.status().await;
+        status.connections_up == status.connections_max
+    })
+    .await;
+    let key = |number: usize| keys::key("tasker", "task_template", &["ns", &number.to_string()]);
+    let all: Vec<String> = (0..100).map(key).collect();
+    for key in &all {
+        assert_eq!(cache.get(key).await.expect("a get"), None);
+        cache.fill(key.clone(), format!("value of {key}"), TTL);
+    }
+    assert!(cache.flush_fills(SOON).await);
+    for key in &all {
+        let value = cache.get(key).await.expect("a get");
+        assert_eq!(value, Some(format!("value of {key}")));
+    }
+    let looked = cache.peek(&all, 5).await.expect("a look");
+    for entry in looked {
+        let entry = entry.expect("an entry");
+        assert_eq!(entry.head, "value");
+        assert!(entry.expires_in.is_some());
+    }
+    cache.set("other", "value", TTL).await.expect("a set");
+    assert!(cache.delete(&all[0]).await.expect("a delete"));
+    assert!(!cache.delete(&all[0]).await.expect("a delete"));
+    let named = cache.delete_many(&all[..50]).await.expect("a delete");
+    assert_eq!(named, 49);
+    let pattern = keys::pattern("tasker", "task_template", &["ns"]);
+    let swept = cache.delete_pattern(&pattern).await.expect("a sweep");
+    assert_eq!(swept, 50);
+    assert!(cache.delete("other").await.expect("a delete"));
+    assert!(cache.health_check().await.expect("a ping"));
+}
+
+/// Why the provider could not be put to use.
+pub(crate) async fn refusal(config: &CacheConfig) -> String {
+    let cache = CacheProvider::from_config_graceful(config).await;
+    assert_eq!(cache.provider_name(), "noop");
+    let error = cache.status().await.last_error.expect("a reason");
+    cache.shutdown().await;
+    error
+}

@@ -1,0 +1,103 @@
+//! The registry on a cluster that loses a primary: nobody who resolves a template notices.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tasker_shared::config::tasker::CacheConfig;
+use tasker_shared::registry::{TaskHandlerRegistry, Tier};
+use tasker_testkit::RedisCluster;
+use tokio::task::JoinSet;
+
+use super::cluster::config;
+use super::with;
+use crate::app::{TestApp, pool, template};
+use crate::cache::{SOON, eventually, provider};
+
+const TEMPLATES: usize = 64;
+
+fn name(number: usize) -> String {
+    format!("template_{number}")
+}
+
+/// Whether all templates come from the cluster.
+async fn all_from_cluster(registry: &TaskHandlerRegistry) -> bool {
+    for number in 0..TEMPLATES {
+        let resolved = registry.resolve("ns", &name(number), "1.0.0").await;
+        if resolved.expect("a template").tier != Tier::Redis {
+            return false;
+        }
+    }
+    true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_primary_fails_no_resolve_and_registrations_go_on() {
+    let app = TestApp::start().await;
+    let cluster = RedisCluster::start(3, 1).await.expect("a cluster starts");
+    for number in 0..TEMPLATES {
+        app.uncached()
+            .register_task_template(&template("ns", &name(number), 1))
+            .await
+            .expect("it registers");
+    }
+    let cache = CacheConfig {
+        operation_timeout_ms: 100,
+        // All hits are the cluster's.
+        local_max_bytes: 0,
+        redis: with(config(&cluster)).redis,
+        ..app.cache_config()
+    };
+    let provider = Arc::new(provider(&cache).await);
+    let registry = TaskHandlerRegistry::with_cache(pool(app.database.url()), provider, cache);
+    let registry = Arc::new(registry);
+    let (stop, resolved) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
+    let mut load = JoinSet::new();
+    for reader in 0..8 {
+        let (registry, stop, resolved) = (
+            Arc::clone(&registry),
+            Arc::clone(&stop),
+            Arc::clone(&resolved),
+        );
+        load.spawn(async move {
+            let mut number = reader;
+            while !stop.load(Ordering::Relaxed) {
+                let outcome = registry
+                    .resolve("ns", &name(number % TEMPLATES), "1.0.0")
+                    .await;
+                outcome.expect("no resolve fails");
+                resolved.fetch_add(1, Ordering::Relaxed);
+                number += 1;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    eventually("the cluster is used", SOON, async || {
+        all_from_cluster(&registry).await
+    })
+    .await;
+    cluster.nodes()[1]
+        .kill()
+        .await
+        .expect("a primary is killed");
+    registry
+        .register_task_template(&template("ns", &name(0), 2))
+        .await
+        .expect("it registers");
+    let before = resolved.load(Ordering::Relaxed);
+    cluster.until_well().await.expect("a failover");
+    assert!(
+        resolved.load(Ordering::Relaxed) > before,
+        "resolves went on"
+    );
+    eventually("the cluster is used again", SOON, async || {
+        all_from_cluster(&registry).await
+    })
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    load.join_all().await;
+    registry.shutdown().await;
+}

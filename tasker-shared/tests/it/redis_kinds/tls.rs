@@ -1,0 +1,173 @@
+//! TLS with an authority of one's own, with and without certificates of clients.
+
+use std::fs;
+
+use tasker_shared::cache::{CacheProvider, CacheService};
+use tasker_shared::config::tasker::RedisConfig;
+use tasker_testkit::{RedisServer, TlsFiles};
+
+use super::{path, refusal, with, works};
+use crate::cache::{SOON, eventually, provider};
+
+fn url(server: &RedisServer) -> String {
+    server.tls_url().expect("a server with TLS")
+}
+
+fn trusting(server: &RedisServer, tls: &TlsFiles) -> RedisConfig {
+    RedisConfig {
+        url: url(server),
+        tls_ca_file: path(tls.authority()),
+        ..RedisConfig::default()
+    }
+}
+
+fn with_certificate(server: &RedisServer, tls: &TlsFiles) -> RedisConfig {
+    let [certificate, key] = tls.client();
+    RedisConfig {
+        tls_cert_file: path(certificate),
+        tls_key_file: path(key),
+        ..trusting(server, tls)
+    }
+}
+
+async fn without_client_certificates(tls: &TlsFiles) -> RedisServer {
+    RedisServer::start_tls(tls, &["--tls-auth-clients", "no"])
+        .await
+        .expect("a server with TLS starts")
+}
+
+async fn with_client_certificates(tls: &TlsFiles) -> RedisServer {
+    RedisServer::start_tls(tls, &[])
+        .await
+        .expect("a server with TLS starts")
+}
+
+fn files() -> TlsFiles {
+    TlsFiles::create().expect("certificates are made")
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_where_it_is_configured() {
+    let tls = files();
+    let server = without_client_certificates(&tls).await;
+    works(&provider(&with(trusting(&server, &tls))).await).await;
+    let by_address = RedisConfig {
+        url: url(&server).replace("localhost", "127.0.0.1"),
+        ..trusting(&server, &tls)
+    };
+    works(&provider(&with(by_address)).await).await;
+}
+
+#[tokio::test]
+async fn a_server_whose_authority_is_not_trusted_is_not_used() {
+    let tls = files();
+    let server = without_client_certificates(&tls).await;
+    for authority in [String::new(), path(tls.other_authority())] {
+        let told = refusal(&with(RedisConfig {
+            tls_ca_file: authority,
+            ..trusting(&server, &tls)
+        }))
+        .await;
+        assert!(told.contains("invalid peer certificate"), "{told}");
+    }
+    let other_name = RedisConfig {
+        url: url(&server).replace("localhost", "127.0.0.2"),
+        ..trusting(&server, &tls)
+    };
+    let told = refusal(&with(other_name)).await;
+    assert!(told.starts_with("the cache cannot be used now"), "{told}");
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_to_a_server_that_wants_one() {
+    let tls = files();
+    let server = with_client_certificates(&tls).await;
+    works(&provider(&with(with_certificate(&server, &tls))).await).await;
+}
+
+#[tokio::test]
+async fn a_missing_client_certificate_is_told() {
+    let tls = files();
+    let server = with_client_certificates(&tls).await;
+    let told = refusal(&with(trusting(&server, &tls))).await;
+    assert!(told.contains("CertificateRequired"), "{told}");
+}
+
+#[tokio::test]
+async fn a_plain_url_does_not_get_into_a_port_with_tls() {
+    let tls = files();
+    let server = without_client_certificates(&tls).await;
+    let told = refusal(&with(RedisConfig {
+        url: url(&server).replace("rediss", "redis"),
+        connection_timeout_seconds: 1,
+        ..RedisConfig::default()
+    }))
+    .await;
+    assert!(told.starts_with("the cache cannot be used now"), "{told}");
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named() {
+    let tls = files();
+    let server = with_client_certificates(&tls).await;
+    let good = || with_certificate(&server, &tls);
+    let [_, other_key] = tls.server();
+    let garbage = path(tls.authority().with_file_name("garbage.pem"));
+    fs::write(&garbage, "-----BEGIN CERTIFICATE-----\nnone").expect("a file is written");
+    for (config, told) in [
+        (
+            RedisConfig {
+                tls_ca_file: String::from("/nowhere.pem"),
+                ..good()
+            },
+            "`redis.tls_ca_file` cannot be read: No such file",
+        ),
+        (
+            RedisConfig {
+                tls_ca_file: garbage.clone(),
+                ..good()
+            },
+            "`redis.tls_ca_file` holds no certificate in PEM form",
+        ),
+        (
+            RedisConfig {
+                tls_cert_file: path(&other_key),
+                ..good()
+            },
+            "`redis.tls_cert_file` holds no certificate in PEM form",
+        ),
+        (
+            RedisConfig {
+                tls_key_file: path(tls.authority()),
+                ..good()
+            },
+            "`redis.tls_key_file` holds no private key in PEM form",
+        ),
+        (
+            RedisConfig {
+                tls_key_file: path(&other_key),
+                ..good()
+            },
+            "`redis.tls_key_file` is not the key of the certificate in `redis.tls_cert_file`",
+        ),
+    ] {
+        let found = refusal(&with(config)).await;
+        assert!(found.contains(told), "{told} in {found}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_put_right_is_used_without_a_restart() {
+    let tls = files();
+    let server = without_client_certificates(&tls).await;
+    let late = path(tls.authority().with_file_name("late.pem"));
+    let cache = CacheProvider::from_config_graceful(&with(RedisConfig {
+        tls_ca_file: late.clone(),
+        ..trusting(&server, &tls)
+    }))
+    .await;
+    assert!(!cache.is_enabled());
+    fs::copy(tls.authority(), late).expect("a file is copied");
+    eventually("the cache is in use", SOON, async || cache.is_enabled()).await;
+    assert!(cache.health_check().await.expect("a ping"));
+}

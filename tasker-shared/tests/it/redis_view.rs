@@ -1,0 +1,67 @@
+//! What Redis holds, and registries that use it.
+
+use redis::AsyncCommands;
+use tasker_shared::config::tasker::CacheConfig;
+use tasker_shared::registry::TaskHandlerRegistry;
+use tasker_testkit::RedisServer;
+
+use crate::app::{TestApp, eventually};
+
+impl TestApp {
+    /// A registry as another process has it: a pool and caches of its own, and this Redis.
+    pub(crate) async fn with_redis(&self, redis_url: &str) -> TaskHandlerRegistry {
+        self.with_redis_config(redis_url, self.cache_config()).await
+    }
+
+    pub(crate) async fn with_redis_config(
+        &self,
+        redis_url: &str,
+        config: CacheConfig,
+    ) -> TaskHandlerRegistry {
+        self.registry_on(redis_url, config, true).await
+    }
+
+    pub(crate) fn key(&self, namespace: &str, name: &str, version: &str) -> String {
+        format!("{}:task_template:{namespace}:{name}:{version}", self.prefix)
+    }
+}
+
+/// A connection to look at Redis with.
+pub(crate) async fn redis_connection(url: &str) -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(url).expect("it is a Redis URL");
+    client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("Redis is needed")
+}
+
+/// All keys that begin with `prefix`.
+pub(crate) async fn keys(url: &str, prefix: &str) -> Vec<String> {
+    let mut keys: Vec<String> = redis_connection(url)
+        .await
+        .keys(format!("{prefix}:*"))
+        .await
+        .expect("Redis lists keys");
+    keys.sort();
+    keys
+}
+
+/// The value under a key, once it is there.
+pub(crate) async fn filled(url: &str, key: &str) -> String {
+    let connection = redis_connection(url).await;
+    eventually("the fill", || {
+        let mut connection = connection.clone();
+        async move {
+            connection
+                .get::<_, Option<String>>(key)
+                .await
+                .expect("Redis answers")
+        }
+    })
+    .await
+}
+
+/// A Redis that the test may kill.
+pub(crate) async fn own_redis() -> RedisServer {
+    RedisServer::start().await.expect("redis-server is needed")
+}

@@ -1,0 +1,147 @@
+//! What the triggers make of statements that are not ours.
+
+use sqlx::{Executor, PgPool};
+
+use crate::app::{TestApp, template};
+
+/// The hashes that the directory reads beside those of the rows, by name.
+async fn pointers(pool: &PgPool) -> Vec<(String, Option<String>, Option<String>)> {
+    sqlx::query_as(
+        "SELECT coalesce(v.name, t.name), v.content_hash::text,
+                CASE WHEN t.named_task_uuid IS NOT NULL
+                    THEN tasker.template_hash(t.configuration)::text END
+         FROM tasker.template_versions v
+         FULL JOIN tasker.named_tasks t USING (named_task_uuid)
+         ORDER BY 1",
+    )
+    .fetch_all(pool)
+    .await
+    .expect("the tables can be read")
+}
+
+async fn assert_agreement(pool: &PgPool, names: usize) {
+    let pointers = pointers(pool).await;
+    assert_eq!(pointers.len(), names, "{pointers:?}");
+    for (name, pointer, row) in pointers {
+        assert_eq!(pointer, row, "{name}");
+    }
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM tasker.template_changes")
+        .fetch_one(pool)
+        .await
+        .expect("the notes can be read");
+    assert_eq!(left, 0, "a transaction leaves no notes behind");
+}
+
+async fn register(app: &TestApp, names: &[&str]) {
+    for name in names {
+        app.uncached()
+            .register_task_template(&template("payments", name, 1))
+            .await
+            .expect("a template is registered");
+    }
+}
+
+#[tokio::test]
+async fn many_statements_of_a_transaction_are_one_step_of_the_clock() {
+    let app = TestApp::start().await;
+    register(&app, &["a", "b", "c"]).await;
+    let before = app.sequence().await;
+    let mut transaction = app.pool.begin().await.unwrap();
+    for sql in [
+        "UPDATE tasker.named_tasks SET configuration = '{\"n\": 1}' WHERE name = 'a'",
+        "UPDATE tasker.named_tasks SET configuration = '{\"n\": 2}' WHERE name IN ('a', 'b')",
+        "DELETE FROM tasker.named_tasks WHERE name = 'c'",
+        "INSERT INTO tasker.named_tasks (task_namespace_uuid, name, configuration)
+         SELECT task_namespace_uuid, 'd', '{}' FROM tasker.task_namespaces",
+    ] {
+        transaction.execute(sql).await.unwrap();
+    }
+    transaction.commit().await.unwrap();
+    assert_eq!(app.sequence().await, before + 1);
+    // The pointer of what was deleted stays, and points nowhere.
+    assert_agreement(&app.pool, 4).await;
+}
+
+#[tokio::test]
+async fn what_changes_after_the_triggers_ran_is_noted_again() {
+    let app = TestApp::start().await;
+    register(&app, &["a"]).await;
+    let mut transaction = app.pool.begin().await.unwrap();
+    for sql in [
+        "UPDATE tasker.named_tasks SET configuration = '{\"n\": 1}'",
+        "SET CONSTRAINTS ALL IMMEDIATE",
+        "SAVEPOINT here",
+        "UPDATE tasker.named_tasks SET configuration = '{\"n\": 2}'",
+        "ROLLBACK TO SAVEPOINT here",
+        "SET CONSTRAINTS ALL DEFERRED",
+        "UPDATE tasker.named_tasks SET configuration = '{\"n\": 3}'",
+    ] {
+        transaction.execute(sql).await.unwrap();
+    }
+    transaction.commit().await.unwrap();
+    assert_agreement(&app.pool, 1).await;
+}
+
+#[tokio::test]
+async fn a_name_that_moves_leaves_its_old_place() {
+    let app = TestApp::start().await;
+    register(&app, &["a", "b"]).await;
+    app.pool
+        .execute("UPDATE tasker.named_tasks SET name = 'z' WHERE name = 'a'")
+        .await
+        .unwrap();
+    assert_agreement(&app.pool, 3).await;
+}
+
+#[tokio::test]
+async fn rows_that_replication_applies_count() {
+    let app = TestApp::start().await;
+    register(&app, &["a", "b"]).await;
+    let before = app.sequence().await;
+    let mut connection = app.pool.acquire().await.unwrap();
+    // Replication applies rows one by one, which fires no trigger of a statement.
+    for sql in [
+        "ALTER TABLE tasker.named_tasks DISABLE TRIGGER named_tasks_inserted",
+        "ALTER TABLE tasker.named_tasks DISABLE TRIGGER named_tasks_updated",
+        "ALTER TABLE tasker.named_tasks DISABLE TRIGGER named_tasks_deleted",
+        "SET session_replication_role = replica",
+        "UPDATE tasker.named_tasks SET configuration = '{\"n\": 1}' WHERE name = 'a'",
+        "DELETE FROM tasker.named_tasks WHERE name = 'b'",
+        "INSERT INTO tasker.named_tasks (task_namespace_uuid, name, configuration)
+         SELECT task_namespace_uuid, 'c', '{}' FROM tasker.task_namespaces",
+    ] {
+        connection.execute(sql).await.unwrap();
+    }
+    assert_eq!(app.sequence().await, before + 3);
+    assert_agreement(&app.pool, 3).await;
+}
+
+#[tokio::test]
+async fn who_may_write_templates_needs_no_right_to_write_the_clock() {
+    let app = TestApp::start().await;
+    register(&app, &["a"]).await;
+    let mut transaction = app.pool.begin().await.unwrap();
+    let role = format!("writer_of_{}", app.database.name());
+    for sql in [
+        format!("CREATE ROLE {role}"),
+        format!("GRANT USAGE ON SCHEMA tasker TO {role}"),
+        format!("GRANT SELECT, UPDATE ON tasker.named_tasks TO {role}"),
+        format!("SET LOCAL ROLE {role}"),
+        String::from("UPDATE tasker.named_tasks SET configuration = '{\"n\": 1}'"),
+        String::from("SET CONSTRAINTS ALL IMMEDIATE"),
+        String::from("RESET ROLE"),
+    ] {
+        transaction.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+    }
+    let differing: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM tasker.template_versions v
+         JOIN tasker.named_tasks t USING (named_task_uuid)
+         WHERE v.content_hash <> tasker.template_hash(t.configuration)",
+    )
+    .fetch_one(&mut *transaction)
+    .await
+    .unwrap();
+    assert_eq!(differing, 0);
+    // A role belongs to the whole server, so it must not outlive the test.
+    transaction.rollback().await.unwrap();
+}

@@ -1,0 +1,331 @@
+//! A Redis Cluster of a test's own: to lose primaries, promote replicas and move slots.
+
+use std::time::{Duration, Instant};
+
+use redis::Value;
+
+use crate::redis_control::{ask, text};
+use crate::{RedisServer, TestkitError, TlsFiles, ports};
+
+/// Slots of a cluster.
+const SLOTS: usize = 16384;
+/// How long a node may be silent before the others call it lost. A failover takes this, and one
+/// to two seconds.
+const NODE_TIMEOUT_MS: &str = "1500";
+/// How long the nodes may take to agree.
+const AGREE_DEADLINE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
+/// How often another bus port is tried when somebody else was faster.
+const PORT_ATTEMPTS: usize = 5;
+/// Keys that one step of a move takes along.
+const KEYS_A_STEP: &str = "100";
+
+/// A cluster of servers on this machine's loopback address. Node `n` is a primary at first if `n`
+/// is below the number of primaries, and else a replica of the primary `n % primaries`.
+///
+/// It is as lasting as its nodes are: see [`RedisServer`]. It needs the programs on this machine;
+/// nodes in containers could not reach each other under the addresses that clients use.
+#[derive(Debug)]
+pub struct RedisCluster {
+    nodes: Vec<RedisServer>,
+    ids: Vec<String>,
+}
+
+impl RedisCluster {
+    /// Starts a cluster whose primaries have so many replicas each, and waits until all nodes
+    /// agree that it is well.
+    pub async fn start(primaries: usize, replicas_of_each: usize) -> Result<Self, TestkitError> {
+        Self::start_with(primaries, replicas_of_each, &[], None).await
+    }
+
+    /// The same with further command line arguments for every node, and with TLS for clients and
+    /// between nodes if there are files for it. The nodes' ports without TLS stay open.
+    pub async fn start_with(
+        primaries: usize,
+        replicas_of_each: usize,
+        arguments: &[&str],
+        tls: Option<&TlsFiles>,
+    ) -> Result<Self, TestkitError> {
+        let mut nodes = Vec::new();
+        let mut ids = Vec::new();
+        for _ in 0..primaries * (1 + replicas_of_each) {
+            let node = start_node(arguments, tls).await?;
+            ids.push(text(ask(&node, &["CLUSTER", "MYID"]).await?));
+            nodes.push(node);
+        }
+        let cluster = Self { nodes, ids };
+        cluster.join(primaries).await?;
+        Ok(cluster)
+    }
+
+    /// The nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[RedisServer] {
+        &self.nodes
+    }
+
+    /// The URL of the first node.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.nodes[0].url()
+    }
+
+    /// The nodes' addresses, as `host:port`.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(RedisServer::address).collect()
+    }
+
+    /// The node that is now the primary of `slot`, as those that answer see it.
+    pub async fn primary_of(&self, slot: u16) -> Result<usize, TestkitError> {
+        let mut last = None;
+        for node in &self.nodes {
+            match ask(node, &["CLUSTER", "SLOTS"]).await {
+                Ok(answer) => {
+                    if let Some(found) = self.owner(&answer, slot) {
+                        return Ok(found);
+                    }
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or(TestkitError::NoPrimary))
+    }
+
+    /// Makes the replica take its primary's place, with the primary's consent, and waits until
+    /// all nodes know. All must run.
+    pub async fn promote(&self, replica: usize) -> Result<(), TestkitError> {
+        self.until("replicate", async || {
+            // Nodes that take it for a primary would not vote for it.
+            Ok(self.all_see(replica, "slave").await? && self.follows(replica).await?)
+        })
+        .await?;
+        ask(&self.nodes[replica], &["CLUSTER", "FAILOVER"]).await?;
+        self.until("promote a replica", async || {
+            self.all_see(replica, "master").await
+        })
+        .await
+    }
+
+    /// Waits until every node that answers finds every slot served by a node that answers.
+    pub async fn until_well(&self) -> Result<(), TestkitError> {
+        self.until("get well", async || self.is_well().await).await
+    }
+
+    /// Moves the slots and their keys from one primary to another, while both go on serving.
+    /// The other nodes hear of it by and by.
+    pub async fn move_slots(
+        &self,
+        slots: std::ops::Range<u16>,
+        from: usize,
+        to: usize,
+    ) -> Result<(), TestkitError> {
+        let (source, target) = (&self.nodes[from], &self.nodes[to]);
+        let port = target.port().to_string();
+        for slot in slots {
+            let slot = slot.to_string();
+            let set = ["CLUSTER", "SETSLOT", &slot];
+            ask(
+                target,
+                &[&set[..], &["IMPORTING", &self.ids[from]]].concat(),
+            )
+            .await?;
+            ask(source, &[&set[..], &["MIGRATING", &self.ids[to]]].concat()).await?;
+            loop {
+                let page = ["CLUSTER", "GETKEYSINSLOT", &slot, KEYS_A_STEP];
+                let keys: Vec<String> = match ask(source, &page).await? {
+                    Value::Array(keys) => keys.into_iter().map(text).collect(),
+                    _ => Vec::new(),
+                };
+                if keys.is_empty() {
+                    break;
+                }
+                let mut command = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+                command.extend(keys.iter().map(String::as_str));
+                ask(source, &command).await?;
+            }
+            // The new owner first: nobody is then sent to a node that refuses the slot.
+            let told = [&set[..], &["NODE", &self.ids[to]]].concat();
+            ask(target, &told).await?;
+            ask(source, &told).await?;
+        }
+        Ok(())
+    }
+
+    async fn join(&self, primaries: usize) -> Result<(), TestkitError> {
+        for (number, node) in self.nodes.iter().enumerate() {
+            // Equal epochs would be settled by nodes taking others, which takes a while.
+            let epoch = (number + 1).to_string();
+            ask(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
+            if number > 0 {
+                let (port, bus) = (node.port().to_string(), node.bus_port().to_string());
+                ask(
+                    &self.nodes[0],
+                    &["CLUSTER", "MEET", "127.0.0.1", &port, &bus],
+                )
+                .await?;
+            }
+            if number < primaries {
+                let first = (number * SLOTS / primaries).to_string();
+                let last = ((number + 1) * SLOTS / primaries - 1).to_string();
+                ask(node, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await?;
+            }
+        }
+        self.until("meet", async || {
+            for node in &self.nodes {
+                let known = text(ask(node, &["CLUSTER", "NODES"]).await?);
+                if !self.ids.iter().all(|id| known.contains(id)) || known.contains("handshake") {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await?;
+        for (number, node) in self.nodes.iter().enumerate().skip(primaries) {
+            let primary = &self.ids[number % primaries];
+            ask(node, &["CLUSTER", "REPLICATE", primary]).await?;
+        }
+        self.until("replicate", async || {
+            for replica in primaries..self.nodes.len() {
+                if !self.follows(replica).await? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await?;
+        self.until_well().await
+    }
+
+    /// Whether every node lists this one with this role.
+    async fn all_see(&self, node: usize, role: &str) -> Result<bool, TestkitError> {
+        let is_seen = |line: &str| line.starts_with(&self.ids[node]) && line.contains(role);
+        for viewer in &self.nodes {
+            let known = text(ask(viewer, &["CLUSTER", "NODES"]).await?);
+            if !known.lines().any(is_seen) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether this replica has its primary's data and gets more as it comes.
+    async fn follows(&self, replica: usize) -> Result<bool, TestkitError> {
+        let state = ask(&self.nodes[replica], &["INFO", "replication"]).await?;
+        Ok(text(state).contains("master_link_status:up"))
+    }
+
+    async fn is_well(&self) -> Result<bool, TestkitError> {
+        let mut answering = vec![false; self.nodes.len()];
+        let mut views = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let Ok(state) = ask(node, &["CLUSTER", "INFO"]).await else {
+                continue;
+            };
+            if !text(state).contains("cluster_state:ok") {
+                return Ok(false);
+            }
+            answering[number] = true;
+            views.push(ask(node, &["CLUSTER", "SLOTS"]).await?);
+        }
+        let slots = 0..u16::try_from(SLOTS).unwrap_or(u16::MAX);
+        Ok(!views.is_empty()
+            && views.iter().all(|view| {
+                slots
+                    .clone()
+                    .step_by(64)
+                    .all(|slot| self.owner(view, slot).is_some_and(|owner| answering[owner]))
+            }))
+    }
+
+    /// Which node's port an answer to `CLUSTER SLOTS` gives for `slot`.
+    fn owner(&self, answer: &Value, slot: u16) -> Option<usize> {
+        let Value::Array(ranges) = answer else {
+            return None;
+        };
+        ranges.iter().find_map(|range| {
+            let Value::Array(range) = range else {
+                return None;
+            };
+            let [
+                Value::Int(first),
+                Value::Int(last),
+                Value::Array(primary),
+                ..,
+            ] = &range[..]
+            else {
+                return None;
+            };
+            let &[_, Value::Int(port), ..] = &primary[..] else {
+                return None;
+            };
+            let contains = (*first..=*last).contains(&i64::from(slot));
+            self.nodes
+                .iter()
+                .position(|node| contains && i64::from(node.port()) == port)
+        })
+    }
+
+    async fn until(
+        &self,
+        action: &'static str,
+        reached: impl AsyncFn() -> Result<bool, TestkitError>,
+    ) -> Result<(), TestkitError> {
+        let start = Instant::now();
+        // A node that has just been lost or told something may refuse for a moment.
+        while !reached().await.unwrap_or(false) {
+            if start.elapsed() > AGREE_DEADLINE {
+                let log = self.nodes[0].log().await;
+                return Err(TestkitError::too_slow(
+                    "the cluster",
+                    action,
+                    AGREE_DEADLINE,
+                    &log,
+                ));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+}
+
+async fn start_node(
+    arguments: &[&str],
+    tls: Option<&TlsFiles>,
+) -> Result<RedisServer, TestkitError> {
+    let mut attempt = 1;
+    loop {
+        // Not the port above by ten thousand: connections of clients come from there.
+        let bus = ports::free()?;
+        let bus_text = bus.to_string();
+        let mut all = vec![
+            "--cluster-enabled",
+            "yes",
+            "--cluster-config-file",
+            "nodes.conf",
+            "--cluster-node-timeout",
+            NODE_TIMEOUT_MS,
+            "--cluster-port",
+            &bus_text,
+            "--repl-diskless-sync-delay",
+            "0",
+        ];
+        if tls.is_some() {
+            all.extend(["--tls-cluster", "yes", "--tls-replication", "yes"]);
+        }
+        all.extend(arguments);
+        let started = match tls {
+            Some(tls) => RedisServer::start_tls(tls, &all).await,
+            None => RedisServer::start_program(&all).await,
+        };
+        match started {
+            Ok(node) => return Ok(node.with_bus_port(bus)),
+            Err(TestkitError::Exited { log, .. })
+                if attempt < PORT_ATTEMPTS && log.contains("bind") =>
+            {
+                attempt += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Commands to servers of ours, each on a connection of its own, so that servers may come and go.
+
+use std::time::Duration;
+
+use redis::{AsyncConnectionConfig, Client, RedisError, Value};
+
+use crate::{RedisServer, TestkitError};
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Sends one command to the server's port without TLS and waits for its answer, 5 s at most.
+pub(crate) async fn ask(server: &RedisServer, words: &[&str]) -> Result<Value, TestkitError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(LIMIT))
+        .set_response_timeout(Some(LIMIT));
+    let mut connection = Client::open(server.url())?
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    let mut command = redis::Cmd::new();
+    command.arg(words);
+    let answer: Result<Value, RedisError> = command.query_async(&mut connection).await;
+    Ok(answer?)
+}
+
+/// An answer's text; of a list, the text of its first entry.
+pub(crate) fn text(answer: Value) -> String {
+    match answer {
+        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => text,
+        Value::Array(items) => items.into_iter().next().map(text).unwrap_or_default(),
+        _ => String::new(),
+    }
+}

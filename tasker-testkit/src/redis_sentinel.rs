@@ -1,0 +1,154 @@
+//! A primary, its replica and the sentinels that watch them, of a test's own.
+
+use std::time::{Duration, Instant};
+
+use crate::redis_control::{ask, text};
+use crate::{RedisServer, TestkitError};
+
+/// How long the primary may be silent before the sentinels replace it.
+const DOWN_AFTER_MS: &str = "1000";
+const FAILOVER_TIMEOUT_MS: &str = "5000";
+/// The name under which the sentinels know the primary.
+const PRIMARY_NAME: &str = "tasker-primary";
+/// How long servers and sentinels may take to agree.
+const AGREE_DEADLINE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Two servers, of which the first is the primary at first, and three sentinels, on this machine's
+/// loopback address. They are as lasting as [`RedisServer`]s are.
+#[derive(Debug)]
+pub struct RedisSentinel {
+    servers: [RedisServer; 2],
+    sentinels: Vec<RedisServer>,
+}
+
+impl RedisSentinel {
+    /// Starts all and waits until every sentinel knows the replica and the other sentinels.
+    pub async fn start() -> Result<Self, TestkitError> {
+        Self::start_with(&[], &[]).await
+    }
+
+    /// The same with further command line arguments for the servers and for the sentinels. The
+    /// sentinels must be able to use the servers, and we both, without a password.
+    pub async fn start_with(
+        server_arguments: &[&str],
+        sentinel_arguments: &[&str],
+    ) -> Result<Self, TestkitError> {
+        let delay = ["--repl-diskless-sync-delay", "0"];
+        let arguments = [&delay[..], server_arguments].concat();
+        let primary = RedisServer::start_program(&arguments).await?;
+        let replica = RedisServer::start_program(&arguments).await?;
+        let port = primary.port().to_string();
+        ask(&replica, &["REPLICAOF", "127.0.0.1", &port]).await?;
+        let mut sentinels = Vec::new();
+        for _ in 0..3 {
+            sentinels.push(RedisServer::start_sentinel(sentinel_arguments).await?);
+        }
+        let started = Self {
+            servers: [primary, replica],
+            sentinels,
+        };
+        started.watch(&port).await?;
+        Ok(started)
+    }
+
+    /// The name under which the sentinels know the primary.
+    #[must_use]
+    pub fn primary_name(&self) -> &'static str {
+        PRIMARY_NAME
+    }
+
+    /// The servers; the first is the primary at first.
+    #[must_use]
+    pub fn servers(&self) -> &[RedisServer; 2] {
+        &self.servers
+    }
+
+    /// The sentinels.
+    #[must_use]
+    pub fn sentinels(&self) -> &[RedisServer] {
+        &self.sentinels
+    }
+
+    /// Waits until every sentinel names this server the primary, and it is one.
+    pub async fn until_primary(&self, server: usize) -> Result<(), TestkitError> {
+        let port = self.servers[server].port().to_string();
+        self.until("replace the primary", async || {
+            for sentinel in &self.sentinels {
+                let (_, named) = named(sentinel).await?;
+                if named != port {
+                    return Ok(false);
+                }
+            }
+            Ok(text(ask(&self.servers[server], &["ROLE"]).await?) == "master")
+        })
+        .await
+    }
+
+    async fn watch(&self, port: &str) -> Result<(), TestkitError> {
+        for sentinel in &self.sentinels {
+            let name = PRIMARY_NAME;
+            ask(
+                sentinel,
+                &["SENTINEL", "MONITOR", name, "127.0.0.1", port, "2"],
+            )
+            .await?;
+            for (setting, value) in [
+                ("down-after-milliseconds", DOWN_AFTER_MS),
+                ("failover-timeout", FAILOVER_TIMEOUT_MS),
+            ] {
+                ask(sentinel, &["SENTINEL", "SET", name, setting, value]).await?;
+            }
+        }
+        self.until("know each other", async || {
+            for sentinel in &self.sentinels {
+                // The quorum counts the usable sentinels; the replica takes a look at the primary.
+                let quorum = ask(sentinel, &["SENTINEL", "CKQUORUM", PRIMARY_NAME]).await?;
+                let replicas = ask(sentinel, &["SENTINEL", "REPLICAS", PRIMARY_NAME]).await?;
+                let replica = text(replicas).is_empty();
+                if replica || !text(quorum).starts_with("OK 3 ") {
+                    return Ok(false);
+                }
+            }
+            let state = text(ask(&self.servers[1], &["INFO", "replication"]).await?);
+            Ok(state.contains("master_link_status:up"))
+        })
+        .await
+    }
+
+    async fn until(
+        &self,
+        action: &'static str,
+        reached: impl AsyncFn() -> Result<bool, TestkitError>,
+    ) -> Result<(), TestkitError> {
+        let start = Instant::now();
+        while !reached().await.unwrap_or(false) {
+            if start.elapsed() > AGREE_DEADLINE {
+                let log = self.sentinels[0].log().await;
+                return Err(TestkitError::too_slow(
+                    "the sentinel",
+                    action,
+                    AGREE_DEADLINE,
+                    &log,
+                ));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+}
+
+/// Host and port of the primary, as the sentinel sees it.
+async fn named(sentinel: &RedisServer) -> Result<(String, String), TestkitError> {
+    let question = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY_NAME];
+    match ask(sentinel, &question).await? {
+        redis::Value::Array(parts) => {
+            let mut parts = parts.into_iter().map(text);
+            Ok((
+                parts.next().unwrap_or_default(),
+                parts.next().unwrap_or_default(),
+            ))
+        }
+        _ => Err(TestkitError::NoPrimary),
+    }
+}

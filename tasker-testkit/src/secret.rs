@@ -1,0 +1,150 @@
+//! Secrets that can be looked for in whatever a program says.
+
+use std::fmt::Write;
+
+use rand::distr::{Alphanumeric, SampleString};
+
+/// A password that nothing else looks like.
+///
+/// It begins and ends with characters that URLs, JSON and globs give a meaning to. Its middle is
+/// random letters and digits, which no such encoding changes; [`Secret::is_in`] looks for these.
+#[derive(Debug, Clone)]
+pub struct Secret {
+    core: String,
+}
+
+impl Secret {
+    /// A new secret.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            core: Alphanumeric.sample_string(&mut rand::rng(), 18),
+        }
+    }
+
+    /// The password.
+    #[must_use]
+    pub fn password(&self) -> String {
+        format!("/@:{}%41?", self.core)
+    }
+
+    /// The password as it stands in a URL.
+    #[must_use]
+    pub fn in_url(&self) -> String {
+        encoded_for_urls(&self.password())
+    }
+
+    /// The middle of the password, which may stand anywhere as it is.
+    #[must_use]
+    pub fn core(&self) -> &str {
+        &self.core
+    }
+
+    /// Whether `text` contains the secret: as it is, in other case, percent-encoded, in base64
+    /// (alone or after a user), in hexadecimal or as a list of bytes.
+    #[must_use]
+    pub fn is_in(&self, text: &str) -> bool {
+        let core = self.core.as_bytes();
+        let lower = text.to_ascii_lowercase();
+        let in_any_case = [
+            self.core.clone(),
+            encoded_for_urls(&self.core),
+            joined(core, "", |byte| format!("{byte:02x}")),
+            joined(core, ", ", |byte| byte.to_string()),
+        ];
+        in_any_case
+            .iter()
+            .any(|form| lower.contains(&form.to_ascii_lowercase()))
+            || (0..3)
+                .map(|offset| in_base64(core, offset))
+                .any(|form| text.contains(&form) || text.contains(&for_urls(&form)))
+    }
+}
+
+impl Default for Secret {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn joined(bytes: &[u8], separator: &str, one: impl Fn(u8) -> String) -> String {
+    let all: Vec<String> = bytes.iter().map(|byte| one(*byte)).collect();
+    all.join(separator)
+}
+
+fn encoded_for_urls(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(encoded, "%{byte:02X}");
+        encoded
+    })
+}
+
+/// The digits that stand for `bytes` in base64 after `offset` other bytes, without those at both
+/// ends that depend on the neighbours.
+fn in_base64(bytes: &[u8], offset: usize) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: Vec<u8> = std::iter::repeat_n(0, offset)
+        .chain(bytes.iter().copied())
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1))
+        .collect();
+    let first = (offset * 8).div_ceil(6);
+    bits.chunks_exact(6)
+        .skip(first)
+        .map(|digit| {
+            let index = digit.iter().fold(0, |value, bit| value << 1 | bit);
+            char::from(DIGITS[usize::from(index)])
+        })
+        .collect()
+}
+
+/// The other alphabet of base64.
+fn for_urls(base64: &str) -> String {
+    base64.replace('+', "-").replace('/', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    fn secret() -> Secret {
+        Secret {
+            core: String::from("Xq7Kd2Vb9Tn4Zw8Lp1"),
+        }
+    }
+
+    #[test]
+    fn every_form_of_a_secret_is_found() {
+        for text in [
+            "postgres://app:%2F%40%3AXq7Kd2Vb9Tn4Zw8Lp1%2541%3F@db",
+            "password=/@:Xq7Kd2Vb9Tn4Zw8Lp1%41?",
+            "XQ7KD2VB9TN4ZW8LP1",
+            "%58%71%37%4B%64%32%56%62%39%54%6E%34%5A%77%38%4C%70%31",
+            "%58%71%37%4b%64%32%56%62%39%54%6e%34%5a%77%38%4c%70%31",
+            // Basic authentication as `a:`, `ap:` and `app:` with the password after it.
+            "Basic YTovQDpYcTdLZDJWYjlUbjRadzhMcDElNDE/",
+            "Basic YXA6L0A6WHE3S2QyVmI5VG40Wnc4THAxJTQxPw==",
+            "Basic YXBwOi9AOlhxN0tkMlZiOVRuNFp3OExwMSU0MT8=",
+            "5871374b6432566239546e345a77384c7031",
+            "Text([88, 113, 55, 75, 100, 50, 86, 98, 57, 84, 110, 52, 90, 119, 56, 76, 112, 49])",
+        ] {
+            assert!(secret().is_in(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_not_found() {
+        for text in ["", "Xq7Kd2Vb9Tn4", "postgres://app:***@db", "***"] {
+            assert!(!secret().is_in(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_differ_and_stand_in_urls_as_they_are() {
+        assert_ne!(Secret::new().password(), Secret::new().password());
+        let secret = secret();
+        let url = format!("redis://app:{}@localhost", secret.in_url());
+        let url = url::Url::parse(&url).unwrap();
+        assert_eq!(url.password(), Some(secret.in_url().as_str()));
+    }
+}
