@@ -46,12 +46,15 @@ pub fn init() -> Result<(), LoggingError> {
     let terminal = std::io::stderr().is_terminal();
     let format = format(std::env::var("TASKER_LOG_FORMAT").ok().as_deref(), terminal)?;
     let filter = filter(|variable| std::env::var(variable).ok())?;
+    let asked = filter.to_string();
     // Failure means that a subscriber is there already: a test's.
     let started = tracing_subscriber::registry()
         .with(lines(format, terminal, filter, std::io::stderr))
         .try_init();
     if started.is_ok() {
         std::panic::set_hook(Box::new(log_panic));
+        // Tells whoever asks for everything that they get it.
+        tracing::trace!(filter = asked, "logging begins");
     }
     Ok(())
 }
