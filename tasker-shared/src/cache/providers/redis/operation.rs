@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
 use metrics::{counter, histogram};
 use redis::Value;
 use tokio::sync::Notify;
@@ -16,7 +15,7 @@ use super::latency::Latency;
 use super::link::Request;
 use super::log_limit::LogLimit;
 use super::second_look::within;
-use super::slots::{Lent, Live, Slots};
+use super::slots::{Live, Slots};
 use crate::cache::{BadAnswer, CacheError, ConnectionFault, Refusal, RefusalKind};
 use crate::metrics::{
     CACHE_BAD_ANSWERS, CACHE_OPERATION_DURATION, CACHE_OPERATIONS, CACHE_REFUSALS,
@@ -87,11 +86,29 @@ impl Core {
         if self.breaker.is_open() {
             return Err(CacheError::ConnectionError(ConnectionFault::BreakerOpen));
         }
-        let deadline = Instant::now() + limit;
+        let started = tokio::time::Instant::now();
         for _ in 0..self.slots.len() {
-            let Some(lent) = self.slots.lend() else { break };
-            if let Some(answer) = self.call_over(lent, request, deadline, limit).await {
-                return answer;
+            let Some(live) = self.slots.pick() else { break };
+            let mut link = live.link.clone();
+            match within(started + limit, link.send(request)).await {
+                Some(Ok(value)) => {
+                    self.breaker.succeeded();
+                    return Ok(value);
+                }
+                Some(Err(error @ CacheError::ConnectionError(_))) => {
+                    if self.lost(live, &error) {
+                        return Err(error);
+                    }
+                }
+                Some(Err(error)) => {
+                    self.answered_with(live, &error);
+                    return Err(error);
+                }
+                None => {
+                    let error = CacheError::Timeout { limit };
+                    self.timed_out(live, &error, started.elapsed() > limit * 2);
+                    return Err(error);
+                }
             }
         }
         Err(CacheError::ConnectionError(if self.stop.is_cancelled() {
@@ -101,45 +118,8 @@ impl Core {
         }))
     }
 
-    /// Sends `request` over this connection. No answer when the connection is lost and others are up.
-    async fn call_over(
-        &self,
-        lent: Lent,
-        request: &Request<'_>,
-        deadline: Instant,
-        limit: Duration,
-    ) -> Option<Result<Value, CacheError>> {
-        let live = lent.live();
-        match within(deadline.into(), live.link.clone().send(request)).await {
-            Some(Ok(value)) => {
-                self.breaker.succeeded();
-                Some(Ok(value))
-            }
-            Some(Err(error @ CacheError::ConnectionError(_))) => {
-                self.lost(live, &error).then_some(Err(error))
-            }
-            Some(Err(error)) => {
-                self.answered_with(live, &error);
-                Some(Err(error))
-            }
-            None => {
-                let error = CacheError::Timeout { limit };
-                self.timed_out(live, &error, Instant::now() > deadline + limit);
-                Some(Err(error))
-            }
-        }
-    }
-
-    /// Sends `request` over each connection that is up, for at most the budget. What it comes to
-    /// counts as it does for a request.
-    pub(super) async fn ask_each_connection(&self, request: &Request<'_>) {
-        let deadline = Instant::now() + self.budget;
-        let asked = self.slots.lend_each().into_iter();
-        join_all(asked.map(|lent| self.call_over(lent, request, deadline, self.budget))).await;
-    }
-
     /// Takes a broken connection out of use; says whether it was the last.
-    fn lost(&self, live: &Arc<Live>, error: &CacheError) -> bool {
+    fn lost(&self, live: Arc<Live>, error: &CacheError) -> bool {
         self.replace(live);
         let last = self.slots.up() == 0;
         if last {
@@ -148,7 +128,7 @@ impl Core {
         last
     }
 
-    fn timed_out(&self, live: &Arc<Live>, error: &CacheError, noticed_late: bool) {
+    fn timed_out(&self, live: Arc<Live>, error: &CacheError, noticed_late: bool) {
         if !self.replace(live) || noticed_late {
             return;
         }
@@ -159,7 +139,7 @@ impl Core {
         }
     }
 
-    fn answered_with(&self, live: &Arc<Live>, error: &CacheError) {
+    fn answered_with(&self, live: Arc<Live>, error: &CacheError) {
         let CacheError::BackendError(refusal) = error else {
             return;
         };
@@ -198,7 +178,7 @@ impl Core {
         }
     }
 
-    fn replace(&self, live: &Arc<Live>) -> bool {
+    fn replace(&self, live: Arc<Live>) -> bool {
         let replaced = self.slots.discard(live);
         if replaced {
             self.vacancy.notify_one();

@@ -1,4 +1,4 @@
-//! The connections that are up, used in turn; requests at the same time share one.
+//! The connections that are up, used in turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,10 +7,6 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 
 use super::link::Link;
-
-/// How many requests may be under way on a connection before another one is taken. Those on one
-/// connection are written and read in few system calls together, and share its troubles.
-const SHARED_BY: usize = 16;
 
 /// A fixed number of places, each with a connection or waiting for one. Nothing here waits.
 pub(super) struct Slots {
@@ -24,38 +20,6 @@ pub(super) struct Live {
     /// When it was made.
     pub(super) since: Instant,
     place: usize,
-    under_way: AtomicUsize,
-}
-
-/// A connection that one request is under way on, until this is dropped.
-pub(super) struct Lent(Arc<Live>);
-
-impl Lent {
-    fn new(live: Arc<Live>) -> Self {
-        live.under_way.fetch_add(1, Ordering::Relaxed);
-        Self(live)
-    }
-
-    pub(super) fn live(&self) -> &Arc<Live> {
-        &self.0
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Live {
-    fn new(link: Link, place: usize) -> Arc<Self> {
-        Arc::new(Self {
-            link,
-            since: Instant::now(),
-            place,
-            under_way: AtomicUsize::new(0),
-        })
-    }
 }
 
 impl Slots {
@@ -70,30 +34,11 @@ impl Slots {
         self.places.len()
     }
 
-    /// The next connection that is up, and its turn.
+    /// The next connection that is up.
     pub(super) fn pick(&self) -> Option<Arc<Live>> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
         (0..self.places.len())
             .find_map(|step| self.places[first.wrapping_add(step) % self.places.len()].load_full())
-    }
-
-    /// A connection for one request: the one whose turn it is while others are under way on it and
-    /// they are not too many, else the next.
-    pub(super) fn lend(&self) -> Option<Lent> {
-        let place = self.turn.load(Ordering::Relaxed) % self.places.len();
-        let shared = self.places[place]
-            .load_full()
-            .filter(|live| (1..SHARED_BY).contains(&live.under_way.load(Ordering::Relaxed)));
-        shared.or_else(|| self.pick()).map(Lent::new)
-    }
-
-    /// All that are up.
-    pub(super) fn lend_each(&self) -> Vec<Lent> {
-        self.places
-            .iter()
-            .filter_map(ArcSwapOption::load_full)
-            .map(Lent::new)
-            .collect()
     }
 
     /// How many are up.
@@ -112,7 +57,11 @@ impl Slots {
     }
 
     pub(super) fn install(&self, place: usize, link: Link) {
-        self.places[place].store(Some(Live::new(link, place)));
+        self.places[place].store(Some(Arc::new(Live {
+            link,
+            since: Instant::now(),
+            place,
+        })));
     }
 
     /// Those whose cluster has changed.
@@ -128,15 +77,19 @@ impl Slots {
     /// under way on it go on.
     pub(super) fn exchange(&self, live: Arc<Live>, link: Link) {
         let place = live.place;
-        let newer = Live::new(link, place);
+        let newer = Arc::new(Live {
+            link,
+            since: Instant::now(),
+            place,
+        });
         self.places[place].compare_and_swap(&Some(live), Some(newer));
     }
 
     /// Takes this connection out of use, and says whether it was this call that did. Operations
     /// that are under way on it go on.
-    pub(super) fn discard(&self, live: &Arc<Live>) -> bool {
+    pub(super) fn discard(&self, live: Arc<Live>) -> bool {
         let place = &self.places[live.place];
-        let current = Some(Arc::clone(live));
+        let current = Some(live);
         let previous = place.compare_and_swap(&current, None);
         match (&*previous, &current) {
             (Some(previous), Some(discarded)) => Arc::ptr_eq(previous, discarded),

@@ -94,15 +94,14 @@ async fn fill_places(core: &Core) {
     }
 }
 
-/// Failures count as those of requests do.
+/// Asks as often as there are connections: they are used in turn. Failures count as those of
+/// requests do.
 async fn ask_idle_connections(core: &Core) {
     let ping = redis::cmd("PING");
     let request = Request::One(&ping);
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        if !core.breaker.is_open() {
-            core.ask_each_connection(&request).await;
-        }
+        join_all((0..core.slots.len()).map(|_| core.call(&request, core.budget))).await;
     }
 }
 
