@@ -30,6 +30,12 @@ pub(crate) fn may_try_again(misses: &[Miss]) -> bool {
     !misses.is_empty() && misses.iter().all(|miss| miss.of_time)
 }
 
+/// Whether a row holds. Rows of a second are shown for their times, and not judged by them: with so
+/// few requests, one that the machine held up is what decides.
+pub(crate) fn holds(misses: &[Miss], times_count: bool) -> bool {
+    misses.iter().all(|miss| miss.of_time && !times_count)
+}
+
 /// The bars that `outcome` misses.
 pub(crate) fn misses(outcome: &Outcome, connecting: u32) -> Vec<Miss> {
     let figures = &outcome.figures;
@@ -89,7 +95,7 @@ pub(crate) fn misses(outcome: &Outcome, connecting: u32) -> Vec<Miss> {
 mod tests {
     use std::time::Duration;
 
-    use super::{may_try_again, misses};
+    use super::{holds, may_try_again, misses};
     use crate::figures::{Figures, Spread};
     use crate::row::Outcome;
 
@@ -139,5 +145,14 @@ mod tests {
         let mut outcome = good();
         outcome.figures.failed = 1;
         assert!(!may_try_again(&misses(&outcome, 1)));
+        assert!(!holds(&misses(&outcome, 1), false));
+    }
+
+    #[test]
+    fn times_count_where_they_are_judged() {
+        let mut outcome = good();
+        outcome.figures.added = Duration::from_millis(61);
+        assert!(holds(&misses(&outcome, 1), false));
+        assert!(!holds(&misses(&outcome, 1), true));
     }
 }
