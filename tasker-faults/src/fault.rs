@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use tasker_testkit::{RedisServer, TcpProxy};
+use tasker_testkit::{RedisCluster, RedisServer, TcpProxy};
 
 use crate::error::FaultsError;
 
@@ -39,6 +39,7 @@ pub(crate) enum Fault {
     Flush,
     Flapping,
     PostgresSlow,
+    ClusterPrimary,
     BootBlackHole,
     BootAbsent,
     BootPassword,
@@ -49,6 +50,8 @@ pub(crate) struct Stage {
     pub(crate) redis: RedisServer,
     pub(crate) proxy: TcpProxy,
     pub(crate) postgres: TcpProxy,
+    /// Used instead of the one Redis where there is one.
+    pub(crate) cluster: Option<RedisCluster>,
 }
 
 impl Stage {
@@ -73,10 +76,15 @@ impl Stage {
         let redis = RedisServer::start_with(arguments).await?;
         let proxy = TcpProxy::before(&redis.url()).await?;
         let postgres = TcpProxy::before(database_url).await?;
+        let cluster = match fault {
+            Fault::ClusterPrimary => Some(RedisCluster::start(3, 1).await?),
+            _ => None,
+        };
         Ok(Self {
             redis,
             proxy,
             postgres,
+            cluster,
         })
     }
 
@@ -131,6 +139,11 @@ impl Fault {
         )
     }
 
+    /// Whether the servers get well by themselves, so that what they take for it counts, too.
+    pub(crate) fn heals_itself(self) -> bool {
+        self == Self::ClusterPrimary
+    }
+
     /// Whether it is done to the way to PostgreSQL.
     pub(crate) fn needs_postgres(self) -> bool {
         self == Self::PostgresSlow
@@ -147,16 +160,46 @@ impl Fault {
         Ok(())
     }
 
+    /// Does to the way to Redis what lasts until it forwards again.
+    async fn spoil(self, proxy: &TcpProxy) {
+        match self {
+            Self::Slow => proxy.delay(SLOW / 2).await,
+            Self::Stalls => proxy.stall(STALL_PERCENT, STALL).await,
+            Self::Refused => {
+                proxy.refuse().await;
+                proxy.cut().await;
+            }
+            Self::BlackHole => {
+                proxy.black_hole().await;
+                proxy.cut().await;
+            }
+            Self::HalfOpen => proxy.half_open().await,
+            // It is spoilt since before the process started; and all else is done elsewhere.
+            _ => {}
+        }
+    }
+
     /// Lets Redis fail for about `length`, and returns when it is well again.
     pub(crate) async fn happen(self, stage: &Stage, length: Duration) -> Result<(), FaultsError> {
         let Stage {
             redis,
             proxy,
             postgres,
+            cluster,
         } = stage;
         let over = || tokio::time::sleep(length);
         match self {
             Self::Calm => over().await,
+            Self::Slow
+            | Self::Stalls
+            | Self::Refused
+            | Self::BlackHole
+            | Self::HalfOpen
+            | Self::BootBlackHole => {
+                self.spoil(proxy).await;
+                over().await;
+                proxy.forward().await;
+            }
             Self::Kill => {
                 // What is in the dump is there again after the restart.
                 stage.order(&redis::cmd("SAVE")).await?;
@@ -173,33 +216,6 @@ impl Fault {
                 redis.freeze().await?;
                 over().await;
                 redis.thaw().await?;
-            }
-            Self::Slow => {
-                proxy.delay(SLOW / 2).await;
-                over().await;
-                proxy.forward().await;
-            }
-            Self::Stalls => {
-                proxy.stall(STALL_PERCENT, STALL).await;
-                over().await;
-                proxy.forward().await;
-            }
-            Self::Refused => {
-                proxy.refuse().await;
-                proxy.cut().await;
-                over().await;
-                proxy.forward().await;
-            }
-            Self::BlackHole => {
-                proxy.black_hole().await;
-                proxy.cut().await;
-                over().await;
-                proxy.forward().await;
-            }
-            Self::HalfOpen => {
-                proxy.half_open().await;
-                over().await;
-                proxy.forward().await;
             }
             Self::Full => {
                 stage.settings("maxmemory", "1").await?;
@@ -230,9 +246,11 @@ impl Fault {
                 redis.restart().await?;
                 postgres.forward().await;
             }
-            Self::BootBlackHole => {
-                over().await;
-                proxy.forward().await;
+            Self::ClusterPrimary => {
+                if let Some(cluster) = cluster {
+                    cluster.nodes()[0].kill().await?;
+                    cluster.until_well().await?;
+                }
             }
             Self::BootAbsent => {
                 over().await;

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use tasker_shared::cache::CacheService;
+use tasker_shared::cache::{CacheService, keys};
 
 use crate::control::Control;
 use crate::error::FaultsError;
 use crate::fault::{Fault, Stage};
 use crate::figures::{Figures, Times};
 use crate::load::Load;
-use crate::templates::{COUNT, document, name};
-use crate::world::{LocalTier, Process, World, config};
+use crate::templates::{COUNT, NAMESPACE, VERSION, document, name};
+use crate::world::{LocalTier, Process, World, config, without_local_tier};
 
 /// How long requests run before they count: caches and the pool fill meanwhile.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -34,8 +34,8 @@ pub(crate) struct Lengths {
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     pub(crate) figures: Figures,
-    /// From the moment at which Redis was well until it was in use again; `None` if it was not
-    /// within fifteen seconds.
+    /// From the moment at which Redis was well until it was in use again, or from that of the loss
+    /// if it gets well by itself; `None` if it was not within fifteen seconds.
     pub(crate) back: Option<Duration>,
     /// What `from_config_graceful` took.
     pub(crate) connected_in: Duration,
@@ -60,16 +60,24 @@ pub(crate) async fn run(
     } else {
         world.database.url()
     };
-    let config = config(&redis_url, local_tier, lengths.connecting);
+    let mut config = config(&redis_url, local_tier, lengths.connecting);
+    if let (Some(cluster), Some(redis)) = (&stage.cluster, &mut config.redis) {
+        redis.mode = String::from("cluster");
+        redis.url = cluster.url();
+        redis.nodes = cluster.addresses().split_off(1);
+    }
     let process = world.process(database_url, &config).await?;
     let control = Control::start(database_url.to_owned())?;
     if !fault.is_at_boot() {
         process.until_connected().await?;
     }
     let load = Load::start(&world.subject, &process.registry);
+    // A template that changes while it is loaded costs a slow PostgreSQL several round trips, which
+    // the control has at other moments.
+    let changes = !fault.needs_postgres() || local_tier == LocalTier::On;
     let (times, back) = tokio::select! {
         outcome = play(fault, &stage, &process, &load, local_tier, lengths) => outcome?,
-        error = write(world) => return Err(error),
+        error = write(world), if changes => return Err(error),
     };
     let connected_in = process.connected_in;
     let samples = load.end().await?;
@@ -99,9 +107,13 @@ async fn play(
     let struck = Instant::now();
     fault.happen(stage, lengths.fault).await?;
     let over = Instant::now();
-    let back = in_use(process, load, local_tier)
-        .await
-        .then(|| over.elapsed());
+    let since = if fault.heals_itself() { struck } else { over };
+    let used = if stage.cluster.is_some() {
+        all_primaries_in_use(process).await
+    } else {
+        in_use(process, load, local_tier).await
+    };
+    let back = used.then(|| since.elapsed());
     tokio::time::sleep(lengths.after).await;
     let times = Times {
         began,
@@ -128,6 +140,25 @@ async fn in_use(process: &Process, load: &Load, local_tier: LocalTier) -> bool {
             if used {
                 return;
             }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, used).await.is_ok()
+}
+
+/// Waits until each template's node answers for it.
+async fn all_primaries_in_use(process: &Process) -> bool {
+    let wanted: Vec<String> = (0..COUNT)
+        .map(|number| {
+            keys::key(
+                &without_local_tier().key_prefix,
+                "task_template",
+                &[NAMESPACE, &name(number), VERSION],
+            )
+        })
+        .collect();
+    let used = async {
+        while process.provider.peek(&wanted, 1).await.is_err() {
             tokio::time::sleep(POLL).await;
         }
     };

@@ -11,7 +11,7 @@ use crate::verdict::{self, Miss};
 use crate::world::{LocalTier, World};
 
 /// Every fault, as `--only` names it and as the table does.
-const ROWS: [(&str, &str, Fault); 19] = [
+const ROWS: [(&str, &str, Fault); 20] = [
     ("calm", "nothing", Fault::Calm),
     ("kill", "killed, back with its data", Fault::Kill),
     ("kill-empty", "killed, back empty", Fault::KillEmpty),
@@ -31,6 +31,11 @@ const ROWS: [(&str, &str, Fault); 19] = [
         "postgres-slow",
         "killed, PostgreSQL 20 ms slower",
         Fault::PostgresSlow,
+    ),
+    (
+        "cluster",
+        "a cluster that loses a primary",
+        Fault::ClusterPrimary,
     ),
     (
         "boot-black-hole",
@@ -132,7 +137,7 @@ async fn run_row(
     }
     for attempt in 1..=verdict::ATTEMPTS {
         let outcome = row::run(world, fault, local_tier, lengths).await?;
-        let misses = verdict::misses(&outcome, lengths.connecting);
+        let misses = verdict::misses(&outcome, fault, lengths.connecting);
         let again = if attempt == 1 { "" } else { ", again" };
         print(&format!("{what}{again}"), local_tier, &outcome, &misses);
         if attempt == verdict::ATTEMPTS || !verdict::may_try_again(&misses) {
@@ -146,11 +151,12 @@ fn head(plan: &Plan) {
     println!(
         "Each fault lasts about {:?}, under 16 resolvers. Times in ms, p50 / p99 / longest. Bars: 0 \
          failed, at most {} added to any request, at most {:.0}% touched in the first second and in \
-         all, 0 while the breaker is open, back in use within {} ms.",
+         all, 0 while the breaker is open, back in use within {} ms, {} ms after the loss of a primary.",
         plan.lengths.fault,
         ms(verdict::ADDED),
         verdict::TOUCHED * 100.0,
         verdict::BACK.as_millis(),
+        verdict::BACK_BY_ITSELF.as_millis(),
     );
     if !plan.times_count {
         println!("Rows as short as these fail by what goes wrong, not by a time.");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::fault::Fault;
 use crate::row::Outcome;
 
 /// The budget of 25 ms, and scheduling.
@@ -10,6 +11,8 @@ pub(crate) const ADDED: Duration = Duration::from_millis(60);
 pub(crate) const TOUCHED: f64 = 0.05;
 /// From Redis' return until it is in use.
 pub(crate) const BACK: Duration = Duration::from_secs(2);
+/// From the loss of a primary until all of its cluster is in use.
+pub(crate) const BACK_BY_ITSELF: Duration = Duration::from_secs(5);
 /// What `from_config_graceful` may take beyond `connection_timeout_seconds`.
 pub(crate) const CONNECTED_LATE: Duration = Duration::from_millis(500);
 
@@ -37,7 +40,7 @@ pub(crate) fn holds(misses: &[Miss], times_count: bool) -> bool {
 }
 
 /// The bars that `outcome` misses.
-pub(crate) fn misses(outcome: &Outcome, connecting: u32) -> Vec<Miss> {
+pub(crate) fn misses(outcome: &Outcome, fault: Fault, connecting: u32) -> Vec<Miss> {
     let figures = &outcome.figures;
     let mut misses = Vec::new();
     let mut miss = |missed: bool, of_time: bool, what: String| {
@@ -78,8 +81,13 @@ pub(crate) fn misses(outcome: &Outcome, connecting: u32) -> Vec<Miss> {
             figures.touched_while_open
         ),
     );
+    let limit = if fault.heals_itself() {
+        BACK_BY_ITSELF
+    } else {
+        BACK
+    };
     match outcome.back {
-        Some(back) => miss(back > BACK, true, format!("in use again after {back:?}")),
+        Some(back) => miss(back > limit, true, format!("in use again after {back:?}")),
         None => miss(true, false, String::from("not in use again")),
     }
     let limit = Duration::from_secs(connecting.into()) + CONNECTED_LATE;
@@ -96,6 +104,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{holds, may_try_again, misses};
+    use crate::fault::Fault;
     use crate::figures::{Figures, Spread};
     use crate::row::Outcome;
 
@@ -118,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_good_row_misses_nothing() {
-        assert_eq!(misses(&good(), 1), []);
+        assert_eq!(misses(&good(), Fault::Kill, 1), []);
     }
 
     #[test]
@@ -136,7 +145,7 @@ mod tests {
         for spoil in spoil {
             let mut outcome = good();
             spoil(&mut outcome);
-            assert_eq!(misses(&outcome, 1).len(), 1, "{outcome:?}");
+            assert_eq!(misses(&outcome, Fault::Kill, 1).len(), 1, "{outcome:?}");
         }
     }
 
@@ -144,15 +153,15 @@ mod tests {
     fn a_failed_request_is_never_the_machines_fault() {
         let mut outcome = good();
         outcome.figures.failed = 1;
-        assert!(!may_try_again(&misses(&outcome, 1)));
-        assert!(!holds(&misses(&outcome, 1), false));
+        assert!(!may_try_again(&misses(&outcome, Fault::Kill, 1)));
+        assert!(!holds(&misses(&outcome, Fault::Kill, 1), false));
     }
 
     #[test]
     fn times_count_where_they_are_judged() {
         let mut outcome = good();
         outcome.figures.added = Duration::from_millis(61);
-        assert!(holds(&misses(&outcome, 1), false));
-        assert!(!holds(&misses(&outcome, 1), true));
+        assert!(holds(&misses(&outcome, Fault::Kill, 1), false));
+        assert!(!holds(&misses(&outcome, Fault::Kill, 1), true));
     }
 }

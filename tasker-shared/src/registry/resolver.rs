@@ -169,6 +169,9 @@ impl Resolver {
         self.start();
         let arrived = Moment::now();
         let mut loaded_from = Tier::Local;
+        // A request waits for Redis once: what it has to load after that has just been changed,
+        // and is hardly there.
+        let mut asks_redis = true;
         loop {
             let freshness = self
                 .directory
@@ -191,7 +194,7 @@ impl Resolver {
                     stale_by,
                 });
             }
-            match self.load(&entry).await {
+            match self.load(&entry, std::mem::take(&mut asks_redis)).await {
                 Loaded::Body(metadata, tier) => {
                     // The load took time. Its body is an answer if it is still the current one;
                     // else the next round finds what is, and this body where it is held.
@@ -249,7 +252,7 @@ impl Resolver {
         }
     }
 
-    async fn load(&self, entry: &Arc<Entry>) -> Loaded {
+    async fn load(&self, entry: &Arc<Entry>, asks_redis: bool) -> Loaded {
         let found = self.flights.join(
             entry.id,
             || {
@@ -266,7 +269,7 @@ impl Resolver {
                     retirement: self.retirement.handle(),
                     entry: Arc::clone(entry),
                 };
-                load.run()
+                load.run(asks_redis)
             },
         );
         // A load that panicked has been reported by the runtime; to its callers it is lost.
@@ -344,8 +347,8 @@ struct Load {
 }
 
 impl Load {
-    async fn run(self) -> Loaded {
-        if let Found::Body(document) = self.distributed.get(&self.entry).await {
+    async fn run(self, asks_redis: bool) -> Loaded {
+        if asks_redis && let Found::Body(document) = self.distributed.get(&self.entry).await {
             if let Some(metadata) = self.keep(document.text()) {
                 return Loaded::Body(metadata, Tier::Redis);
             }

@@ -2,7 +2,7 @@
 //! whether it is well, and it asks connections that nobody uses whether they still work.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{join_all, try_join_all};
 use redis::{Cmd, Value};
@@ -19,6 +19,10 @@ use crate::cache::{BadAnswer, CacheError, RefusalKind};
 /// and those whose callers give up before their limit, before a request has to.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// A Redis that fails again sooner goes on with the pauses that it had: each time that it is tried,
+/// some requests wait for it.
+const RECOVERED: Duration = Duration::from_secs(10);
+
 /// How long the probe key lives if the connection breaks before it is deleted.
 const PROBE_TTL_MS: u64 = 1000;
 
@@ -34,9 +38,15 @@ pub(super) async fn run(core: Arc<Core>) {
 }
 
 async fn connect(core: &Core) {
+    let mut pauses = Pauses::new();
+    let mut well_since = Instant::now();
     loop {
         if core.breaker.is_open() {
-            recover(core).await;
+            if well_since.elapsed() > RECOVERED {
+                pauses = Pauses::new();
+            }
+            recover(core, &mut pauses).await;
+            well_since = Instant::now();
         } else if core.slots.up() < core.slots.len() {
             tokio::select! {
                 () = fill_places(core) => {}
@@ -52,9 +62,9 @@ async fn connect(core: &Core) {
 }
 
 /// Probes until Redis is well, then lets requests use it again.
-async fn recover(core: &Core) {
+async fn recover(core: &Core, pauses: &mut Pauses) {
     let link = until_success(
-        &mut Pauses::new(),
+        pauses,
         || async {
             let mut link = core.endpoint.connect().await?;
             probe(&mut link, &core.probe_key, core.budget).await?;
