@@ -236,10 +236,13 @@ fn open(entry: &Entry, value: String) -> Found {
     Found::Nothing
 }
 
-/// Counts an entry that cannot be used, and says so once for each name; the load that follows
-/// replaces it.
+/// Counts an entry that cannot be used, and says so once for each registration of a name; the load
+/// that follows replaces it, if the cache accepts writes.
 pub(super) fn bad_entry(entry: &Entry, kind: &'static str) {
     metrics::counter!(CACHE_BAD_ANSWERS.name, "kind" => kind).increment(1);
+    if !entry.note_told_bad() {
+        return;
+    }
     let name = entry.name();
     tracing::warn!(
         namespace = name.namespace,

@@ -46,6 +46,8 @@ pub(crate) struct Entry {
     name_length: u32,
     // Whether this process has handed the entry's body to the distributed cache.
     filled: AtomicBool,
+    // Whether it was told that the distributed cache has something else in its place.
+    told_bad: AtomicBool,
     pub(crate) pointer: Pointer,
 }
 
@@ -58,6 +60,7 @@ impl Entry {
             name_and_version: [name, version].concat().into(),
             name_length: u32::try_from(name.len()).expect("the column holds at most 64 characters"),
             filled: AtomicBool::new(false),
+            told_bad: AtomicBool::new(false),
             pointer,
         }
     }
@@ -70,6 +73,12 @@ impl Entry {
     /// Whether it has.
     pub(crate) fn was_filled(&self) -> bool {
         self.filled.load(Ordering::SeqCst)
+    }
+
+    /// Notes that it was told that the distributed cache has something else in its place; says
+    /// whether this is the first time.
+    pub(crate) fn note_told_bad(&self) -> bool {
+        !self.told_bad.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn name(&self) -> TemplateName<'_> {
