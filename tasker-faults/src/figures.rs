@@ -162,6 +162,11 @@ impl Figures {
     pub(crate) fn requests(&self) -> usize {
         self.before.count + self.during.count + self.after.count
     }
+
+    /// The share of the requests from the fault on that were touched while the breaker was open.
+    pub(crate) fn share_touched_while_open(&self) -> f64 {
+        ratio(self.touched_while_open, self.during.count + self.after.count)
+    }
 }
 
 /// The longest that a request of the control took that was under way while `sample` was.

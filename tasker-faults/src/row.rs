@@ -10,12 +10,11 @@ use crate::fault::{Fault, Stage};
 use crate::figures::{Figures, Times};
 use crate::load::Load;
 use crate::templates::{COUNT, NAMESPACE, VERSION, document, name};
+use crate::verdict::BACK_CEILING;
 use crate::world::{LocalTier, Process, World, config, without_local_tier};
 
 /// How long requests run before they count: caches and the pool fill meanwhile.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// After this a Redis that is not in use again never will be.
-const PATIENCE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(5);
 /// Somebody else registers so often a changed template, which the process then has to load.
 const WRITE_EVERY: Duration = Duration::from_millis(100);
@@ -143,7 +142,7 @@ async fn in_use(process: &Process, load: &Load, local_tier: LocalTier) -> bool {
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(PATIENCE, used).await.is_ok()
+    tokio::time::timeout(BACK_CEILING, used).await.is_ok()
 }
 
 /// Waits until each template's node answers for it.
@@ -162,7 +161,7 @@ async fn all_primaries_in_use(process: &Process) -> bool {
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(PATIENCE, used).await.is_ok()
+    tokio::time::timeout(BACK_CEILING, used).await.is_ok()
 }
 
 /// Registers changed templates until dropped; ends with an error only.

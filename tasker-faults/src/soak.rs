@@ -16,6 +16,7 @@ use crate::fault::{Fault, Stage};
 use crate::levels::{Levels, tasks};
 use crate::load::Load;
 use crate::templates::{COUNT, NAMESPACE, VERSION, document, name};
+use crate::verdict::BACK_CEILING;
 use crate::world::{LocalTier, Process, World, config};
 
 /// Those that can happen to a Redis that was not prepared for them.
@@ -40,7 +41,10 @@ const REGISTER_EVERY: Duration = Duration::from_millis(200);
 const INVALIDATE_EVERY: Duration = Duration::from_secs(1);
 /// How long a fault lasts in the first lap.
 const FIRST_LAP: Duration = Duration::from_secs(1);
-/// After this a Redis that is not in use again never will be.
+/// What a request may take. PostgreSQL is up to 20 ms slower at each round trip, and the machine may
+/// be busy; a request that hangs with Redis takes up to three seconds.
+const LONGEST: Duration = Duration::from_secs(2);
+/// How long what is left after the shutdown may take to end.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long nothing is asked before levels are read: what was under way ends, and places without
 /// a connection get one.
@@ -105,6 +109,9 @@ pub(crate) async fn run(world: &World, length: Duration, seed: u64) -> Result<bo
     if tally.failed > 0 {
         misses.push(format!("{} requests failed", tally.failed));
     }
+    if tally.longest > LONGEST {
+        misses.push(format!("a request took {:.0?}", tally.longest));
+    }
     if tally.never_back > 0 {
         misses.push(format!(
             "Redis was not in use again {} times",
@@ -159,7 +166,7 @@ impl<'a> Soak<'a> {
             tokio::time::sleep(Duration::from_millis(300)).await;
             fault.happen(&self.stage, length).await?;
             let over = Instant::now();
-            let back = tokio::time::timeout(PATIENCE, self.until_in_use()).await;
+            let back = tokio::time::timeout(BACK_CEILING, self.until_in_use()).await;
             let back = back.is_ok().then(|| over.elapsed());
             tokio::time::sleep(Duration::from_millis(300)).await;
             Ok::<_, FaultsError>(back)

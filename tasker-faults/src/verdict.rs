@@ -16,6 +16,16 @@ pub(crate) const BACK_BY_ITSELF: Duration = Duration::from_secs(5);
 /// What `from_config_graceful` may take beyond `connection_timeout_seconds`.
 pub(crate) const CONNECTED_LATE: Duration = Duration::from_millis(500);
 
+/// Past these a busy machine is no excuse, in rows of a second neither. A request that hangs until
+/// the shortest fault is over takes a second.
+const ADDED_CEILING: Duration = Duration::from_millis(500);
+const TOUCHED_CEILING: f64 = 0.5;
+/// Of the requests from the fault on.
+const TOUCHED_WHILE_OPEN_CEILING: f64 = 0.05;
+/// Also how long a Redis is waited for that heals.
+pub(crate) const BACK_CEILING: Duration = Duration::from_secs(15);
+const CONNECTED_CEILING: Duration = Duration::from_secs(5);
+
 /// How often a row may be run until it holds. A machine that had no time for us once has it
 /// later; a regression is there each time.
 pub(crate) const ATTEMPTS: usize = 3;
@@ -33,8 +43,8 @@ pub(crate) fn may_try_again(misses: &[Miss]) -> bool {
     !misses.is_empty() && misses.iter().all(|miss| miss.of_time)
 }
 
-/// Whether a row holds. Rows of a second are shown for their times, and not judged by them: with so
-/// few requests, one that the machine held up is what decides.
+/// Whether a row holds. Rows of a second are shown for their times, and judged by them only where a
+/// ceiling is passed: with so few requests, one that the machine held up is what decides.
 pub(crate) fn holds(misses: &[Miss], times_count: bool) -> bool {
     misses.iter().all(|miss| miss.of_time && !times_count)
 }
@@ -60,7 +70,7 @@ pub(crate) fn misses(outcome: &Outcome, fault: Fault, connecting: u32) -> Vec<Mi
     );
     miss(
         figures.added > ADDED,
-        true,
+        figures.added <= ADDED_CEILING,
         format!("{:?} were added to a request", figures.added),
     );
     for (share, when) in [
@@ -69,13 +79,13 @@ pub(crate) fn misses(outcome: &Outcome, fault: Fault, connecting: u32) -> Vec<Mi
     ] {
         miss(
             share > TOUCHED,
-            true,
+            share <= TOUCHED_CEILING,
             format!("{:.1}% of requests were touched {when}", share * 100.0),
         );
     }
     miss(
         figures.touched_while_open > 0,
-        true,
+        figures.share_touched_while_open() <= TOUCHED_WHILE_OPEN_CEILING,
         format!(
             "{} requests were touched while the breaker was open",
             figures.touched_while_open
@@ -87,13 +97,19 @@ pub(crate) fn misses(outcome: &Outcome, fault: Fault, connecting: u32) -> Vec<Mi
         BACK
     };
     match outcome.back {
-        Some(back) => miss(back > limit, true, format!("in use again after {back:?}")),
+        Some(back) => miss(
+            back > limit,
+            back <= BACK_CEILING,
+            format!("in use again after {back:?}"),
+        ),
         None => miss(true, false, String::from("not in use again")),
     }
-    let limit = Duration::from_secs(connecting.into()) + CONNECTED_LATE;
+    let late = outcome
+        .connected_in
+        .saturating_sub(Duration::from_secs(connecting.into()));
     miss(
-        outcome.connected_in > limit,
-        true,
+        late > CONNECTED_LATE,
+        late <= CONNECTED_CEILING,
         format!("starting took {:?}", outcome.connected_in),
     );
     misses
@@ -163,5 +179,45 @@ mod tests {
         outcome.figures.added = Duration::from_millis(61);
         assert!(holds(&misses(&outcome, Fault::Kill, 1), false));
         assert!(!holds(&misses(&outcome, Fault::Kill, 1), true));
+    }
+
+    #[test]
+    fn a_time_past_its_ceiling_is_no_machines_fault() {
+        let within_and_past: [[fn(&mut Outcome); 2]; 6] = [
+            [
+                |outcome| outcome.figures.added = Duration::from_millis(500),
+                |outcome| outcome.figures.added = Duration::from_millis(501),
+            ],
+            [
+                |outcome| outcome.figures.touched_at_onset = 0.5,
+                |outcome| outcome.figures.touched_at_onset = 0.51,
+            ],
+            [
+                |outcome| outcome.figures.touched = 0.5,
+                |outcome| outcome.figures.touched = 0.51,
+            ],
+            [
+                |outcome| outcome.figures.touched_while_open = 10,
+                |outcome| outcome.figures.touched_while_open = 11,
+            ],
+            [
+                |outcome| outcome.back = Some(Duration::from_secs(15)),
+                |outcome| outcome.back = Some(Duration::from_secs(16)),
+            ],
+            [
+                |outcome| outcome.connected_in = Duration::from_secs(6),
+                |outcome| outcome.connected_in = Duration::from_secs(7),
+            ],
+        ];
+        for [within, past] in within_and_past {
+            let (mut high, mut higher) = (good(), good());
+            within(&mut high);
+            let high = misses(&high, Fault::Kill, 1);
+            assert!(may_try_again(&high) && holds(&high, false), "{high:?}");
+            past(&mut higher);
+            let higher = misses(&higher, Fault::Kill, 1);
+            assert!(!may_try_again(&higher), "{higher:?}");
+            assert!(!holds(&higher, false), "{higher:?}");
+        }
     }
 }
