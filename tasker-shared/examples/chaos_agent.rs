@@ -1,5 +1,5 @@
 //! One process under the eyes of `cargo xtask chaos`: it reads templates through the registry all
-//! the time, registers what it is told to, and tells what it saw. It judges nothing.
+//! the time, registers what it is told to, and tells what it saw. It judges nothing. It fails when a part of it ends.
 //!
 //! It speaks lines of text with the coordinator. To the coordinator: `slot N` once, then
 //! `r TEMPLATE ANSWER START END` for a read, where the answer is a marker, `-` for "not found" or
@@ -61,17 +61,31 @@ async fn main() -> Result<(), Failure> {
         ));
     }
 
+    let mut writes = tokio::task::JoinSet::new();
     let mut orders = BufReader::new(orders).lines();
-    while let Some(order) = orders.next_line().await? {
+    loop {
+        let order = tokio::select! {
+            order = orders.next_line() => order?,
+            // Each goes on until it is stopped. Without one this process would seem to be well.
+            Some(ended) = readers.join_next() => {
+                ended?;
+                return Err("a reader ended".into());
+            }
+            Some(written) = writes.join_next() => {
+                written?;
+                continue;
+            }
+        };
         let Some((number, document)) = order
-            .strip_prefix("w ")
+            .as_deref()
+            .and_then(|order| order.strip_prefix("w "))
             .and_then(|rest| rest.split_once(' '))
         else {
             break;
         };
         let (number, document) = (number.to_owned(), serde_json::from_str(document)?);
         let (registry, told) = (Arc::clone(&registry), told.clone());
-        readers.spawn(async move {
+        writes.spawn(async move {
             let result = register(&registry, document).await;
             let end = now();
             let failed = result
@@ -82,6 +96,7 @@ async fn main() -> Result<(), Failure> {
         });
     }
     readers.shutdown().await;
+    writes.shutdown().await;
     drop(told);
     writer.await??;
     context.shutdown().await;

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::clock;
 use super::history::{Answer, Read};
 use super::recorder::Recorder;
 use super::stage::AGENTS;
@@ -18,6 +19,8 @@ use crate::error::XtaskError;
 
 /// How long an agent may take to tell the rest when it is told to end.
 const END_LIMIT: Duration = Duration::from_secs(10);
+/// Longer than any fault lets a registration take.
+const REPLY_LIMIT: Duration = Duration::from_mins(1);
 
 /// What an agent told of a write.
 #[derive(Debug)]
@@ -68,21 +71,20 @@ impl Agents {
         Ok((agents, address.to_string()))
     }
 
-    /// Waits until the agents of all slots are there.
-    pub(super) async fn ready(&self) {
-        let mut lines = self.lines.subscribe();
-        let all = |lines: &[Option<Line>; AGENTS.len()]| lines.iter().all(Option::is_some);
-        // The sender is ours, so this does not fail.
-        lines.wait_for(all).await.ok();
+    /// The first slot whose agent is not there.
+    pub(super) fn missing(&self) -> Option<usize> {
+        self.lines.borrow().iter().position(Option::is_none)
     }
 
-    /// Waits until the agent of this slot is there.
-    pub(super) async fn ready_in(&self, slot: usize) {
+    /// Whether the agent of this slot is there. Waits for it for a while, `limit` at most.
+    pub(super) async fn ready_in(&self, slot: usize, limit: Duration) -> bool {
         let mut lines = self.lines.subscribe();
-        lines.wait_for(|lines| lines[slot].is_some()).await.ok();
+        let ready = lines.wait_for(|lines| lines[slot].is_some());
+        tokio::time::timeout(limit, ready).await.is_ok()
     }
 
-    /// Has an agent register a template. `None`: there is no agent, or it was lost on the way.
+    /// Has an agent register a template. `None`: there is no agent, or it was lost on the way. An
+    /// agent that says nothing for a minute has failed.
     pub(super) async fn register(
         &self,
         slot: usize,
@@ -96,7 +98,13 @@ impl Agents {
             history.writes[number as usize].process = Some(line.process);
         });
         line.orders.send(format!("w {number} {document}\n")).ok()?;
-        reply.await.ok()
+        let Ok(reply) = tokio::time::timeout(REPLY_LIMIT, reply).await else {
+            return Some(Reply {
+                end: clock::now(),
+                code: Some(String::from("no_reply")),
+            });
+        };
+        reply.ok()
     }
 
     /// Tells all agents to end, and waits until they have told the rest.

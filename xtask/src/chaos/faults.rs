@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
+use tasker_testkit::TestkitError;
 
 use super::clock;
 use super::old_redis::OldRedis;
@@ -108,6 +109,8 @@ pub(super) struct Weather {
     pub(super) faults: Vec<Fault>,
     /// From when to when nothing was wrong and everybody listened.
     pub(super) calms: Vec<(u64, u64)>,
+    /// Processes that ended though nobody had killed them.
+    pub(super) lost: Vec<TestkitError>,
 }
 
 /// Lets things go wrong until the run ends. Then nothing is wrong any more.
@@ -135,6 +138,7 @@ pub(super) async fn rage(stage: &Stage, seed: u64) -> Result<Weather, XtaskError
         }
         storm.pause(PAUSE_MS).await;
     }
+    storm.weather.lost.extend(stage.lost().await);
     Ok(storm.weather)
 }
 
@@ -256,6 +260,10 @@ impl Storm<'_> {
 
     async fn kill_agent(&mut self, slot: usize) -> Result<(), XtaskError> {
         if let Some(program) = &*self.stage.slots[slot].program.lock().await {
+            // It is started again below, and nobody would know.
+            self.weather
+                .lost
+                .extend(program.process().check_alive().err());
             program.process().kill().await?;
         }
         self.pause(PAUSE_MS).await;

@@ -23,7 +23,7 @@ mod writers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use tokio::task::JoinSet;
@@ -32,9 +32,12 @@ use crate::cargo::{cargo, succeed};
 use crate::error::XtaskError;
 use agents::Agents;
 use recorder::Recorder;
-use stage::{AGENTS, Stage};
+use stage::{AGENTS, SLOTS, Stage};
 
 const DEFAULT_LENGTH: Duration = Duration::from_mins(1);
+/// How long agents may take to start while nothing is wrong.
+const READY_LIMIT: Duration = Duration::from_mins(1);
+const READY_POLL: Duration = Duration::from_millis(50);
 
 /// How to run.
 #[derive(Debug, Clone, Copy, Args)]
@@ -81,7 +84,7 @@ pub(crate) async fn run(options: Options, may_install: bool) -> Result<ExitCode,
     for slot in AGENTS {
         stage.start_agent(slot).await?;
     }
-    agents.ready().await;
+    until_ready(&stage, &agents).await?;
 
     let mut work = JoinSet::new();
     readers::start(&stage, &recorder, seed, &mut work);
@@ -92,7 +95,8 @@ pub(crate) async fn run(options: Options, may_install: bool) -> Result<ExitCode,
         clock.end();
     });
     let weather = faults::rage(&stage, seed).await?;
-    while work.join_next().await.is_some() {}
+    // A reader or a writer that panicked would go unnoticed else.
+    work.join_all().await;
     agents.end().await;
 
     let mut history = recorder.take();
@@ -106,6 +110,25 @@ pub(crate) async fn run(options: Options, may_install: bool) -> Result<ExitCode,
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Waits until all agents are there.
+async fn until_ready(stage: &Stage, agents: &Agents) -> Result<(), XtaskError> {
+    let start = Instant::now();
+    while let Some(missing) = agents.missing() {
+        if let Some(lost) = stage.lost().await.pop() {
+            return Err(lost.into());
+        }
+        if start.elapsed() > READY_LIMIT {
+            return Err(XtaskError::NotReady {
+                service: SLOTS[missing],
+                seconds: READY_LIMIT.as_secs(),
+                log: stage.log(missing).await,
+            });
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
+    Ok(())
 }
 
 /// What runs must be of the same source as this program, and of the same profile.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::clock::SECOND;
 use super::faults::{Kind, Weather};
-use super::history::{Answer, History, Write};
+use super::history::{Answer, History, Read, Write};
 use super::judge::{Rule, Verdict, Violation};
 use super::propagation;
 use super::stage::{AGENTS, ORCHESTRATION_SLOT, SLOTS, WORKER_SLOT};
@@ -27,11 +27,14 @@ pub(super) fn print(
     print_staleness(verdict, bound);
     print_propagation(history, weather);
     let unneeded = print_failures(history, weather);
-    let enough = !verdict.staleness.is_empty() && history.changes.len() > 1;
-    if !enough {
-        println!("\nNothing was read or written: this run proves nothing.");
-    }
-    print_violations(history, verdict) && unneeded == 0 && enough
+    let idle = print_idle(history);
+    print_lost(weather);
+    print_violations(history, verdict)
+        && unneeded == 0
+        && idle == 0
+        && weather.lost.is_empty()
+        && !verdict.staleness.is_empty()
+        && history.changes.len() > 1
 }
 
 fn line(label: &str, value: impl std::fmt::Display) {
@@ -202,6 +205,41 @@ fn print_example(history: &History, violation: &Violation) {
             violation.outdated_for / 1000,
             history.writes[number as usize],
         );
+    }
+}
+
+/// How many of the processes that were to read, and to register, never did.
+fn print_idle(history: &History) -> usize {
+    println!("\nprocesses that did nothing");
+    let slot_of = |process: u16| history.processes[usize::from(process)].slot;
+    let has_read = |slot: usize| {
+        let told = |read: &&Read| read.answer.state().is_some();
+        let mut reads = history.reads.iter().filter(told);
+        reads.any(|read| slot_of(read.process) == slot)
+    };
+    let has_registered =
+        |slot: usize| acknowledged(history).any(|write| write.process.map(slot_of) == Some(slot));
+    let mut idle = Vec::new();
+    for (slot, name) in SLOTS.into_iter().enumerate() {
+        if !has_read(slot) {
+            idle.push(format!("{name} read nothing"));
+        }
+        if AGENTS.contains(&slot) && !has_registered(slot) {
+            idle.push(format!("{name} registered nothing"));
+        }
+    }
+    line("in all", idle.len());
+    for what in &idle {
+        println!("    {what}: this run proves nothing of it");
+    }
+    idle.len()
+}
+
+fn print_lost(weather: &Weather) {
+    println!("\nprocesses that ended by themselves");
+    line("in all", weather.lost.len());
+    for error in &weather.lost {
+        println!("    {error}");
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use reqwest::Client;
 use sqlx::{Connection, Executor, PgConnection};
-use tasker_testkit::{PostgresServer, RedisServer, ServiceProcess, TcpProxy, free_port};
+use tasker_testkit::{
+    PostgresServer, RedisServer, ServiceProcess, TcpProxy, TestkitError, free_port,
+};
 use tokio::sync::Mutex;
 
 use super::templates;
@@ -138,6 +140,25 @@ impl Stage {
             ServiceProcess::start("chaos_agent", &path, &borrowed(&slot.environment)).await?;
         *program = Some(Program::Agent(process));
         Ok(())
+    }
+
+    /// The processes that have ended without being told to, as errors with what they wrote.
+    pub(super) async fn lost(&self) -> Vec<TestkitError> {
+        let mut lost = Vec::new();
+        for slot in &self.slots {
+            if let Some(program) = &*slot.program.lock().await {
+                lost.extend(program.process().check_alive().err());
+            }
+        }
+        lost
+    }
+
+    /// Everything that the process of this slot wrote.
+    pub(super) async fn log(&self, slot: usize) -> String {
+        let program = self.slots[slot].program.lock().await;
+        program
+            .as_ref()
+            .map_or_else(String::new, |program| program.process().log())
     }
 
     /// A connection straight to PostgreSQL.

@@ -17,6 +17,8 @@ use super::stage::{AGENTS, Stage};
 use super::templates::{self, MOVING, STAYING, VERSION};
 
 const PAUSE_MS: std::ops::Range<u64> = 30..90;
+/// After this a writer without an agent looks whether the run is over.
+const AGENT_LIMIT: Duration = Duration::from_secs(1);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a template stays deleted.
 const ABSENCE_MS: std::ops::Range<u64> = 50..1500;
@@ -36,8 +38,10 @@ pub(super) fn start(
         let mut random = StdRng::seed_from_u64(seed.wrapping_add(slot as u64));
         tasks.spawn(async move {
             while !stage.is_ending() {
-                register(&agents, &recorder, slot, &mut random).await;
-                pause(&mut random, PAUSE_MS).await;
+                if agents.ready_in(slot, AGENT_LIMIT).await {
+                    register(&agents, &recorder, slot, &mut random).await;
+                    pause(&mut random, PAUSE_MS).await;
+                }
             }
         });
     }
@@ -55,12 +59,11 @@ async fn register(agents: &Agents, recorder: &Recorder, slot: usize, random: &mu
     let name = staying_name(random);
     let number = recorder.write(WriteKind::Registered);
     let document = templates::document(STAYING, &name, number);
-    match agents.register(slot, number, &document).await {
-        Some(reply) => match reply.code {
+    if let Some(reply) = agents.register(slot, number, &document).await {
+        match reply.code {
             None => recorder.acknowledged(number, reply.end),
             Some(code) => recorder.failed(number, reply.end, &code),
-        },
-        None => agents.ready_in(slot).await,
+        }
     }
 }
 
