@@ -8,7 +8,8 @@
 //! - A request is *touched* if it spent over 10 ms in the cache layer, as the cache layer itself
 //!   measures; the budget is 25 ms. Each read of Redis is one request's: no two resolvers ask for
 //!   the same template. The share of requests that a fault touched is the share beyond that of the
-//!   time before it, which is none on a machine that has time for us.
+//!   time before it, which is none on a machine that has time for us. These figures are the cache
+//!   layer's own, so that it told of any is a bar, too.
 
 use std::time::{Duration, Instant};
 
@@ -73,6 +74,8 @@ pub(crate) struct Figures {
     pub(crate) touched: f64,
     /// How many were touched that began while the breaker was open.
     pub(crate) touched_while_open: usize,
+    /// How many reads of Redis the cache layer told of before the fault.
+    pub(crate) gets_before: usize,
     /// How often the breaker opened before the fault, and from then on.
     pub(crate) openings_before: usize,
     pub(crate) openings: usize,
@@ -154,6 +157,11 @@ impl Figures {
                         .any(|(open, close)| get.started > *open && get.started < *close)
                 })
                 .count(),
+            gets_before: observed
+                .gets
+                .iter()
+                .filter(|get| get.started >= times.began && get.started + get.took < times.fault)
+                .count(),
             openings_before: opened(true),
             openings: opened(false),
         }
@@ -165,7 +173,10 @@ impl Figures {
 
     /// The share of the requests from the fault on that were touched while the breaker was open.
     pub(crate) fn share_touched_while_open(&self) -> f64 {
-        ratio(self.touched_while_open, self.during.count + self.after.count)
+        ratio(
+            self.touched_while_open,
+            self.during.count + self.after.count,
+        )
     }
 }
 
@@ -256,6 +267,7 @@ mod tests {
         assert!((figures.touched - 0.1).abs() < 1e-9, "{figures:?}");
         assert_eq!(figures.touched_while_open, 1);
         assert_eq!((figures.openings_before, figures.openings), (0, 1));
+        assert_eq!(figures.gets_before, 1);
         assert_eq!(figures.in_cache, ms(25));
         assert_eq!(
             [figures.before, figures.during, figures.after].map(|spread| spread.count),

@@ -1,7 +1,8 @@
 //! What the cache layer tells about itself, with the moment at which it told.
 //!
-//! The cache layer measures each of its operations, and counts each time that its breaker turns.
-//! This recorder keeps those two; a program has one, so one cache at a time is observed.
+//! The cache layer measures each of its operations, and counts each time that its breaker turns; the
+//! registry counts the bodies that Redis had and that it refused. This recorder keeps those; a
+//! program has one, so one cache at a time is observed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use tasker_shared::metrics::{CACHE_BREAKER_TRANSITIONS, CACHE_OPERATION_DURATION};
+use tasker_shared::metrics::{CACHE_BREAKER_TRANSITIONS, CACHE_OPERATION_DURATION, TEMPLATE_FILLS};
 
 /// An operation of the cache that did I/O, or tried to.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,8 @@ pub(crate) struct Observed {
     pub(crate) deletes: Vec<Operation>,
     /// When the breaker opened (true) and closed.
     pub(crate) transitions: Vec<(Instant, bool)>,
+    /// How many bodies Redis answered that were not the current ones.
+    pub(crate) refused_bodies: usize,
 }
 
 impl Observed {
@@ -78,6 +81,9 @@ impl Recorder for Observer {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        if key.name() == TEMPLATE_FILLS.name && label(key, "result") == Some("useless") {
+            return Counter::from_arc(Arc::new(RefusedBodies(self.clone())));
+        }
         if key.name() != CACHE_BREAKER_TRANSITIONS.name {
             return Counter::noop();
         }
@@ -124,6 +130,16 @@ impl CounterFn for Transitions {
             .observed()
             .transitions
             .push((Instant::now(), self.opened));
+    }
+
+    fn absolute(&self, _: u64) {}
+}
+
+struct RefusedBodies(Observer);
+
+impl CounterFn for RefusedBodies {
+    fn increment(&self, _: u64) {
+        self.0.observed().refused_bodies += 1;
     }
 
     fn absolute(&self, _: u64) {}

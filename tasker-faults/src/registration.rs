@@ -2,8 +2,11 @@
 //! afterwards.
 //!
 //! A registration commits in PostgreSQL and then deletes the template's entry in Redis, for at
-//! most the budget. Each round has a process of its own whose breaker knows nothing yet, and sets
-//! a registration beside one of a process without Redis.
+//! most the budget. Each round has a process of its own whose breaker knows nothing yet, sets a
+//! registration beside one of a process without Redis, and lets another process ask for the template
+//! from the commit on. That process reads Redis each time. A Redis that was killed comes back with
+//! the old body, and the process must have met and refused it; one that was frozen executes the
+//! delete first when it runs on.
 
 use std::time::{Duration, Instant};
 
@@ -33,6 +36,10 @@ struct Outcome {
     in_cache: Duration,
     /// How long after the commit another process was still served the old body.
     old_until: Duration,
+    /// In how many rounds the cache layer told of a delete.
+    with_delete: usize,
+    /// In how many rounds the other process met the old body in Redis, and refused it.
+    with_old_body: usize,
 }
 
 /// Runs and prints the rows; says whether the bars are met.
@@ -67,7 +74,7 @@ async fn run_row(
     rounds: usize,
 ) -> Result<Vec<Miss>, FaultsError> {
     let outcome = measure(world, fault, rounds).await?;
-    let misses = misses(&outcome);
+    let misses = misses(&outcome, fault);
     let (without, with) = (spread(&outcome.without), spread(&outcome.with));
     let verdict = if misses.is_empty() {
         String::from("met")
@@ -88,8 +95,22 @@ async fn run_row(
     Ok(misses)
 }
 
-fn misses(outcome: &Outcome) -> Vec<Miss> {
+fn misses(outcome: &Outcome, fault: Fault) -> Vec<Miss> {
     let mut misses = Vec::new();
+    let rounds = outcome.with.len();
+    // A Redis that was killed closes its connections, after which nothing is sent to it.
+    if fault == Fault::Freeze && outcome.with_delete < rounds {
+        misses.push(Miss {
+            what: format!("{} of {rounds} deletes were observed", outcome.with_delete),
+            of_time: false,
+        });
+    }
+    if fault == Fault::Kill && outcome.with_old_body == 0 {
+        misses.push(Miss {
+            what: String::from("another process never met the old body, so nothing is shown"),
+            of_time: false,
+        });
+    }
     let slower = slower(outcome);
     if slower > SLOWER {
         misses.push(Miss {
@@ -126,8 +147,10 @@ async fn measure(world: &World, fault: Fault, rounds: usize) -> Result<Outcome, 
         with: Vec::new(),
         in_cache: Duration::ZERO,
         old_until: Duration::ZERO,
+        with_delete: 0,
+        with_old_body: 0,
     };
-    for round in 0..rounds {
+    for _ in 0..rounds {
         let stage = Stage::set(fault, OUTAGE, world.database.url()).await?;
         let settings = config(&stage.redis.url(), LocalTier::Off, 1);
         let without = world.process_without_redis().await?;
@@ -139,6 +162,9 @@ async fn measure(world: &World, fault: Fault, rounds: usize) -> Result<Outcome, 
         // The old body is in Redis, and is there again after a restart.
         revision(&reader.registry, &watched).await?;
         reader.provider.flush_fills(WATCH).await;
+        if stage.ask::<u64>(&redis::cmd("DBSIZE")).await? != 1 {
+            return Err(FaultsError::RedisNotUsed);
+        }
         drop(world.observer.take());
 
         let (happened, registered) = tokio::join!(fault.happen(&stage, OUTAGE), async {
@@ -147,17 +173,18 @@ async fn measure(world: &World, fault: Fault, rounds: usize) -> Result<Outcome, 
             let beside = register(world, &without, &other).await?;
             let registered = register(world, &writer, &watched).await?;
             let in_cache = world.observer.take().deletes;
-            Ok::<_, FaultsError>((beside, registered, in_cache))
+            let old_until = watch(&reader, &watched, &registered).await?;
+            Ok::<_, FaultsError>((beside, registered, in_cache, old_until))
         });
         happened?;
-        let (beside, registered, in_cache) = registered?;
+        let (beside, registered, in_cache, old_until) = registered?;
         outcome.without.push(beside.took);
         outcome.with.push(registered.took);
         let longest = in_cache.iter().map(|delete| delete.took).max();
         outcome.in_cache = outcome.in_cache.max(longest.unwrap_or_default());
-        if round == 0 {
-            outcome.old_until = watch(&reader, &watched, &registered).await?;
-        }
+        outcome.old_until = outcome.old_until.max(old_until);
+        outcome.with_delete += usize::from(!in_cache.is_empty());
+        outcome.with_old_body += usize::from(world.observer.take().refused_bodies > 0);
         for process in [without, writer, reader] {
             process.stop(&world.subject).await?;
         }
@@ -230,6 +257,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Outcome, misses};
+    use crate::fault::Fault;
     use crate::verdict::{holds, may_try_again};
 
     const fn ms(millis: u64) -> Duration {
@@ -242,17 +270,21 @@ mod tests {
             with: vec![with],
             in_cache,
             old_until,
+            with_delete: 1,
+            with_old_body: 1,
         }
     }
 
     #[test]
     fn a_registration_within_the_budget_misses_nothing() {
-        assert_eq!(misses(&outcome(ms(40), ms(26), ms(900))), []);
+        for fault in [Fault::Kill, Fault::Freeze] {
+            assert_eq!(misses(&outcome(ms(40), ms(26), ms(900)), fault), []);
+        }
     }
 
     #[test]
     fn a_registration_that_hangs_with_redis_is_no_machines_fault() {
-        let late = misses(&outcome(ms(60), ms(40), ms(0)));
+        let late = misses(&outcome(ms(60), ms(40), ms(0)), Fault::Freeze);
         assert_eq!(late.len(), 2);
         assert!(may_try_again(&late) && holds(&late, false), "{late:?}");
         for hanging in [
@@ -260,9 +292,18 @@ mod tests {
             outcome(ms(40), ms(300), ms(0)),
             outcome(ms(40), ms(26), ms(1001)),
         ] {
-            let hanging = misses(&hanging);
+            let hanging = misses(&hanging, Fault::Freeze);
             assert!(!may_try_again(&hanging), "{hanging:?}");
             assert!(!holds(&hanging, false), "{hanging:?}");
         }
+    }
+
+    #[test]
+    fn rounds_in_which_nothing_could_be_seen_show_nothing() {
+        let mut blind = outcome(ms(40), ms(26), ms(0));
+        blind.with_delete = 0;
+        assert!(!holds(&misses(&blind, Fault::Freeze), false));
+        blind.with_old_body = 0;
+        assert!(!holds(&misses(&blind, Fault::Kill), false));
     }
 }

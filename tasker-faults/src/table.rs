@@ -137,7 +137,7 @@ async fn run_row(
     }
     for attempt in 1..=verdict::ATTEMPTS {
         let outcome = row::run(world, fault, local_tier, lengths).await?;
-        let misses = verdict::misses(&outcome, fault, lengths.connecting);
+        let misses = verdict::misses(&outcome, fault, local_tier, lengths.connecting);
         let again = if attempt == 1 { "" } else { ", again" };
         print(&format!("{what}{again}"), local_tier, &outcome, &misses);
         if attempt == verdict::ATTEMPTS || !verdict::may_try_again(&misses) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::fault::Fault;
 use crate::row::Outcome;
+use crate::world::LocalTier;
 
 /// The budget of 25 ms, and scheduling.
 pub(crate) const ADDED: Duration = Duration::from_millis(60);
@@ -50,7 +51,12 @@ pub(crate) fn holds(misses: &[Miss], times_count: bool) -> bool {
 }
 
 /// The bars that `outcome` misses.
-pub(crate) fn misses(outcome: &Outcome, fault: Fault, connecting: u32) -> Vec<Miss> {
+pub(crate) fn misses(
+    outcome: &Outcome,
+    fault: Fault,
+    local_tier: LocalTier,
+    connecting: u32,
+) -> Vec<Miss> {
     let figures = &outcome.figures;
     let mut misses = Vec::new();
     let mut miss = |missed: bool, of_time: bool, what: String| {
@@ -67,6 +73,12 @@ pub(crate) fn misses(outcome: &Outcome, fault: Fault, connecting: u32) -> Vec<Mi
         figures.during.count == 0 || figures.after.count == 0,
         false,
         String::from("there was no load"),
+    );
+    // Then each request reads Redis, and a cache layer that told of nothing would touch nothing.
+    miss(
+        local_tier == LocalTier::Off && !fault.is_at_boot() && figures.gets_before == 0,
+        false,
+        String::from("no read of Redis was observed before the fault"),
     );
     miss(
         figures.added > ADDED,
@@ -119,10 +131,11 @@ pub(crate) fn misses(outcome: &Outcome, fault: Fault, connecting: u32) -> Vec<Mi
 mod tests {
     use std::time::Duration;
 
-    use super::{holds, may_try_again, misses};
+    use super::{Miss, holds, may_try_again, misses};
     use crate::fault::Fault;
     use crate::figures::{Figures, Spread};
     use crate::row::Outcome;
+    use crate::world::LocalTier;
 
     fn good() -> Outcome {
         let spread = Spread {
@@ -134,6 +147,7 @@ mod tests {
                 before: spread,
                 during: spread,
                 after: spread,
+                gets_before: 100,
                 ..Figures::default()
             },
             back: Some(Duration::from_millis(700)),
@@ -141,9 +155,27 @@ mod tests {
         }
     }
 
+    fn missed(outcome: &Outcome) -> Vec<Miss> {
+        misses(outcome, Fault::Kill, LocalTier::Off, 1)
+    }
+
     #[test]
     fn a_good_row_misses_nothing() {
-        assert_eq!(misses(&good(), Fault::Kill, 1), []);
+        assert_eq!(missed(&good()), []);
+    }
+
+    #[test]
+    fn reads_of_redis_are_wanted_where_each_request_reads_it() {
+        let mut outcome = good();
+        outcome.figures.gets_before = 0;
+        for (fault, local_tier, is_well) in [
+            (Fault::Kill, LocalTier::Off, false),
+            (Fault::Kill, LocalTier::On, true),
+            (Fault::BootAbsent, LocalTier::Off, true),
+        ] {
+            let misses = misses(&outcome, fault, local_tier, 1);
+            assert_eq!(holds(&misses, false), is_well, "{misses:?}");
+        }
     }
 
     #[test]
@@ -161,7 +193,7 @@ mod tests {
         for spoil in spoil {
             let mut outcome = good();
             spoil(&mut outcome);
-            assert_eq!(misses(&outcome, Fault::Kill, 1).len(), 1, "{outcome:?}");
+            assert_eq!(missed(&outcome).len(), 1, "{outcome:?}");
         }
     }
 
@@ -169,16 +201,16 @@ mod tests {
     fn a_failed_request_is_never_the_machines_fault() {
         let mut outcome = good();
         outcome.figures.failed = 1;
-        assert!(!may_try_again(&misses(&outcome, Fault::Kill, 1)));
-        assert!(!holds(&misses(&outcome, Fault::Kill, 1), false));
+        assert!(!may_try_again(&missed(&outcome)));
+        assert!(!holds(&missed(&outcome), false));
     }
 
     #[test]
     fn times_count_where_they_are_judged() {
         let mut outcome = good();
         outcome.figures.added = Duration::from_millis(61);
-        assert!(holds(&misses(&outcome, Fault::Kill, 1), false));
-        assert!(!holds(&misses(&outcome, Fault::Kill, 1), true));
+        assert!(holds(&missed(&outcome), false));
+        assert!(!holds(&missed(&outcome), true));
     }
 
     #[test]
@@ -212,10 +244,10 @@ mod tests {
         for [within, past] in within_and_past {
             let (mut high, mut higher) = (good(), good());
             within(&mut high);
-            let high = misses(&high, Fault::Kill, 1);
+            let high = missed(&high);
             assert!(may_try_again(&high) && holds(&high, false), "{high:?}");
             past(&mut higher);
-            let higher = misses(&higher, Fault::Kill, 1);
+            let higher = missed(&higher);
             assert!(!may_try_again(&higher), "{higher:?}");
             assert!(!holds(&higher, false), "{higher:?}");
         }
