@@ -29,7 +29,7 @@ const CONNECTED_CEILING: Duration = Duration::from_secs(5);
 
 /// How often a row may be run until it holds. A machine that had no time for us once has it
 /// later; a regression is there each time.
-pub(crate) const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 3;
 
 /// A bar that was missed.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,9 +39,10 @@ pub(crate) struct Miss {
     pub(crate) of_time: bool,
 }
 
-/// Whether something was missed, and a machine without time for us can be the reason of all.
-pub(crate) fn may_try_again(misses: &[Miss]) -> bool {
-    !misses.is_empty() && misses.iter().all(|miss| miss.of_time)
+/// Whether a row is run again after this attempt: it did not hold, and a machine without time for
+/// us can be the reason of all that it missed.
+pub(crate) fn wants_another(attempt: usize, misses: &[Miss], times_count: bool) -> bool {
+    attempt < ATTEMPTS && !holds(misses, times_count) && misses.iter().all(|miss| miss.of_time)
 }
 
 /// Whether a row holds. Rows of a second are shown for their times, and judged by them only where a
@@ -131,7 +132,7 @@ pub(crate) fn misses(
 mod tests {
     use std::time::Duration;
 
-    use super::{Miss, holds, may_try_again, misses};
+    use super::{ATTEMPTS, Miss, holds, misses, wants_another};
     use crate::fault::Fault;
     use crate::figures::{Figures, Spread};
     use crate::row::Outcome;
@@ -201,7 +202,7 @@ mod tests {
     fn a_failed_request_is_never_the_machines_fault() {
         let mut outcome = good();
         outcome.figures.failed = 1;
-        assert!(!may_try_again(&missed(&outcome)));
+        assert!(!wants_another(1, &missed(&outcome), true));
         assert!(!holds(&missed(&outcome), false));
     }
 
@@ -211,6 +212,16 @@ mod tests {
         outcome.figures.added = Duration::from_millis(61);
         assert!(holds(&missed(&outcome), false));
         assert!(!holds(&missed(&outcome), true));
+    }
+
+    #[test]
+    fn a_row_is_run_again_until_it_holds_or_was_tried_often_enough() {
+        let mut outcome = good();
+        assert!(!wants_another(1, &missed(&outcome), true));
+        outcome.figures.added = Duration::from_millis(61);
+        assert!(wants_another(ATTEMPTS - 1, &missed(&outcome), true));
+        assert!(!wants_another(ATTEMPTS, &missed(&outcome), true));
+        assert!(!wants_another(1, &missed(&outcome), false));
     }
 
     #[test]
@@ -245,10 +256,11 @@ mod tests {
             let (mut high, mut higher) = (good(), good());
             within(&mut high);
             let high = missed(&high);
-            assert!(may_try_again(&high) && holds(&high, false), "{high:?}");
+            assert!(wants_another(1, &high, true), "{high:?}");
+            assert!(holds(&high, false), "{high:?}");
             past(&mut higher);
             let higher = missed(&higher);
-            assert!(!may_try_again(&higher), "{higher:?}");
+            assert!(!wants_another(1, &higher, true), "{higher:?}");
             assert!(!holds(&higher, false), "{higher:?}");
         }
     }
