@@ -32,6 +32,8 @@ pub(crate) enum FaultsError {
     ControlLost,
     #[error("Redis was not in use before the fault")]
     RedisNotUsed,
+    #[error("a registry did not {action} within half a minute")]
+    TooSlow { action: &'static str },
     #[error("what this process holds cannot be read below /proc")]
     Proc(#[source] io::Error),
     #[error("no row is called {name}; there are: {known}")]

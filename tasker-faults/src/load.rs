@@ -18,6 +18,9 @@ const RESOLVERS: usize = 16;
 /// sixteen of them would ask two cores for all that they have, and wait for each other.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How long a request that is under way may take when the resolvers are stopped.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// One request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
@@ -78,11 +81,27 @@ impl Load {
         self.shared.take()
     }
 
-    /// Stops the resolvers and hands over their requests.
-    pub(crate) async fn end(mut self) -> Result<Vec<Sample>, FaultsError> {
+    /// Stops the resolvers and hands over their requests. One that has not ended within half a minute
+    /// has failed.
+    pub(crate) async fn end(self) -> Result<Vec<Sample>, FaultsError> {
+        self.end_within(PATIENCE).await
+    }
+
+    async fn end_within(mut self, patience: Duration) -> Result<Vec<Sample>, FaultsError> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        for resolver in self.resolvers.drain(..) {
-            resolver.await?;
+        let stopped = Instant::now();
+        for mut resolver in self.resolvers.drain(..) {
+            let left = patience.saturating_sub(stopped.elapsed());
+            if let Ok(ended) = tokio::time::timeout(left, &mut resolver).await {
+                ended?;
+            } else {
+                resolver.abort();
+                self.shared.push(Sample {
+                    started: stopped,
+                    took: stopped.elapsed(),
+                    failed: true,
+                });
+            }
         }
         Ok(self.take())
     }
@@ -124,5 +143,27 @@ async fn resolve(registry: Arc<TaskHandlerRegistry>, names: Vec<String>, shared:
             failed: resolved.is_err(),
         });
         tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{Load, Shared};
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_has_failed() {
+        let load = Load {
+            shared: Arc::new(Shared::default()),
+            resolvers: vec![
+                tokio::spawn(std::future::ready(())),
+                tokio::spawn(std::future::pending()),
+            ],
+        };
+        let samples = load.end_within(Duration::from_millis(10)).await.unwrap();
+        let failed: Vec<bool> = samples.iter().map(|sample| sample.failed).collect();
+        assert_eq!(failed, [true]);
     }
 }

@@ -11,13 +11,13 @@ use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_testkit::TestDatabase;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::error::FaultsError;
 use crate::observer::Observer;
 use crate::templates::{COUNT, NAMESPACE, VERSION, document, name};
 
-/// How long anything may take that has to happen before a row can begin.
+/// How long anything may take that has to happen before a row can begin, or after it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What all rows share.
@@ -90,7 +90,7 @@ impl World {
             let provider = CacheProvider::from_config_graceful(&config).await;
             Ok(Process::on(pool, provider, config, started.elapsed()))
         });
-        process.await?
+        in_time("start", process).await?
     }
 
     /// A registry that keeps nothing but the directory, and never has a Redis.
@@ -107,7 +107,7 @@ impl World {
                 Duration::ZERO,
             ))
         });
-        process.await?
+        in_time("start", process).await?
     }
 }
 
@@ -151,7 +151,15 @@ impl Process {
             self.provider.shutdown().await;
             self.pool.close().await;
         });
-        Ok(stopping.await?)
+        in_time("stop", stopping).await
+    }
+}
+
+/// What `work` comes to, if it does in time.
+async fn in_time<T>(action: &'static str, work: JoinHandle<T>) -> Result<T, FaultsError> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(FaultsError::TooSlow { action }),
     }
 }
 
