@@ -6,6 +6,7 @@ use redis::aio::MultiplexedConnection;
 use tasker_testkit::{RedisCluster, RedisServer, TcpProxy};
 
 use crate::error::FaultsError;
+use crate::world::World;
 
 /// What "slow" adds to a round trip, half of it each way.
 const SLOW: Duration = Duration::from_millis(200);
@@ -49,17 +50,19 @@ pub(crate) enum Fault {
 pub(crate) struct Stage {
     pub(crate) redis: RedisServer,
     pub(crate) proxy: TcpProxy,
-    pub(crate) postgres: TcpProxy,
+    /// The way to PostgreSQL, where it is one of the stage's own.
+    pub(crate) postgres: Option<TcpProxy>,
     /// Used instead of the one Redis where there is one.
     pub(crate) cluster: Option<RedisCluster>,
 }
 
 impl Stage {
-    /// A Redis that `fault` can be done to within `length`, and ways to it and to PostgreSQL.
+    /// A Redis that `fault` can be done to within `length`, and a way to it. With a database's URL
+    /// a way to that, too.
     pub(crate) async fn set(
         fault: Fault,
         length: Duration,
-        database_url: &str,
+        database_url: Option<&str>,
     ) -> Result<Self, FaultsError> {
         // The server sleeps so long over each key of a dump, and looks up in between.
         let delay = length.as_micros() / u128::from(DUMP_KEYS);
@@ -75,7 +78,10 @@ impl Stage {
         };
         let redis = RedisServer::start_with(arguments).await?;
         let proxy = TcpProxy::before(&redis.url()).await?;
-        let postgres = TcpProxy::before(database_url).await?;
+        let postgres = match database_url {
+            Some(url) => Some(TcpProxy::before(url).await?),
+            None => None,
+        };
         let cluster = match fault {
             Fault::ClusterPrimary => Some(RedisCluster::start(3, 1).await?),
             _ => None,
@@ -86,6 +92,13 @@ impl Stage {
             postgres,
             cluster,
         })
+    }
+
+    /// Where processes under test find PostgreSQL.
+    pub(crate) fn database_url<'a>(&'a self, world: &'a World) -> &'a str {
+        self.postgres
+            .as_ref()
+            .map_or_else(|| world.database.url(), TcpProxy::url)
     }
 
     /// Runs a command on a connection of its own, which is not through the proxy.
@@ -240,11 +253,15 @@ impl Fault {
             }
             Self::Flapping => flap(stage, length).await?,
             Self::PostgresSlow => {
-                postgres.delay(POSTGRES_SLOW / 2).await;
+                if let Some(postgres) = postgres {
+                    postgres.delay(POSTGRES_SLOW / 2).await;
+                }
                 redis.kill().await?;
                 over().await;
                 redis.restart().await?;
-                postgres.forward().await;
+                if let Some(postgres) = postgres {
+                    postgres.forward().await;
+                }
             }
             Self::ClusterPrimary => {
                 if let Some(cluster) = cluster {

@@ -151,7 +151,7 @@ async fn measure(world: &World, fault: Fault, rounds: usize) -> Result<Outcome, 
         with_old_body: 0,
     };
     for _ in 0..rounds {
-        let stage = Stage::set(fault, OUTAGE, world.database.url()).await?;
+        let stage = Stage::set(fault, OUTAGE, None).await?;
         let settings = config(&stage.redis.url(), LocalTier::Off, 1);
         let without = world.process_without_redis().await?;
         let writer = world.process(world.database.url(), &settings).await?;

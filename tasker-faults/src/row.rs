@@ -47,18 +47,15 @@ pub(crate) async fn run(
     local_tier: LocalTier,
     lengths: Lengths,
 ) -> Result<Outcome, FaultsError> {
-    let stage = Stage::set(fault, lengths.fault, world.database.url()).await?;
+    let slowed = fault.needs_postgres().then(|| world.database.url());
+    let stage = Stage::set(fault, lengths.fault, slowed).await?;
     fault.before_boot(&stage).await?;
     let redis_url = if fault.is_on_the_way() {
         stage.proxy.url().to_owned()
     } else {
         stage.redis.url()
     };
-    let database_url = if fault.needs_postgres() {
-        stage.postgres.url()
-    } else {
-        world.database.url()
-    };
+    let database_url = stage.database_url(world);
     let mut config = config(&redis_url, local_tier, lengths.connecting);
     if let (Some(cluster), Some(redis)) = (&stage.cluster, &mut config.redis) {
         redis.mode = String::from("cluster");

@@ -137,11 +137,11 @@ pub(crate) async fn run(world: &World, length: Duration, seed: u64) -> Result<bo
 
 impl<'a> Soak<'a> {
     async fn begin(world: &'a World) -> Result<Self, FaultsError> {
-        let stage = Stage::set(Fault::Calm, Duration::ZERO, world.database.url()).await?;
+        let stage = Stage::set(Fault::Calm, Duration::ZERO, Some(world.database.url())).await?;
         let mut processes = Vec::new();
         for local_tier in [LocalTier::On, LocalTier::Off] {
             let config = config(stage.proxy.url(), local_tier, 1);
-            let process = world.process(stage.postgres.url(), &config).await?;
+            let process = world.process(stage.database_url(world), &config).await?;
             process.until_connected().await?;
             processes.push(process);
         }
