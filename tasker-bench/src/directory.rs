@@ -71,7 +71,7 @@ pub(crate) async fn run(
         what,
         "MiB held",
         figures(|l| l.held_mib),
-        Some(Bar::AtMost(60.0)),
+        Some(Bar::NeverOver(60.0)),
     );
     report.alone(what, "MiB at the peak", figures(|l| l.peak_mib), None);
     idle_polls(world, &pool, report).await?;

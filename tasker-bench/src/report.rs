@@ -12,15 +12,20 @@ use crate::measure::Pair;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Bar {
+    /// In the median of the rounds.
     AtLeast(f64),
+    /// In the median of the rounds.
     AtMost(f64),
+    /// In every round.
+    NeverOver(f64),
 }
 
 impl Bar {
-    fn is_met_by(self, value: f64) -> bool {
+    fn is_met_by(self, rounds: Spread) -> bool {
         match self {
-            Self::AtLeast(limit) => value >= limit,
-            Self::AtMost(limit) => value <= limit,
+            Self::AtLeast(limit) => rounds.median >= limit,
+            Self::AtMost(limit) => rounds.median <= limit,
+            Self::NeverOver(limit) => rounds.max <= limit,
         }
     }
 
@@ -28,6 +33,7 @@ impl Bar {
         match self {
             Self::AtLeast(limit) => format!(">= {}", number(limit)),
             Self::AtMost(limit) => format!("<= {}", number(limit)),
+            Self::NeverOver(limit) => format!("always <= {}", number(limit)),
         }
     }
 }
@@ -129,7 +135,7 @@ impl Report {
         }
     }
 
-    /// A figure beside its yardstick. The bar is for the median of the rounds' ratios.
+    /// A figure beside its yardstick. The bar is for the rounds' ratios.
     pub(crate) fn compared(
         &mut self,
         what: impl Into<String>,
@@ -147,12 +153,12 @@ impl Report {
             theirs: Some(Spread::of(rounds.iter().map(|(_, theirs)| *theirs))),
             ratio: Some(ratio),
             bar,
-            met: bar.map(|bar| bar.is_met_by(ratio.median)),
+            met: bar.map(|bar| bar.is_met_by(ratio)),
             rounds,
         });
     }
 
-    /// A figure alone. The bar is for the median of the rounds.
+    /// A figure alone. The bar is for the rounds.
     pub(crate) fn alone(
         &mut self,
         what: impl Into<String>,
@@ -169,7 +175,7 @@ impl Report {
             theirs: None,
             ratio: None,
             bar,
-            met: bar.map(|bar| bar.is_met_by(ours.median)),
+            met: bar.map(|bar| bar.is_met_by(ours)),
             rounds: rounds.into_iter().map(|value| (value, 0.0)).collect(),
         });
     }
@@ -284,8 +290,18 @@ mod tests {
 
     #[test]
     fn a_bar_is_met_on_its_edge() {
-        assert!(Bar::AtLeast(0.5).is_met_by(0.5));
-        assert!(!Bar::AtMost(1.3).is_met_by(1.31));
+        assert!(Bar::AtLeast(0.5).is_met_by(Spread::of([0.5])));
+        assert!(!Bar::AtMost(1.3).is_met_by(Spread::of([1.31])));
+        assert!(Bar::NeverOver(5.0).is_met_by(Spread::of([5.0])));
+    }
+
+    #[test]
+    fn one_round_misses_what_must_never_be() {
+        let rounds = Spread::of([1.0, 2.0, 9.0]);
+        assert!(Bar::AtMost(5.0).is_met_by(rounds));
+        assert!(!Bar::NeverOver(5.0).is_met_by(rounds));
+        assert!(!Bar::NeverOver(5.0).is_met_by(Spread::of([])));
+        assert!(!Bar::NeverOver(5.0).is_met_by(Spread::of([1.0, f64::NAN])));
     }
 
     #[test]

@@ -147,7 +147,7 @@ async fn statements(world: &World, target: &Target, report: &mut Report) -> Resu
         "resolve, cache off, SQL statements",
         "",
         vec![sent.len() as f64],
-        Some(Bar::AtMost(1.0)),
+        Some(Bar::NeverOver(1.0)),
     );
     Ok(())
 }

@@ -55,7 +55,7 @@ pub(crate) async fn run(
             format!("warm resolve, {}, allocations", size.label),
             "",
             vec![allocated],
-            Some(Bar::AtMost(0.0)),
+            Some(Bar::NeverOver(0.0)),
         );
         if size == SMALL {
             latency(&process, &keys, effort, report).await?;
