@@ -9,7 +9,7 @@ use crate::counters::{self, Commands, Statement};
 use crate::error::BenchError;
 use crate::fixtures::{SMALL, VERSION};
 use crate::letter::Letter;
-use crate::measure::{Effort, load, ms};
+use crate::measure::{Effort, load, ms, rounds};
 use crate::report::{Bar, Report};
 use crate::world::World;
 
@@ -79,12 +79,13 @@ async fn walls(
     effort: Effort,
     report: &mut Report,
 ) -> Result<(), BenchError> {
-    let mut pairs = Vec::new();
-    for _ in 0..effort.rounds {
-        let (alone, _, _) = herd(world, one, 1).await?;
-        let (together, _, _) = herd(world, one, CALLERS).await?;
-        pairs.push((ms(together), 3.0 * ms(alone) + 5.0));
-    }
+    let took = async |callers| Ok::<_, BenchError>(ms(herd(world, one, callers).await?.0));
+    let pairs = rounds(
+        effort.rounds,
+        || took(CALLERS),
+        async || Ok(3.0 * took(1).await? + 5.0),
+    )
+    .await?;
     report.compared(
         "1,000 concurrent cold resolves of one template",
         "ms",
