@@ -31,7 +31,7 @@ mod world;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::error::BenchError;
 use crate::measure::Effort;
@@ -55,9 +55,43 @@ struct Options {
         default_value = "target/bench-latencies.svg"
     )]
     svg: PathBuf,
-    /// Only these groups: warm, redis, uncached, cold, boot, directory, tasks, invalidation.
+    /// Only these groups.
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
-    only: Vec<String>,
+    only: Vec<Group>,
+}
+
+/// What is measured, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Group {
+    Warm,
+    Redis,
+    Uncached,
+    Cold,
+    Boot,
+    Tasks,
+    Directory,
+    // Last: it leaves Redis with a million keys to forget.
+    Invalidation,
+}
+
+impl Group {
+    async fn run(
+        self,
+        world: &World,
+        effort: Effort,
+        report: &mut Report,
+    ) -> Result<(), BenchError> {
+        match self {
+            Self::Warm => warm::run(world, effort, report).await,
+            Self::Redis => redis_hit::run(world, effort, report).await,
+            Self::Uncached => uncached::run(world, effort, report).await,
+            Self::Cold => cold::run(world, effort, report).await,
+            Self::Boot => boot::run(world, effort, report).await,
+            Self::Tasks => tasks::run(world, effort, report).await,
+            Self::Directory => directory::run(world, effort, report).await,
+            Self::Invalidation => invalidation::run(world, effort, report).await,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -91,35 +125,13 @@ fn run(options: &Options) -> Result<(), BenchError> {
 }
 
 async fn measure(options: &Options, effort: Effort, report: &mut Report) -> Result<(), BenchError> {
-    let wanted =
-        |group: &str| options.only.is_empty() || options.only.iter().any(|wanted| wanted == group);
     let world = World::create().await?;
     report.machine.postgres = world.postgres_version().await?;
     report.machine.redis = world.redis_version().await?;
-    if wanted("warm") {
-        warm::run(&world, effort, report).await?;
-    }
-    if wanted("redis") {
-        redis_hit::run(&world, effort, report).await?;
-    }
-    if wanted("uncached") {
-        uncached::run(&world, effort, report).await?;
-    }
-    if wanted("cold") {
-        cold::run(&world, effort, report).await?;
-    }
-    if wanted("boot") {
-        boot::run(&world, effort, report).await?;
-    }
-    if wanted("tasks") {
-        tasks::run(&world, effort, report).await?;
-    }
-    if wanted("directory") {
-        directory::run(&world, effort, report).await?;
-    }
-    // Last: it leaves Redis with a million keys to forget.
-    if wanted("invalidation") {
-        invalidation::run(&world, effort, report).await?;
+    for group in Group::value_variants() {
+        if options.only.is_empty() || options.only.contains(group) {
+            group.run(&world, effort, report).await?;
+        }
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ pub(crate) struct Options {
     /// Write all rounds of all figures here, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only these groups: warm, redis, uncached, cold, boot, tasks, directory, invalidation.
+    /// Only these groups of figures. An unknown one lists them.
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     only: Vec<String>,
 }
