@@ -61,7 +61,7 @@ async fn main() -> Result<(), Failure> {
         ));
     }
 
-    let mut writes = tokio::task::JoinSet::new();
+    let mut registering = tokio::task::JoinSet::new();
     let mut orders = BufReader::new(orders).lines();
     loop {
         let order = tokio::select! {
@@ -71,7 +71,7 @@ async fn main() -> Result<(), Failure> {
                 ended?;
                 return Err("a reader ended".into());
             }
-            Some(written) = writes.join_next() => {
+            Some(written) = registering.join_next() => {
                 written?;
                 continue;
             }
@@ -85,7 +85,7 @@ async fn main() -> Result<(), Failure> {
         };
         let (number, document) = (number.to_owned(), serde_json::from_str(document)?);
         let (registry, told) = (Arc::clone(&registry), told.clone());
-        writes.spawn(async move {
+        registering.spawn(async move {
             let result = register(&registry, document).await;
             let end = now();
             let failed = result
@@ -96,7 +96,7 @@ async fn main() -> Result<(), Failure> {
         });
     }
     readers.shutdown().await;
-    writes.shutdown().await;
+    registering.shutdown().await;
     drop(told);
     writer.await??;
     context.shutdown().await;
