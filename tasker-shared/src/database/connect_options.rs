@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::DatabaseError;
 
@@ -52,8 +52,9 @@ fn remove_unknown_parameters(url: &mut Url) -> Vec<String> {
         return Vec::new();
     };
     let (known, unknown): (Vec<&str>, Vec<&str>) = query.split('&').partition(|part| {
-        let name = part.split('=').next().unwrap_or(part);
-        KNOWN.contains(&name) || name.starts_with("options[")
+        // The client library compares decoded names.
+        let pair = form_urlencoded::parse(part.as_bytes()).next();
+        pair.is_some_and(|(name, _)| KNOWN.contains(&&*name) || name.starts_with("options["))
     });
     let names = unknown
         .iter()
@@ -82,6 +83,11 @@ mod tests {
                 "postgres://db/x?sslmode=require&options[jit]=off",
                 "postgres://db/x?sslmode=require&options[jit]=off",
                 vec![],
+            ),
+            (
+                "postgres://db/x?options%5Bsearch_path%5D=x&ssl%6Dode=require&%6Ait=off",
+                "postgres://db/x?options%5Bsearch_path%5D=x&ssl%6Dode=require",
+                vec!["%6Ait"],
             ),
             (
                 "postgres://db/x?sslpassword=s3cret&user=a%40b",
