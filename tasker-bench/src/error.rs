@@ -1,6 +1,5 @@
 //! Why nothing could be measured.
 
-use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -45,16 +44,4 @@ pub(crate) enum BenchError {
         #[source]
         source: io::Error,
     },
-}
-
-/// An error with its causes on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -32,6 +32,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use tasker_shared::web::problem::causes;
 
 use crate::error::BenchError;
 use crate::measure::Effort;
@@ -99,7 +100,7 @@ fn main() -> ExitCode {
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", error::chain(&error));
+            eprintln!("error: {}", causes(&error));
             ExitCode::FAILURE
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use sqlx::PgPool;
-use tasker_shared::cache::CacheProvider;
+use tasker_shared::cache::{CacheProvider, keys};
 use tasker_shared::config::tasker::{CacheConfig, DatabaseConfig, RedisConfig};
 use tasker_shared::database::{migrator, pool};
 use tasker_shared::models::core::task_template::TemplateDocument;
@@ -146,7 +146,7 @@ impl World {
 
     /// The key under which Tasker keeps a template.
     pub(crate) fn key(&self, namespace: &str, name: &str) -> String {
-        format!("{}:task_template:{namespace}:{name}:{VERSION}", self.prefix)
+        keys::key(&self.prefix, "task_template", &[namespace, name, VERSION])
     }
 
     /// Registers templates of this size, and answers their names.

@@ -1,6 +1,5 @@
 //! Why nothing could be measured.
 
-use std::error::Error;
 use std::io;
 
 use tasker_shared::database::DatabaseError;
@@ -38,16 +37,4 @@ pub(crate) enum FaultsError {
     Proc(#[source] io::Error),
     #[error("no row is called {name}; there are: {known}")]
     NoSuchRow { name: String, known: String },
-}
-
-/// An error with its causes on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tasker_shared::web::problem::causes;
 use tokio::runtime::{Builder, Handle};
 
 use crate::error::FaultsError;
@@ -74,7 +75,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {}", error::chain(&error));
+            eprintln!("error: {}", causes(&error));
             ExitCode::FAILURE
         }
     }

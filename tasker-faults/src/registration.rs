@@ -76,12 +76,7 @@ async fn run_row(
     let outcome = measure(world, fault, rounds).await?;
     let misses = misses(&outcome, fault);
     let (without, with) = (spread(&outcome.without), spread(&outcome.with));
-    let verdict = if misses.is_empty() {
-        String::from("met")
-    } else {
-        let misses: Vec<&str> = misses.iter().map(|miss| miss.what.as_str()).collect();
-        format!("**missed**: {}", misses.join(", "))
-    };
+    let verdict = verdict::text(&misses);
     println!(
         "| {what} | {rounds} | {:.1?} / {:.1?} | {:.1?} / {:.1?} | {:.1?} | {:.1?} | {:.0?} | {verdict} |",
         without.0,

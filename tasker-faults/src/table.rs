@@ -175,12 +175,7 @@ fn head(plan: &Plan) {
 
 fn print(what: &str, local_tier: LocalTier, outcome: &Outcome, misses: &[Miss]) {
     let figures = &outcome.figures;
-    let verdict = if misses.is_empty() {
-        String::from("met")
-    } else {
-        let misses: Vec<&str> = misses.iter().map(|miss| miss.what.as_str()).collect();
-        format!("**missed**: {}", misses.join(", "))
-    };
+    let verdict = verdict::text(misses);
     let opened = match figures.openings_before {
         0 => figures.openings.to_string(),
         before => format!("{} ({before} before)", figures.openings),

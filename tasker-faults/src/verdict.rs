@@ -51,6 +51,15 @@ pub(crate) fn holds(misses: &[Miss], times_count: bool) -> bool {
     misses.iter().all(|miss| miss.of_time && !times_count)
 }
 
+/// The last column of a row.
+pub(crate) fn text(misses: &[Miss]) -> String {
+    if misses.is_empty() {
+        return String::from("met");
+    }
+    let misses: Vec<&str> = misses.iter().map(|miss| miss.what.as_str()).collect();
+    format!("**missed**: {}", misses.join(", "))
+}
+
 /// The bars that `outcome` misses.
 pub(crate) fn misses(
     outcome: &Outcome,

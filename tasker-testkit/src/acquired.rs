@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::docker::Engine;
-use crate::{PostgresServer, RedisServer, TestkitError};
+use crate::{PostgresServer, RedisServer, TestkitError, causes};
 
 /// A server that somebody names in the environment answers within this time or counts as lost.
 const REACH_DEADLINE: Duration = Duration::from_secs(5);
@@ -195,18 +195,6 @@ where
             None
         }
     }
-}
-
-/// An error with its causes on one line.
-fn causes(error: &TestkitError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

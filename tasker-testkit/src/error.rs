@@ -1,5 +1,6 @@
 //! What can go wrong between wanting a server and having one.
 
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -135,4 +136,17 @@ impl TestkitError {
 fn tail(log: &str) -> String {
     let start = log.len().saturating_sub(LOG_TAIL);
     log[log.ceil_char_boundary(start)..].to_owned()
+}
+
+/// An error with its causes, in one line.
+#[must_use]
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

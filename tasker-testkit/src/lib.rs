@@ -47,7 +47,7 @@ mod tls_files;
 
 pub use acquired::{Origin, Postgres, Redis, postgres, redacted, redis};
 pub use api_tour::ask_everything;
-pub use error::TestkitError;
+pub use error::{TestkitError, causes};
 pub use generated::assert_generated;
 pub use guarded_servers::GuardedServers;
 pub use held_folder::HeldFolder;

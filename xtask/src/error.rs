@@ -1,6 +1,5 @@
 //! Why a task failed.
 
-use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
@@ -81,16 +80,4 @@ impl XtaskError {
         let path = path.into();
         |source| Self::File { path, source }
     }
-}
-
-/// An error with its causes on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

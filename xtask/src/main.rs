@@ -26,6 +26,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tasker_testkit::causes;
 
 use crate::error::XtaskError;
 
@@ -111,7 +112,7 @@ async fn main() -> ExitCode {
         () = signals::interrupted() => Err(XtaskError::Interrupted),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {}", error::chain(&error));
+        eprintln!("error: {}", causes(&error));
         error.exit_code()
     })
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use reqwest::Client;
 use sqlx::{Connection, Executor, PgConnection};
-use tasker_testkit::{HeldFolder, Origin, Postgres, Redis, free_port};
+use tasker_testkit::{HeldFolder, Origin, Postgres, Redis, causes, free_port};
 
 use crate::cargo::root;
 use crate::demo::redis_keys::template_keys;
 use crate::demo::service::{self, ORCHESTRATION, Service, WORKER};
 use crate::demo::subject::Subject;
 use crate::demo::template_file::copy_folder;
-use crate::error::{XtaskError, chain};
+use crate::error::XtaskError;
 use crate::servers;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -137,7 +137,7 @@ async fn acquire_redis(may_install: bool) -> Option<Redis> {
     match servers::redis(may_install).await {
         Ok(redis) => Some(redis),
         Err(error) => {
-            eprintln!("{}", chain(&error));
+            eprintln!("{}", causes(&error));
             None
         }
     }
