@@ -10,7 +10,7 @@ use tasker_shared::config::tasker::{CacheConfig, DatabaseConfig, RedisConfig};
 use tasker_shared::database::{migrator, pool};
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_testkit::TestDatabase;
+use tasker_testkit::{TestDatabase, redis_connection};
 
 use crate::error::BenchError;
 use crate::fixtures::{self, VERSION};
@@ -136,12 +136,7 @@ impl World {
 
     /// One multiplexed connection.
     pub(crate) async fn redis(&self) -> Result<MultiplexedConnection, BenchError> {
-        let client = redis::Client::open(self.redis_url.as_str())?;
-        // The client's own limit of half a second is one that a busy machine runs into.
-        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
-        Ok(client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?)
+        Ok(redis_connection(&self.redis_url).await?)
     }
 
     /// The key under which Tasker keeps a template.

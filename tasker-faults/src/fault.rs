@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use tasker_testkit::{RedisCluster, RedisServer, TcpProxy};
+use tasker_testkit::{RedisCluster, RedisServer, TcpProxy, redis_connection};
 
 use crate::error::FaultsError;
 use crate::world::World;
@@ -115,13 +115,7 @@ impl Stage {
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, FaultsError> {
-        let client = redis::Client::open(self.redis.url())?;
-        // The client's own limit of half a second is one that a busy machine runs into.
-        let config =
-            redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
-        Ok(client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?)
+        Ok(redis_connection(&self.redis.url()).await?)
     }
 
     async fn settings(&self, name: &str, value: &str) -> Result<(), FaultsError> {
@@ -310,9 +304,7 @@ async fn authenticated(
         .redis
         .url()
         .replace("redis://", &format!("redis://:{password}@"));
-    Ok(redis::Client::open(url)?
-        .get_multiplexed_async_connection()
-        .await?)
+    Ok(redis_connection(&url).await?)
 }
 
 async fn load_big_dump(stage: &Stage) -> Result<(), FaultsError> {

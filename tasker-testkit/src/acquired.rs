@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::docker::Engine;
-use crate::{PostgresServer, RedisServer, TestkitError, causes};
+use crate::{PostgresServer, RedisServer, TestkitError, causes, redis_connection};
 
 /// A server that somebody names in the environment answers within this time or counts as lost.
 const REACH_DEADLINE: Duration = Duration::from_secs(5);
@@ -177,9 +177,7 @@ async fn reach_postgres(url: String) -> Result<(), TestkitError> {
 }
 
 async fn reach_redis(url: String) -> Result<(), TestkitError> {
-    let mut connection = redis::Client::open(url)?
-        .get_multiplexed_async_connection()
-        .await?;
+    let mut connection = redis_connection(&url).await?;
     Ok(redis::cmd("PING").query_async(&mut connection).await?)
 }
 

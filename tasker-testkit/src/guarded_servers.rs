@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::{PostgresServer, RedisServer, Secret, TestDatabase, TestkitError};
+use crate::{PostgresServer, RedisServer, Secret, TestDatabase, TestkitError, redis_connection};
 
 /// The user of both servers. A user's name is no secret.
 const USER: &str = "app";
@@ -101,7 +100,7 @@ impl GuardedServers {
         } else {
             self.redis_secret.clone()
         };
-        let mut connection = self.redis_connection().await?;
+        let mut connection = redis_connection(&self.redis.url()).await?;
         let password = format!(">{}", secret.password());
         let () = redis::cmd("ACL")
             .arg(&["SETUSER", USER, "resetpass", &password])
@@ -112,11 +111,6 @@ impl GuardedServers {
             .query_async(&mut connection)
             .await?;
         Ok(())
-    }
-
-    async fn redis_connection(&self) -> Result<MultiplexedConnection, TestkitError> {
-        let client = redis::Client::open(self.redis.url())?;
-        Ok(client.get_multiplexed_async_connection().await?)
     }
 
     /// Makes the account, and lets nobody but the superuser in without a password.

@@ -55,6 +55,7 @@ pub use ordeal::{Testimony, ordeal};
 pub use ports::free as free_port;
 pub use postgres_server::PostgresServer;
 pub use redis_cluster::RedisCluster;
+pub use redis_control::connection as redis_connection;
 pub use redis_sentinel::RedisSentinel;
 pub use redis_server::RedisServer;
 pub use secret::Secret;

@@ -2,24 +2,41 @@
 
 use std::time::{Duration, Instant};
 
+use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, Value};
 
 use crate::{RedisServer, TestkitError};
 
-const LIMIT: Duration = Duration::from_secs(5);
+/// The client's own limit of half a second is one that a busy machine runs into.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Among servers that belong together some may be gone, and the others are asked meanwhile.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long servers that belong together may take to agree, and how often they are asked.
 const AGREE_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
+/// A connection to the Redis at `url`, to look at it or to tell it something. It is made, and each
+/// command answered, within 30 s, or fails.
+pub async fn connection(url: &str) -> Result<MultiplexedConnection, RedisError> {
+    connection_within(url, LIMIT).await
+}
+
+async fn connection_within(
+    url: &str,
+    limit: Duration,
+) -> Result<MultiplexedConnection, RedisError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(limit))
+        .set_response_timeout(Some(limit));
+    Client::open(url)?
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+}
+
 /// Sends one command to the server's port without TLS and waits for its answer, 5 s at most.
 pub(crate) async fn ask(server: &RedisServer, words: &[&str]) -> Result<Value, TestkitError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(LIMIT))
-        .set_response_timeout(Some(LIMIT));
-    let mut connection = Client::open(server.url())?
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
+    let mut connection = connection_within(&server.url(), ASK_LIMIT).await?;
     let mut command = redis::Cmd::new();
     command.arg(words);
     let answer: Result<Value, RedisError> = command.query_async(&mut connection).await;

@@ -7,7 +7,7 @@ use tasker_shared::cache::{
     BadAnswer, CacheError, CacheProvider, CacheService, MAX_VALUE_BYTES, keys,
 };
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
-use tasker_testkit::RedisServer;
+use tasker_testkit::{RedisServer, redis_connection};
 
 pub(crate) const TTL: Duration = Duration::from_mins(1);
 
@@ -41,11 +41,7 @@ pub(crate) async fn provider(config: &CacheConfig) -> CacheProvider {
 
 /// A connection of the test's own.
 pub(crate) async fn raw(server: &RedisServer) -> redis::aio::MultiplexedConnection {
-    redis::Client::open(server.url())
-        .expect("a valid URL")
-        .get_multiplexed_async_connection()
-        .await
-        .expect("a connection")
+    redis_connection(&server.url()).await.expect("a connection")
 }
 
 /// Sends a command, such as `"CONFIG SET maxmemory 1"`.

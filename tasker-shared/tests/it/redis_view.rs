@@ -28,9 +28,7 @@ impl TestApp {
 
 /// A connection to look at Redis with.
 pub(crate) async fn redis_connection(url: &str) -> redis::aio::MultiplexedConnection {
-    let client = redis::Client::open(url).expect("it is a Redis URL");
-    client
-        .get_multiplexed_async_connection()
+    tasker_testkit::redis_connection(url)
         .await
         .expect("Redis is needed")
 }

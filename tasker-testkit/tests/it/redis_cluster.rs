@@ -1,25 +1,13 @@
 use std::net::TcpStream;
-use std::time::Duration;
 
-use redis::AsyncConnectionConfig;
-use redis::aio::MultiplexedConnection;
-use tasker_testkit::{RedisCluster, RedisServer, TlsFiles};
+use tasker_testkit::{RedisCluster, RedisServer, TlsFiles, redis_connection};
 
 /// `foo` is in this slot.
 const SLOT: u16 = 12182;
 
-async fn connection(server: &RedisServer) -> redis::RedisResult<MultiplexedConnection> {
-    let patient = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(Duration::from_secs(10)))
-        .set_response_timeout(Some(Duration::from_secs(10)));
-    redis::Client::open(server.url())?
-        .get_multiplexed_async_connection_with_config(&patient)
-        .await
-}
-
 async fn ask(server: &RedisServer, words: &[&str]) -> redis::RedisResult<String> {
     let mut command = redis::Cmd::new();
-    let connection = &mut connection(server).await?;
+    let connection = &mut redis_connection(&server.url()).await?;
     command.arg(words).query_async(connection).await
 }
 
@@ -28,7 +16,7 @@ async fn write_twice(server: &RedisServer, key: &str, value: &str) {
     let mut both = redis::pipe();
     both.cmd("SET").arg(key).arg(value);
     both.cmd("WAIT").arg(1).arg(5000);
-    let connection = &mut connection(server).await.unwrap();
+    let connection = &mut redis_connection(&server.url()).await.unwrap();
     let (_, copies): (String, u64) = both.query_async(connection).await.unwrap();
     assert_eq!(copies, 1);
 }

@@ -1,7 +1,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use tasker_testkit::RedisServer;
+use tasker_testkit::{RedisServer, redis_connection};
 
 async fn ping(url: &str) -> redis::RedisResult<String> {
     let client = redis::Client::open(url)?;
@@ -33,8 +33,7 @@ async fn a_server_answers_by_port_and_by_unix_socket() {
 #[tokio::test]
 async fn a_killed_server_refuses_and_comes_back_empty_on_its_port() {
     let server = RedisServer::start().await.unwrap();
-    let client = redis::Client::open(server.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = redis_connection(&server.url()).await.unwrap();
     let () = redis::cmd("SET")
         .arg("key")
         .arg(1)
@@ -46,7 +45,7 @@ async fn a_killed_server_refuses_and_comes_back_empty_on_its_port() {
     assert!(TcpStream::connect(("127.0.0.1", server.port())).is_err());
 
     server.restart().await.unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = redis_connection(&server.url()).await.unwrap();
     let size: u64 = redis::cmd("DBSIZE")
         .query_async(&mut connection)
         .await

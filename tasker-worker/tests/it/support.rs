@@ -14,7 +14,7 @@ use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskTemplatesConfig, TaskerConfig};
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::web::{AppParts, Lifecycle, ServiceError};
-use tasker_testkit::{RedisServer, TestDatabase};
+use tasker_testkit::{RedisServer, TestDatabase, redis_connection};
 use tasker_worker::service;
 use tasker_worker::worker::TemplateDirectories;
 use tempfile::TempDir;
@@ -231,8 +231,7 @@ pub(crate) fn template(namespace: &str, name: &str) -> Value {
 
 /// The keys that `redis` holds, sorted.
 pub(crate) async fn keys(redis: &RedisServer) -> Vec<String> {
-    let client = redis::Client::open(redis.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = redis_connection(&redis.url()).await.unwrap();
     let mut keys: Vec<String> = redis::cmd("KEYS")
         .arg("*")
         .query_async(&mut connection)

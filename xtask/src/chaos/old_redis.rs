@@ -1,6 +1,6 @@
 //! Redis as it was some time ago.
 
-use redis::aio::MultiplexedConnection;
+use tasker_testkit::redis_connection;
 
 use crate::error::XtaskError;
 
@@ -13,7 +13,7 @@ pub(super) struct OldRedis {
 impl OldRedis {
     /// Takes a snapshot, unless Redis is empty.
     pub(super) async fn remember(&mut self, url: &str) -> Result<(), XtaskError> {
-        let mut connection = connect(url).await?;
+        let mut connection = redis_connection(url).await?;
         let keys: Vec<String> = redis::cmd("KEYS")
             .arg("*")
             .query_async(&mut connection)
@@ -34,7 +34,7 @@ impl OldRedis {
 
     /// Puts the snapshot back, over whatever is there now.
     pub(super) async fn restore(&self, url: &str) -> Result<(), XtaskError> {
-        let mut connection = connect(url).await?;
+        let mut connection = redis_connection(url).await?;
         for (key, value) in &self.values {
             redis::cmd("RESTORE")
                 .arg(key)
@@ -50,16 +50,10 @@ impl OldRedis {
     /// Takes a snapshot and empties Redis.
     pub(super) async fn flush(&mut self, url: &str) -> Result<(), XtaskError> {
         self.remember(url).await?;
-        let mut connection = connect(url).await?;
+        let mut connection = redis_connection(url).await?;
         redis::cmd("FLUSHALL")
             .query_async::<()>(&mut connection)
             .await?;
         Ok(())
     }
-}
-
-async fn connect(url: &str) -> Result<MultiplexedConnection, XtaskError> {
-    Ok(redis::Client::open(url)?
-        .get_multiplexed_async_connection()
-        .await?)
 }

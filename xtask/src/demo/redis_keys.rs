@@ -1,6 +1,7 @@
 //! What the services keep in Redis.
 
 use redis::aio::MultiplexedConnection;
+use tasker_testkit::redis_connection;
 
 use crate::error::XtaskError;
 
@@ -8,8 +9,7 @@ const TEMPLATES: &str = "tasker:task_template:*";
 
 /// The keys of templates, sorted, each with its remaining life in seconds.
 pub(crate) async fn template_keys(url: &str) -> Result<Vec<(String, i64)>, XtaskError> {
-    let client = redis::Client::open(url)?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut connection = redis_connection(url).await?;
     let mut keys = Vec::new();
     for name in scan(&mut connection).await? {
         let seconds = redis::cmd("TTL")

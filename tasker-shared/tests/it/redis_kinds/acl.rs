@@ -1,7 +1,7 @@
 //! Users with a password, and with no more rights than are needed.
 
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
-use tasker_testkit::RedisServer;
+use tasker_testkit::{RedisServer, redis_connection};
 
 use super::{refusal, with, works};
 use crate::cache::{ask, provider, raw};
@@ -15,11 +15,7 @@ async fn with_user(rights: &str) -> RedisServer {
         .await
         .expect("a Redis server starts");
     let url = server.url().replace("://", "://:for-the-default-user@");
-    let mut connection = redis::Client::open(url)
-        .expect("a valid URL")
-        .get_multiplexed_async_connection()
-        .await
-        .expect("a connection");
+    let mut connection = redis_connection(&url).await.expect("a connection");
     let () = ask(
         &mut connection,
         &format!("ACL SETUSER ann on >pa:ss@word {rights}"),
