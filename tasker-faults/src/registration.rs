@@ -20,13 +20,15 @@ use crate::world::{LocalTier, Process, World, config, without_local_tier};
 
 /// How much slower a registration may be.
 const SLOWER: Duration = Duration::from_millis(30);
-/// Past this a busy machine is no excuse. A registration that hangs until Redis is back takes half
-/// of the outage.
-const SLOWER_CEILING: Duration = Duration::from_millis(200);
+/// Past this a busy machine is no excuse. A registration that hangs until Redis is back takes what is
+/// left of the outage.
+const SLOWER_CEILING: Duration = Duration::from_millis(500);
 /// How long a Redis is down in which another process would look for the template.
-const OUTAGE: Duration = Duration::from_millis(600);
-/// How long the other process goes on asking after the bound.
-const WATCH: Duration = Duration::from_secs(1);
+const OUTAGE: Duration = Duration::from_secs(1);
+/// When in the outage templates are registered.
+const INTO_OUTAGE: Duration = Duration::from_millis(200);
+/// How long the other process goes on asking after the bound. It has Redis in use again meanwhile.
+const WATCH: Duration = Duration::from_millis(1500);
 
 /// What registering under one fault came to.
 struct Outcome {
@@ -163,8 +165,7 @@ async fn measure(world: &World, fault: Fault, rounds: usize) -> Result<Outcome, 
         drop(world.observer.take());
 
         let (happened, registered) = tokio::join!(fault.happen(&stage, OUTAGE), async {
-            // In the middle of the outage.
-            tokio::time::sleep(OUTAGE / 2).await;
+            tokio::time::sleep(INTO_OUTAGE).await;
             let beside = register(world, &without, &other).await?;
             let registered = register(world, &writer, &watched).await?;
             let in_cache = world.observer.take().deletes;
@@ -284,8 +285,8 @@ mod tests {
         assert!(wants_another(1, &late, true), "{late:?}");
         assert!(holds(&late, false), "{late:?}");
         for hanging in [
-            outcome(ms(315), ms(26), ms(0)),
-            outcome(ms(40), ms(300), ms(0)),
+            outcome(ms(516), ms(26), ms(0)),
+            outcome(ms(40), ms(501), ms(0)),
             outcome(ms(40), ms(26), ms(1001)),
         ] {
             let hanging = misses(&hanging, Fault::Freeze);

@@ -19,7 +19,7 @@ pub(crate) const CONNECTED_LATE: Duration = Duration::from_millis(500);
 
 /// Past these a busy machine is no excuse, in rows of a second neither. A request that hangs until
 /// the shortest fault is over takes a second.
-const ADDED_CEILING: Duration = Duration::from_millis(500);
+const ADDED_CEILING: Duration = Duration::from_millis(700);
 const TOUCHED_CEILING: f64 = 0.5;
 /// Of the requests from the fault on.
 const TOUCHED_WHILE_OPEN_CEILING: f64 = 0.05;
@@ -237,8 +237,8 @@ mod tests {
     fn a_time_past_its_ceiling_is_no_machines_fault() {
         let within_and_past: [[fn(&mut Outcome); 2]; 6] = [
             [
-                |outcome| outcome.figures.added = Duration::from_millis(500),
-                |outcome| outcome.figures.added = Duration::from_millis(501),
+                |outcome| outcome.figures.added = Duration::from_millis(700),
+                |outcome| outcome.figures.added = Duration::from_millis(701),
             ],
             [
                 |outcome| outcome.figures.touched_at_onset = 0.5,
