@@ -1,10 +1,8 @@
 //! A Redis Cluster of a test's own: to lose primaries, promote replicas and move slots.
 
-use std::time::{Duration, Instant};
-
 use redis::Value;
 
-use crate::redis_control::{ask, text};
+use crate::redis_control::{ask, text, until};
 use crate::{RedisServer, TestkitError, TlsFiles, ports};
 
 /// Slots of a cluster.
@@ -12,9 +10,6 @@ const SLOTS: usize = 16384;
 /// How long a node may be silent before the others call it lost. A failover takes this, and one
 /// to two seconds.
 const NODE_TIMEOUT_MS: &str = "1500";
-/// How long the nodes may take to agree.
-const AGREE_DEADLINE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(50);
 /// How often another bus port is tried when somebody else was faster.
 const PORT_ATTEMPTS: usize = 5;
 /// Keys that one step of a move takes along.
@@ -271,21 +266,7 @@ impl RedisCluster {
         action: &'static str,
         reached: impl AsyncFn() -> Result<bool, TestkitError>,
     ) -> Result<(), TestkitError> {
-        let start = Instant::now();
-        // A node that has just been lost or told something may refuse for a moment.
-        while !reached().await.unwrap_or(false) {
-            if start.elapsed() > AGREE_DEADLINE {
-                let log = self.nodes[0].log().await;
-                return Err(TestkitError::too_slow(
-                    "the cluster",
-                    action,
-                    AGREE_DEADLINE,
-                    &log,
-                ));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
+        until(&self.nodes[0], "the cluster", action, reached).await
     }
 }
 

@@ -1,12 +1,16 @@
 //! Commands to servers of ours, each on a connection of its own, so that servers may come and go.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{AsyncConnectionConfig, Client, RedisError, Value};
 
 use crate::{RedisServer, TestkitError};
 
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// How long servers that belong together may take to agree, and how often they are asked.
+const AGREE_DEADLINE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
 
 /// Sends one command to the server's port without TLS and waits for its answer, 5 s at most.
 pub(crate) async fn ask(server: &RedisServer, words: &[&str]) -> Result<Value, TestkitError> {
@@ -30,4 +34,23 @@ pub(crate) fn text(answer: Value) -> String {
         Value::Array(items) => items.into_iter().next().map(text).unwrap_or_default(),
         _ => String::new(),
     }
+}
+
+/// Asks until servers that belong together, such as `server`, have `reached` what `action` names. One
+/// that has just been lost or told something may refuse for a moment.
+pub(crate) async fn until(
+    server: &RedisServer,
+    what: &'static str,
+    action: &'static str,
+    reached: impl AsyncFn() -> Result<bool, TestkitError>,
+) -> Result<(), TestkitError> {
+    let start = Instant::now();
+    while !reached().await.unwrap_or(false) {
+        if start.elapsed() > AGREE_DEADLINE {
+            let log = server.log().await;
+            return Err(TestkitError::too_slow(what, action, AGREE_DEADLINE, &log));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
 }

@@ -1,8 +1,6 @@
 //! A primary, its replica and the sentinels that watch them, of a test's own.
 
-use std::time::{Duration, Instant};
-
-use crate::redis_control::{ask, text};
+use crate::redis_control::{ask, text, until};
 use crate::{RedisServer, TestkitError};
 
 /// How long the primary may be silent before the sentinels replace it.
@@ -10,9 +8,6 @@ const DOWN_AFTER_MS: &str = "1000";
 const FAILOVER_TIMEOUT_MS: &str = "5000";
 /// The name under which the sentinels know the primary.
 const PRIMARY_NAME: &str = "tasker-primary";
-/// How long servers and sentinels may take to agree.
-const AGREE_DEADLINE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(50);
 
 /// Two servers, of which the first is the primary at first, and three sentinels, on this machine's
 /// loopback address. They are as lasting as [`RedisServer`]s are.
@@ -121,20 +116,7 @@ impl RedisSentinel {
         action: &'static str,
         reached: impl AsyncFn() -> Result<bool, TestkitError>,
     ) -> Result<(), TestkitError> {
-        let start = Instant::now();
-        while !reached().await.unwrap_or(false) {
-            if start.elapsed() > AGREE_DEADLINE {
-                let log = self.sentinels[0].log().await;
-                return Err(TestkitError::too_slow(
-                    "the sentinel",
-                    action,
-                    AGREE_DEADLINE,
-                    &log,
-                ));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
+        until(&self.sentinels[0], "the sentinel", action, reached).await
     }
 }
 

@@ -92,6 +92,54 @@ async fn values_are_stored_read_and_deleted() {
 }
 
 #[tokio::test]
+async fn of_reads_that_come_together_each_has_its_own_answer() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    for number in (0..100).step_by(2) {
+        let value = format!("value {number}");
+        cache
+            .set(&number.to_string(), &value, TTL)
+            .await
+            .expect("a set");
+    }
+    let mut raw = raw(&server).await;
+    ask::<u64>(&mut raw, "LPUSH 51 element").await;
+    let sent = async |raw: &mut _| -> u64 {
+        let stats: String = ask(raw, "INFO commandstats").await;
+        let gets = stats.lines().find(|line| line.starts_with("cmdstat_get:"));
+        let count = gets.and_then(|line| line.split(['=', ',']).nth(1)?.parse().ok());
+        count.expect("probing has read already")
+    };
+    let before = sent(&mut raw).await;
+    let keys: Vec<String> = (0..100).map(|number: u32| number.to_string()).collect();
+    let answers = futures::future::join_all(keys.iter().map(|key| cache.get(key))).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        match (number, answer) {
+            (51, Err(CacheError::SerializationError(BadAnswer::WrongType))) => {}
+            (51, other) => panic!("{other:?}"),
+            (number, answer) => {
+                let value = number.is_multiple_of(2).then(|| format!("value {number}"));
+                assert_eq!(answer.expect("a get"), value, "{number}");
+            }
+        }
+    }
+    assert_eq!(sent(&mut raw).await - before, 100);
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_takes_no_answer_from_the_others() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    cache.set("a", "one", TTL).await.expect("a set");
+    {
+        let gone = cache.get("a");
+        tokio::pin!(gone);
+        assert!(futures::poll!(&mut gone).is_pending());
+    }
+    assert_eq!(cache.get("a").await.expect("a get").as_deref(), Some("one"));
+}
+
+#[tokio::test]
 async fn an_entry_is_gone_when_its_time_is_over() {
     let server = server().await;
     let cache = provider(&config(&server.url())).await;
@@ -303,7 +351,7 @@ async fn a_unix_socket_and_a_password_are_honoured() {
 #[tokio::test]
 async fn shutting_down_or_dropping_leaves_no_task_and_no_connection() {
     let server = server().await;
-    let mut raw = raw(&server).await;
+    let raw = raw(&server).await;
     let tasks = || {
         tokio::runtime::Handle::current()
             .metrics()
@@ -319,14 +367,11 @@ async fn shutting_down_or_dropping_leaves_no_task_and_no_connection() {
     drop(dropped);
 
     eventually("the tasks have ended", SOON, async || tasks() == before).await;
-    for _ in 0..1000 {
-        if ask::<String>(&mut raw, "CLIENT LIST").await.lines().count() == 1 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let clients: String = ask(&mut raw, "CLIENT LIST").await;
-    assert_eq!(clients.lines().count(), 1, "{clients}");
+    eventually("their connections are closed", SOON, || {
+        let mut raw = raw.clone();
+        async move { ask::<String>(&mut raw, "CLIENT LIST").await.lines().count() == 1 }
+    })
+    .await;
     assert!(matches!(
         shut_down.get("a").await,
         Err(CacheError::ConnectionError(_))

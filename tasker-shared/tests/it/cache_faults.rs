@@ -1,15 +1,14 @@
 //! The cache provider while its Redis dies, freezes, refuses or is not there yet.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tasker_shared::cache::{BreakerState, CacheError, CacheProvider, CacheService};
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_testkit::{RedisServer, TcpProxy};
-use tokio::task::JoinSet;
 
 use crate::cache::{SOON, TTL, ask, config, eventually, provider, raw, server};
+use crate::readers::Readers;
 
 /// No call may take so long: not a second, where the budget is 25 ms. The rest is for the
 /// scheduler of a busy machine.
@@ -25,37 +24,24 @@ fn strict(url: &str) -> CacheConfig {
     }
 }
 
-/// Sixteen readers that never stop.
+/// Sixteen readers of one key.
 struct Load {
     cache: Arc<CacheProvider>,
-    stop: Arc<AtomicBool>,
-    asked: Arc<AtomicU64>,
-    readers: JoinSet<Duration>,
+    readers: Readers,
 }
 
 impl Load {
     fn on(cache: &Arc<CacheProvider>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let asked = Arc::new(AtomicU64::new(0));
-        let mut readers = JoinSet::new();
-        for _ in 0..16 {
-            let (cache, stop, asked) = (Arc::clone(cache), Arc::clone(&stop), Arc::clone(&asked));
-            readers.spawn(async move {
-                let mut longest = Duration::ZERO;
-                while !stop.load(Ordering::Relaxed) {
-                    let started = Instant::now();
-                    let _ = cache.get("key").await;
-                    longest = longest.max(started.elapsed());
-                    asked.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                longest
-            });
-        }
+        let asked = Arc::clone(cache);
+        let readers = Readers::start(16, move |_, _| {
+            let cache = Arc::clone(&asked);
+            async move {
+                let _ = cache.get("key").await;
+                true
+            }
+        });
         Self {
             cache: Arc::clone(cache),
-            stop,
-            asked,
             readers,
         }
     }
@@ -66,9 +52,9 @@ impl Load {
             self.cache.status().await.breaker == Some(BreakerState::Open)
         })
         .await;
-        let asked = self.asked.load(Ordering::Relaxed);
+        let asked = self.readers.counted();
         eventually("requests go on", SOON, async || {
-            self.asked.load(Ordering::Relaxed) > asked + 100
+            self.readers.counted() > asked + 100
         })
         .await;
         let status = self.cache.status().await;
@@ -85,13 +71,7 @@ impl Load {
 
     /// Ends the load; the longest that any request had to wait.
     async fn end(self) -> Duration {
-        self.stop.store(true, Ordering::Relaxed);
-        self.readers
-            .join_all()
-            .await
-            .into_iter()
-            .max()
-            .unwrap_or_default()
+        self.readers.end().await
     }
 }
 

@@ -19,6 +19,8 @@ mod inspection;
 mod invalidation;
 mod jsonb;
 #[cfg(feature = "cache-redis")]
+mod readers;
+#[cfg(feature = "cache-redis")]
 mod redis_kinds;
 #[cfg(feature = "cache-redis")]
 mod redis_view;

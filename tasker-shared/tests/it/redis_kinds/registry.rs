@@ -1,18 +1,16 @@
 //! The registry on a cluster that loses a primary: nobody who resolves a template notices.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::registry::{TaskHandlerRegistry, Tier};
 use tasker_testkit::RedisCluster;
-use tokio::task::JoinSet;
 
 use super::cluster::config;
 use super::with;
 use crate::app::{TestApp, pool, template};
 use crate::cache::{SOON, eventually, provider};
+use crate::readers::Readers;
 
 const TEMPLATES: usize = 64;
 
@@ -51,30 +49,16 @@ async fn a_lost_primary_fails_no_resolve_and_registrations_go_on() {
     let provider = Arc::new(provider(&cache).await);
     let registry = TaskHandlerRegistry::with_cache(pool(app.database.url()), provider, cache);
     let registry = Arc::new(registry);
-    let (stop, resolved) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicU64::new(0)),
-    );
-    let mut load = JoinSet::new();
-    for reader in 0..8 {
-        let (registry, stop, resolved) = (
-            Arc::clone(&registry),
-            Arc::clone(&stop),
-            Arc::clone(&resolved),
-        );
-        load.spawn(async move {
-            let mut number = reader;
-            while !stop.load(Ordering::Relaxed) {
-                let outcome = registry
-                    .resolve("ns", &name(number % TEMPLATES), "1.0.0")
-                    .await;
-                outcome.expect("no resolve fails");
-                resolved.fetch_add(1, Ordering::Relaxed);
-                number += 1;
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        });
-    }
+    let asked = Arc::clone(&registry);
+    let load = Readers::start(8, move |reader, number| {
+        let registry = Arc::clone(&asked);
+        async move {
+            let name = name((reader + number) % TEMPLATES);
+            let outcome = registry.resolve("ns", &name, "1.0.0").await;
+            outcome.expect("no resolve fails");
+            true
+        }
+    });
     eventually("the cluster is used", SOON, async || {
         all_from_cluster(&registry).await
     })
@@ -87,17 +71,13 @@ async fn a_lost_primary_fails_no_resolve_and_registrations_go_on() {
         .register_task_template(&template("ns", &name(0), 2))
         .await
         .expect("it registers");
-    let before = resolved.load(Ordering::Relaxed);
+    let before = load.counted();
     cluster.until_well().await.expect("a failover");
-    assert!(
-        resolved.load(Ordering::Relaxed) > before,
-        "resolves went on"
-    );
+    assert!(load.counted() > before, "resolves went on");
     eventually("the cluster is used again", SOON, async || {
         all_from_cluster(&registry).await
     })
     .await;
-    stop.store(true, Ordering::Relaxed);
-    load.join_all().await;
+    load.end().await;
     registry.shutdown().await;
 }

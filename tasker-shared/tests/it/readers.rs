@@ -1,0 +1,67 @@
+//! Readers that never stop, while servers come and go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+/// What a reader lets pass between two requests, so that sixteen of them leave the servers some time.
+const PACE: Duration = Duration::from_millis(1);
+
+/// Tasks that ask again and again.
+pub(crate) struct Readers {
+    stop: Arc<AtomicBool>,
+    counted: Arc<AtomicU64>,
+    tasks: JoinSet<Duration>,
+}
+
+impl Readers {
+    /// Starts `count` of them. `ask` is given the reader's number and that of its request, and says
+    /// whether the request counts.
+    pub(crate) fn start<F>(
+        count: usize,
+        ask: impl Fn(usize, usize) -> F + Clone + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = bool> + Send,
+    {
+        let stop = Arc::new(AtomicBool::new(false));
+        let counted = Arc::new(AtomicU64::new(0));
+        let mut tasks = JoinSet::new();
+        for reader in 0..count {
+            let (stop, counted, ask) = (Arc::clone(&stop), Arc::clone(&counted), ask.clone());
+            tasks.spawn(async move {
+                let mut longest = Duration::ZERO;
+                let mut number = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let started = Instant::now();
+                    if ask(reader, number).await {
+                        counted.fetch_add(1, Ordering::Relaxed);
+                    }
+                    longest = longest.max(started.elapsed());
+                    number += 1;
+                    tokio::time::sleep(PACE).await;
+                }
+                longest
+            });
+        }
+        Self {
+            stop,
+            counted,
+            tasks,
+        }
+    }
+
+    /// How many requests have counted.
+    pub(crate) fn counted(&self) -> u64 {
+        self.counted.load(Ordering::Relaxed)
+    }
+
+    /// Ends them; the longest that any request took. Panics if one of them has.
+    pub(crate) async fn end(self) -> Duration {
+        self.stop.store(true, Ordering::Relaxed);
+        let all = self.tasks.join_all().await;
+        all.into_iter().max().unwrap_or_default()
+    }
+}
