@@ -48,9 +48,10 @@ CREATE TABLE tasker.template_versions (
 
 CREATE INDEX template_versions_sequence ON tasker.template_versions (sequence);
 
--- The hash of a body: SHA-256 of the stored jsonb's text, which is canonical.
+-- The hash of a body: SHA-256 of the stored jsonb's text, which is canonical. It never changes, but
+-- PostgreSQL calls `convert_to` stable, and makes a call for each row of what claims to be more.
 CREATE FUNCTION tasker.template_hash(configuration jsonb) RETURNS char(64)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE
 RETURN encode(sha256(convert_to(coalesce(configuration, '{}')::text, 'UTF8')), 'hex');
 
 -- Takes the clock's lock without moving the clock: what is read after it is what the commits

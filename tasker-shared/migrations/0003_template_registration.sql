@@ -11,15 +11,16 @@ CREATE FUNCTION tasker.register_templates(
     p_strategies text[],
     p_configurations text[]
 ) RETURNS TABLE (item bigint, status text, named_task_uuid uuid)
-LANGUAGE plpgsql
--- The plan for one template is a bad one for a thousand.
-SET plan_cache_mode = force_custom_plan AS $$
-#variable_conflict use_column
+LANGUAGE plpgsql AS $$
 DECLARE
     created uuid[];
     updated uuid[];
     restrategized uuid[];
 BEGIN
+    -- Statements are dynamic where the plan for one template is a bad one for a thousand: each is
+    -- planned for its own batch. The setting `force_custom_plan` would do that too, but also have
+    -- the foreign key's check planned for each row.
+
     -- Two processes that register the same names write in the same order, so that one waits for
     -- the other instead of both for each other.
     INSERT INTO tasker.task_namespaces (name)
@@ -28,13 +29,13 @@ BEGIN
     ORDER BY i.namespace
     ON CONFLICT (name) DO NOTHING;
 
+    EXECUTE $insert$
     WITH written AS (
         INSERT INTO tasker.named_tasks AS t
             (task_namespace_uuid, name, version, description, configuration, identity_strategy)
         SELECT n.task_namespace_uuid, i.name, i.version, i.description, i.configuration::jsonb,
                coalesce(i.strategy, 'strict')::tasker.identity_strategy
-        FROM unnest(p_namespaces, p_names, p_versions, p_descriptions, p_strategies,
-                    p_configurations)
+        FROM unnest($1, $2, $3, $4, $5, $6)
             AS i (namespace, name, version, description, strategy, configuration)
         JOIN tasker.task_namespaces n ON n.name = i.namespace
         LEFT JOIN tasker.named_tasks known
@@ -58,14 +59,17 @@ BEGIN
     )
     SELECT array_agg(w.named_task_uuid) FILTER (WHERE w.is_new),
            array_agg(w.named_task_uuid) FILTER (WHERE NOT w.is_new)
+    FROM written w
+    $insert$
     INTO created, updated
-    FROM written w;
+    USING p_namespaces, p_names, p_versions, p_descriptions, p_strategies, p_configurations;
 
     IF array_remove(p_strategies, NULL) <> '{}' THEN
+        EXECUTE $update$
         WITH written AS (
             UPDATE tasker.named_tasks t
             SET identity_strategy = i.strategy::tasker.identity_strategy, updated_at = now()
-            FROM unnest(p_namespaces, p_names, p_versions, p_strategies)
+            FROM unnest($1, $2, $3, $4)
                 AS i (namespace, name, version, strategy)
             JOIN tasker.task_namespaces n ON n.name = i.namespace
             WHERE t.task_namespace_uuid = n.task_namespace_uuid
@@ -73,21 +77,26 @@ BEGIN
                 AND t.identity_strategy::text <> i.strategy
             RETURNING t.named_task_uuid
         )
-        SELECT array_agg(w.named_task_uuid) INTO restrategized FROM written w;
+        SELECT array_agg(w.named_task_uuid) FROM written w
+        $update$
+        INTO restrategized
+        USING p_namespaces, p_names, p_versions, p_strategies;
         updated := updated || restrategized;
     END IF;
 
-    RETURN QUERY
+    RETURN QUERY EXECUTE $answer$
     SELECT i.item,
-           CASE WHEN t.named_task_uuid = ANY (created) THEN 'created'
-                WHEN t.named_task_uuid = ANY (updated) THEN 'updated'
+           CASE WHEN t.named_task_uuid = ANY ($4) THEN 'created'
+                WHEN t.named_task_uuid = ANY ($5) THEN 'updated'
                 ELSE 'unchanged' END,
            t.named_task_uuid
-    FROM unnest(p_namespaces, p_names, p_versions) WITH ORDINALITY
+    FROM unnest($1, $2, $3) WITH ORDINALITY
         AS i (namespace, name, version, item)
     JOIN tasker.task_namespaces n ON n.name = i.namespace
     JOIN tasker.named_tasks t ON t.task_namespace_uuid = n.task_namespace_uuid
         AND t.name = i.name AND t.version = i.version
-    ORDER BY i.item;
+    ORDER BY i.item
+    $answer$
+    USING p_namespaces, p_names, p_versions, created, updated;
 END
 $$;

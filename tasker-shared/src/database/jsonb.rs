@@ -13,6 +13,9 @@ use serde_json::Value;
 /// Exponents past this one are outside of what a `numeric` holds, and of what an `f64` does.
 const MAX_EXPONENT: i64 = 20_000;
 
+/// Room for most templates, so that the text seldom moves while it grows.
+const USUAL_BYTES: usize = 4 * 1024;
+
 /// The text that PostgreSQL writes for `value` once it is a `jsonb`.
 ///
 /// It is JSON again, with the same meaning: what PostgreSQL makes of this text is what it makes of
@@ -20,8 +23,9 @@ const MAX_EXPONENT: i64 = 20_000;
 /// writes it.
 #[must_use]
 pub fn text(value: &Value) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(USUAL_BYTES);
     write_value(&mut out, value);
+    out.shrink_to_fit();
     out
 }
 

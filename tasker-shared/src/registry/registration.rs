@@ -218,7 +218,9 @@ async fn registered(
     let rows = sqlx::query!(
         r#"
         SELECT i.item AS "item!", t.named_task_uuid AS "named_task_uuid!"
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+        -- The hash as its column's type, which is compared without making a text of each.
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
+                    $6::text[]::bpchar[])
             WITH ORDINALITY
             AS i (namespace, name, version, description, strategy, hash, item)
         JOIN tasker.template_versions v
@@ -226,7 +228,7 @@ async fn registered(
         JOIN tasker.named_tasks t ON t.named_task_uuid = v.named_task_uuid
         WHERE v.content_hash = i.hash
             AND t.description IS NOT DISTINCT FROM i.description
-            AND t.identity_strategy::text = coalesce(i.strategy, t.identity_strategy::text)
+            AND (i.strategy IS NULL OR t.identity_strategy::text = i.strategy)
         "#,
         &namespaces as &[&str],
         &names as &[&str],

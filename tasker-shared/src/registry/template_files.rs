@@ -90,29 +90,32 @@ pub(crate) fn read_template_files(
         source: Arc::new(source),
     })?;
     let mut result = TemplateFiles::default();
-    let mut paths = Vec::new();
+    let mut entries = Vec::new();
     let walk = WalkDir::new(directory)
         .follow_links(true)
         .into_iter()
         .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
     for entry in walk {
         match entry {
-            Ok(entry) if is_template(&entry) => paths.push(entry.into_path()),
+            Ok(entry) if is_template(&entry) => entries.push(entry),
             Ok(_) => {}
             // An editor's lock file is a hidden link to nowhere.
             Err(error) if error.path().is_some_and(is_hidden) => {}
             Err(error) => result.errors.push(walk_problem(directory, &error)),
         }
     }
-    paths.sort();
-    result.total_files = paths.len();
+    entries.sort_by(|left, right| left.path().cmp(right.path()));
+    result.total_files = entries.len();
     let limits = TemplateLimits::with_max_bytes(max_file_bytes);
-    let read: Vec<_> = paths
+    // One buffer for each thread: a block of this size that comes and goes with each file makes
+    // the allocator tidy up after each document.
+    let read: Vec<_> = entries
         .par_iter()
-        .map(|path| read_file(path, limits))
+        .map_init(Vec::new, |bytes, entry| read_file(entry, limits, bytes))
         .collect();
     let mut seen: HashMap<(String, String, String), usize> = HashMap::new();
-    for (path, read) in paths.into_iter().zip(read) {
+    for (entry, read) in entries.into_iter().zip(read) {
+        let path = entry.into_path();
         match read {
             Ok(read) => result.add(path, read, &mut seen),
             Err(error) => result.errors.extend(file_problems(&path, &error)),
@@ -178,27 +181,26 @@ fn is_template(entry: &DirEntry) -> bool {
         && !entry.file_type().is_dir()
 }
 
-fn read_file(path: &Path, limits: TemplateLimits) -> Result<ReadFile, FileError> {
-    let too_large = || FileError::TooLarge {
-        limit: limits.max_bytes,
-    };
-    // Looked at before it is opened: opening a pipe would wait for a writer.
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() {
+/// Reads the file into `bytes`, whatever they held, and checks it.
+fn read_file(
+    entry: &DirEntry,
+    limits: TemplateLimits,
+    bytes: &mut Vec<u8>,
+) -> Result<ReadFile, FileError> {
+    // Opening a pipe would wait for a writer.
+    if !entry.file_type().is_file() {
         return Err(FileError::NotRegular);
     }
-    if metadata.len() > limits.max_bytes {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + 1);
-    // It may have grown since.
-    File::open(path)?
+    bytes.clear();
+    File::open(entry.path())?
         .take(limits.max_bytes.saturating_add(1))
-        .read_to_end(&mut bytes)?;
+        .read_to_end(bytes)?;
     if bytes.len() as u64 > limits.max_bytes {
-        return Err(too_large());
+        return Err(FileError::TooLarge {
+            limit: limits.max_bytes,
+        });
     }
-    let document = TemplateDocument::from_yaml(&bytes, limits)?;
+    let document = TemplateDocument::from_yaml(bytes, limits)?;
     Ok(ReadFile {
         template: Submission::from(&document),
         warnings: document.warnings().to_vec(),
