@@ -8,6 +8,7 @@
 
 mod hash_slot;
 mod link;
+mod redirect;
 pub(super) mod topology;
 
 use std::sync::Arc;

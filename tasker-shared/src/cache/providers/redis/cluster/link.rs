@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::try_join_all;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::sync::Notify;
 
 use super::super::address::Address;
 use super::super::dial::at;
 use super::super::faults;
 use super::super::link::{Part, Request};
+use super::redirect::Redirect;
 use super::topology::Topology;
 use crate::cache::{CacheError, ConnectionFault, Refusal};
 
@@ -21,14 +22,6 @@ pub(in super::super) struct ClusterLink {
     connections: Vec<MultiplexedConnection>,
     outdated: AtomicBool,
     changed: Arc<Notify>,
-}
-
-/// Where a node says that a key is.
-enum Redirect {
-    /// There from now on.
-    Moved(Address),
-    /// There already, while the rest of its slot is still being moved.
-    Ask(Address),
 }
 
 impl ClusterLink {
@@ -160,31 +153,29 @@ impl ClusterLink {
         command: &Cmd,
         error: RedisError,
     ) -> Result<Value, CacheError> {
-        let Some(redirect) = self.redirect(place, &error) else {
+        let Some(redirect) = Redirect::read(&error, &self.topology.primaries()[place]) else {
             return Err(self.fault(place, error));
         };
-        let (Redirect::Moved(target) | Redirect::Ask(target)) = &redirect;
-        let target = self.place_of(target);
-        if matches!(redirect, Redirect::Moved(_)) {
+        // Wherever the slot is now: this view is old.
+        if !redirect.only_once {
             self.note_change();
         }
-        let Some(target) = target else {
+        let Some(target) = redirect.target.and_then(|target| self.place_of(&target)) else {
             return Err(self.fault(place, error));
         };
-        match redirect {
-            Redirect::Moved(_) => self.send_at(target, command).await,
-            Redirect::Ask(_) => {
-                let mut asking = Pipeline::with_capacity(2);
-                asking.cmd("ASKING").ignore();
-                asking.add_command(command.clone());
-                // The answers from the second on, of which there is one.
-                self.connections[target]
-                    .clone()
-                    .send_packed_commands(&asking, 1, 1)
-                    .await
-                    .map(|answers| answers.into_iter().next().unwrap_or(Value::Nil))
-                    .and_then(Value::extract_error)
-            }
+        if redirect.only_once {
+            let mut asking = Pipeline::with_capacity(2);
+            asking.cmd("ASKING").ignore();
+            asking.add_command(command.clone());
+            // The answers from the second on, of which there is one.
+            self.connections[target]
+                .clone()
+                .send_packed_commands(&asking, 1, 1)
+                .await
+                .map(|answers| answers.into_iter().next().unwrap_or(Value::Nil))
+                .and_then(Value::extract_error)
+        } else {
+            self.send_at(target, command).await
         }
         .map_err(|error| self.fault(target, error))
     }
@@ -196,22 +187,6 @@ impl ClusterLink {
                 CacheError::ConnectionError(at(&self.topology.primaries()[place], fault))
             }
             other => other,
-        }
-    }
-
-    fn redirect(&self, place: usize, error: &RedisError) -> Option<Redirect> {
-        let (target, _) = error.redirect_node()?;
-        let target = match target.strip_prefix(':') {
-            // Without a host it is that of the node that answered.
-            Some(port) => Address {
-                host: self.topology.primaries()[place].host.clone(),
-                port: port.parse().ok()?,
-            },
-            None => Address::parse(target)?,
-        };
-        match error.kind() {
-            ErrorKind::Server(ServerErrorKind::Ask) => Some(Redirect::Ask(target)),
-            _ => Some(Redirect::Moved(target)),
         }
     }
 
@@ -241,5 +216,52 @@ fn key_of(command: &Cmd) -> Option<&[u8]> {
     match command.args_iter().nth(1) {
         Some(redis::Arg::Simple(key)) => Some(key),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use redis::Value;
+
+    use super::super::super::address::Address;
+    use super::super::topology::Topology;
+    use super::ClusterLink;
+
+    /// A link whose one primary has all slots, and to which no connection is up.
+    fn link() -> ClusterLink {
+        let range =
+            redis::parse_redis_value(b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$3\r\none\r\n:1\r\n")
+                .expect("an answer to CLUSTER SLOTS");
+        let asked = Address::parse("one:1").expect("an address");
+        let topology = Topology::read(&range, &asked).expect("all slots are there");
+        ClusterLink::new(topology, Vec::new(), Arc::default())
+    }
+
+    async fn redirected(line: &[u8]) -> ClusterLink {
+        let link = link();
+        let error = redis::parse_redis_value(line)
+            .and_then(Value::extract_error)
+            .expect_err("an error line is an error");
+        link.follow(0, redis::cmd("GET").arg("key"), error)
+            .await
+            .expect_err("it leads nowhere that is known");
+        link
+    }
+
+    #[tokio::test]
+    async fn every_move_makes_the_view_old_wherever_it_leads() {
+        for line in [
+            &b"-MOVED 3999 fd00::2:6379\r\n"[..],
+            b"-MOVED 3999 ?:6379\r\n",
+            b"-MOVED\r\n",
+        ] {
+            let link = redirected(line).await;
+            assert!(link.is_outdated());
+            link.changed.notified().await;
+        }
+        let link = redirected(b"-ASK 3999 fd00::2:6379\r\n").await;
+        assert!(!link.is_outdated());
     }
 }
