@@ -11,6 +11,8 @@ mod cluster;
 mod commands;
 mod connect;
 mod dial;
+#[cfg(test)]
+mod fake;
 mod faults;
 mod fills;
 mod hedge;

@@ -21,7 +21,7 @@ pub(super) struct Endpoint {
 enum Kind {
     Single,
     Sentinel(Box<Sentinels>),
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// Without what it connects with, which holds the password.
@@ -46,7 +46,9 @@ impl Endpoint {
                 let sentinels = Sentinels::from_config(config, &servers, addresses);
                 Kind::Sentinel(Box::new(sentinels))
             }
-            Some(RedisMode::Cluster) => Kind::Cluster(Cluster::new(addresses)),
+            Some(RedisMode::Cluster) => {
+                Kind::Cluster(Box::new(Cluster::new(servers.clone(), addresses)))
+            }
             Some(RedisMode::Single) | None => Kind::Single,
         };
         Ok(Self {
@@ -75,15 +77,23 @@ impl Endpoint {
     /// Bounded by `connection_timeout_seconds` for everything together, name resolution and TLS
     /// included.
     pub(super) async fn connect(&self) -> Result<Link, CacheError> {
-        let connecting = async {
+        self.in_time(async {
             match &self.kind {
                 Kind::Single => self.servers.dial().await.map(Link::Single),
                 Kind::Sentinel(sentinels) => {
                     sentinels.connect(&self.servers).await.map(Link::Single)
                 }
-                Kind::Cluster(cluster) => cluster.connect(&self.servers).await.map(Link::Cluster),
+                Kind::Cluster(cluster) => cluster.connect().await.map(Link::Cluster),
             }
-        };
+        })
+        .await
+    }
+
+    /// What `connecting` comes to within `connection_timeout_seconds`.
+    pub(super) async fn in_time<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, ConnectionFault>>,
+    ) -> Result<T, CacheError> {
         let limit = self.timeout;
         tokio::time::timeout(limit, connecting)
             .await

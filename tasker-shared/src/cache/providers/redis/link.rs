@@ -31,7 +31,7 @@ pub(super) enum Part {
 }
 
 /// How the keys are spread. Compares unequal when something has moved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Layout {
     Single,
     Cluster(Arc<Topology>),
@@ -57,16 +57,6 @@ impl Layout {
         match self {
             Self::Single => vec![base.to_owned()],
             Self::Cluster(topology) => topology.key_at_each_primary(base),
-        }
-    }
-}
-
-impl PartialEq for Layout {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Single, Self::Single) => true,
-            (Self::Cluster(one), Self::Cluster(other)) => one == other,
-            _ => false,
         }
     }
 }

@@ -26,12 +26,12 @@ pub(in super::super) struct ClusterLink {
 
 impl ClusterLink {
     pub(super) fn new(
-        topology: Topology,
+        topology: Arc<Topology>,
         connections: Vec<MultiplexedConnection>,
         changed: Arc<Notify>,
     ) -> Self {
         Self {
-            topology: Arc::new(topology),
+            topology,
             connections,
             outdated: AtomicBool::new(false),
             changed,
@@ -40,6 +40,12 @@ impl ClusterLink {
 
     pub(in super::super) fn topology(&self) -> Arc<Topology> {
         Arc::clone(&self.topology)
+    }
+
+    /// The connection to this primary, if it is one.
+    pub(super) fn connection_to(&self, primary: &Address) -> Option<MultiplexedConnection> {
+        self.place_of(primary)
+            .map(|place| self.connections[place].clone())
     }
 
     pub(in super::super) fn is_outdated(&self) -> bool {
@@ -59,14 +65,14 @@ impl ClusterLink {
                     Part::Primary(address) => self.place_of(address),
                     Part::All => None,
                 };
-                match place {
-                    Some(place) => {
-                        let answer = self.send_at(place, command).await;
-                        answer.map_err(|error| self.fault(place, error))
-                    }
-                    // As a node would answer that is asked for what another one has.
-                    None => Err(CacheError::BackendError(Refusal::new("MOVED"))),
-                }
+                let Some(place) = place else {
+                    // As a node would answer that is asked for what another one has. Whether this
+                    // view is old or that of who asks, they differ.
+                    self.note_change();
+                    return Err(CacheError::BackendError(Refusal::new("MOVED")));
+                };
+                let answer = self.send_at(place, command).await;
+                answer.map_err(|error| self.fault(place, error))
             }
         }
     }
@@ -236,12 +242,12 @@ mod tests {
                 .expect("an answer to CLUSTER SLOTS");
         let asked = Address::parse("one:1").expect("an address");
         let topology = Topology::read(&range, &asked).expect("all slots are there");
-        ClusterLink::new(topology, Vec::new(), Arc::default())
+        ClusterLink::new(Arc::new(topology), Vec::new(), Arc::default())
     }
 
-    async fn redirected(line: &[u8]) -> ClusterLink {
+    async fn redirected(answer: &[u8]) -> ClusterLink {
         let link = link();
-        let error = redis::parse_redis_value(line)
+        let error = redis::parse_redis_value(answer)
             .and_then(Value::extract_error)
             .expect_err("an error line is an error");
         link.follow(0, redis::cmd("GET").arg("key"), error)
@@ -252,12 +258,12 @@ mod tests {
 
     #[tokio::test]
     async fn every_move_makes_the_view_old_wherever_it_leads() {
-        for line in [
+        for answer in [
             &b"-MOVED 3999 fd00::2:6379\r\n"[..],
             b"-MOVED 3999 ?:6379\r\n",
             b"-MOVED\r\n",
         ] {
-            let link = redirected(line).await;
+            let link = redirected(answer).await;
             assert!(link.is_outdated());
             link.changed.notified().await;
         }

@@ -59,9 +59,9 @@ mod tests {
         Redirect::read(&error, &answered)
     }
 
-    fn to(host: &str, port: u16) -> Option<Address> {
+    fn to(host: &str, port: u16) -> Address {
         let host = host.to_owned();
-        Some(Address { host, port })
+        Address { host, port }
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
             for (code, only_once) in [("MOVED", false), ("ASK", true)] {
                 let redirect = Redirect {
                     only_once,
-                    target: address.clone(),
+                    target: Some(address.clone()),
                 };
                 assert_eq!(read(&format!("{code} 3999 {written}")), Some(redirect));
             }

@@ -22,7 +22,7 @@ pub(in super::super) struct Topology {
 
 impl Topology {
     /// Reads an answer to `CLUSTER SLOTS` that `asked` gave.
-    pub(super) fn read(answer: &Value, asked: &Address) -> Result<Self, ConnectionFault> {
+    pub(in super::super) fn read(answer: &Value, asked: &Address) -> Result<Self, ConnectionFault> {
         let Value::Array(ranges) = answer else {
             return Err(ConnectionFault::Protocol);
         };
