@@ -147,35 +147,26 @@ impl RedisCluster {
         Ok(())
     }
 
+    /// Adds a primary without slots, as the last node, and waits until all nodes agree that all is well. It has neither further arguments nor TLS.
+    pub async fn add_primary(&mut self) -> Result<(), TestkitError> {
+        let node = start_node(&[], None).await?;
+        self.ids.push(text(ask(&node, &["CLUSTER", "MYID"]).await?));
+        self.nodes.push(node);
+        self.introduce(self.nodes.len() - 1).await?;
+        self.until_met().await?;
+        self.until_well().await
+    }
+
     async fn join(&self, primaries: usize) -> Result<(), TestkitError> {
         for (number, node) in self.nodes.iter().enumerate() {
-            // Equal epochs would be settled by nodes taking others, which takes a while.
-            let epoch = (number + 1).to_string();
-            ask(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
-            if number > 0 {
-                let (port, bus) = (node.port().to_string(), node.bus_port().to_string());
-                ask(
-                    &self.nodes[0],
-                    &["CLUSTER", "MEET", "127.0.0.1", &port, &bus],
-                )
-                .await?;
-            }
+            self.introduce(number).await?;
             if number < primaries {
                 let first = (number * SLOTS / primaries).to_string();
                 let last = ((number + 1) * SLOTS / primaries - 1).to_string();
                 ask(node, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await?;
             }
         }
-        self.until("meet", async || {
-            for node in &self.nodes {
-                let known = text(ask(node, &["CLUSTER", "NODES"]).await?);
-                if !self.ids.iter().all(|id| known.contains(id)) || known.contains("handshake") {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })
-        .await?;
+        self.until_met().await?;
         for (number, node) in self.nodes.iter().enumerate().skip(primaries) {
             let primary = &self.ids[number % primaries];
             ask(node, &["CLUSTER", "REPLICATE", primary]).await?;
@@ -190,6 +181,34 @@ impl RedisCluster {
         })
         .await?;
         self.until_well().await
+    }
+
+    /// Has the first node meet this one.
+    async fn introduce(&self, number: usize) -> Result<(), TestkitError> {
+        let node = &self.nodes[number];
+        // Equal epochs would be settled by nodes taking others, which takes a while.
+        let epoch = (number + 1).to_string();
+        ask(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
+        if number > 0 {
+            let (port, bus) = (node.port().to_string(), node.bus_port().to_string());
+            let command = ["CLUSTER", "MEET", "127.0.0.1", &port, &bus];
+            ask(&self.nodes[0], &command).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every node knows all.
+    async fn until_met(&self) -> Result<(), TestkitError> {
+        self.until("meet", async || {
+            for node in &self.nodes {
+                let known = text(ask(node, &["CLUSTER", "NODES"]).await?);
+                if !self.ids.iter().all(|id| known.contains(id)) || known.contains("handshake") {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await
     }
 
     /// Whether every node lists this one with this role.

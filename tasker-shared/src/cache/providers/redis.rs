@@ -51,7 +51,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// A cache in Redis, or in a server that speaks its protocol.
 ///
 /// `get`, `set`, `delete`, `delete_many` and `health_check` answer within
-/// `operation_timeout_ms`. `delete_pattern` answers within 31 seconds; each of its steps is short
+/// `operation_timeout_ms`. `delete_pattern` answers within 30 seconds; each of its steps is short
 /// for the server.
 pub struct RedisCacheService {
     core: Arc<Core>,

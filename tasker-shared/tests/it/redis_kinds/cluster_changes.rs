@@ -226,6 +226,28 @@ async fn a_sweep_finds_what_moved_since_the_link_was_made() {
 }
 
 #[tokio::test]
+async fn a_sweep_finds_what_a_new_primary_has_though_nobody_was_redirected_to_it() {
+    let mut cluster = three().await;
+    let cache = provider(&with(config(&cluster))).await;
+    // `foo` is in slot 12182, of the third node.
+    let key = |number: usize| keys::key("tasker", "{foo}", &["ns", &number.to_string()]);
+    for number in 0..100 {
+        cache.fill(key(number), String::from("value"), TTL);
+    }
+    assert!(cache.flush_fills(SOON).await);
+    cluster.add_primary().await.expect("a primary joins");
+    cluster
+        .move_slots(12182..12183, 2, 3)
+        .await
+        .expect("a slot moves");
+    let mut joined = raw(&cluster.nodes()[3]).await;
+    assert_eq!(ask::<u64>(&mut joined, "DBSIZE").await, 100);
+    let pattern = keys::pattern("tasker", "{foo}", &["ns"]);
+    assert_eq!(cache.delete_pattern(&pattern).await.expect("a sweep"), 100);
+    assert_eq!(ask::<u64>(&mut joined, "DBSIZE").await, 0);
+}
+
+#[tokio::test]
 async fn a_sweep_finds_what_a_replica_has_that_was_promoted_since() {
     let cluster = six().await;
     let cache = provider(&with(config(&cluster))).await;
