@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 use validator::ValidationError;
 
+use super::checks::has_rest_of_password;
 use super::redis::{RedisConfig, RedisMode};
 
 /// What is wrong with a [`RedisConfig`]; shown, the end of a sentence that begins with its path.
@@ -76,6 +77,9 @@ pub enum RedisProblem {
     Credentials,
 }
 
+/// Names of the protocol's versions in the client library.
+const PROTOCOLS: [&str; 4] = ["2", "resp2", "3", "resp3"];
+
 impl RedisProblem {
     /// The key that it is about, or the section if it is about several keys.
     #[must_use]
@@ -113,13 +117,26 @@ fn wrong_url(text: &str) -> Option<RedisProblem> {
         }
         _ => false,
     };
-    if !complete {
+    // No fragment has a meaning here that this program supports.
+    if !complete || url.fragment().is_some() || has_rest_of_password(&url, &["user", "pass"]) {
         Some(RedisProblem::Url)
     } else if database_in(&url).is_some_and(|named| named.parse::<u32>().is_err()) {
         Some(RedisProblem::DatabaseInUrl)
+    } else if !can_be_dialed(&url) {
+        Some(RedisProblem::Url)
     } else {
         None
     }
+}
+
+/// Whether the client library takes what is left: which protocol is spoken, an address that one
+/// can connect to, and credentials that are text.
+fn can_be_dialed(url: &Url) -> bool {
+    let is_text = |text: &str| percent_decode_str(text).decode_utf8().is_ok();
+    parameter(url, "protocol").is_none_or(|named| PROTOCOLS.contains(&named.as_str()))
+        && !matches!(url.host_str(), Some("0.0.0.0" | "[::]"))
+        && is_text(url.username())
+        && url.password().is_none_or(is_text)
 }
 
 fn wrong_mode(name: &str) -> Option<RedisProblem> {
