@@ -67,7 +67,10 @@ pub enum RedisProblem {
     #[error("`tls_cert_file` and `tls_key_file` belong together: set both or neither")]
     HalfCertificate,
     /// A user without a password.
-    #[error("`username` needs `password`, and `sentinel_username` needs `sentinel_password`")]
+    #[error(
+        "`username`, or a user in `url`, needs `password`, and `sentinel_username` needs \
+         `sentinel_password`"
+    )]
     NoPassword,
     /// Two users or two passwords.
     #[error(
@@ -163,6 +166,8 @@ fn wrong_together(config: &RedisConfig) -> Option<RedisProblem> {
     let disagree =
         |field: &str, in_url: &str| !field.is_empty() && !in_url.is_empty() && field != in_url;
     let is_set = |text: &str| !text.is_empty();
+    let has_user = is_set(&config.username) || is_set(&user);
+    let has_password = !config.password.is_empty() || is_set(&password);
     let has_sentinel_login =
         is_set(&config.sentinel_username) || !config.sentinel_password.is_empty();
     let has_tls_files = [
@@ -204,7 +209,7 @@ fn wrong_together(config: &RedisConfig) -> Option<RedisProblem> {
             RedisProblem::HalfCertificate,
         ),
         (
-            (is_set(&config.username) && config.password.is_empty() && !is_set(&password))
+            (has_user && !has_password)
                 || (is_set(&config.sentinel_username) && config.sentinel_password.is_empty()),
             RedisProblem::NoPassword,
         ),

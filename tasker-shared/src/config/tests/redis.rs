@@ -140,7 +140,15 @@ const NONSENSE: &[(&[(&str, &str)], &str)] = &[
         &[("url", "rediss://one"), ("tls_key_file", "a")],
         "set both or neither",
     ),
-    (&[("username", "ann")], "`username` needs `password`"),
+    (&[("username", "ann")], "a user in `url`, needs `password`"),
+    (
+        &[("url", "redis://ann@cache")],
+        "a user in `url`, needs `password`",
+    ),
+    (
+        &[("url", "unix:///run/redis.sock?user=ann")],
+        "a user in `url`, needs `password`",
+    ),
     (
         &[
             ("mode", "sentinel"),
