@@ -37,7 +37,7 @@ use tokio_util::task::TaskTracker;
 
 use self::connect::Endpoint;
 use self::fills::Fills;
-use self::link::Request;
+use self::link::{Link, Request};
 use self::operation::Core;
 use crate::cache::{
     BadAnswer, BreakerState, CacheError, CacheService, CacheStatus, ConnectionFault,
@@ -85,10 +85,10 @@ impl RedisCacheService {
         ))?;
 
         let stop = CancellationToken::new();
-        let connections = usize::try_from(redis.max_connections).unwrap_or(1);
+        let configured = usize::try_from(redis.max_connections).unwrap_or(1);
         let core = Arc::new(Core::new(
             endpoint,
-            (connections / first.connections()).max(1),
+            connections_of_each(&first, configured),
             Duration::from_millis(config.operation_timeout_ms),
             probe_key,
             stop.clone(),
@@ -169,6 +169,15 @@ impl RedisCacheService {
         let _ = tokio::time::timeout(STOP_LIMIT, self.tasks.wait()).await;
         self.core.slots.clear();
         self.fills.discard();
+    }
+}
+
+/// How many connections each server has. In a cluster it is two at least: a link to it breaks with
+/// the connection to any primary, and losing the last link takes the whole cluster out of use.
+fn connections_of_each(link: &Link, configured: usize) -> usize {
+    match link {
+        Link::Single(_) => configured,
+        Link::Cluster(_) => (configured / link.connections()).max(2),
     }
 }
 
