@@ -53,14 +53,7 @@ pub(super) async fn named<K: AsRef<[u8]>>(
         return Ok(0);
     }
     let answer = core.call(&Request::Many(&pipeline), limit).await?;
-    let redis::Value::Array(counts) = answer else {
-        return Ok(0);
-    };
-    counts.iter().try_fold(0, |sum, count| {
-        commands::count(count)
-            .map(|count| sum + count)
-            .map_err(|bad| core.bad_answer(bad))
-    })
+    commands::sum(&answer).map_err(|bad| core.bad_answer(bad))
 }
 
 /// Deletes every key that matches `pattern`, within [`SWEEP_LIMIT`]. In a cluster all primaries are
