@@ -105,7 +105,7 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::Endpoint;
-    use crate::cache::ConfigurationFault;
+    use crate::cache::{CacheError, ConfigurationFault, ConnectionFault};
     use crate::config::RedisProblem;
     use crate::config::tasker::RedisConfig;
 
@@ -121,6 +121,27 @@ mod tests {
     fn an_endpoint_does_not_show_its_password() {
         let endpoint = endpoint("rediss://:secret@localhost:6380", 0).expect("a valid URL");
         assert!(!format!("{endpoint:?}").contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_missing_is_no_nodes_fault() {
+        for mode in ["cluster", "sentinel"] {
+            let endpoint = Endpoint::from_config(&RedisConfig {
+                url: String::from("rediss://localhost:1"),
+                mode: mode.to_owned(),
+                sentinel_master_name: String::from(match mode {
+                    "sentinel" => "main",
+                    _ => "",
+                }),
+                tls_ca_file: String::from("/nowhere.pem"),
+                ..RedisConfig::default()
+            })
+            .expect("a valid configuration");
+            assert!(matches!(
+                endpoint.connect().await,
+                Err(CacheError::ConnectionError(ConnectionFault::TlsFile(_)))
+            ));
+        }
     }
 
     #[test]

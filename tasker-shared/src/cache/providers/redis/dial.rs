@@ -127,11 +127,14 @@ impl Dialer {
     }
 }
 
-/// A fault that names the server of several that has it.
+/// A fault that names the server of several that has it. A file of our own is no server's fault.
 pub(super) fn at(address: &Address, fault: ConnectionFault) -> ConnectionFault {
-    ConnectionFault::Node {
-        address: address.to_string(),
-        fault: Box::new(fault),
+    match fault {
+        ConnectionFault::TlsFile(_) => fault,
+        fault => ConnectionFault::Node {
+            address: address.to_string(),
+            fault: Box::new(fault),
+        },
     }
 }
 
