@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use tasker_shared::cache::{BreakerState, CacheProvider, CacheService, keys};
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_testkit::RedisCluster;
@@ -132,12 +133,22 @@ async fn a_promoted_replica_is_found_without_an_outage() {
     let cache = strict(&cluster).await;
     let load = Load::on(&cache);
     load.until_in_use(SOON).await;
+    let before = cache.status().await.since;
     cluster.promote(4).await.expect("a failover by hand");
     load.until_in_use(BACK_IN_USE).await;
     let mut promoted = raw(&cluster.nodes()[4]).await;
-    let before: String = ask(&mut promoted, "INFO commandstats").await;
-    assert!(before.contains("cmdstat_get:"), "it is used: {before}");
-    load.end().await;
+    let served: String = ask(&mut promoted, "INFO commandstats").await;
+    assert!(served.contains("cmdstat_get:"), "it is used: {served}");
+    had_no_outage(&cache, before, load).await;
+}
+
+/// Whether the breaker is as it was at `since`, and whether nobody waited long.
+async fn had_no_outage(cache: &CacheProvider, since: DateTime<Utc>, load: Load) {
+    let longest = load.end().await;
+    assert!(longest < FAR_ABOVE_BUDGET, "{longest:?}");
+    let status = cache.status().await;
+    assert_eq!(status.breaker, Some(BreakerState::Closed));
+    assert_eq!(status.since, since, "{:?}", status.last_error);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,14 +157,14 @@ async fn slots_move_under_load_without_an_outage() {
     let cache = strict(&cluster).await;
     let load = Load::on(&cache);
     load.until_in_use(SOON).await;
+    let before = cache.status().await.since;
     cluster.move_slots(0..300, 0, 1).await.expect("slots move");
     cluster
         .move_slots(5500..5700, 1, 2)
         .await
         .expect("slots move");
     load.until_in_use(BACK_IN_USE).await;
-    load.end().await;
-    assert_eq!(cache.status().await.breaker, Some(BreakerState::Closed));
+    had_no_outage(&cache, before, load).await;
     cluster.until_well().await.expect("the cluster is well");
     // Once the view is new nobody is redirected.
     eventually("nothing is redirected", SOON, async || {
