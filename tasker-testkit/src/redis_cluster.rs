@@ -3,15 +3,14 @@
 use redis::Value;
 
 use crate::redis_control::{ask, text, until};
-use crate::{RedisServer, TestkitError, TlsFiles, ports};
+use crate::redis_launch::Launch;
+use crate::{RedisServer, TestkitError, TlsFiles};
 
 /// Slots of a cluster.
 const SLOTS: usize = 16384;
 /// How long a node may be silent before the others call it lost. A failover takes this, and one
 /// to two seconds.
 const NODE_TIMEOUT_MS: &str = "1500";
-/// How often another bus port is tried when somebody else was faster.
-const PORT_ATTEMPTS: usize = 5;
 /// Keys that one step of a move takes along.
 const KEYS_A_STEP: &str = "100";
 
@@ -293,39 +292,24 @@ async fn start_node(
     arguments: &[&str],
     tls: Option<&TlsFiles>,
 ) -> Result<RedisServer, TestkitError> {
-    let mut attempt = 1;
-    loop {
-        // Not the port above by ten thousand: connections of clients come from there.
-        let bus = ports::free()?;
-        let bus_text = bus.to_string();
-        let mut all = vec![
+    RedisServer::launch(false, || {
+        let mut launch = Launch::with(&[
             "--cluster-enabled",
             "yes",
             "--cluster-config-file",
             "nodes.conf",
             "--cluster-node-timeout",
             NODE_TIMEOUT_MS,
-            "--cluster-port",
-            &bus_text,
             "--repl-diskless-sync-delay",
             "0",
-        ];
-        if tls.is_some() {
-            all.extend(["--tls-cluster", "yes", "--tls-replication", "yes"]);
+        ]);
+        launch.listen_for_nodes()?;
+        if let Some(tls) = tls {
+            launch.listen_for_tls(tls)?;
+            launch.add(&["--tls-cluster", "yes", "--tls-replication", "yes"]);
         }
-        all.extend(arguments);
-        let started = match tls {
-            Some(tls) => RedisServer::start_tls(tls, &all).await,
-            None => RedisServer::start_program(&all).await,
-        };
-        match started {
-            Ok(node) => return Ok(node.with_bus_port(bus)),
-            Err(TestkitError::Exited { log, .. })
-                if attempt < PORT_ATTEMPTS && log.contains("bind") =>
-            {
-                attempt += 1;
-            }
-            Err(error) => return Err(error),
-        }
-    }
+        launch.add(arguments);
+        Ok(launch)
+    })
+    .await
 }
