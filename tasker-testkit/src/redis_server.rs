@@ -10,8 +10,8 @@ use crate::account::Account;
 use crate::container::{Container, Recipe};
 use crate::docker::Engine;
 use crate::instance::Instance;
-use crate::supervisor::Supervised;
 use crate::redis_launch::Launch;
+use crate::supervisor::Supervised;
 use crate::{TestkitError, TlsFiles, folder, ports, programs};
 
 /// How often another port is tried when somebody else was faster.

@@ -261,7 +261,7 @@ impl CacheService for RedisCacheService {
         // it hands it over again.
         self.fills.forget(|_| true);
         let started = Instant::now();
-        let outcome = sweep::matching(&self.core, pattern).await;
+        let outcome = sweep::matching(&self.core, pattern, sweep::SWEEP_LIMIT).await;
         self.core
             .measure("delete_pattern", started, &outcome, |_| "ok");
         outcome

@@ -30,7 +30,7 @@ const SWEEPS: usize = 8;
 
 /// How long a whole sweep may take. A keyspace that needs longer is left to its TTLs, and the
 /// caller is told.
-const SWEEP_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const SWEEP_LIMIT: Duration = Duration::from_secs(30);
 
 /// Deletes exactly these keys. All steps are sent together and share `limit`.
 pub(super) async fn named<K: AsRef<[u8]>>(
@@ -56,14 +56,17 @@ pub(super) async fn named<K: AsRef<[u8]>>(
     commands::sum(&answer).map_err(|bad| core.bad_answer(bad))
 }
 
-/// Deletes every key that matches `pattern`, within [`SWEEP_LIMIT`]. In a cluster all primaries are
-/// swept side by side, and again if they turn out to see it otherwise than we did. What was deleted
+/// Deletes every key that matches `pattern`, within `limit`. In a cluster all primaries are swept side by side, and again if they turn out to see it otherwise than we did. What was deleted
 /// in a step that was redirected in part is not counted.
-pub(super) async fn matching(core: &Core, pattern: &str) -> Result<u64, CacheError> {
+pub(super) async fn matching(
+    core: &Core,
+    pattern: &str,
+    limit: Duration,
+) -> Result<u64, CacheError> {
     let deleted = AtomicU64::new(0);
-    tokio::time::timeout(SWEEP_LIMIT, until_swept(core, pattern, &deleted))
+    tokio::time::timeout(limit, until_swept(core, pattern, &deleted))
         .await
-        .unwrap_or(Err(CacheError::Timeout { limit: SWEEP_LIMIT }))?;
+        .unwrap_or(Err(CacheError::Timeout { limit }))?;
     Ok(deleted.into_inner())
 }
 
@@ -158,5 +161,29 @@ async fn part_of(
             return Ok(());
         }
         cursor = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::fake::Fake;
+    use super::matching;
+    use crate::cache::CacheError;
+
+    #[tokio::test]
+    async fn a_sweep_that_would_take_too_long_is_given_up_at_its_limit() {
+        let endless = "*2\r\n$1\r\n7\r\n*0\r\n";
+        let server = Fake::start(|_, words| (words[0] == "SCAN").then(|| endless.to_owned())).await;
+        let core = server.core("single", 1);
+        let link = core.endpoint.connect().await.expect("a connection");
+        core.slots.install(0, link);
+        let limit = Duration::from_millis(50);
+        let outcome = matching(&core, "*", limit).await;
+        assert!(
+            matches!(outcome, Err(CacheError::Timeout { limit: told }) if told == limit),
+            "{outcome:?}"
+        );
     }
 }
