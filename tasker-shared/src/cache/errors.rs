@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::tls_fault::TlsFault;
@@ -15,7 +16,7 @@ use crate::config::RedisProblem;
 /// Why the cache could not do what was asked.
 ///
 /// None of these may fail a request: each is a miss for a reader and a lost write for a writer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
     /// There is no connection to use, or the one that was used broke.
@@ -51,7 +52,7 @@ impl CacheError {
 }
 
 /// What is wrong with the connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionFault {
     /// The breaker is open: nothing was sent.
@@ -73,7 +74,7 @@ pub enum ConnectionFault {
     #[error("{source}")]
     Transport {
         /// What failed, in the words of the operating system or of the TLS library.
-        source: Box<dyn Error + Send + Sync>,
+        source: Arc<dyn Error + Send + Sync>,
     },
     /// The server did not accept user and password.
     #[error("the server does not accept the configured user and password")]
@@ -116,7 +117,7 @@ pub enum ConnectionFault {
 impl From<io::Error> for ConnectionFault {
     fn from(source: io::Error) -> Self {
         Self::Transport {
-            source: Box::new(source),
+            source: Arc::new(source),
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 /// Why a file of a connection with TLS cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsFault {
     /// It cannot be read.
@@ -14,7 +15,7 @@ pub enum TlsFault {
         file: TlsFile,
         /// Why.
         #[source]
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// It holds nothing of the kind.
     #[error("`redis.{0}` holds no {content} in PEM form", content = .0.content())]

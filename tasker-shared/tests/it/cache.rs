@@ -92,6 +92,54 @@ async fn values_are_stored_read_and_deleted() {
 }
 
 #[tokio::test]
+async fn of_reads_that_come_together_each_has_its_own_answer() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    for number in (0..100).step_by(2) {
+        let value = format!("value {number}");
+        cache
+            .set(&number.to_string(), &value, TTL)
+            .await
+            .expect("a set");
+    }
+    let mut raw = raw(&server).await;
+    ask::<u64>(&mut raw, "LPUSH 51 element").await;
+    let sent = async |raw: &mut _| -> u64 {
+        let stats: String = ask(raw, "INFO commandstats").await;
+        let gets = stats.lines().find(|line| line.starts_with("cmdstat_get:"));
+        let count = gets.and_then(|line| line.split(['=', ',']).nth(1)?.parse().ok());
+        count.expect("probing has read already")
+    };
+    let before = sent(&mut raw).await;
+    let keys: Vec<String> = (0..100).map(|number: u32| number.to_string()).collect();
+    let answers = futures::future::join_all(keys.iter().map(|key| cache.get(key))).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        match (number, answer) {
+            (51, Err(CacheError::SerializationError(BadAnswer::WrongType))) => {}
+            (51, other) => panic!("{other:?}"),
+            (number, answer) => {
+                let value = number.is_multiple_of(2).then(|| format!("value {number}"));
+                assert_eq!(answer.expect("a get"), value, "{number}");
+            }
+        }
+    }
+    assert_eq!(sent(&mut raw).await - before, 100);
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_takes_no_answer_from_the_others() {
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    cache.set("a", "one", TTL).await.expect("a set");
+    {
+        let gone = cache.get("a");
+        tokio::pin!(gone);
+        assert!(futures::poll!(&mut gone).is_pending());
+    }
+    assert_eq!(cache.get("a").await.expect("a get").as_deref(), Some("one"));
+}
+
+#[tokio::test]
 async fn an_entry_is_gone_when_its_time_is_over() {
     let server = server().await;
     let cache = provider(&config(&server.url())).await;

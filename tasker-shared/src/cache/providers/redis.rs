@@ -15,6 +15,7 @@ mod dial;
 mod fake;
 mod faults;
 mod fills;
+mod gets;
 mod hedge;
 mod latency;
 mod link;
@@ -37,6 +38,7 @@ use tokio_util::task::TaskTracker;
 
 use self::connect::Endpoint;
 use self::fills::Fills;
+use self::gets::Gets;
 use self::link::{Link, Request};
 use self::operation::Core;
 use crate::cache::{
@@ -56,6 +58,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(1);
 pub struct RedisCacheService {
     core: Arc<Core>,
     fills: Arc<Fills>,
+    gets: Arc<Gets>,
     tasks: TaskTracker,
     _stop_on_drop: DropGuard,
 }
@@ -100,10 +103,14 @@ impl RedisCacheService {
         tasks.spawn(stop.clone().run_until_cancelled_owned(supervisor));
         let writer = fills::run(Arc::clone(&core), Arc::clone(&fills));
         tasks.spawn(stop.clone().run_until_cancelled_owned(writer));
+        let gets = Arc::new(Gets::default());
+        let reader = gets::run(Arc::clone(&core), Arc::clone(&gets));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(reader));
         tasks.close();
         Ok(Self {
             core,
             fills,
+            gets,
             tasks,
             _stop_on_drop: stop.drop_guard(),
         })
@@ -193,26 +200,7 @@ impl std::fmt::Debug for RedisCacheService {
 
 impl CacheService for RedisCacheService {
     async fn get(&self, key: &str) -> Result<Option<String>, CacheError> {
-        let started = Instant::now();
-        let mut command = redis::cmd("GET");
-        command.arg(key);
-        let outcome = match self
-            .core
-            .call(&Request::One(&command), self.core.budget)
-            .await
-        {
-            Ok(answer) => commands::text(answer).map_err(|bad| self.core.bad_answer(bad)),
-            Err(error) if commands::is_wrong_type(&error) => {
-                Err(self.core.bad_answer(BadAnswer::WrongType))
-            }
-            Err(error) => Err(error),
-        };
-        self.core
-            .measure("get", started, &outcome, |found| match found {
-                Some(_) => "hit",
-                None => "miss",
-            });
-        outcome
+        self.gets.get(&self.core, key).await
     }
 
     async fn set(&self, key: &str, value: &str, ttl: Duration) -> Result<(), CacheError> {

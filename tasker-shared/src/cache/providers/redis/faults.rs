@@ -3,6 +3,8 @@
 //! Only texts of the operating system and of the TLS library are kept. The library's own texts
 //! can quote what a server sent, and a server can quote what it was sent.
 
+use std::sync::Arc;
+
 use redis::{ErrorKind, RedisError};
 
 use crate::cache::{CacheError, ConnectionFault, Refusal};
@@ -38,7 +40,7 @@ fn fault(error: RedisError) -> ConnectionFault {
         ErrorKind::InvalidClientConfig => ConnectionFault::Unsupported,
         // The library gives these kinds to errors of the system and of rustls alone.
         ErrorKind::Io | ErrorKind::Client => ConnectionFault::Transport {
-            source: Box::new(error),
+            source: Arc::new(error),
         },
         _ => ConnectionFault::Protocol,
     }

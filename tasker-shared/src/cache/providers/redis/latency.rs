@@ -36,7 +36,7 @@ impl Latency {
         }
     }
 
-    pub(super) fn record(&self, now: Instant, took: Duration) {
+    pub(super) fn record(&self, now: Instant, took: Duration, count: u32) {
         let number = self.number(now);
         let window = &self.windows[place(number)];
         let seen = window.number.load(Ordering::Relaxed);
@@ -50,7 +50,7 @@ impl Latency {
                 count.store(0, Ordering::Relaxed);
             }
         }
-        window.counts[bucket(took)].fetch_add(1, Ordering::Relaxed);
+        window.counts[bucket(took)].fetch_add(count, Ordering::Relaxed);
     }
 
     /// The durations, in milliseconds, that these shares of the last minute's operations did not
@@ -124,7 +124,7 @@ mod tests {
         let start = Instant::now();
         let latency = Latency::new(start);
         for millis in 1..=100 {
-            latency.record(start, Duration::from_millis(millis));
+            latency.record(start, Duration::from_millis(millis), 1);
         }
         let [p50, p99] = latency.percentiles_ms(start, [50, 99]);
         let (p50, p99) = (p50.expect("samples"), p99.expect("samples"));
@@ -137,7 +137,7 @@ mod tests {
         let start = Instant::now();
         let latency = Latency::new(start);
         assert_eq!(latency.percentiles_ms(start, [50]), [None]);
-        latency.record(start, Duration::from_micros(3));
+        latency.record(start, Duration::from_micros(3), 1);
         assert!(latency.percentiles_ms(start + Duration::from_secs(49), [50])[0].is_some());
         assert_eq!(
             latency.percentiles_ms(start + Duration::from_mins(1), [50]),
@@ -149,8 +149,8 @@ mod tests {
     fn extreme_durations_have_a_bucket() {
         let start = Instant::now();
         let latency = Latency::new(start);
-        latency.record(start, Duration::ZERO);
-        latency.record(start, Duration::MAX);
+        latency.record(start, Duration::ZERO, 1);
+        latency.record(start, Duration::MAX, 1);
         let [low, high] = latency.percentiles_ms(start, [1, 100]);
         assert!(low.expect("samples") < high.expect("samples"));
     }

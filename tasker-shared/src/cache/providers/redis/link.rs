@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 
 use super::address::Address;
 use super::cluster::ClusterLink;
 use super::cluster::topology::Topology;
 use super::faults;
-use crate::cache::CacheError;
+use crate::cache::{CacheError, RefusalKind};
 
 /// What is sent to Redis in one go.
 pub(super) enum Request<'a> {
@@ -19,6 +19,9 @@ pub(super) enum Request<'a> {
     /// Commands that are written together, and an array of their answers. Each must be about one
     /// key.
     Many(&'a Pipeline),
+    /// Like [`Request::Many`], but what is wrong with one key is the answer in its place, and none
+    /// of the others.
+    Each(&'a Pipeline),
     /// One command for this part of the cache, and its answer.
     To(&'a Part, &'a Cmd),
 }
@@ -82,10 +85,11 @@ impl Link {
             Request::One(command) | Request::To(_, command) => {
                 connection.send_packed_command(command).await
             }
-            Request::Many(pipeline) => connection
-                .send_packed_commands(pipeline, 0, pipeline.len())
-                .await
-                .map(Value::Array),
+            Request::Many(pipeline) => together(connection, pipeline).await.map(Value::Array),
+            Request::Each(pipeline) => {
+                let answers = together(connection, pipeline).await;
+                return answers.map_err(faults::of_operation).and_then(each);
+            }
         }
         .and_then(Value::extract_error)
         .map_err(faults::of_operation)
@@ -111,4 +115,27 @@ impl Link {
             Self::Cluster(cluster) => cluster.is_outdated(),
         }
     }
+}
+
+async fn together(
+    connection: &mut MultiplexedConnection,
+    pipeline: &Pipeline,
+) -> Result<Vec<Value>, RedisError> {
+    connection
+        .send_packed_commands(pipeline, 0, pipeline.len())
+        .await
+}
+
+/// An answer that says something of the server, not of its key, is that of all.
+fn each(answers: Vec<Value>) -> Result<Value, CacheError> {
+    for answer in &answers {
+        if let Value::ServerError(error) = answer {
+            let error = faults::of_operation(error.clone().into());
+            if !matches!(&error, CacheError::BackendError(refusal) if refusal.kind() == RefusalKind::Operation)
+            {
+                return Err(error);
+            }
+        }
+    }
+    Ok(Value::Array(answers))
 }

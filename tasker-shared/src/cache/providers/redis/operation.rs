@@ -72,6 +72,14 @@ impl Core {
         }
     }
 
+    /// Refuses while the breaker is open.
+    pub(super) fn admit(&self) -> Result<(), CacheError> {
+        if self.breaker.is_open() {
+            return Err(CacheError::ConnectionError(ConnectionFault::BreakerOpen));
+        }
+        Ok(())
+    }
+
     /// Sends `request` over the next connection, for at most `limit` in all.
     ///
     /// A connection that turns out to be closed costs no time, so the next one is tried; every
@@ -83,9 +91,7 @@ impl Core {
         request: &Request<'_>,
         limit: Duration,
     ) -> Result<Value, CacheError> {
-        if self.breaker.is_open() {
-            return Err(CacheError::ConnectionError(ConnectionFault::BreakerOpen));
-        }
+        self.admit()?;
         let started = tokio::time::Instant::now();
         for _ in 0..self.slots.len() {
             let Some(live) = self.slots.pick() else { break };
@@ -159,15 +165,21 @@ impl Core {
             }
             RefusalKind::Operation => {
                 self.breaker.succeeded();
-                if refusal.is_redirection() {
-                    self.note_cluster();
-                }
+                self.note_redirection(refusal);
             }
             RefusalKind::Other => {
                 if self.breaker.failed(error) {
                     self.slots.clear();
                 }
             }
+        }
+    }
+
+    /// Counts an answer that is an error about one key, among others that are not.
+    pub(super) fn note_refused_key(&self, error: &CacheError) {
+        if let CacheError::BackendError(refusal) = error {
+            counter!(CACHE_REFUSALS.name, "code" => refusal.label()).increment(1);
+            self.note_redirection(refusal);
         }
     }
 
@@ -187,8 +199,11 @@ impl Core {
     }
 
     /// A server that sends its clients elsewhere is a node of a cluster.
-    fn note_cluster(&self) {
-        if self.endpoint.cluster().is_none() && !self.cluster_told.swap(true, Ordering::Relaxed) {
+    fn note_redirection(&self, refusal: &Refusal) {
+        if refusal.is_redirection()
+            && self.endpoint.cluster().is_none()
+            && !self.cluster_told.swap(true, Ordering::Relaxed)
+        {
             tracing::warn!(
                 "the cache is a node of a Redis Cluster, and only the keys of this node can be used: \
                  set `mode = \"cluster\"` in [common.cache.redis]"
@@ -241,15 +256,28 @@ impl Core {
             Ok(value) => result(value),
             Err(error) => error.kind(),
         };
-        counter!(CACHE_OPERATIONS.name, "operation" => operation, "result" => label).increment(1);
-        if label == "rejected" {
+        self.measure_many(operation, started, label, 1);
+    }
+
+    /// Counts operations that began and ended together, in the same way.
+    pub(super) fn measure_many(
+        &self,
+        operation: &'static str,
+        started: Instant,
+        result: &'static str,
+        count: u32,
+    ) {
+        counter!(CACHE_OPERATIONS.name, "operation" => operation, "result" => result)
+            .increment(count.into());
+        if result == "rejected" {
             return;
         }
         let took = started.elapsed();
-        histogram!(CACHE_OPERATION_DURATION.name, "operation" => operation).record(took);
+        histogram!(CACHE_OPERATION_DURATION.name, "operation" => operation)
+            .record_many(took, count as usize);
         // A sweep's duration is that of the whole keyspace, and would hide the others.
         if operation != "delete_pattern" {
-            self.latency.record(started, took);
+            self.latency.record(started, took, count);
         }
     }
 }

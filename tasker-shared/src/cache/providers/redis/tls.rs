@@ -65,7 +65,10 @@ async fn read(path: &str, file: TlsFile) -> Result<Option<Vec<u8>>, TlsFault> {
     tokio::fs::read(path)
         .await
         .map(Some)
-        .map_err(|source| TlsFault::Unreadable { file, source })
+        .map_err(|source| TlsFault::Unreadable {
+            file,
+            source: source.into(),
+        })
 }
 
 fn check_authorities(pem: &[u8]) -> Result<(), TlsFault> {

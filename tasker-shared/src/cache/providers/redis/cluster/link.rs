@@ -59,7 +59,7 @@ impl ClusterLink {
                 Some(key) => self.send_to_owner(self.topology.owner(key), command).await,
                 None => self.send_to_all(command).await,
             },
-            Request::Many(pipeline) => self.send_many(pipeline).await,
+            Request::Many(pipeline) | Request::Each(pipeline) => self.send_many(pipeline).await,
             Request::To(part, command) => {
                 let place = match part {
                     Part::Primary(address) => self.place_of(address),

@@ -1,0 +1,181 @@
+//! Reads that come together are sent together.
+//!
+//! Whoever reads a key hands it over and waits. One task sends what has been handed over, many keys
+//! at a time, so that the connection, the limit and the breaker are seen to once for all of them. In
+//! a cluster, where each key has a primary of its own, each is sent by itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use redis::Value;
+use tokio::sync::{Notify, oneshot};
+
+use super::commands;
+use super::faults;
+use super::link::Request;
+use super::operation::Core;
+use crate::cache::{BadAnswer, CacheError, ConnectionFault};
+
+/// The most keys that are sent together: a connection that stalls holds up all of them.
+const TOGETHER: usize = 32;
+
+type Answer = Result<Option<String>, CacheError>;
+
+/// The reads that are to be sent.
+#[derive(Default)]
+pub(super) struct Gets {
+    state: Mutex<State>,
+    added: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<Get>,
+    /// Nobody sends any more.
+    closed: bool,
+}
+
+struct Get {
+    key: String,
+    since: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Gets {
+    /// The value of `key`, within the budget of one request.
+    pub(super) async fn get(&self, core: &Core, key: &str) -> Answer {
+        if let Err(error) = core.admit() {
+            core.measure_many("get", Instant::now(), error.kind(), 1);
+            return Err(error);
+        }
+        let (answer, told) = oneshot::channel();
+        let get = Get {
+            key: key.to_owned(),
+            since: Instant::now(),
+            answer,
+        };
+        let first = {
+            let mut state = self.state();
+            if state.closed {
+                return Err(shut_down());
+            }
+            state.waiting.push(get);
+            state.waiting.len() == 1
+        };
+        if first {
+            self.added.notify_one();
+        }
+        told.await.unwrap_or_else(|_closed| Err(shut_down()))
+    }
+
+    fn take(&self) -> Vec<Get> {
+        std::mem::take(&mut self.state().waiting)
+    }
+
+    fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.waiting.clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shut_down() -> CacheError {
+    CacheError::ConnectionError(ConnectionFault::ShutDown)
+}
+
+/// Tells all who wait that nobody sends any more, however the sending ends.
+struct Closing(Arc<Gets>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Sends what is handed over, until stopped.
+pub(super) async fn run(core: Arc<Core>, gets: Arc<Gets>) {
+    let closing = Closing(gets);
+    let together = match core.endpoint.cluster() {
+        Some(_) => 1,
+        None => TOGETHER,
+    };
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            () = closing.0.added.notified() => {
+                // Those who are about to run come along.
+                tokio::task::yield_now().await;
+                let mut waiting = closing.0.take().into_iter().peekable();
+                while waiting.peek().is_some() {
+                    let batch = waiting.by_ref().take(together).collect();
+                    under_way.push(send(&core, batch));
+                }
+            }
+            Some(()) = under_way.next() => {}
+        }
+    }
+}
+
+async fn send(core: &Core, batch: Vec<Get>) {
+    let mut pipeline = redis::Pipeline::with_capacity(batch.len());
+    for get in &batch {
+        pipeline.cmd("GET").arg(&get.key);
+    }
+    let answers: Vec<Answer> = match core.call(&Request::Each(&pipeline), core.budget).await {
+        Ok(Value::Array(values)) if values.len() == batch.len() => {
+            values.into_iter().map(|value| text(core, value)).collect()
+        }
+        Ok(_) => vec![Err(core.bad_answer(BadAnswer::Garbage)); batch.len()],
+        Err(error) => vec![Err(error); batch.len()],
+    };
+    measure(core, &batch, &answers);
+    for (get, answer) in batch.into_iter().zip(answers) {
+        // A reader that has gone away wants no answer.
+        let _ = get.answer.send(answer);
+    }
+}
+
+/// Counts each result once for all that have it.
+fn measure(core: &Core, batch: &[Get], answers: &[Answer]) {
+    let Some(since) = batch.first().map(|get| get.since) else {
+        return;
+    };
+    let mut results: Vec<&'static str> = answers.iter().map(result).collect();
+    results.sort_unstable();
+    for same in results.chunk_by(PartialEq::eq) {
+        let count = u32::try_from(same.len()).unwrap_or(u32::MAX);
+        core.measure_many("get", since, same[0], count);
+    }
+}
+
+fn result(answer: &Answer) -> &'static str {
+    match answer {
+        Ok(Some(_)) => "hit",
+        Ok(None) => "miss",
+        Err(error) => error.kind(),
+    }
+}
+
+/// What one of the answers says.
+fn text(core: &Core, value: Value) -> Answer {
+    let bad = match value.extract_error().map_err(faults::of_operation) {
+        Ok(value) => match commands::text(value) {
+            Ok(text) => return Ok(text),
+            Err(bad) => bad,
+        },
+        Err(error) => {
+            core.note_refused_key(&error);
+            if !commands::is_wrong_type(&error) {
+                return Err(error);
+            }
+            BadAnswer::WrongType
+        }
+    };
+    Err(core.bad_answer(bad))
+}
