@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::sync::Notify;
@@ -55,10 +55,7 @@ impl ClusterLink {
     /// See `Link::send`. A redirection to a known primary is followed once.
     pub(in super::super) async fn send(&self, request: &Request<'_>) -> Result<Value, CacheError> {
         match request {
-            Request::One(command) => match key_of(command) {
-                Some(key) => self.send_to_owner(self.topology.owner(key), command).await,
-                None => self.send_to_all(command).await,
-            },
+            Request::One(command) => self.send_one(command).await,
             Request::Many(pipeline) | Request::Each(pipeline) => self.send_many(pipeline).await,
             Request::To(part, command) => {
                 let place = match part {
@@ -77,7 +74,11 @@ impl ClusterLink {
         }
     }
 
-    async fn send_to_owner(&self, place: usize, command: &Cmd) -> Result<Value, CacheError> {
+    async fn send_one(&self, command: &Cmd) -> Result<Value, CacheError> {
+        let Some(key) = key_of(command) else {
+            return self.send_to_all(command).await;
+        };
+        let place = self.topology.owner(key);
         match self.send_at(place, command).await {
             Err(error) => self.follow(place, command, error).await,
             Ok(answer) => Ok(answer),
@@ -105,50 +106,12 @@ impl ClusterLink {
             .ok_or(CacheError::ConnectionError(ConnectionFault::NoneUp))
     }
 
-    /// Sends each primary its commands, side by side, and puts the answers back into their order.
+    /// Sends all commands side by side, each where its key is; a connection writes together what it
+    /// is given at once. Waits for all answers, also if one is an error.
     async fn send_many(&self, pipeline: &Pipeline) -> Result<Value, CacheError> {
-        let mut shares = vec![Share::default(); self.connections.len()];
-        for (number, command) in pipeline.cmd_iter().enumerate() {
-            let place = key_of(command).map_or(0, |key| self.topology.owner(key));
-            shares[place].numbers.push(number);
-            shares[place].commands.add_command(command.clone());
-        }
-        let mut answers = vec![Value::Nil; pipeline.len()];
-        let sent = shares
-            .iter()
-            .enumerate()
-            .filter(|(_, share)| !share.numbers.is_empty())
-            .map(|(place, share)| self.send_share(place, share));
-        for share in try_join_all(sent).await? {
-            for (number, answer) in share {
-                answers[number] = answer;
-            }
-        }
-        Ok(Value::Array(answers))
-    }
-
-    async fn send_share(
-        &self,
-        place: usize,
-        share: &Share,
-    ) -> Result<Vec<(usize, Value)>, CacheError> {
-        let answers = self.connections[place]
-            .clone()
-            .send_packed_commands(&share.commands, 0, share.commands.len())
-            .await
-            .map_err(|error| self.fault(place, error))?;
-        let each = share.numbers.iter().zip(share.commands.cmd_iter());
-        try_join_all(
-            each.zip(answers)
-                .map(|((number, command), answer)| async move {
-                    let answer = match answer.extract_error() {
-                        Err(error) => self.follow(place, command, error).await?,
-                        Ok(answer) => answer,
-                    };
-                    Ok((*number, answer))
-                }),
-        )
-        .await
+        let answers = join_all(pipeline.cmd_iter().map(|command| self.send_one(command))).await;
+        let answers: Result<_, _> = answers.into_iter().collect();
+        answers.map(Value::Array)
     }
 
     /// Sends `command` where the node at `place` said that its key is. If it did not say, or
@@ -208,13 +171,6 @@ impl ClusterLink {
             self.changed.notify_one();
         }
     }
-}
-
-/// The commands that one primary gets, and their places among all.
-#[derive(Clone, Default)]
-struct Share {
-    numbers: Vec<usize>,
-    commands: Pipeline,
 }
 
 /// The key that a command of ours is about: its first argument, if it has one.
