@@ -36,6 +36,7 @@ mod processes;
 mod programs;
 mod redis_cluster;
 mod redis_control;
+mod redis_launch;
 mod redis_sentinel;
 mod redis_server;
 mod secret;

@@ -3,15 +3,14 @@
 use redis::Value;
 
 use crate::redis_control::{ask, text, until};
-use crate::{RedisServer, TestkitError, TlsFiles, ports};
+use crate::redis_launch::Launch;
+use crate::{RedisServer, TestkitError, TlsFiles};
 
 /// Slots of a cluster.
 const SLOTS: usize = 16384;
 /// How long a node may be silent before the others call it lost. A failover takes this, and one
 /// to two seconds.
 const NODE_TIMEOUT_MS: &str = "1500";
-/// How often another bus port is tried when somebody else was faster.
-const PORT_ATTEMPTS: usize = 5;
 /// Keys that one step of a move takes along.
 const KEYS_A_STEP: &str = "100";
 
@@ -147,35 +146,26 @@ impl RedisCluster {
         Ok(())
     }
 
+    /// Adds a primary without slots, as the last node, and waits until all nodes agree that all is well. It has neither further arguments nor TLS.
+    pub async fn add_primary(&mut self) -> Result<(), TestkitError> {
+        let node = start_node(&[], None).await?;
+        self.ids.push(text(ask(&node, &["CLUSTER", "MYID"]).await?));
+        self.nodes.push(node);
+        self.introduce(self.nodes.len() - 1).await?;
+        self.until_met().await?;
+        self.until_well().await
+    }
+
     async fn join(&self, primaries: usize) -> Result<(), TestkitError> {
         for (number, node) in self.nodes.iter().enumerate() {
-            // Equal epochs would be settled by nodes taking others, which takes a while.
-            let epoch = (number + 1).to_string();
-            ask(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
-            if number > 0 {
-                let (port, bus) = (node.port().to_string(), node.bus_port().to_string());
-                ask(
-                    &self.nodes[0],
-                    &["CLUSTER", "MEET", "127.0.0.1", &port, &bus],
-                )
-                .await?;
-            }
+            self.introduce(number).await?;
             if number < primaries {
                 let first = (number * SLOTS / primaries).to_string();
                 let last = ((number + 1) * SLOTS / primaries - 1).to_string();
                 ask(node, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await?;
             }
         }
-        self.until("meet", async || {
-            for node in &self.nodes {
-                let known = text(ask(node, &["CLUSTER", "NODES"]).await?);
-                if !self.ids.iter().all(|id| known.contains(id)) || known.contains("handshake") {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })
-        .await?;
+        self.until_met().await?;
         for (number, node) in self.nodes.iter().enumerate().skip(primaries) {
             let primary = &self.ids[number % primaries];
             ask(node, &["CLUSTER", "REPLICATE", primary]).await?;
@@ -190,6 +180,34 @@ impl RedisCluster {
         })
         .await?;
         self.until_well().await
+    }
+
+    /// Has the first node meet this one.
+    async fn introduce(&self, number: usize) -> Result<(), TestkitError> {
+        let node = &self.nodes[number];
+        // Equal epochs would be settled by nodes taking others, which takes a while.
+        let epoch = (number + 1).to_string();
+        ask(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
+        if number > 0 {
+            let (port, bus) = (node.port().to_string(), node.bus_port().to_string());
+            let command = ["CLUSTER", "MEET", "127.0.0.1", &port, &bus];
+            ask(&self.nodes[0], &command).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every node knows all.
+    async fn until_met(&self) -> Result<(), TestkitError> {
+        self.until("meet", async || {
+            for node in &self.nodes {
+                let known = text(ask(node, &["CLUSTER", "NODES"]).await?);
+                if !self.ids.iter().all(|id| known.contains(id)) || known.contains("handshake") {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await
     }
 
     /// Whether every node lists this one with this role.
@@ -274,39 +292,24 @@ async fn start_node(
     arguments: &[&str],
     tls: Option<&TlsFiles>,
 ) -> Result<RedisServer, TestkitError> {
-    let mut attempt = 1;
-    loop {
-        // Not the port above by ten thousand: connections of clients come from there.
-        let bus = ports::free()?;
-        let bus_text = bus.to_string();
-        let mut all = vec![
+    RedisServer::launch(false, || {
+        let mut launch = Launch::with(&[
             "--cluster-enabled",
             "yes",
             "--cluster-config-file",
             "nodes.conf",
             "--cluster-node-timeout",
             NODE_TIMEOUT_MS,
-            "--cluster-port",
-            &bus_text,
             "--repl-diskless-sync-delay",
             "0",
-        ];
-        if tls.is_some() {
-            all.extend(["--tls-cluster", "yes", "--tls-replication", "yes"]);
+        ]);
+        launch.listen_for_nodes()?;
+        if let Some(tls) = tls {
+            launch.listen_for_tls(tls)?;
+            launch.add(&["--tls-cluster", "yes", "--tls-replication", "yes"]);
         }
-        all.extend(arguments);
-        let started = match tls {
-            Some(tls) => RedisServer::start_tls(tls, &all).await,
-            None => RedisServer::start_program(&all).await,
-        };
-        match started {
-            Ok(node) => return Ok(node.with_bus_port(bus)),
-            Err(TestkitError::Exited { log, .. })
-                if attempt < PORT_ATTEMPTS && log.contains("bind") =>
-            {
-                attempt += 1;
-            }
-            Err(error) => return Err(error),
-        }
-    }
+        launch.add(arguments);
+        Ok(launch)
+    })
+    .await
 }

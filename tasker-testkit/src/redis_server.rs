@@ -10,6 +10,7 @@ use crate::account::Account;
 use crate::container::{Container, Recipe};
 use crate::docker::Engine;
 use crate::instance::Instance;
+use crate::redis_launch::Launch;
 use crate::supervisor::Supervised;
 use crate::{TestkitError, TlsFiles, folder, ports, programs};
 
@@ -56,50 +57,21 @@ impl RedisServer {
     /// Starts a server that also listens for TLS, shows the server's certificate, and demands one
     /// from its clients unless the arguments say otherwise. It needs the program on this machine.
     pub async fn start_tls(tls: &TlsFiles, arguments: &[&str]) -> Result<Self, TestkitError> {
-        let mut attempt = 1;
-        loop {
-            let port = ports::free()?;
-            let mut all = vec![(String::from("--tls-port"), port.to_string())];
-            let [certificate, key] = tls.server();
-            for (option, file) in [
-                ("--tls-cert-file", certificate),
-                ("--tls-key-file", key),
-                ("--tls-ca-cert-file", tls.authority()),
-            ] {
-                all.push((option.to_owned(), file.display().to_string()));
-            }
-            let all: Vec<&str> = all
-                .iter()
-                .flat_map(|(option, value)| [option.as_str(), value])
-                .chain(arguments.iter().copied())
-                .collect();
-            match Self::start_program(&all).await {
-                Ok(server) => {
-                    return Ok(Self {
-                        tls_port: Some(port),
-                        ..server
-                    });
-                }
-                Err(TestkitError::Exited { log, .. })
-                    if attempt < PORT_ATTEMPTS && log.contains("bind") =>
-                {
-                    attempt += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        Self::launch(false, || {
+            let mut launch = Launch::default();
+            launch.listen_for_tls(tls)?;
+            launch.add(arguments);
+            Ok(launch)
+        })
+        .await
     }
 
     /// Starts a sentinel that watches nothing yet.
     pub(crate) async fn start_sentinel(arguments: &[&str]) -> Result<Self, TestkitError> {
-        Self::launch(arguments, true).await
+        Self::launch(true, || Ok(Launch::with(arguments))).await
     }
 
-    pub(crate) fn with_bus_port(self, bus_port: u16) -> Self {
-        Self { bus_port, ..self }
-    }
-
-    /// Where nodes of a cluster talk to each other.
+    /// Where nodes of a cluster talk to each other; 0 for a server that is none.
     pub(crate) fn bus_port(&self) -> u16 {
         self.bus_port
     }
@@ -170,13 +142,18 @@ impl RedisServer {
     }
 
     pub(crate) async fn start_program(arguments: &[&str]) -> Result<Self, TestkitError> {
-        Self::launch(arguments, false).await
+        Self::launch(false, || Ok(Launch::with(arguments))).await
     }
 
-    async fn launch(arguments: &[&str], sentinel: bool) -> Result<Self, TestkitError> {
+    /// Starts what `launch` makes, which is asked again when somebody else was faster to take a port.
+    pub(crate) async fn launch(
+        sentinel: bool,
+        launch: impl Fn() -> Result<Launch, TestkitError>,
+    ) -> Result<Self, TestkitError> {
         let program = programs::redis_server().ok_or_else(Self::not_installed)?;
         let mut attempt = 1;
         loop {
+            let launch = launch()?;
             let account = Account::unprivileged()?;
             let folder = folder::create("tasker-redis-", account)?;
             let port = ports::free()?;
@@ -197,15 +174,16 @@ impl RedisServer {
                 "--unixsocket".into(),
                 folder.path().join("redis.sock").into(),
             ]);
-            command.extend(SETTINGS.iter().chain(arguments).map(Into::into));
+            command.extend(SETTINGS.map(Into::into));
+            command.extend(launch.arguments.into_iter().map(Into::into));
             let process = Supervised::new("redis-server", folder, account, "TERM", &command, &[])?;
             let instance = Instance::Program(process);
             let server = Self {
                 instance,
                 host: String::from("127.0.0.1"),
                 port,
-                tls_port: None,
-                bus_port: 0,
+                tls_port: launch.tls_port,
+                bus_port: launch.bus_port,
             };
             match server.restart().await {
                 Ok(()) => return Ok(server),

@@ -73,7 +73,7 @@ pub(super) fn database_url(text: &str) -> Result<(), ValidationError> {
     let url = Url::parse(text).map_err(|_| refuse("database_url", shape))?;
     let is_postgres = matches!(url.scheme(), "postgres" | "postgresql")
         && url.has_authority()
-        && !has_rest_of_password(&url);
+        && !has_rest_of_password(&url, &["user", "password"]);
     require(is_postgres, "database_url", shape)?;
     let knows_mode = url
         .query_pairs()
@@ -88,14 +88,19 @@ pub(super) fn database_url(text: &str) -> Result<(), ValidationError> {
 
 /// Whether an `@` stands where only a user's would: after an unescaped `/`, `?` or `#` in a
 /// password, the rest of the password counts as database, parameter or fragment, and would be
-/// shown as one.
-fn has_rest_of_password(url: &Url) -> bool {
-    let in_query = |query: &str| {
-        query.split('&').any(|part| {
-            part.contains('@') && !part.starts_with("user=") && !part.starts_with("password=")
-        })
+/// shown as one. The parameters of these names may have one.
+pub(super) fn has_rest_of_password(url: &Url, parameters: &[&str]) -> bool {
+    let is_one_of_them = |part: &str| {
+        part.split_once('=')
+            .is_some_and(|(name, _)| parameters.contains(&name))
     };
-    url.path().contains('@')
+    let in_query = |query: &str| {
+        query
+            .split('&')
+            .any(|part| part.contains('@') && !is_one_of_them(part))
+    };
+    // Without a host there is no password before the path, which may be that of a socket.
+    (url.has_host() && url.path().contains('@'))
         || url
             .fragment()
             .is_some_and(|fragment| fragment.contains('@'))

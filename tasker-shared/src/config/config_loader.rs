@@ -82,6 +82,12 @@ impl EnvVarRule {
             what: "the password of Redis",
         },
         Self {
+            name: "REDIS_SENTINEL_USERNAME",
+            pattern: NO_CONTROLS,
+            accepts: has_no_controls,
+            what: "the user of the sentinels of Redis",
+        },
+        Self {
             name: "REDIS_SENTINEL_PASSWORD",
             pattern: NO_CONTROLS,
             accepts: has_no_controls,

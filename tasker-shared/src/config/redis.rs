@@ -25,7 +25,7 @@ pub struct RedisConfig {
     #[validate(custom(function = redis_checks::url))]
     pub url: String,
     /// How many multiplexed connections are used in turn. The primaries of a cluster share them;
-    /// each has at least one.
+    /// each has at least two, so that one that breaks can be replaced while the other is used.
     ///
     /// Default 10.
     #[builder(default = "10")]

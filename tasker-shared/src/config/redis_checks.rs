@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 use validator::ValidationError;
 
+use super::checks::has_rest_of_password;
 use super::redis::{RedisConfig, RedisMode};
 
 /// What is wrong with a [`RedisConfig`]; shown, the end of a sentence that begins with its path.
@@ -66,7 +67,10 @@ pub enum RedisProblem {
     #[error("`tls_cert_file` and `tls_key_file` belong together: set both or neither")]
     HalfCertificate,
     /// A user without a password.
-    #[error("`username` needs `password`, and `sentinel_username` needs `sentinel_password`")]
+    #[error(
+        "`username`, or a user in `url`, needs `password`, and `sentinel_username` needs \
+         `sentinel_password`"
+    )]
     NoPassword,
     /// Two users or two passwords.
     #[error(
@@ -75,6 +79,9 @@ pub enum RedisProblem {
     )]
     Credentials,
 }
+
+/// Names of the protocol's versions in the client library.
+const PROTOCOLS: [&str; 4] = ["2", "resp2", "3", "resp3"];
 
 impl RedisProblem {
     /// The key that it is about, or the section if it is about several keys.
@@ -113,13 +120,26 @@ fn wrong_url(text: &str) -> Option<RedisProblem> {
         }
         _ => false,
     };
-    if !complete {
+    // No fragment has a meaning here that this program supports.
+    if !complete || url.fragment().is_some() || has_rest_of_password(&url, &["user", "pass"]) {
         Some(RedisProblem::Url)
     } else if database_in(&url).is_some_and(|named| named.parse::<u32>().is_err()) {
         Some(RedisProblem::DatabaseInUrl)
+    } else if !can_be_dialed(&url) {
+        Some(RedisProblem::Url)
     } else {
         None
     }
+}
+
+/// Whether the client library takes what is left: which protocol is spoken, an address that one
+/// can connect to, and credentials that are text.
+fn can_be_dialed(url: &Url) -> bool {
+    let is_text = |text: &str| percent_decode_str(text).decode_utf8().is_ok();
+    parameter(url, "protocol").is_none_or(|named| PROTOCOLS.contains(&named.as_str()))
+        && !matches!(url.host_str(), Some("0.0.0.0" | "[::]"))
+        && is_text(url.username())
+        && url.password().is_none_or(is_text)
 }
 
 fn wrong_mode(name: &str) -> Option<RedisProblem> {
@@ -146,6 +166,8 @@ fn wrong_together(config: &RedisConfig) -> Option<RedisProblem> {
     let disagree =
         |field: &str, in_url: &str| !field.is_empty() && !in_url.is_empty() && field != in_url;
     let is_set = |text: &str| !text.is_empty();
+    let has_user = is_set(&config.username) || is_set(&user);
+    let has_password = !config.password.is_empty() || is_set(&password);
     let has_sentinel_login =
         is_set(&config.sentinel_username) || !config.sentinel_password.is_empty();
     let has_tls_files = [
@@ -187,7 +209,7 @@ fn wrong_together(config: &RedisConfig) -> Option<RedisProblem> {
             RedisProblem::HalfCertificate,
         ),
         (
-            (is_set(&config.username) && config.password.is_empty() && !is_set(&password))
+            (has_user && !has_password)
                 || (is_set(&config.sentinel_username) && config.sentinel_password.is_empty()),
             RedisProblem::NoPassword,
         ),

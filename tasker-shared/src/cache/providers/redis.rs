@@ -11,6 +11,8 @@ mod cluster;
 mod commands;
 mod connect;
 mod dial;
+#[cfg(test)]
+mod fake;
 mod faults;
 mod fills;
 mod gets;
@@ -37,7 +39,7 @@ use tokio_util::task::TaskTracker;
 use self::connect::Endpoint;
 use self::fills::Fills;
 use self::gets::Gets;
-use self::link::Request;
+use self::link::{Link, Request};
 use self::operation::Core;
 use crate::cache::{
     BadAnswer, BreakerState, CacheError, CacheService, CacheStatus, ConnectionFault,
@@ -51,7 +53,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// A cache in Redis, or in a server that speaks its protocol.
 ///
 /// `get`, `set`, `delete`, `delete_many` and `health_check` answer within
-/// `operation_timeout_ms`. `delete_pattern` answers within 31 seconds; each of its steps is short
+/// `operation_timeout_ms`. `delete_pattern` answers within 30 seconds; each of its steps is short
 /// for the server.
 pub struct RedisCacheService {
     core: Arc<Core>,
@@ -86,10 +88,10 @@ impl RedisCacheService {
         ))?;
 
         let stop = CancellationToken::new();
-        let connections = usize::try_from(redis.max_connections).unwrap_or(1);
+        let configured = usize::try_from(redis.max_connections).unwrap_or(1);
         let core = Arc::new(Core::new(
             endpoint,
-            (connections / first.connections()).max(1),
+            connections_of_each(&first, configured),
             Duration::from_millis(config.operation_timeout_ms),
             probe_key,
             stop.clone(),
@@ -177,6 +179,15 @@ impl RedisCacheService {
     }
 }
 
+/// How many connections each server has. In a cluster it is two at least: a link to it breaks with
+/// the connection to any primary, and losing the last link takes the whole cluster out of use.
+fn connections_of_each(link: &Link, configured: usize) -> usize {
+    match link {
+        Link::Single(_) => configured,
+        Link::Cluster(_) => (configured / link.connections()).max(2),
+    }
+}
+
 /// Without the endpoint, which knows the password.
 impl std::fmt::Debug for RedisCacheService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -238,7 +249,7 @@ impl CacheService for RedisCacheService {
         // it hands it over again.
         self.fills.forget(|_| true);
         let started = Instant::now();
-        let outcome = sweep::matching(&self.core, pattern).await;
+        let outcome = sweep::matching(&self.core, pattern, sweep::SWEEP_LIMIT).await;
         self.core
             .measure("delete_pattern", started, &outcome, |_| "ok");
         outcome

@@ -140,7 +140,15 @@ const NONSENSE: &[(&[(&str, &str)], &str)] = &[
         &[("url", "rediss://one"), ("tls_key_file", "a")],
         "set both or neither",
     ),
-    (&[("username", "ann")], "`username` needs `password`"),
+    (&[("username", "ann")], "a user in `url`, needs `password`"),
+    (
+        &[("url", "redis://ann@cache")],
+        "a user in `url`, needs `password`",
+    ),
+    (
+        &[("url", "unix:///run/redis.sock?user=ann")],
+        "a user in `url`, needs `password`",
+    ),
     (
         &[
             ("mode", "sentinel"),
@@ -186,18 +194,21 @@ fn a_file_may_refer_to_the_variables_that_hold_credentials() {
         "base/common.toml",
         "[common.cache.redis]\nusername = \"${REDIS_USERNAME}\"\npassword = \"${REDIS_PASSWORD}\"\n\
          mode = \"sentinel\"\nsentinel_master_name = \"main\"\n\
+         sentinel_username = \"${REDIS_SENTINEL_USERNAME}\"\n\
          sentinel_password = \"${REDIS_SENTINEL_PASSWORD}\"",
     )]);
     let config = folder
         .load(&[
             ("REDIS_USERNAME", "ann"),
             ("REDIS_PASSWORD", "one ${x}"),
+            ("REDIS_SENTINEL_USERNAME", "bob"),
             ("REDIS_SENTINEL_PASSWORD", "two"),
         ])
         .unwrap();
     let redis = redis(config);
     assert_eq!(redis.username, "ann");
     assert_eq!(redis.password.expose(), "one ${x}");
+    assert_eq!(redis.sentinel_username, "bob");
     assert_eq!(redis.sentinel_password.expose(), "two");
     let lines = shown(folder.load(&[("REDIS_USERNAME", "ann"), ("REDIS_PASSWORD", "a\nb")]));
     assert!(

@@ -131,6 +131,8 @@ fn redis_urls_are_those_of_one_server() {
         "redis://user:secret@[::1]:6379",
         "unix:///run/redis.sock",
         "redis+unix:///run/redis.sock?db=1&pass=secret",
+        "unix:///run/redis@1/redis.sock?user=app@server&pass=a@b",
+        "redis://app:a%3Fb%23c@localhost?protocol=2",
     ] {
         assert!(redis_checks::url(url).is_ok(), "{url}");
     }
@@ -147,6 +149,21 @@ fn redis_urls_are_those_of_one_server() {
         "unix:///run/redis.sock?db=one",
         "redis+cluster://localhost",
         "http://localhost",
+        "redis://app:53/cret@localhost",
+        "redis://app:53?cret@localhost",
+        "redis://app:53?cret=a@localhost",
+        "redis://app:53#cret@localhost",
+        "unix:///run/redis.sock?pass=one&two@",
+        "unix:///run/redis.sock?pass=one#two",
+        "redis://localhost/#insecure",
+        "rediss://localhost/#insecure",
+        "rediss://localhost/#verify",
+        "redis://localhost?protocol=x",
+        "unix:///run/redis.sock?protocol=x",
+        "redis://0.0.0.0:6379",
+        "redis://[::]:6379",
+        "redis://app:%ff@localhost",
+        "redis://%ff:secret@localhost",
     ] {
         assert!(redis_checks::url(url).is_err(), "{url}");
     }

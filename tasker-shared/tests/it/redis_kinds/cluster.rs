@@ -99,7 +99,7 @@ async fn a_deletion_wins_over_a_fill_that_was_handed_over_before() {
 #[tokio::test]
 async fn the_primaries_share_the_configured_connections() {
     let cluster = three().await;
-    for (configured, of_each) in [(1, 1), (3, 1), (10, 3)] {
+    for (configured, of_each) in [(1, 2), (3, 2), (10, 3)] {
         let mut config = with(config(&cluster));
         if let Some(redis) = &mut config.redis {
             redis.max_connections = configured;

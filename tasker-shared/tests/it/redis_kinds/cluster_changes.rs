@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use tasker_shared::cache::{BreakerState, CacheProvider, CacheService, keys};
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_testkit::RedisCluster;
@@ -18,6 +19,9 @@ const BACK_IN_USE: Duration = Duration::from_secs(5);
 /// The budget is far below; the rest is for the scheduler of a busy machine.
 const FAR_ABOVE_BUDGET: Duration = Duration::from_secs(1);
 
+/// The budget where it is no matter.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 async fn six() -> RedisCluster {
     RedisCluster::start(3, 1).await.expect("a cluster starts")
 }
@@ -30,6 +34,13 @@ async fn strict(cluster: &RedisCluster) -> Arc<CacheProvider> {
         })
         .await,
     )
+}
+
+/// For what a server does slowly and not in vain: it writes to the disk for each slot that moves.
+async fn patient(cluster: &RedisCluster) -> Arc<CacheProvider> {
+    let config = with(config(cluster));
+    assert_eq!(Duration::from_millis(config.operation_timeout_ms), PATIENCE);
+    Arc::new(provider(&config).await)
 }
 
 async fn until_open(cache: &CacheProvider) {
@@ -129,31 +140,41 @@ async fn a_primary_without_a_replica_is_named_and_used_when_it_is_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_promoted_replica_is_found_without_an_outage() {
     let cluster = six().await;
-    let cache = strict(&cluster).await;
+    let cache = patient(&cluster).await;
     let load = Load::on(&cache);
     load.until_in_use(SOON).await;
+    let before = cache.status().await.since;
     cluster.promote(4).await.expect("a failover by hand");
     load.until_in_use(BACK_IN_USE).await;
     let mut promoted = raw(&cluster.nodes()[4]).await;
-    let before: String = ask(&mut promoted, "INFO commandstats").await;
-    assert!(before.contains("cmdstat_get:"), "it is used: {before}");
-    load.end().await;
+    let served: String = ask(&mut promoted, "INFO commandstats").await;
+    assert!(served.contains("cmdstat_get:"), "it is used: {served}");
+    had_no_outage(&cache, before, load).await;
+}
+
+/// Panics if the breaker is not as it was at `since`, or if anybody waited in vain.
+async fn had_no_outage(cache: &CacheProvider, since: DateTime<Utc>, load: Load) {
+    let longest = load.end().await;
+    assert!(longest < PATIENCE, "{longest:?}");
+    let status = cache.status().await;
+    assert_eq!(status.breaker, Some(BreakerState::Closed));
+    assert_eq!(status.since, since, "{:?}", status.last_error);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_move_under_load_without_an_outage() {
     let cluster = three().await;
-    let cache = strict(&cluster).await;
+    let cache = patient(&cluster).await;
     let load = Load::on(&cache);
     load.until_in_use(SOON).await;
+    let before = cache.status().await.since;
     cluster.move_slots(0..300, 0, 1).await.expect("slots move");
     cluster
         .move_slots(5500..5700, 1, 2)
         .await
         .expect("slots move");
     load.until_in_use(BACK_IN_USE).await;
-    load.end().await;
-    assert_eq!(cache.status().await.breaker, Some(BreakerState::Closed));
+    had_no_outage(&cache, before, load).await;
     cluster.until_well().await.expect("the cluster is well");
     // Once the view is new nobody is redirected.
     eventually("nothing is redirected", SOON, async || {
@@ -223,6 +244,28 @@ async fn a_sweep_finds_what_moved_since_the_link_was_made() {
     cluster.move_slots(0..200, 0, 2).await.expect("slots move");
     let pattern = keys::pattern("tasker", "task_template", &["ns"]);
     assert_eq!(cache.delete_pattern(&pattern).await.expect("a sweep"), 500);
+}
+
+#[tokio::test]
+async fn a_sweep_finds_what_a_new_primary_has_though_nobody_was_redirected_to_it() {
+    let mut cluster = three().await;
+    let cache = provider(&with(config(&cluster))).await;
+    // `foo` is in slot 12182, of the third node.
+    let key = |number: usize| keys::key("tasker", "{foo}", &["ns", &number.to_string()]);
+    for number in 0..100 {
+        cache.fill(key(number), String::from("value"), TTL);
+    }
+    assert!(cache.flush_fills(SOON).await);
+    cluster.add_primary().await.expect("a primary joins");
+    cluster
+        .move_slots(12182..12183, 2, 3)
+        .await
+        .expect("a slot moves");
+    let mut joined = raw(&cluster.nodes()[3]).await;
+    assert_eq!(ask::<u64>(&mut joined, "DBSIZE").await, 100);
+    let pattern = keys::pattern("tasker", "{foo}", &["ns"]);
+    assert_eq!(cache.delete_pattern(&pattern).await.expect("a sweep"), 100);
+    assert_eq!(ask::<u64>(&mut joined, "DBSIZE").await, 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::config::redis_checks::host_and_port;
 
 /// Host and port of a server, as a configuration or another server names it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Address {
     pub(super) host: String,
     pub(super) port: u16,

@@ -8,6 +8,7 @@
 
 mod hash_slot;
 mod link;
+mod redirect;
 pub(super) mod topology;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use futures::future::try_join_all;
 use rand::seq::SliceRandom;
-use redis::Value;
+use redis::{Cmd, Value};
 use tokio::sync::Notify;
 
 pub(super) use self::link::ClusterLink;
@@ -28,6 +29,7 @@ use crate::cache::ConnectionFault;
 
 /// What is known of a cluster between connections.
 pub(super) struct Cluster {
+    dialer: Dialer,
     /// The configured nodes.
     seeds: Vec<Address>,
     /// The primaries that were connected to last: the seeds may all be gone one day.
@@ -36,30 +38,55 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: Vec<Address>) -> Self {
+    pub(super) fn new(dialer: Dialer, seeds: Vec<Address>) -> Self {
         Self {
+            dialer,
             seeds,
             known: ArcSwap::default(),
             changed: Arc::default(),
         }
     }
 
-    /// Completes when a link has noticed that the cluster has changed.
+    /// Wakes who waits in [`Self::until_changed`], now or next.
+    pub(super) fn note_change(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Completes when somebody has noticed that the cluster has changed.
     pub(super) async fn until_changed(&self) {
         self.changed.notified().await;
     }
 
     /// A connection to each primary; fails if one of them cannot be connected to, or if a slot has
     /// none. Without a limit: the caller bounds it.
-    pub(super) async fn connect(
+    pub(super) async fn connect(&self) -> Result<Arc<ClusterLink>, ConnectionFault> {
+        let topology = self.topology().await?;
+        self.link(Arc::new(topology), None).await
+    }
+
+    /// As [`Self::connect`], with this topology, and with the connections of `old` to primaries that
+    /// are still some.
+    pub(super) async fn renew(
         &self,
-        dialer: &Dialer,
+        old: &ClusterLink,
+        topology: Arc<Topology>,
     ) -> Result<Arc<ClusterLink>, ConnectionFault> {
-        let topology = self.topology(dialer).await?;
-        let primaries = topology.primaries();
-        let connections =
-            try_join_all(primaries.iter().map(|primary| dialer.dial_at(primary))).await?;
-        self.known.store(Arc::new(primaries.to_vec()));
+        self.link(topology, Some(old)).await
+    }
+
+    async fn link(
+        &self,
+        topology: Arc<Topology>,
+        old: Option<&ClusterLink>,
+    ) -> Result<Arc<ClusterLink>, ConnectionFault> {
+        let connecting = topology.primaries().iter().map(async |primary| {
+            match old.and_then(|old| old.connection_to(primary)) {
+                Some(connection) => Ok(connection),
+                None => self.dialer.dial_at(primary).await,
+            }
+        });
+        let connections = try_join_all(connecting).await?;
+        self.known.store(Arc::new(topology.primaries().to_vec()));
         Ok(Arc::new(ClusterLink::new(
             topology,
             connections,
@@ -67,7 +94,9 @@ impl Cluster {
         )))
     }
 
-    async fn topology(&self, dialer: &Dialer) -> Result<Topology, ConnectionFault> {
+    /// The primaries and their slots, as the node sees them that answers first. Without a limit: the
+    /// caller bounds it.
+    pub(super) async fn topology(&self) -> Result<Topology, ConnectionFault> {
         let mut candidates = self.seeds.clone();
         let known = self.known.load();
         let others = known.iter().filter(|known| !self.seeds.contains(known));
@@ -75,11 +104,9 @@ impl Cluster {
         // A node that was cut off may have an old view; the next attempt asks another one.
         candidates.shuffle(&mut rand::rng());
         first_success(candidates, async |node| {
-            let mut connection = dialer.dial_at(&node).await?;
-            let mut question = redis::cmd("CLUSTER");
-            question.arg("SLOTS");
+            let mut connection = self.dialer.dial_at(&node).await?;
             let answer = connection
-                .send_packed_command(&question)
+                .send_packed_command(&question())
                 .await
                 .and_then(Value::extract_error)
                 .map_err(|error| at(&node, faults::of_connecting(error)))?;
@@ -88,4 +115,11 @@ impl Cluster {
         .await
         .map_err(|error| error.unwrap_or(ConnectionFault::NoneUp))
     }
+}
+
+/// What a node answers with a topology.
+pub(super) fn question() -> Cmd {
+    let mut question = redis::cmd("CLUSTER");
+    question.arg("SLOTS");
+    question
 }

@@ -38,6 +38,14 @@ pub(super) fn count(answer: &Value) -> Result<u64, BadAnswer> {
     }
 }
 
+/// The sum of the numbers in the answers to many `UNLINK`s.
+pub(super) fn sum(answers: &Value) -> Result<u64, BadAnswer> {
+    let Value::Array(answers) = answers else {
+        return Err(BadAnswer::Garbage);
+    };
+    answers.iter().map(count).sum()
+}
+
 /// The cursor and the keys in an answer to `SCAN`.
 pub(super) fn page(answer: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), BadAnswer> {
     let Value::Array(parts) = answer else {
@@ -65,7 +73,7 @@ pub(super) fn is_wrong_type(error: &CacheError) -> bool {
 mod tests {
     use redis::Value;
 
-    use super::{page, text};
+    use super::{page, sum, text};
     use crate::cache::{BadAnswer, MAX_VALUE_BYTES};
 
     #[test]
@@ -83,6 +91,21 @@ mod tests {
                 bytes: MAX_VALUE_BYTES + 1
             })
         );
+    }
+
+    #[test]
+    fn only_numbers_can_be_summed_up() {
+        let answer = |answers: &[Value]| Value::Array(answers.to_vec());
+        assert_eq!(sum(&answer(&[])), Ok(0));
+        assert_eq!(sum(&answer(&[Value::Int(1), Value::Int(2)])), Ok(3));
+        for garbage in [
+            Value::Nil,
+            Value::Int(1),
+            answer(&[Value::Int(1), Value::Nil]),
+            answer(&[Value::Int(-1)]),
+        ] {
+            assert_eq!(sum(&garbage), Err(BadAnswer::Garbage));
+        }
     }
 
     #[test]

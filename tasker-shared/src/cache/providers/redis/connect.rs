@@ -21,7 +21,7 @@ pub(super) struct Endpoint {
 enum Kind {
     Single,
     Sentinel(Box<Sentinels>),
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// Without what it connects with, which holds the password.
@@ -46,7 +46,9 @@ impl Endpoint {
                 let sentinels = Sentinels::from_config(config, &servers, addresses);
                 Kind::Sentinel(Box::new(sentinels))
             }
-            Some(RedisMode::Cluster) => Kind::Cluster(Cluster::new(addresses)),
+            Some(RedisMode::Cluster) => {
+                Kind::Cluster(Box::new(Cluster::new(servers.clone(), addresses)))
+            }
             Some(RedisMode::Single) | None => Kind::Single,
         };
         Ok(Self {
@@ -75,15 +77,23 @@ impl Endpoint {
     /// Bounded by `connection_timeout_seconds` for everything together, name resolution and TLS
     /// included.
     pub(super) async fn connect(&self) -> Result<Link, CacheError> {
-        let connecting = async {
+        self.in_time(async {
             match &self.kind {
                 Kind::Single => self.servers.dial().await.map(Link::Single),
                 Kind::Sentinel(sentinels) => {
                     sentinels.connect(&self.servers).await.map(Link::Single)
                 }
-                Kind::Cluster(cluster) => cluster.connect(&self.servers).await.map(Link::Cluster),
+                Kind::Cluster(cluster) => cluster.connect().await.map(Link::Cluster),
             }
-        };
+        })
+        .await
+    }
+
+    /// What `connecting` comes to within `connection_timeout_seconds`.
+    pub(super) async fn in_time<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, ConnectionFault>>,
+    ) -> Result<T, CacheError> {
         let limit = self.timeout;
         tokio::time::timeout(limit, connecting)
             .await
@@ -95,7 +105,7 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::Endpoint;
-    use crate::cache::ConfigurationFault;
+    use crate::cache::{CacheError, ConfigurationFault, ConnectionFault};
     use crate::config::RedisProblem;
     use crate::config::tasker::RedisConfig;
 
@@ -111,6 +121,27 @@ mod tests {
     fn an_endpoint_does_not_show_its_password() {
         let endpoint = endpoint("rediss://:secret@localhost:6380", 0).expect("a valid URL");
         assert!(!format!("{endpoint:?}").contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_missing_is_no_nodes_fault() {
+        for mode in ["cluster", "sentinel"] {
+            let endpoint = Endpoint::from_config(&RedisConfig {
+                url: String::from("rediss://localhost:1"),
+                mode: mode.to_owned(),
+                sentinel_master_name: String::from(match mode {
+                    "sentinel" => "main",
+                    _ => "",
+                }),
+                tls_ca_file: String::from("/nowhere.pem"),
+                ..RedisConfig::default()
+            })
+            .expect("a valid configuration");
+            assert!(matches!(
+                endpoint.connect().await,
+                Err(CacheError::ConnectionError(ConnectionFault::TlsFile(_)))
+            ));
+        }
     }
 
     #[test]

@@ -127,11 +127,14 @@ impl Dialer {
     }
 }
 
-/// A fault that names the server of several that has it.
+/// A fault that names the server of several that has it. A file of our own is no server's fault.
 pub(super) fn at(address: &Address, fault: ConnectionFault) -> ConnectionFault {
-    ConnectionFault::Node {
-        address: address.to_string(),
-        fault: Box::new(fault),
+    match fault {
+        ConnectionFault::TlsFile(_) => fault,
+        fault => ConnectionFault::Node {
+            address: address.to_string(),
+            fault: Box::new(fault),
+        },
     }
 }
 
@@ -179,6 +182,33 @@ mod tests {
                 ..with_url(url)
             });
             assert_eq!(dialer.info.redis_settings().db(), 3, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_check_of_a_url_lets_through_what_the_client_library_understands_and_no_more() {
+        for url in [
+            "redis://localhost?protocol=resp3",
+            "redis://localhost?protocol=4",
+            "redis://localhost/3",
+            "redis://localhost/x",
+            "redis://0.0.0.0",
+            "redis://[::]",
+            "redis://[::1]:1",
+            "redis://a%ff:b@localhost",
+            "redis://:b%ff@localhost",
+            "rediss://localhost",
+            "rediss://localhost#verify",
+            "unix:///run/redis.sock?protocol=2",
+            "unix:///run/redis.sock?protocol=4",
+            "unix:///run/redis.sock?db=x",
+        ] {
+            let config = RedisConfig {
+                database: if url.ends_with("/3") { 3 } else { 0 },
+                ..with_url(url)
+            };
+            let passes = config.problem().is_none();
+            assert_eq!(passes, Dialer::from_config(&config).is_ok(), "{url}");
         }
     }
 

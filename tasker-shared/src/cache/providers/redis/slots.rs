@@ -64,12 +64,11 @@ impl Slots {
         })));
     }
 
-    /// Those whose cluster has changed.
-    pub(super) fn outdated(&self) -> Vec<Arc<Live>> {
+    /// Those that are up.
+    pub(super) fn live(&self) -> Vec<Arc<Live>> {
         self.places
             .iter()
             .filter_map(ArcSwapOption::load_full)
-            .filter(|live| live.link.is_outdated())
             .collect()
     }
 

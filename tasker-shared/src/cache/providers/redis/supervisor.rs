@@ -76,9 +76,19 @@ async fn recover(core: &Core, pauses: &mut Pauses) {
         },
     )
     .await;
-    core.slots.clear();
-    core.slots.install(0, link);
+    put_to_use(core, &link);
     core.breaker.close();
+}
+
+fn put_to_use(core: &Core, link: &Link) {
+    core.slots.clear();
+    core.slots.install(0, link.clone());
+    // If its probes were redirected, who was woken then did not find it among the links in use.
+    if link.is_outdated()
+        && let Some(cluster) = core.endpoint.cluster()
+    {
+        cluster.note_change();
+    }
 }
 
 /// Connects every empty place, together. Tries again while others are up; when none is, there
@@ -176,4 +186,33 @@ async fn ask(link: &mut Link, command: &Cmd, limit: Duration) -> Result<Value, C
     within(deadline, link.send(&Request::One(command)))
         .await
         .unwrap_or(Err(CacheError::Timeout { limit }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::address::Address;
+    use super::super::fake::{Fake, slots};
+    use super::super::link::{Part, Request};
+    use super::put_to_use;
+
+    #[tokio::test]
+    async fn a_change_that_was_noticed_while_probing_is_not_forgotten() {
+        let node = Fake::start(|port, words| (words[0] == "CLUSTER").then(|| slots(&[port]))).await;
+        let core = node.core("cluster", 1);
+        let cluster = core.endpoint.cluster().expect("a cluster");
+        let mut link = core.endpoint.connect().await.expect("a connection");
+        let elsewhere = Part::Primary(Address::parse("elsewhere:1").expect("an address"));
+        let scan = redis::cmd("SCAN");
+        link.send(&Request::To(&elsewhere, &scan))
+            .await
+            .expect_err("nobody is there");
+        // The task that replaces old links wakes, and finds none.
+        cluster.until_changed().await;
+        assert!(core.slots.live().is_empty());
+        put_to_use(&core, &link);
+        let woken = tokio::time::timeout(Duration::from_secs(10), cluster.until_changed());
+        woken.await.expect("it wakes again");
+    }
 }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::sync::Notify;
 
 use super::super::address::Address;
 use super::super::dial::at;
 use super::super::faults;
 use super::super::link::{Part, Request};
+use super::redirect::Redirect;
 use super::topology::Topology;
 use crate::cache::{CacheError, ConnectionFault, Refusal};
 
@@ -23,22 +24,14 @@ pub(in super::super) struct ClusterLink {
     changed: Arc<Notify>,
 }
 
-/// Where a node says that a key is.
-enum Redirect {
-    /// There from now on.
-    Moved(Address),
-    /// There already, while the rest of its slot is still being moved.
-    Ask(Address),
-}
-
 impl ClusterLink {
     pub(super) fn new(
-        topology: Topology,
+        topology: Arc<Topology>,
         connections: Vec<MultiplexedConnection>,
         changed: Arc<Notify>,
     ) -> Self {
         Self {
-            topology: Arc::new(topology),
+            topology,
             connections,
             outdated: AtomicBool::new(false),
             changed,
@@ -49,6 +42,12 @@ impl ClusterLink {
         Arc::clone(&self.topology)
     }
 
+    /// The connection to this primary, if it is one.
+    pub(super) fn connection_to(&self, primary: &Address) -> Option<MultiplexedConnection> {
+        self.place_of(primary)
+            .map(|place| self.connections[place].clone())
+    }
+
     pub(in super::super) fn is_outdated(&self) -> bool {
         self.outdated.load(Ordering::Relaxed)
     }
@@ -56,29 +55,30 @@ impl ClusterLink {
     /// See `Link::send`. A redirection to a known primary is followed once.
     pub(in super::super) async fn send(&self, request: &Request<'_>) -> Result<Value, CacheError> {
         match request {
-            Request::One(command) => match key_of(command) {
-                Some(key) => self.send_to_owner(self.topology.owner(key), command).await,
-                None => self.send_to_all(command).await,
-            },
+            Request::One(command) => self.send_one(command).await,
             Request::Many(pipeline) | Request::Each(pipeline) => self.send_many(pipeline).await,
             Request::To(part, command) => {
                 let place = match part {
                     Part::Primary(address) => self.place_of(address),
                     Part::All => None,
                 };
-                match place {
-                    Some(place) => {
-                        let answer = self.send_at(place, command).await;
-                        answer.map_err(|error| self.fault(place, error))
-                    }
-                    // As a node would answer that is asked for what another one has.
-                    None => Err(CacheError::BackendError(Refusal::new("MOVED"))),
-                }
+                let Some(place) = place else {
+                    // As a node would answer that is asked for what another one has. Whether this
+                    // view is old or that of who asks, they differ.
+                    self.note_change();
+                    return Err(CacheError::BackendError(Refusal::new("MOVED")));
+                };
+                let answer = self.send_at(place, command).await;
+                answer.map_err(|error| self.fault(place, error))
             }
         }
     }
 
-    async fn send_to_owner(&self, place: usize, command: &Cmd) -> Result<Value, CacheError> {
+    async fn send_one(&self, command: &Cmd) -> Result<Value, CacheError> {
+        let Some(key) = key_of(command) else {
+            return self.send_to_all(command).await;
+        };
+        let place = self.topology.owner(key);
         match self.send_at(place, command).await {
             Err(error) => self.follow(place, command, error).await,
             Ok(answer) => Ok(answer),
@@ -106,50 +106,12 @@ impl ClusterLink {
             .ok_or(CacheError::ConnectionError(ConnectionFault::NoneUp))
     }
 
-    /// Sends each primary its commands, side by side, and puts the answers back into their order.
+    /// Sends all commands side by side, each where its key is; a connection writes together what it
+    /// is given at once. Waits for all answers, also if one is an error.
     async fn send_many(&self, pipeline: &Pipeline) -> Result<Value, CacheError> {
-        let mut shares = vec![Share::default(); self.connections.len()];
-        for (number, command) in pipeline.cmd_iter().enumerate() {
-            let place = key_of(command).map_or(0, |key| self.topology.owner(key));
-            shares[place].numbers.push(number);
-            shares[place].commands.add_command(command.clone());
-        }
-        let mut answers = vec![Value::Nil; pipeline.len()];
-        let sent = shares
-            .iter()
-            .enumerate()
-            .filter(|(_, share)| !share.numbers.is_empty())
-            .map(|(place, share)| self.send_share(place, share));
-        for share in try_join_all(sent).await? {
-            for (number, answer) in share {
-                answers[number] = answer;
-            }
-        }
-        Ok(Value::Array(answers))
-    }
-
-    async fn send_share(
-        &self,
-        place: usize,
-        share: &Share,
-    ) -> Result<Vec<(usize, Value)>, CacheError> {
-        let answers = self.connections[place]
-            .clone()
-            .send_packed_commands(&share.commands, 0, share.commands.len())
-            .await
-            .map_err(|error| self.fault(place, error))?;
-        let each = share.numbers.iter().zip(share.commands.cmd_iter());
-        try_join_all(
-            each.zip(answers)
-                .map(|((number, command), answer)| async move {
-                    let answer = match answer.extract_error() {
-                        Err(error) => self.follow(place, command, error).await?,
-                        Ok(answer) => answer,
-                    };
-                    Ok((*number, answer))
-                }),
-        )
-        .await
+        let answers = join_all(pipeline.cmd_iter().map(|command| self.send_one(command))).await;
+        let answers: Result<_, _> = answers.into_iter().collect();
+        answers.map(Value::Array)
     }
 
     /// Sends `command` where the node at `place` said that its key is. If it did not say, or
@@ -160,31 +122,29 @@ impl ClusterLink {
         command: &Cmd,
         error: RedisError,
     ) -> Result<Value, CacheError> {
-        let Some(redirect) = self.redirect(place, &error) else {
+        let Some(redirect) = Redirect::read(&error, &self.topology.primaries()[place]) else {
             return Err(self.fault(place, error));
         };
-        let (Redirect::Moved(target) | Redirect::Ask(target)) = &redirect;
-        let target = self.place_of(target);
-        if matches!(redirect, Redirect::Moved(_)) {
+        // Wherever the slot is now: this view is old.
+        if !redirect.only_once {
             self.note_change();
         }
-        let Some(target) = target else {
+        let Some(target) = redirect.target.and_then(|target| self.place_of(&target)) else {
             return Err(self.fault(place, error));
         };
-        match redirect {
-            Redirect::Moved(_) => self.send_at(target, command).await,
-            Redirect::Ask(_) => {
-                let mut asking = Pipeline::with_capacity(2);
-                asking.cmd("ASKING").ignore();
-                asking.add_command(command.clone());
-                // The answers from the second on, of which there is one.
-                self.connections[target]
-                    .clone()
-                    .send_packed_commands(&asking, 1, 1)
-                    .await
-                    .map(|answers| answers.into_iter().next().unwrap_or(Value::Nil))
-                    .and_then(Value::extract_error)
-            }
+        if redirect.only_once {
+            let mut asking = Pipeline::with_capacity(2);
+            asking.cmd("ASKING").ignore();
+            asking.add_command(command.clone());
+            // The answers from the second on, of which there is one.
+            self.connections[target]
+                .clone()
+                .send_packed_commands(&asking, 1, 1)
+                .await
+                .map(|answers| answers.into_iter().next().unwrap_or(Value::Nil))
+                .and_then(Value::extract_error)
+        } else {
+            self.send_at(target, command).await
         }
         .map_err(|error| self.fault(target, error))
     }
@@ -196,22 +156,6 @@ impl ClusterLink {
                 CacheError::ConnectionError(at(&self.topology.primaries()[place], fault))
             }
             other => other,
-        }
-    }
-
-    fn redirect(&self, place: usize, error: &RedisError) -> Option<Redirect> {
-        let (target, _) = error.redirect_node()?;
-        let target = match target.strip_prefix(':') {
-            // Without a host it is that of the node that answered.
-            Some(port) => Address {
-                host: self.topology.primaries()[place].host.clone(),
-                port: port.parse().ok()?,
-            },
-            None => Address::parse(target)?,
-        };
-        match error.kind() {
-            ErrorKind::Server(ServerErrorKind::Ask) => Some(Redirect::Ask(target)),
-            _ => Some(Redirect::Moved(target)),
         }
     }
 
@@ -229,17 +173,57 @@ impl ClusterLink {
     }
 }
 
-/// The commands that one primary gets, and their places among all.
-#[derive(Clone, Default)]
-struct Share {
-    numbers: Vec<usize>,
-    commands: Pipeline,
-}
-
 /// The key that a command of ours is about: its first argument, if it has one.
 fn key_of(command: &Cmd) -> Option<&[u8]> {
     match command.args_iter().nth(1) {
         Some(redis::Arg::Simple(key)) => Some(key),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use redis::Value;
+
+    use super::super::super::address::Address;
+    use super::super::topology::Topology;
+    use super::ClusterLink;
+
+    /// A link whose one primary has all slots, and to which no connection is up.
+    fn link() -> ClusterLink {
+        let range =
+            redis::parse_redis_value(b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$3\r\none\r\n:1\r\n")
+                .expect("an answer to CLUSTER SLOTS");
+        let asked = Address::parse("one:1").expect("an address");
+        let topology = Topology::read(&range, &asked).expect("all slots are there");
+        ClusterLink::new(Arc::new(topology), Vec::new(), Arc::default())
+    }
+
+    async fn redirected(answer: &[u8]) -> ClusterLink {
+        let link = link();
+        let error = redis::parse_redis_value(answer)
+            .and_then(Value::extract_error)
+            .expect_err("an error line is an error");
+        link.follow(0, redis::cmd("GET").arg("key"), error)
+            .await
+            .expect_err("it leads nowhere that is known");
+        link
+    }
+
+    #[tokio::test]
+    async fn every_move_makes_the_view_old_wherever_it_leads() {
+        for answer in [
+            &b"-MOVED 3999 fd00::2:6379\r\n"[..],
+            b"-MOVED 3999 ?:6379\r\n",
+            b"-MOVED\r\n",
+        ] {
+            let link = redirected(answer).await;
+            assert!(link.is_outdated());
+            link.changed.notified().await;
+        }
+        let link = redirected(b"-ASK 3999 fd00::2:6379\r\n").await;
+        assert!(!link.is_outdated());
     }
 }

@@ -10,9 +10,11 @@ use crate::cache::ConnectionFault;
 /// A primary with a single slot is missed one time in 450.
 const TRIES: u32 = 100_000;
 
-/// The primaries, and the slots of each. Every slot has one.
+/// The primaries, and the slots of each. Every slot has one. Compares unequal when something has
+/// moved, however the nodes that were asked order what they know.
 #[derive(Debug, PartialEq)]
 pub(in super::super) struct Topology {
+    /// Sorted.
     primaries: Vec<Address>,
     /// For each slot the place of its primary among them.
     owners: Box<[u16]>,
@@ -20,22 +22,27 @@ pub(in super::super) struct Topology {
 
 impl Topology {
     /// Reads an answer to `CLUSTER SLOTS` that `asked` gave.
-    pub(super) fn read(answer: &Value, asked: &Address) -> Result<Self, ConnectionFault> {
+    pub(in super::super) fn read(answer: &Value, asked: &Address) -> Result<Self, ConnectionFault> {
         let Value::Array(ranges) = answer else {
             return Err(ConnectionFault::Protocol);
         };
-        let mut primaries: Vec<Address> = Vec::new();
+        let ranges = ranges
+            .iter()
+            .map(|range| read_range(range, asked))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut primaries: Vec<Address> = ranges
+            .iter()
+            .map(|(_, _, primary)| primary.clone())
+            .collect();
+        primaries.sort_unstable();
+        primaries.dedup();
         let mut owners = vec![None; usize::from(hash_slot::SLOTS)];
-        for range in ranges {
-            let (first, last, primary) = read_range(range, asked)?;
+        for (first, last, primary) in ranges {
             let place = primaries
-                .iter()
-                .position(|known| *known == primary)
-                .unwrap_or_else(|| {
-                    primaries.push(primary);
-                    primaries.len() - 1
-                });
-            let place = u16::try_from(place).map_err(|_| ConnectionFault::Protocol)?;
+                .binary_search(&primary)
+                .ok()
+                .and_then(|place| u16::try_from(place).ok())
+                .ok_or(ConnectionFault::Protocol)?;
             owners
                 .get_mut(first..=last)
                 .ok_or(ConnectionFault::Protocol)?
@@ -157,6 +164,24 @@ mod tests {
         assert_eq!(shown, ["a:1", "asked:2"]);
         assert_eq!(topology.owner(b"foo"), 0, "slot 12182");
         assert_eq!(topology.owner(b"bar"), 1, "slot 5061");
+    }
+
+    #[test]
+    fn the_order_of_an_answer_does_not_matter() {
+        let ranges = || {
+            vec![
+                range(0, 5000, "b", 1),
+                range(5001, 12000, "a", 2),
+                range(12001, 16383, "a", 1),
+            ]
+        };
+        let mut others = ranges();
+        others.reverse();
+        let one = read(ranges()).expect("all slots are there");
+        assert_eq!(one, read(others).expect("all slots are there"));
+        let mut moved = ranges();
+        moved[2] = range(12001, 16383, "b", 1);
+        assert_ne!(one, read(moved).expect("all slots are there"));
     }
 
     #[test]
