@@ -1,15 +1,17 @@
 //! The letter of the specification, for comparison: what its sentences say, done plainly.
 //!
-//! A resolve is `GET` and one parse on each hit, and two queries, `SETEX` and no sharing on a miss.
-//! What is cached is the handler's metadata as one JSON document, with the template typed: the
-//! specification asks for no other form of it, so that a hit is parsed once here, as it is in ours.
+//! A resolve is `GET` and parse on each hit, and two queries, `SETEX` and no sharing on a miss.
+//! What is cached is the handler's metadata with the template as a JSON value in it, which the
+//! caller reads as a template. That is what the implementation does whose figures `design.md` gives:
+//! its 10 us and 247 us a hit are those of such a parse, and about twice those of a typed one. A letter
+//! that parsed into the typed view at once would be the other yardstick, a bare `GET` and one parse.
 //! There is no local tier, no hash and no limit on the time that Redis may take.
 
 use redis::AsyncCommands;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::PgPool;
-use sqlx::types::Json;
 use tasker_shared::models::core::task_template::TaskTemplate;
 use uuid::Uuid;
 
@@ -23,7 +25,7 @@ pub(crate) struct Metadata {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) named_task_uuid: Uuid,
-    pub(crate) configuration: TaskTemplate,
+    pub(crate) configuration: Value,
 }
 
 #[derive(Clone)]
@@ -68,12 +70,12 @@ impl Letter {
         let cached: Option<String> = self.redis.get(&key).await?;
         if let Some(text) = cached {
             let metadata: Metadata = serde_json::from_str(&text)?;
-            return Ok(metadata.configuration);
+            return Ok(TaskTemplate::deserialize(&metadata.configuration)?);
         }
         let metadata = self.read_database(namespace, name, version).await?;
         let text = serde_json::to_string(&metadata)?;
         let () = self.redis.set_ex(&key, text, 3600).await?;
-        Ok(metadata.configuration)
+        Ok(TaskTemplate::deserialize(&metadata.configuration)?)
     }
 
     pub(crate) async fn read_database(
@@ -88,7 +90,7 @@ impl Letter {
         .bind(namespace)
         .fetch_one(&self.pool)
         .await?;
-        let (named_task_uuid, Json(configuration)): (Uuid, Json<TaskTemplate>) = sqlx::query_as(
+        let (named_task_uuid, configuration): (Uuid, Value) = sqlx::query_as(
             "SELECT named_task_uuid, configuration FROM tasker.named_tasks
              WHERE task_namespace_uuid = $1 AND name = $2 AND version = $3",
         )

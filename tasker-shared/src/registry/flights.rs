@@ -1,20 +1,38 @@
 //! One load for all who want the same body at the same time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use hashbrown::HashMap;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 /// Loads under way, by what they load.
 ///
-/// A load runs in a task of its own: the caller that started it may go away, and those who wait
-/// with it still get its answer.
+/// The caller that started a load goes on with it itself, which spares a task for a load that
+/// nobody shares. A task takes over as soon as somebody else waits for it, so that nobody depends on
+/// when another caller is polled, and when the caller that started it goes away.
 #[derive(Debug)]
 pub(super) struct Flights<T> {
-    under_way: Arc<Mutex<HashMap<u64, watch::Receiver<Option<T>>>>>,
+    under_way: Arc<Mutex<UnderWay<T>>>,
     tasks: TaskTracker,
 }
+
+type UnderWay<T> = HashMap<u64, Flight<T>>;
+
+#[derive(Debug, Clone)]
+struct Flight<T> {
+    answer: watch::Receiver<Option<T>>,
+    load: Arc<Seat<T>>,
+}
+
+/// The load, while the caller that started it goes on with it.
+struct Seat<T>(Mutex<Option<BoxFuture<'static, Option<T>>>>);
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub(super) fn new() -> Self {
@@ -35,56 +53,126 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut answer = {
-            let mut under_way = self
-                .under_way
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if let Some(answer) = under_way.get(&id) {
-                answer.clone()
+        let (mut flight, starts) = {
+            let mut under_way = lock(&self.under_way);
+            if let Some(flight) = under_way.get(&id) {
+                (flight.clone(), false)
             } else if let Some(arrived) = arrived() {
                 return Some(arrived);
             } else {
-                let (sender, answer) = watch::channel(None);
-                under_way.insert(id, answer.clone());
-                // Removed when the load ends, in whatever way, and before its answer is told.
-                let landing = Landing {
-                    id,
-                    under_way: Arc::clone(&self.under_way),
-                };
-                let load = load();
-                self.tasks.spawn(async move {
-                    let loaded = load.await;
-                    drop(landing);
-                    sender.send_replace(Some(loaded));
-                });
-                answer
+                let flight = self.start(id, load());
+                under_way.insert(id, flight.clone());
+                (flight, true)
             }
         };
-        let told = answer.wait_for(Option::is_some).await.ok()?;
-        told.clone()
+        if starts {
+            let pilot = Pilot {
+                load: &flight.load,
+                tasks: &self.tasks,
+                runtime: Handle::current(),
+            };
+            tokio::select! {
+                biased;
+                loaded = pilot.load.fly() => loaded,
+                told = flight.answer.wait_for(Option::is_some) => told.ok()?.clone(),
+            }
+        } else {
+            flight.load.hand_over(&self.tasks, &Handle::current());
+            let told = flight.answer.wait_for(Option::is_some).await.ok()?;
+            told.clone()
+        }
+    }
+
+    fn start(&self, id: u64, load: impl Future<Output = T> + Send + 'static) -> Flight<T> {
+        let (sender, answer) = watch::channel(None);
+        // Removed when the load ends, in whatever way, and before its answer is told.
+        let landing = Landing {
+            id,
+            under_way: Arc::clone(&self.under_way),
+        };
+        let load = async move {
+            let loaded = load.await;
+            drop(landing);
+            sender.send_replace(Some(loaded.clone()));
+            loaded
+        };
+        let load = AssertUnwindSafe(load).catch_unwind().map(Result::ok);
+        Flight {
+            answer,
+            load: Arc::new(Seat(Mutex::new(Some(load.boxed())))),
+        }
     }
 
     /// Waits for the loads under way.
     pub(super) async fn land(&self) {
+        let flights: Vec<Flight<T>> = lock(&self.under_way).values().cloned().collect();
+        for flight in flights {
+            flight.load.hand_over(&self.tasks, &Handle::current());
+        }
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();
     }
 }
 
+impl<T: Send + 'static> Seat<T> {
+    /// Goes on with the load. Never ends if a task has taken over. The lock is held while the load is
+    /// polled, which who takes over waits for: a poll parses a body at most.
+    async fn fly(&self) -> Option<T> {
+        poll_fn(|context| {
+            let mut seat = lock(&self.0);
+            let Some(load) = &mut *seat else {
+                return Poll::Pending;
+            };
+            let polled = load.as_mut().poll(context);
+            if polled.is_ready() {
+                *seat = None;
+            }
+            polled
+        })
+        .await
+    }
+
+    /// Lets a task go on with the load, unless one does or the load has ended.
+    fn hand_over(&self, tasks: &TaskTracker, runtime: &Handle) {
+        if let Some(load) = lock(&self.0).take() {
+            tasks.spawn_on(load, runtime);
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Seat<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Seat").finish_non_exhaustive()
+    }
+}
+
+/// The caller that started a load.
+struct Pilot<'a, T: Send + 'static> {
+    load: &'a Seat<T>,
+    tasks: &'a TaskTracker,
+    runtime: Handle,
+}
+
+impl<T: Send + 'static> Drop for Pilot<'_, T> {
+    fn drop(&mut self) {
+        self.load.hand_over(self.tasks, &self.runtime);
+    }
+}
+
 struct Landing<T> {
     id: u64,
-    under_way: Arc<Mutex<HashMap<u64, watch::Receiver<Option<T>>>>>,
+    under_way: Arc<Mutex<UnderWay<T>>>,
 }
 
 impl<T> Drop for Landing<T> {
     fn drop(&mut self) {
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.id);
+        lock(&self.under_way).remove(&self.id);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -100,11 +188,14 @@ mod tests {
     async fn callers_at_the_same_time_share_one_load() {
         let flights = Arc::new(Flights::<usize>::new());
         let loads = Arc::new(AtomicUsize::new(0));
+        let arrivals = Arc::new(AtomicUsize::new(0));
         let gate = Arc::new(Notify::new());
         let callers: Vec<_> = (0..100)
             .map(|_| {
                 let (flights, loads, gate) = (flights.clone(), loads.clone(), gate.clone());
+                let arrivals = arrivals.clone();
                 tokio::spawn(async move {
+                    arrivals.fetch_add(1, Ordering::Relaxed);
                     flights
                         .join(
                             7,
@@ -119,6 +210,10 @@ mod tests {
                 })
             })
             .collect();
+        // On this runtime each of them runs until it waits.
+        while arrivals.load(Ordering::Relaxed) < callers.len() {
+            tokio::task::yield_now().await;
+        }
         gate.notify_one();
         for caller in callers {
             assert_eq!(caller.await.unwrap(), Some(42));
@@ -148,6 +243,55 @@ mod tests {
         assert!(futures::poll!(&mut second).is_pending());
         opener.notify_one();
         assert_eq!(second.await, Some(5));
+    }
+
+    /// A load that waits for `gate`, started by a caller that is not polled again.
+    macro_rules! started {
+        ($flights:ident, $gate:ident, $answer:expr) => {{
+            let gate = $gate.clone();
+            let mut starter = Box::pin($flights.join(
+                1,
+                || None,
+                move || async move {
+                    gate.notified().await;
+                    $answer
+                },
+            ));
+            assert!(futures::poll!(&mut starter).is_pending());
+            starter
+        }};
+    }
+
+    #[tokio::test]
+    async fn nobody_depends_on_when_the_caller_that_started_a_load_is_polled() {
+        let flights = Flights::<usize>::new();
+        let gate = Arc::new(Notify::new());
+        let starter = started!(flights, gate, 5);
+        gate.notify_one();
+        let second = flights.join(1, || None, || async { unreachable!("a load is under way") });
+        assert_eq!(second.await, Some(5));
+        assert_eq!(starter.await, Some(5));
+    }
+
+    #[tokio::test]
+    async fn landing_waits_for_a_load_whose_caller_is_not_polled() {
+        let flights = Flights::<usize>::new();
+        let gate = Arc::new(Notify::new());
+        let starter = started!(flights, gate, 5);
+        gate.notify_one();
+        flights.land().await;
+        assert_eq!(futures::poll!(starter), std::task::Poll::Ready(Some(5)));
+    }
+
+    #[tokio::test]
+    async fn a_load_that_panics_in_a_task_is_told_to_its_caller() {
+        let flights = Flights::<usize>::new();
+        let gate = Arc::new(Notify::new());
+        let starter = started!(flights, gate, panic!("a load may panic"));
+        gate.notify_one();
+        flights.land().await;
+        assert_eq!(starter.await, None);
+        assert_eq!(flights.join(1, || None, || async { 3 }).await, Some(3));
     }
 
     #[tokio::test]
