@@ -54,20 +54,39 @@ CREATE FUNCTION tasker.template_hash(configuration jsonb) RETURNS char(64)
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN encode(sha256(convert_to(coalesce(configuration, '{}')::text, 'UTF8')), 'hex');
 
+-- Records a commit and announces it.
+CREATE FUNCTION tasker.template_commit_note(p_place bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO tasker.template_commits (sequence) VALUES (p_place);
+    -- As much history as a poller that was away for long may need; one that was away for
+    -- longer reads everything again.
+    DELETE FROM tasker.template_commits WHERE sequence <= p_place - 10000;
+    PERFORM pg_notify('tasker_templates', p_place::text);
+END
+$$;
+
 -- Takes the clock's lock without moving the clock: what is read after it is what the commits
 -- before this one left.
 CREATE FUNCTION tasker.template_clock_lock() RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    place bigint;
 BEGIN
     PERFORM 1 FROM tasker.template_clock FOR UPDATE;
     IF NOT FOUND THEN
-        -- Somebody emptied the table. Later than all that is known is a safe place to go on from.
+        -- Somebody emptied the table. Later than all that is known is a safe place to go on from. The
+        -- row is this transaction's, as if it had moved the clock, so this is its place.
         INSERT INTO tasker.template_clock (sequence)
-        SELECT greatest(
+        SELECT 1 + greatest(
             (SELECT coalesce(max(sequence), 0) FROM tasker.template_versions),
             (SELECT coalesce(max(sequence), 0) FROM tasker.template_commits)
         )
-        ON CONFLICT DO NOTHING;
+        ON CONFLICT DO NOTHING
+        RETURNING sequence INTO place;
+        IF FOUND THEN
+            PERFORM tasker.template_commit_note(place);
+        END IF;
         PERFORM 1 FROM tasker.template_clock FOR UPDATE;
     END IF;
 END
@@ -84,11 +103,7 @@ BEGIN
     WHERE xmin <> pg_current_xact_id()::xid
     RETURNING sequence INTO place;
     IF FOUND THEN
-        INSERT INTO tasker.template_commits (sequence) VALUES (place);
-        -- As much history as a poller that was away for long may need; one that was away for
-        -- longer reads everything again.
-        DELETE FROM tasker.template_commits WHERE sequence <= place - 10000;
-        PERFORM pg_notify('tasker_templates', place::text);
+        PERFORM tasker.template_commit_note(place);
     ELSE
         SELECT sequence INTO STRICT place FROM tasker.template_clock;
     END IF;
@@ -255,7 +270,8 @@ BEGIN
     PERFORM tasker.template_clock_lock();
     IF EXISTS (SELECT FROM tasker.template_versions WHERE content_hash IS NOT NULL) THEN
         UPDATE tasker.template_versions SET
-            sequence = tasker.template_clock_advance(),
+            -- Once for all rows: in a subtransaction each call moves the clock.
+            sequence = (SELECT tasker.template_clock_advance()),
             content_hash = NULL, named_task_uuid = NULL, identity_strategy = NULL
         WHERE content_hash IS NOT NULL;
     END IF;

@@ -278,15 +278,18 @@ impl Resolver {
             .unwrap_or(Loaded::Failed(RegistryError::ShutDown))
     }
 
-    /// Waits, for a bounded time, until no resolve of this process uses what was read before this
-    /// was registered.
+    /// After this no resolve of this process uses what was read before it was registered. Waits, for a
+    /// bounded time, for what is news.
     ///
     /// What was registered already may be news all the same: another process may have written it a
-    /// moment ago. It is none when the directory points to it.
+    /// moment ago. It is none when the directory points to it; but a poll may be under way that finds
+    /// what was there before.
     pub(super) async fn read_back(&self, registered: &Registered) {
-        if registered.registrations.is_empty()
-            || registered.written().next().is_none() && registered.is_in(&self.directory.snapshot())
-        {
+        if registered.registrations.is_empty() {
+            return;
+        }
+        if registered.written().next().is_none() && registered.is_in(&self.directory.snapshot()) {
+            self.directory.require_now();
             return;
         }
         // A directory that cannot be read waits with the next resolve.

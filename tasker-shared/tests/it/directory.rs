@@ -362,3 +362,58 @@ async fn templates_of_an_existing_database_are_known_after_the_migration() {
         .unwrap();
     assert_eq!(marker(&resolved), json!(7));
 }
+
+#[tokio::test]
+async fn a_change_is_told_even_if_its_transaction_has_emptied_the_clock() {
+    let app = TestApp::start().await;
+    let reader = app.local_only(CacheConfig {
+        max_staleness_ms: 0,
+        ..app.cache_config()
+    });
+    let document = template("payments", "refund", 1);
+    app.uncached()
+        .register_task_template(&document)
+        .await
+        .unwrap();
+    reader
+        .get_template("payments", "refund", "1.0.0")
+        .await
+        .unwrap();
+    let mut transaction = app.pool.begin().await.unwrap();
+    for sql in [
+        "DELETE FROM tasker.template_clock",
+        "UPDATE tasker.named_tasks SET configuration =
+         jsonb_set(configuration, '{task_handler,initialization,marker}', '\"changed\"')",
+    ] {
+        sqlx::query(sql).execute(&mut *transaction).await.unwrap();
+    }
+    transaction.commit().await.unwrap();
+    let resolved = reader
+        .get_template("payments", "refund", "1.0.0")
+        .await
+        .unwrap();
+    assert_eq!(marker(&resolved), json!("changed"));
+}
+
+#[tokio::test]
+async fn truncating_in_a_savepoint_is_one_step_of_the_clock() {
+    let app = TestApp::start().await;
+    let documents: Vec<_> = (0..20)
+        .map(|number| template("payments", &format!("refund{number}"), number))
+        .collect();
+    app.uncached()
+        .register_task_templates(&documents)
+        .await
+        .unwrap();
+    let before = app.sequence().await;
+    let mut transaction = app.pool.begin().await.unwrap();
+    for sql in [
+        "SAVEPOINT here",
+        "TRUNCATE tasker.named_tasks CASCADE",
+        "RELEASE SAVEPOINT here",
+    ] {
+        sqlx::query(sql).execute(&mut *transaction).await.unwrap();
+    }
+    transaction.commit().await.unwrap();
+    assert_eq!(app.sequence().await, before + 1);
+}

@@ -249,9 +249,16 @@ impl Directory {
     /// After a write by this process: no resolve uses pointers of before it. Waits until they
     /// have been read, at most as long as a resolve would.
     pub(crate) async fn wrote(&self) -> Result<(), DirectoryStale> {
-        let committed = Moment::now();
-        self.shared.validity.require(committed);
+        let committed = self.require_now();
         self.poll_sent_after(committed, PollReason::Written).await
+    }
+
+    /// From this moment, which it answers, no resolve uses pointers that were read before it: the next
+    /// one waits for a poll, unless one comes first.
+    pub(crate) fn require_now(&self) -> Moment {
+        let now = Moment::now();
+        self.shared.validity.require(now);
+        now
     }
 
     /// Stops the background tasks and waits for them.
