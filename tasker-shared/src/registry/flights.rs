@@ -32,7 +32,11 @@ struct Flight<T> {
 }
 
 /// The load, while the caller that started it goes on with it.
-struct Seat<T>(Mutex<Option<BoxFuture<'static, Option<T>>>>);
+struct Seat<T> {
+    load: Mutex<Option<BoxFuture<'static, Option<T>>>>,
+    /// Where it was started: a caller that joins may be on a runtime that ends sooner.
+    runtime: Handle,
+}
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub(super) fn new() -> Self {
@@ -69,7 +73,6 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             let pilot = Pilot {
                 load: &flight.load,
                 tasks: &self.tasks,
-                runtime: Handle::current(),
             };
             tokio::select! {
                 biased;
@@ -77,7 +80,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                 told = flight.answer.wait_for(Option::is_some) => told.ok()?.clone(),
             }
         } else {
-            flight.load.hand_over(&self.tasks, &Handle::current());
+            flight.load.hand_over(&self.tasks);
             let told = flight.answer.wait_for(Option::is_some).await.ok()?;
             told.clone()
         }
@@ -99,19 +102,27 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         let load = AssertUnwindSafe(load).catch_unwind().map(Result::ok);
         Flight {
             answer,
-            load: Arc::new(Seat(Mutex::new(Some(load.boxed())))),
+            load: Arc::new(Seat {
+                load: Mutex::new(Some(load.boxed())),
+                runtime: Handle::current(),
+            }),
         }
+    }
+
+    /// Where loads run that no caller goes on with.
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// Waits for the loads under way.
     pub(super) async fn land(&self) {
         let flights: Vec<Flight<T>> = lock(&self.under_way).values().cloned().collect();
         for flight in flights {
-            flight.load.hand_over(&self.tasks, &Handle::current());
+            flight.load.hand_over(&self.tasks);
         }
+        // Loads that start later run all the same.
         self.tasks.close();
         self.tasks.wait().await;
-        self.tasks.reopen();
     }
 }
 
@@ -120,7 +131,7 @@ impl<T: Send + 'static> Seat<T> {
     /// polled, which who takes over waits for: a poll parses a body at most.
     async fn fly(&self) -> Option<T> {
         poll_fn(|context| {
-            let mut seat = lock(&self.0);
+            let mut seat = lock(&self.load);
             let Some(load) = &mut *seat else {
                 return Poll::Pending;
             };
@@ -134,16 +145,16 @@ impl<T: Send + 'static> Seat<T> {
     }
 
     /// Lets a task go on with the load, unless one does or the load has ended.
-    fn hand_over(&self, tasks: &TaskTracker, runtime: &Handle) {
-        if let Some(load) = lock(&self.0).take() {
-            tasks.spawn_on(load, runtime);
+    fn hand_over(&self, tasks: &TaskTracker) {
+        if let Some(load) = lock(&self.load).take() {
+            tasks.spawn_on(load, &self.runtime);
         }
     }
 }
 
 impl<T> std::fmt::Debug for Seat<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Seat").finish_non_exhaustive()
+        f.debug_struct("Seat").finish_non_exhaustive()
     }
 }
 
@@ -151,12 +162,11 @@ impl<T> std::fmt::Debug for Seat<T> {
 struct Pilot<'a, T: Send + 'static> {
     load: &'a Seat<T>,
     tasks: &'a TaskTracker,
-    runtime: Handle,
 }
 
 impl<T: Send + 'static> Drop for Pilot<'_, T> {
     fn drop(&mut self) {
-        self.load.hand_over(self.tasks, &self.runtime);
+        self.load.hand_over(self.tasks);
     }
 }
 

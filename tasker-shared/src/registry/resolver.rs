@@ -267,12 +267,13 @@ impl Resolver {
                     distributed: self.distributed.clone(),
                     directory: Arc::clone(&self.directory),
                     retirement: self.retirement.handle(),
+                    tasks: self.flights.tasks().clone(),
                     entry: Arc::clone(entry),
                 };
                 load.run(asks_redis)
             },
         );
-        // A load that panicked has been reported by the runtime; to its callers it is lost.
+        // A load that panicked has been reported by the panic's hook; to its callers it is lost.
         found
             .await
             .unwrap_or(Loaded::Failed(RegistryError::ShutDown))
@@ -339,13 +340,14 @@ impl Drop for Resolver {
     }
 }
 
-/// One load of one entry's body, in a task of its own.
+/// One load of one entry's body.
 struct Load {
     pool: PgPool,
     local: LocalTier,
     distributed: DistributedTier,
     directory: Arc<Directory>,
     retirement: RetirementHandle,
+    tasks: TaskTracker,
     entry: Arc<Entry>,
 }
 
@@ -357,8 +359,11 @@ impl Load {
             }
             distributed_tier::bad_entry(&self.entry, "garbage");
         }
-        // Boxed, so that a load whose body is in Redis is a small task.
-        Box::pin(self.load_from_database()).await
+        // In a task of its own: it holds a connection of the pool, which must not depend on when a
+        // caller is polled.
+        let tasks = self.tasks.clone();
+        let loaded = tasks.spawn(self.load_from_database()).await;
+        loaded.unwrap_or(Loaded::Failed(RegistryError::ShutDown))
     }
 
     fn keep(&self, document: &str) -> Option<Arc<HandlerMetadata>> {

@@ -1,9 +1,9 @@
 //! The cache in Redis.
 //!
-//! Requests use the connections that are up, in turn, each for at most its limit; see [`operation`].
-//! Two background tasks do the rest: one connects and probes ([`supervisor`]), one writes
-//! what was handed over to be cached ([`fills`]). What kind of server it is, only [`connect`] and
-//! what it uses know.
+//! Operations use the connections that are up, in turn, each for at most its limit; see
+//! [`operation`]. Background tasks do the rest: one connects and probes ([`supervisor`]), one sends
+//! reads that come together ([`gets`]), and one writes what was handed over to be cached
+//! ([`fills`]). What kind of server it is, only [`connect`] and what it uses know.
 
 mod address;
 mod breaker;

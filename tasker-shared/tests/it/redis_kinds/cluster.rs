@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use tasker_shared::cache::{BreakerState, CacheError, CacheProvider, CacheService, keys};
+use tasker_shared::cache::{
+    BadAnswer, BreakerState, CacheError, CacheProvider, CacheService, keys,
+};
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
 use tasker_testkit::{RedisCluster, RedisServer, TlsFiles};
 
@@ -47,6 +49,24 @@ async fn everything_works_over_all_primaries() {
             assert!(served, "{command}: {statistics}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_a_bad_answer_as_on_a_single_server() {
+    let cluster = three().await;
+    let cache = provider(&with(config(&cluster))).await;
+    let mut owners = 0;
+    for node in cluster.nodes() {
+        let mut command = redis::cmd("LPUSH");
+        command.arg("listed").arg("element");
+        let pushed: Result<u64, _> = command.query_async(&mut raw(node).await).await;
+        owners += u32::from(pushed.is_ok());
+    }
+    assert_eq!(owners, 1);
+    assert!(matches!(
+        cache.get("listed").await,
+        Err(CacheError::SerializationError(BadAnswer::WrongType))
+    ));
 }
 
 #[tokio::test]

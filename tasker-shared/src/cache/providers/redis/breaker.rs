@@ -78,13 +78,13 @@ impl Breaker {
         }
     }
 
-    /// Redis answered.
-    pub(super) fn succeeded(&self) {
+    /// Redis gave so many good answers.
+    pub(super) fn succeeded(&self, answers: u32) {
         if self.score.load(Ordering::Relaxed) > 0 {
             let _ = self
                 .score
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |score| {
-                    score.checked_sub(1)
+                    Some(score.saturating_sub(answers))
                 });
         }
     }
@@ -186,7 +186,7 @@ mod tests {
         let breaker = Breaker::new();
         for _ in 0..1000 {
             breaker.failed(&TIMEOUT);
-            (0..29).for_each(|_| breaker.succeeded());
+            (0..29).for_each(|_| breaker.succeeded(1));
         }
         assert!(!breaker.is_open());
     }
@@ -196,7 +196,7 @@ mod tests {
         let breaker = Breaker::new();
         let rounds = (1..100)
             .find(|_| {
-                (0..9).for_each(|_| breaker.succeeded());
+                (0..9).for_each(|_| breaker.succeeded(1));
                 breaker.failed(&TIMEOUT)
             })
             .expect("it opens");

@@ -20,6 +20,9 @@ use crate::cache::{BadAnswer, CacheError, ConnectionFault};
 
 /// The most keys that are sent together: a connection that stalls holds up all of them.
 const TOGETHER: usize = 32;
+/// About how many bytes the answers of those may have, by what answers had so far: all of them have to
+/// arrive within the budget.
+const TOGETHER_BYTES: usize = 256 * 1024;
 
 type Answer = Result<Option<String>, CacheError>;
 
@@ -47,8 +50,7 @@ impl Gets {
     /// The value of `key`, within the budget of one request.
     pub(super) async fn get(&self, core: &Core, key: &str) -> Answer {
         if let Err(error) = core.admit() {
-            core.measure_many("get", Instant::now(), error.kind(), 1);
-            return Err(error);
+            return refused(core, error);
         }
         let (answer, told) = oneshot::channel();
         let get = Get {
@@ -59,7 +61,7 @@ impl Gets {
         let first = {
             let mut state = self.state();
             if state.closed {
-                return Err(shut_down());
+                return refused(core, SHUT_DOWN);
             }
             state.waiting.push(get);
             state.waiting.len() == 1
@@ -67,7 +69,10 @@ impl Gets {
         if first {
             self.added.notify_one();
         }
-        told.await.unwrap_or_else(|_closed| Err(shut_down()))
+        match told.await {
+            Ok(answer) => answer,
+            Err(_closed) => refused(core, SHUT_DOWN),
+        }
     }
 
     fn take(&self) -> Vec<Get> {
@@ -85,8 +90,12 @@ impl Gets {
     }
 }
 
-fn shut_down() -> CacheError {
-    CacheError::ConnectionError(ConnectionFault::ShutDown)
+const SHUT_DOWN: CacheError = CacheError::ConnectionError(ConnectionFault::ShutDown);
+
+/// The answer to a read that was never sent.
+fn refused(core: &Core, error: CacheError) -> Answer {
+    core.measure_many("get", Instant::now(), error.kind(), 1);
+    Err(error)
 }
 
 /// Tells all who wait that nobody sends any more, however the sending ends.
@@ -98,31 +107,37 @@ impl Drop for Closing {
     }
 }
 
-/// Sends what is handed over, until stopped.
-pub(super) async fn run(core: Arc<Core>, gets: Arc<Gets>) {
+/// Sends what is handed over, until stopped. Whoever drops this ends it, polled or not.
+pub(super) fn run(core: Arc<Core>, gets: Arc<Gets>) -> impl Future<Output = ()> {
     let closing = Closing(gets);
-    let together = match core.endpoint.cluster() {
-        Some(_) => 1,
-        None => TOGETHER,
-    };
+    async move { send_all(&core, &closing.0).await }
+}
+
+async fn send_all(core: &Core, gets: &Gets) {
+    let mut mean_bytes = 0;
     let mut under_way = FuturesUnordered::new();
     loop {
         tokio::select! {
-            () = closing.0.added.notified() => {
+            () = gets.added.notified() => {
                 // Those who are about to run come along.
                 tokio::task::yield_now().await;
-                let mut waiting = closing.0.take().into_iter().peekable();
+                let together = match core.endpoint.cluster() {
+                    Some(_) => 1,
+                    None => (TOGETHER_BYTES / mean_bytes.max(1)).clamp(1, TOGETHER),
+                };
+                let mut waiting = gets.take().into_iter().peekable();
                 while waiting.peek().is_some() {
                     let batch = waiting.by_ref().take(together).collect();
-                    under_way.push(send(&core, batch));
+                    under_way.push(send(core, batch));
                 }
             }
-            Some(()) = under_way.next() => {}
+            Some(bytes) = under_way.next() => mean_bytes = (mean_bytes * 3 + bytes) / 4,
         }
     }
 }
 
-async fn send(core: &Core, batch: Vec<Get>) {
+/// Sends a batch and tells its answers; how many bytes one of them has on average.
+async fn send(core: &Core, batch: Vec<Get>) -> usize {
     let mut pipeline = redis::Pipeline::with_capacity(batch.len());
     for get in &batch {
         pipeline.cmd("GET").arg(&get.key);
@@ -132,13 +147,16 @@ async fn send(core: &Core, batch: Vec<Get>) {
             values.into_iter().map(|value| text(core, value)).collect()
         }
         Ok(_) => vec![Err(core.bad_answer(BadAnswer::Garbage)); batch.len()],
-        Err(error) => vec![Err(error); batch.len()],
+        Err(error) => vec![of_key(core, error); batch.len()],
     };
     measure(core, &batch, &answers);
+    let texts = answers.iter().flatten().flatten();
+    let bytes = texts.map(String::len).sum::<usize>() / batch.len().max(1);
     for (get, answer) in batch.into_iter().zip(answers) {
         // A reader that has gone away wants no answer.
         let _ = get.answer.send(answer);
     }
+    bytes
 }
 
 /// Counts each result once for all that have it.
@@ -164,18 +182,20 @@ fn result(answer: &Answer) -> &'static str {
 
 /// What one of the answers says.
 fn text(core: &Core, value: Value) -> Answer {
-    let bad = match value.extract_error().map_err(faults::of_operation) {
-        Ok(value) => match commands::text(value) {
-            Ok(text) => return Ok(text),
-            Err(bad) => bad,
-        },
+    match value.extract_error().map_err(faults::of_operation) {
+        Ok(value) => commands::text(value).map_err(|bad| core.bad_answer(bad)),
         Err(error) => {
-            core.note_refused_key(&error);
-            if !commands::is_wrong_type(&error) {
-                return Err(error);
-            }
-            BadAnswer::WrongType
+            core.answered_with(None, &error);
+            of_key(core, error)
         }
-    };
-    Err(core.bad_answer(bad))
+    }
+}
+
+/// An error as the reader of a key sees it.
+fn of_key(core: &Core, error: CacheError) -> Answer {
+    Err(if commands::is_wrong_type(&error) {
+        core.bad_answer(BadAnswer::WrongType)
+    } else {
+        error
+    })
 }

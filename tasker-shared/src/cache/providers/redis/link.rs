@@ -9,7 +9,7 @@ use super::address::Address;
 use super::cluster::ClusterLink;
 use super::cluster::topology::Topology;
 use super::faults;
-use crate::cache::{CacheError, RefusalKind};
+use crate::cache::CacheError;
 
 /// What is sent to Redis in one go.
 pub(super) enum Request<'a> {
@@ -19,11 +19,26 @@ pub(super) enum Request<'a> {
     /// Commands that are written together, and an array of their answers. Each must be about one
     /// key.
     Many(&'a Pipeline),
-    /// Like [`Request::Many`], but what is wrong with one key is the answer in its place, and none
-    /// of the others.
+    /// Like [`Request::Many`], but an error is the answer in its place, and none of the others. In a
+    /// cluster it is that of all: there commands that may fail by themselves are sent by themselves.
     Each(&'a Pipeline),
     /// One command for this part of the cache, and its answer.
     To(&'a Part, &'a Cmd),
+}
+
+impl Request<'_> {
+    /// How many of the answers are no errors.
+    pub(super) fn good_answers(&self, answer: &Value) -> u32 {
+        let count = match (self, answer) {
+            (Self::Each(_), Value::Array(answers)) => answers
+                .iter()
+                .filter(|answer| !matches!(answer, Value::ServerError(_)))
+                .count(),
+            (Self::Many(pipeline), _) => pipeline.len(),
+            _ => 1,
+        };
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
 }
 
 /// A part of the cache that is looked through by itself: a primary of a cluster, or all there is.
@@ -88,7 +103,7 @@ impl Link {
             Request::Many(pipeline) => together(connection, pipeline).await.map(Value::Array),
             Request::Each(pipeline) => {
                 let answers = together(connection, pipeline).await;
-                return answers.map_err(faults::of_operation).and_then(each);
+                return answers.map(Value::Array).map_err(faults::of_operation);
             }
         }
         .and_then(Value::extract_error)
@@ -124,18 +139,4 @@ async fn together(
     connection
         .send_packed_commands(pipeline, 0, pipeline.len())
         .await
-}
-
-/// An answer that says something of the server, not of its key, is that of all.
-fn each(answers: Vec<Value>) -> Result<Value, CacheError> {
-    for answer in &answers {
-        if let Value::ServerError(error) = answer {
-            let error = faults::of_operation(error.clone().into());
-            if !matches!(&error, CacheError::BackendError(refusal) if refusal.kind() == RefusalKind::Operation)
-            {
-                return Err(error);
-            }
-        }
-    }
-    Ok(Value::Array(answers))
 }

@@ -98,7 +98,7 @@ impl Core {
             let mut link = live.link.clone();
             match within(started + limit, link.send(request)).await {
                 Some(Ok(value)) => {
-                    self.breaker.succeeded();
+                    self.breaker.succeeded(request.good_answers(&value));
                     return Ok(value);
                 }
                 Some(Err(error @ CacheError::ConnectionError(_))) => {
@@ -107,7 +107,7 @@ impl Core {
                     }
                 }
                 Some(Err(error)) => {
-                    self.answered_with(live, &error);
+                    self.answered_with(Some(live), &error);
                     return Err(error);
                 }
                 None => {
@@ -145,7 +145,9 @@ impl Core {
         }
     }
 
-    fn answered_with(&self, live: Arc<Live>, error: &CacheError) {
+    /// What an error that was answered means for all operations. `live` answered it, if that is
+    /// known: an answer among others does not tell.
+    pub(super) fn answered_with(&self, live: Option<Arc<Live>>, error: &CacheError) {
         let CacheError::BackendError(refusal) = error else {
             return;
         };
@@ -153,18 +155,18 @@ impl Core {
         match refusal.kind() {
             RefusalKind::Unusable => self.open(error),
             RefusalKind::ReadOnly => {
-                self.breaker.succeeded();
+                self.breaker.succeeded(1);
                 self.note_writes_refused(refusal);
-                if live.since.elapsed() > REPLICA_PATIENCE {
+                if let Some(live) = live.filter(|live| live.since.elapsed() > REPLICA_PATIENCE) {
                     self.replace(live);
                 }
             }
             RefusalKind::WritesRefused => {
-                self.breaker.succeeded();
+                self.breaker.succeeded(1);
                 self.note_writes_refused(refusal);
             }
             RefusalKind::Operation => {
-                self.breaker.succeeded();
+                self.breaker.succeeded(1);
                 self.note_redirection(refusal);
             }
             RefusalKind::Other => {
@@ -172,14 +174,6 @@ impl Core {
                     self.slots.clear();
                 }
             }
-        }
-    }
-
-    /// Counts an answer that is an error about one key, among others that are not.
-    pub(super) fn note_refused_key(&self, error: &CacheError) {
-        if let CacheError::BackendError(refusal) = error {
-            counter!(CACHE_REFUSALS.name, "code" => refusal.label()).increment(1);
-            self.note_redirection(refusal);
         }
     }
 
