@@ -20,9 +20,9 @@ pub(crate) const CONNECTED_LATE: Duration = Duration::from_millis(500);
 /// Past these a busy machine is no excuse, in rows of a second neither. A request that hangs until
 /// the shortest fault is over takes a second.
 const ADDED_CEILING: Duration = Duration::from_millis(700);
-const TOUCHED_CEILING: f64 = 0.5;
+const TOUCHED_CEILING: f64 = 0.9;
 /// Of the requests from the fault on.
-const TOUCHED_WHILE_OPEN_CEILING: f64 = 0.05;
+const TOUCHED_WHILE_OPEN_CEILING: f64 = 0.25;
 /// Also how long a Redis is waited for that heals.
 pub(crate) const BACK_CEILING: Duration = Duration::from_secs(15);
 const CONNECTED_CEILING: Duration = Duration::from_secs(5);
@@ -241,16 +241,16 @@ mod tests {
                 |outcome| outcome.figures.added = Duration::from_millis(701),
             ],
             [
-                |outcome| outcome.figures.touched_at_onset = 0.5,
-                |outcome| outcome.figures.touched_at_onset = 0.51,
+                |outcome| outcome.figures.touched_at_onset = 0.9,
+                |outcome| outcome.figures.touched_at_onset = 0.91,
             ],
             [
-                |outcome| outcome.figures.touched = 0.5,
-                |outcome| outcome.figures.touched = 0.51,
+                |outcome| outcome.figures.touched = 0.9,
+                |outcome| outcome.figures.touched = 0.91,
             ],
             [
-                |outcome| outcome.figures.touched_while_open = 10,
-                |outcome| outcome.figures.touched_while_open = 11,
+                |outcome| outcome.figures.touched_while_open = 50,
+                |outcome| outcome.figures.touched_while_open = 51,
             ],
             [
                 |outcome| outcome.back = Some(Duration::from_secs(15)),

@@ -133,6 +133,18 @@ impl TestApp {
         TaskHandlerRegistry::with_cache(pool(self.database.url()), Arc::new(provider), config)
     }
 
+    /// Runs these statements in one transaction.
+    pub(crate) async fn commit(&self, statements: &[&'static str]) {
+        let mut transaction = self.pool.begin().await.expect("a transaction begins");
+        for sql in statements {
+            sqlx::query(*sql)
+                .execute(&mut *transaction)
+                .await
+                .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+        transaction.commit().await.expect("it commits");
+    }
+
     /// How many statements the templates' tables were changed by: the clock's place.
     pub(crate) async fn sequence(&self) -> i64 {
         sqlx::query_scalar::<_, i64>("SELECT sequence FROM tasker.template_clock")

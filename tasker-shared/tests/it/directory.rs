@@ -227,11 +227,7 @@ async fn a_restored_backup_is_noticed_by_its_clock_and_by_its_history() {
         "ALTER TABLE tasker.named_tasks ENABLE TRIGGER ALL",
         "ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_updated",
     ];
-    let mut transaction = app.pool.begin().await.unwrap();
-    for sql in restore {
-        sqlx::query(sql).execute(&mut *transaction).await.unwrap();
-    }
-    transaction.commit().await.unwrap();
+    app.commit(&restore).await;
     let resolved = reader
         .get_template("payments", "refund", "1.0.0")
         .await
@@ -248,11 +244,7 @@ async fn a_restored_backup_is_noticed_by_its_clock_and_by_its_history() {
          (SELECT tasker.template_hash(configuration) FROM tasker.named_tasks)",
         "ALTER TABLE tasker.named_tasks ENABLE TRIGGER ALL",
     ];
-    let mut transaction = app.pool.begin().await.unwrap();
-    for sql in other_history {
-        sqlx::query(sql).execute(&mut *transaction).await.unwrap();
-    }
-    transaction.commit().await.unwrap();
+    app.commit(&other_history).await;
     let resolved = reader
         .get_template("payments", "refund", "1.0.0")
         .await
@@ -379,15 +371,12 @@ async fn a_change_is_told_even_if_its_transaction_has_emptied_the_clock() {
         .get_template("payments", "refund", "1.0.0")
         .await
         .unwrap();
-    let mut transaction = app.pool.begin().await.unwrap();
-    for sql in [
+    app.commit(&[
         "DELETE FROM tasker.template_clock",
         "UPDATE tasker.named_tasks SET configuration =
          jsonb_set(configuration, '{task_handler,initialization,marker}', '\"changed\"')",
-    ] {
-        sqlx::query(sql).execute(&mut *transaction).await.unwrap();
-    }
-    transaction.commit().await.unwrap();
+    ])
+    .await;
     let resolved = reader
         .get_template("payments", "refund", "1.0.0")
         .await
@@ -406,14 +395,11 @@ async fn truncating_in_a_savepoint_is_one_step_of_the_clock() {
         .await
         .unwrap();
     let before = app.sequence().await;
-    let mut transaction = app.pool.begin().await.unwrap();
-    for sql in [
+    app.commit(&[
         "SAVEPOINT here",
         "TRUNCATE tasker.named_tasks CASCADE",
         "RELEASE SAVEPOINT here",
-    ] {
-        sqlx::query(sql).execute(&mut *transaction).await.unwrap();
-    }
-    transaction.commit().await.unwrap();
+    ])
+    .await;
     assert_eq!(app.sequence().await, before + 1);
 }

@@ -46,17 +46,14 @@ async fn many_statements_of_a_transaction_are_one_step_of_the_clock() {
     let app = TestApp::start().await;
     register(&app, &["a", "b", "c"]).await;
     let before = app.sequence().await;
-    let mut transaction = app.pool.begin().await.unwrap();
-    for sql in [
+    app.commit(&[
         "UPDATE tasker.named_tasks SET configuration = '{\"n\": 1}' WHERE name = 'a'",
         "UPDATE tasker.named_tasks SET configuration = '{\"n\": 2}' WHERE name IN ('a', 'b')",
         "DELETE FROM tasker.named_tasks WHERE name = 'c'",
         "INSERT INTO tasker.named_tasks (task_namespace_uuid, name, configuration)
          SELECT task_namespace_uuid, 'd', '{}' FROM tasker.task_namespaces",
-    ] {
-        transaction.execute(sql).await.unwrap();
-    }
-    transaction.commit().await.unwrap();
+    ])
+    .await;
     assert_eq!(app.sequence().await, before + 1);
     // The pointer of what was deleted stays, and points nowhere.
     assert_agreement(&app.pool, 4).await;
@@ -66,8 +63,7 @@ async fn many_statements_of_a_transaction_are_one_step_of_the_clock() {
 async fn what_changes_after_the_triggers_ran_is_noted_again() {
     let app = TestApp::start().await;
     register(&app, &["a"]).await;
-    let mut transaction = app.pool.begin().await.unwrap();
-    for sql in [
+    app.commit(&[
         "UPDATE tasker.named_tasks SET configuration = '{\"n\": 1}'",
         "SET CONSTRAINTS ALL IMMEDIATE",
         "SAVEPOINT here",
@@ -75,10 +71,8 @@ async fn what_changes_after_the_triggers_ran_is_noted_again() {
         "ROLLBACK TO SAVEPOINT here",
         "SET CONSTRAINTS ALL DEFERRED",
         "UPDATE tasker.named_tasks SET configuration = '{\"n\": 3}'",
-    ] {
-        transaction.execute(sql).await.unwrap();
-    }
-    transaction.commit().await.unwrap();
+    ])
+    .await;
     assert_agreement(&app.pool, 1).await;
 }
 
