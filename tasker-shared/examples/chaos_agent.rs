@@ -1,5 +1,6 @@
 //! One process under the eyes of `cargo xtask chaos`: it reads templates through the registry all
-//! the time, registers what it is told to, and tells what it saw. It judges nothing. It fails when a part of it ends.
+//! the time, registers what it is told to, and tells what it saw. It judges nothing. It fails when
+//! a part of it ends.
 //!
 //! It speaks lines of text with the coordinator. To the coordinator: `slot N` once, then
 //! `r TEMPLATE ANSWER START END` for a read, where the answer is a marker, `-` for "not found" or

@@ -197,6 +197,12 @@ pub(crate) fn marker(metadata: &tasker_shared::types::HandlerMetadata) -> Value 
     document["task_handler"]["initialization"]["marker"].clone()
 }
 
+/// The marker of the template that most tests are about, as this registry resolves it.
+pub(crate) async fn current(registry: &TaskHandlerRegistry) -> Value {
+    let resolved = registry.get_template("payments", "refund", "1.0.0").await;
+    marker(&resolved.expect("it resolves"))
+}
+
 /// Waits until `condition` answers something; fails after ten seconds.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,

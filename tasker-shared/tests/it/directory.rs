@@ -7,7 +7,7 @@ use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
 use tasker_testkit::{PostgresServer, TestDatabase};
 
-use crate::app::{TestApp, eventually, marker, pool, template};
+use crate::app::{TestApp, current, eventually, marker, pool, template};
 use crate::every_cache::with_every_cache;
 
 with_every_cache! {
@@ -148,11 +148,7 @@ async fn with_a_bound_of_zero_every_resolve_sees_what_was_committed_before_it(ap
             .register_task_template(&template("payments", "refund", round))
             .await
             .unwrap();
-        let resolved = reader
-            .get_template("payments", "refund", "1.0.0")
-            .await
-            .unwrap();
-        assert_eq!(marker(&resolved), json!(round));
+        assert_eq!(current(&reader).await, json!(round));
     }
 }
 
@@ -168,11 +164,7 @@ async fn a_process_sees_its_own_writes(app: TestApp) {
             .register_task_template(&template("payments", "refund", round))
             .await
             .unwrap();
-        let resolved = registry
-            .get_template("payments", "refund", "1.0.0")
-            .await
-            .unwrap();
-        assert_eq!(marker(&resolved), json!(round));
+        assert_eq!(current(&registry).await, json!(round));
     }
 }
 
@@ -190,11 +182,7 @@ async fn what_was_registered_unchanged_is_seen_even_if_another_process_wrote_it(
             .await
             .unwrap();
         registry.register_task_template(&document).await.unwrap();
-        let resolved = registry
-            .get_template("payments", "refund", "1.0.0")
-            .await
-            .unwrap();
-        assert_eq!(marker(&resolved), json!(round));
+        assert_eq!(current(&registry).await, json!(round));
     }
 }
 
@@ -228,11 +216,7 @@ async fn a_restored_backup_is_noticed_by_its_clock_and_by_its_history() {
         "ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_updated",
     ];
     app.commit(&restore).await;
-    let resolved = reader
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
-    assert_eq!(marker(&resolved), json!("restored"));
+    assert_eq!(current(&reader).await, json!("restored"));
 
     // Another history that has reached the same number: only its stamps differ.
     let other_history = [
@@ -245,11 +229,7 @@ async fn a_restored_backup_is_noticed_by_its_clock_and_by_its_history() {
         "ALTER TABLE tasker.named_tasks ENABLE TRIGGER ALL",
     ];
     app.commit(&other_history).await;
-    let resolved = reader
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
-    assert_eq!(marker(&resolved), json!("promoted"));
+    assert_eq!(current(&reader).await, json!("promoted"));
 }
 
 #[tokio::test]
@@ -348,11 +328,7 @@ async fn templates_of_an_existing_database_are_known_after_the_migration() {
     .unwrap();
     let app = TestApp::on(database).await;
     let reader = app.local_only(app.cache_config());
-    let resolved = reader
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
-    assert_eq!(marker(&resolved), json!(7));
+    assert_eq!(current(&reader).await, json!(7));
 }
 
 #[tokio::test]
@@ -377,11 +353,7 @@ async fn a_change_is_told_even_if_its_transaction_has_emptied_the_clock() {
          jsonb_set(configuration, '{task_handler,initialization,marker}', '\"changed\"')",
     ])
     .await;
-    let resolved = reader
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
-    assert_eq!(marker(&resolved), json!("changed"));
+    assert_eq!(current(&reader).await, json!("changed"));
 }
 
 #[tokio::test]

@@ -47,7 +47,8 @@ struct Get {
 }
 
 impl Gets {
-    /// The value of `key`, within the budget of one request.
+    /// The value of `key`, within the budget of one request, which the task that sends keeps. A
+    /// caller that goes away takes no answer from the others.
     pub(super) async fn get(&self, core: &Core, key: &str) -> Answer {
         if let Err(error) = core.admit() {
             return refused(core, error);

@@ -56,8 +56,9 @@ pub(super) async fn named<K: AsRef<[u8]>>(
     commands::sum(&answer).map_err(|bad| core.bad_answer(bad))
 }
 
-/// Deletes every key that matches `pattern`, within `limit`. In a cluster all primaries are swept side by side, and again if they turn out to see it otherwise than we did. What was deleted
-/// in a step that was redirected in part is not counted.
+/// Deletes every key that matches `pattern`, within `limit`. In a cluster all primaries are swept
+/// side by side, and again if they turn out to see it otherwise than we did. What was deleted in a
+/// step that was redirected in part is not counted.
 pub(super) async fn matching(
     core: &Core,
     pattern: &str,
