@@ -49,14 +49,14 @@ async fn once<T>(
     limit: Duration,
     query: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
 ) -> Result<T, DatabaseError> {
-    let acquired = timeout_at(deadline, pool.acquire()).await;
-    let mut connection = InUse(Some(
-        acquired.map_err(|_elapsed| DatabaseError::Late(limit))??,
-    ));
-    let answered = timeout_at(deadline, query(connection.get())).await;
-    let result = answered.map_err(|_elapsed| DatabaseError::Late(limit))?;
-    connection.answered();
-    Ok(result?)
+    let work = async {
+        let mut connection = InUse(Some(pool.acquire().await?));
+        let answer = query(connection.get()).await;
+        connection.answered();
+        answer
+    };
+    let answered = timeout_at(deadline, work).await;
+    Ok(answered.map_err(|_elapsed| DatabaseError::Late(limit))??)
 }
 
 /// A connection whose answer is awaited. If it is dropped before the answer came, the connection
