@@ -6,6 +6,14 @@ use redis::{Cmd, Value};
 
 use crate::cache::{BadAnswer, CacheError, MAX_VALUE_BYTES, Refusal};
 
+/// A `GET`.
+pub(super) fn get(key: &str) -> Cmd {
+    // Room for both words at once.
+    let mut command = Cmd::with_capacity(2, "GET".len() + key.len());
+    command.arg("GET").arg(key);
+    command
+}
+
 /// A `SET` that expires. Redis has no shorter time than a millisecond.
 pub(super) fn set(key: &str, value: &str, ttl: Duration) -> Cmd {
     let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);

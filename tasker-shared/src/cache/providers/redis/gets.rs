@@ -1,8 +1,9 @@
 //! Reads that come together are sent together.
 //!
-//! Whoever reads a key hands it over and waits. One task sends what has been handed over, many keys
-//! at a time, so that the connection, the limit and the breaker are seen to once for all of them. In
-//! a cluster, where each key has a primary of its own, each is sent by itself.
+//! Whoever reads a key while nobody else does sends it itself. Whoever comes meanwhile hands its key
+//! over and waits: one task sends what has been handed over, many keys at a time, so that the
+//! connection, the limit and the breaker are seen to once for all of them. In a cluster, where each
+//! key has a primary of its own, each is sent by itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -36,6 +37,8 @@ pub(super) struct Gets {
 #[derive(Default)]
 struct State {
     waiting: Vec<Get>,
+    /// How many requests are under way.
+    under_way: usize,
     /// Nobody sends any more.
     closed: bool,
 }
@@ -47,33 +50,51 @@ struct Get {
 }
 
 impl Gets {
-    /// The value of `key`, within the budget of one request, which the task that sends keeps. A
-    /// caller that goes away takes no answer from the others.
+    /// The value of `key`, within the budget of one request. A caller that goes away takes no answer
+    /// from the others.
     pub(super) async fn get(&self, core: &Core, key: &str) -> Answer {
         if let Err(error) = core.admit() {
             return refused(core, error);
         }
+        match self.turn(key) {
+            // Boxed: it is large, and few of many reads at a time are alone.
+            Some(Turn::Alone(under_way)) => Box::pin(alone(core, key, under_way)).await,
+            Some(Turn::Together(told)) => match told.await {
+                Ok(answer) => answer,
+                Err(_closed) => refused(core, SHUT_DOWN),
+            },
+            None => refused(core, SHUT_DOWN),
+        }
+    }
+
+    /// Whether a read that comes now is alone; else its key is handed over. None if nobody sends any
+    /// more.
+    fn turn(&self, key: &str) -> Option<Turn<'_>> {
+        let mut state = self.state();
+        if state.closed {
+            return None;
+        }
+        if state.under_way == 0 && state.waiting.is_empty() {
+            state.under_way = 1;
+            return Some(Turn::Alone(UnderWay(self)));
+        }
         let (answer, told) = oneshot::channel();
-        let get = Get {
+        state.waiting.push(Get {
             key: key.to_owned(),
             since: Instant::now(),
             answer,
-        };
-        let first = {
-            let mut state = self.state();
-            if state.closed {
-                return refused(core, SHUT_DOWN);
-            }
-            state.waiting.push(get);
-            state.waiting.len() == 1
-        };
-        if first {
+        });
+        if state.waiting.len() == 1 {
+            // Not before the lock is released: the task that is woken takes it.
+            drop(state);
             self.added.notify_one();
         }
-        match told.await {
-            Ok(answer) => answer,
-            Err(_closed) => refused(core, SHUT_DOWN),
-        }
+        Some(Turn::Together(told))
+    }
+
+    fn begin(&self) -> UnderWay<'_> {
+        self.state().under_way += 1;
+        UnderWay(self)
     }
 
     fn take(&self) -> Vec<Get> {
@@ -88,6 +109,21 @@ impl Gets {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a read is sent.
+enum Turn<'a> {
+    Alone(UnderWay<'a>),
+    Together(oneshot::Receiver<Answer>),
+}
+
+/// A request that is under way, until it is dropped.
+struct UnderWay<'a>(&'a Gets);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.state().under_way -= 1;
     }
 }
 
@@ -129,7 +165,7 @@ async fn send_all(core: &Core, gets: &Gets) {
                 let mut waiting = gets.take().into_iter().peekable();
                 while waiting.peek().is_some() {
                     let batch = waiting.by_ref().take(together).collect();
-                    under_way.push(send(core, batch));
+                    under_way.push(send(core, batch, gets.begin()));
                 }
             }
             Some(bytes) = under_way.next() => mean_bytes = (mean_bytes * 3 + bytes) / 4,
@@ -137,11 +173,23 @@ async fn send_all(core: &Core, gets: &Gets) {
     }
 }
 
+/// Sends one key, for the caller that reads it.
+async fn alone(core: &Core, key: &str, _under_way: UnderWay<'_>) -> Answer {
+    let since = Instant::now();
+    let command = commands::get(key);
+    let answer = match core.call(&Request::One(&command), core.budget).await {
+        Ok(value) => commands::text(value).map_err(|bad| core.bad_answer(bad)),
+        Err(error) => of_key(core, error),
+    };
+    core.measure_many("get", since, result(&answer), 1);
+    answer
+}
+
 /// Sends a batch and tells its answers; how many bytes one of them has on average.
-async fn send(core: &Core, batch: Vec<Get>) -> usize {
+async fn send(core: &Core, batch: Vec<Get>, _under_way: UnderWay<'_>) -> usize {
     let mut pipeline = redis::Pipeline::with_capacity(batch.len());
     for get in &batch {
-        pipeline.cmd("GET").arg(&get.key);
+        pipeline.add_command(commands::get(&get.key));
     }
     let answers: Vec<Answer> = match core.call(&Request::Each(&pipeline), core.budget).await {
         Ok(Value::Array(values)) if values.len() == batch.len() => {
@@ -199,4 +247,36 @@ fn of_key(core: &Core, error: CacheError) -> Answer {
     } else {
         error
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gets, Turn};
+
+    fn is_alone(turn: Option<&Turn<'_>>) -> bool {
+        match turn {
+            Some(Turn::Alone(_)) => true,
+            Some(Turn::Together(_)) => false,
+            None => panic!("nobody sends any more"),
+        }
+    }
+
+    #[test]
+    fn a_read_is_alone_while_no_other_is_waiting_or_under_way() {
+        let gets = Gets::default();
+        let first = gets.turn("a");
+        assert!(is_alone(first.as_ref()));
+        assert!(!is_alone(gets.turn("b").as_ref()));
+        // As if the caller went away.
+        drop(first);
+        assert!(!is_alone(gets.turn("c").as_ref()), "b is not sent yet");
+        assert_eq!(gets.take().len(), 2);
+        let batch = gets.begin();
+        assert!(!is_alone(gets.turn("d").as_ref()));
+        assert_eq!(gets.take().len(), 1);
+        drop(batch);
+        assert!(is_alone(gets.turn("e").as_ref()));
+        gets.close();
+        assert!(gets.turn("f").is_none());
+    }
 }
