@@ -23,6 +23,19 @@ pub(super) struct StoredBody {
     pub(super) document: String,
 }
 
+/// A body, and what may have come before it in the same text.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) text: String,
+    pub(super) start: usize,
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self { text, start: 0 }
+    }
+}
+
 /// Resolves a name from the database alone, in one statement.
 pub(super) async fn resolve(
     pool: &PgPool,
@@ -35,7 +48,8 @@ pub(super) async fn resolve(
             name: name.name.to_owned(),
             version: name.version.to_owned(),
         })?;
-    assemble(name, &stored.pointer, &stored.document).map_err(|source| unreadable(name, source))
+    assemble(name, &stored.pointer, stored.document.into())
+        .map_err(|source| unreadable(name, source))
 }
 
 /// The body of a name. `None` when the name is not registered.
@@ -113,9 +127,10 @@ fn read(
 pub(super) fn assemble(
     name: TemplateName<'_>,
     pointer: &Pointer,
-    document: &str,
+    document: Text,
 ) -> Result<HandlerMetadata, serde_json::Error> {
-    let (document, template) = Document::read::<TaskTemplate>(document)?;
+    let Text { text, start } = document;
+    let (document, template) = Document::read::<TaskTemplate>(text, start)?;
     Ok(HandlerMetadata {
         namespace: name.namespace.to_owned(),
         name: name.name.to_owned(),

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::error;
 
-use super::directory::{Directory, Entry, Moment, PollReason};
-use super::local_tier::LocalTier;
+use super::directory::{Entry, Moment, PollReason};
+use super::tiers::Tiers;
 use super::{body, inspection};
 use crate::metrics::{TEMPLATE_CACHE_COMPARISONS, TEMPLATE_CACHE_MISMATCH};
 
@@ -18,14 +18,14 @@ use crate::metrics::{TEMPLATE_CACHE_COMPARISONS, TEMPLATE_CACHE_MISMATCH};
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Compares a template that is picked at random, again and again.
-pub(super) async fn run(pool: sqlx::PgPool, directory: Arc<Directory>, local: LocalTier) {
+pub(super) async fn run(tiers: Arc<Tiers>) {
     loop {
         sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
-        let snapshot = directory.snapshot_now();
+        let snapshot = tiers.directory.snapshot_now();
         let Some(entry) = pick(&snapshot.iter().collect::<Vec<_>>()) else {
             continue;
         };
-        if let Some(agrees) = compare(&pool, &directory, &local, &entry).await {
+        if let Some(agrees) = compare(&tiers, &entry).await {
             metrics::counter!(TEMPLATE_CACHE_COMPARISONS.name).increment(1);
             if !agrees {
                 metrics::counter!(TEMPLATE_CACHE_MISMATCH.name).increment(1);
@@ -52,12 +52,13 @@ fn pick(entries: &[&Arc<Entry>]) -> Option<Arc<Entry>> {
 
 /// Whether directory and local body of `entry` agree with the database. `None` when that cannot
 /// be told: the database does not answer, or moves on meanwhile.
-pub(super) async fn compare(
-    pool: &sqlx::PgPool,
-    directory: &Directory,
-    local: &LocalTier,
-    entry: &Arc<Entry>,
-) -> Option<bool> {
+pub(super) async fn compare(tiers: &Tiers, entry: &Arc<Entry>) -> Option<bool> {
+    let Tiers {
+        pool,
+        directory,
+        local,
+        ..
+    } = tiers;
     let name = entry.name();
     let body_agrees = local.peek(entry).is_none_or(|(metadata, _age)| {
         inspection::content_hash(metadata.document.get()) == entry.pointer.hash

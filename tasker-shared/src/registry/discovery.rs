@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::submission::Submission;
 use super::template_files::{self, DiscoveryProblem, TemplateFiles};
 use super::{Registration, RegistryError};
 use crate::types::CacheInvalidation;
@@ -22,40 +21,31 @@ pub struct TaskTemplateDiscoveryResult {
     pub invalidation: CacheInvalidation,
 }
 
-/// Template files, read and checked.
-#[derive(Debug)]
-pub(super) struct Found(TemplateFiles);
-
 /// Reads all template files below `directory`, beside the runtime's own threads.
-pub(super) async fn find(directory: &Path, max_file_bytes: u64) -> Result<Found, RegistryError> {
+pub(super) async fn find(
+    directory: &Path,
+    max_file_bytes: u64,
+) -> Result<TemplateFiles, RegistryError> {
     let directory: PathBuf = directory.to_owned();
     let read = tokio::task::spawn_blocking(move || {
         template_files::read_template_files(&directory, max_file_bytes)
     });
     // The task is not cancelled, so that it ends without an answer means that it panicked.
-    let files = read
-        .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-    Ok(Found(files))
+    read.await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-impl Found {
-    /// The templates of the files, in their order. They are there once.
-    pub(super) fn take_templates(&mut self) -> Vec<Submission> {
-        let files = std::mem::take(&mut self.0.files);
-        files.into_iter().map(|file| file.template).collect()
-    }
-
-    pub(super) fn into_result(
-        self,
+impl TaskTemplateDiscoveryResult {
+    pub(super) fn new(
+        files: TemplateFiles,
         registered: Vec<Registration>,
         invalidation: CacheInvalidation,
-    ) -> TaskTemplateDiscoveryResult {
-        TaskTemplateDiscoveryResult {
-            total_files: self.0.total_files,
+    ) -> Self {
+        Self {
+            total_files: files.total_files,
             registered,
-            errors: self.0.errors,
-            warnings: self.0.warnings,
+            errors: files.errors,
+            warnings: files.warnings,
             invalidation,
         }
     }

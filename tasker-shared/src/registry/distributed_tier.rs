@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
+use super::body::Text;
 use super::directory::{Entry, TemplateName};
 use super::inspection::TierEntry;
 use crate::cache::{CacheError, CacheProvider, CacheService, Peek, keys};
@@ -35,26 +36,23 @@ struct Header<'a> {
     hash: ContentHash,
 }
 
+impl Header<'_> {
+    fn name(&self) -> TemplateName<'_> {
+        TemplateName {
+            namespace: &self.namespace,
+            name: &self.name,
+            version: &self.version,
+        }
+    }
+}
+
 /// What the distributed tier has under a name.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// The body with the hash that was asked for.
-    Body(Body),
+    /// The body with the hash that was asked for, in the answer that it came in.
+    Body(Text),
     /// Nothing, or nothing that can be used.
     Nothing,
-}
-
-/// A body in the answer that it came in.
-#[derive(Debug)]
-pub(super) struct Body {
-    value: String,
-    start: usize,
-}
-
-impl Body {
-    pub(super) fn text(&self) -> &str {
-        &self.value[self.start..]
-    }
 }
 
 /// The distributed tier. None of its methods fails a request.
@@ -208,29 +206,22 @@ impl DistributedTier {
 
 // The one place that decides whether a distributed entry is a hit.
 fn open(entry: &Entry, value: String) -> Found {
-    let kind = match value
-        .split_once('\n')
-        .map(|(header, _)| serde_json::from_str::<Header<'_>>(header))
-    {
-        None | Some(Err(_)) => "garbage",
-        Some(Ok(header)) if header.format != FORMAT => "format",
-        Some(Ok(header)) => {
-            let name = TemplateName {
-                namespace: &header.namespace,
-                name: &header.name,
-                version: &header.version,
-            };
-            if name != entry.name() {
-                "other_name"
-            } else if header.hash != entry.pointer.hash {
+    let kind = match value.split_once('\n') {
+        None => "garbage",
+        Some((header, _)) => match serde_json::from_str::<Header<'_>>(header) {
+            Err(_) => "garbage",
+            Ok(header) if header.format != FORMAT => "format",
+            Ok(header) if header.name() != entry.name() => "other_name",
+            Ok(header) if header.hash != entry.pointer.hash => {
                 // Old, or newer than the directory: either way nothing is wrong with it.
                 metrics::counter!(TEMPLATE_FILLS.name, "result" => "useless").increment(1);
                 return Found::Nothing;
-            } else {
-                let start = value.find('\n').map_or(0, |end| end + 1);
-                return Found::Body(Body { value, start });
             }
-        }
+            Ok(_) => {
+                let start = header.len() + 1;
+                return Found::Body(Text { text: value, start });
+            }
+        },
     };
     bad_entry(entry, kind);
     Found::Nothing

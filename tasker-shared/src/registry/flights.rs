@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -14,29 +14,39 @@ use tokio_util::task::TaskTracker;
 
 /// Loads under way, by what they load.
 ///
-/// The caller that started a load goes on with it itself, which spares a task for a load that
-/// nobody shares. A task takes over as soon as somebody else waits for it, so that nobody depends on
-/// when another caller is polled, and when the caller that started it goes away.
+/// The caller that started a load goes on with it itself, which spares a task and a channel for a
+/// load that nobody shares. A task takes over as soon as somebody else waits for it, so that nobody
+/// depends on when another caller is polled, and when the caller that started it goes away.
 #[derive(Debug)]
 pub(super) struct Flights<T> {
     under_way: Arc<Mutex<UnderWay<T>>>,
     tasks: TaskTracker,
 }
 
-type UnderWay<T> = HashMap<u64, Flight<T>>;
+type UnderWay<T> = HashMap<u64, Arc<Flight<T>>>;
 
-#[derive(Debug, Clone)]
+/// One load.
 struct Flight<T> {
-    answer: watch::Receiver<Option<T>>,
-    load: Arc<Seat<T>>,
-}
-
-/// The load, while the caller that started it goes on with it.
-struct Seat<T> {
-    load: Mutex<Option<BoxFuture<'static, Option<T>>>>,
+    stage: Mutex<Stage<T>>,
     /// Where it was started: a caller that joins may be on a runtime that ends sooner.
     runtime: Handle,
 }
+
+enum Stage<T> {
+    /// The caller that started it goes on with it.
+    Piloted {
+        load: BoxFuture<'static, Option<T>>,
+        /// Wakes that caller when a task takes over.
+        pilot: Option<Waker>,
+    },
+    /// A task goes on with it, and tells its answer.
+    HandedOver(Answer<T>),
+    /// It came to this while it was piloted; nothing if it panicked.
+    Landed(Option<T>),
+}
+
+/// Empty until the load has ended; closed without an answer if it panicked.
+type Answer<T> = watch::Receiver<Option<T>>;
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub(super) fn new() -> Self {
@@ -57,37 +67,36 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (mut flight, starts) = {
+        let (flight, starts) = {
             let mut under_way = lock(&self.under_way);
             if let Some(flight) = under_way.get(&id) {
-                (flight.clone(), false)
+                (Arc::clone(flight), false)
             } else if let Some(arrived) = arrived() {
                 return Some(arrived);
             } else {
                 let flight = self.start(id, load());
-                under_way.insert(id, flight.clone());
+                under_way.insert(id, Arc::clone(&flight));
                 (flight, true)
             }
         };
-        if starts {
+        let landed = if starts {
             let pilot = Pilot {
-                load: &flight.load,
+                flight: &flight,
                 tasks: &self.tasks,
             };
-            tokio::select! {
-                biased;
-                loaded = pilot.load.fly() => loaded,
-                told = flight.answer.wait_for(Option::is_some) => told.ok()?.clone(),
-            }
+            poll_fn(|context| pilot.flight.go_on(context)).await
         } else {
-            flight.load.hand_over(&self.tasks);
-            let told = flight.answer.wait_for(Option::is_some).await.ok()?;
-            told.clone()
+            flight.hand_over(&self.tasks)
+        };
+        match landed {
+            Ok(loaded) => loaded,
+            Err(mut answer) => answer.wait_for(Option::is_some).await.ok()?.clone(),
         }
     }
 
-    fn start(&self, id: u64, load: impl Future<Output = T> + Send + 'static) -> Flight<T> {
-        let (sender, answer) = watch::channel(None);
+    fn start(&self, id: u64, load: impl Future<Output = T> + Send + 'static) -> Arc<Flight<T>> {
+        // First, since it panics outside of a runtime: what is made below takes a lock when it goes.
+        let runtime = Handle::current();
         // Removed when the load ends, in whatever way, and before its answer is told.
         let landing = Landing {
             id,
@@ -96,17 +105,16 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         let load = async move {
             let loaded = load.await;
             drop(landing);
-            sender.send_replace(Some(loaded.clone()));
             loaded
         };
         let load = AssertUnwindSafe(load).catch_unwind().map(Result::ok);
-        Flight {
-            answer,
-            load: Arc::new(Seat {
-                load: Mutex::new(Some(load.boxed())),
-                runtime: Handle::current(),
+        Arc::new(Flight {
+            stage: Mutex::new(Stage::Piloted {
+                load: load.boxed(),
+                pilot: None,
             }),
-        }
+            runtime,
+        })
     }
 
     /// Where loads run that no caller goes on with.
@@ -116,9 +124,9 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 
     /// Waits for the loads under way.
     pub(super) async fn land(&self) {
-        let flights: Vec<Flight<T>> = lock(&self.under_way).values().cloned().collect();
+        let flights: Vec<_> = lock(&self.under_way).values().cloned().collect();
         for flight in flights {
-            flight.load.hand_over(&self.tasks);
+            let _answer = flight.hand_over(&self.tasks);
         }
         // Loads that start later run all the same.
         self.tasks.close();
@@ -126,47 +134,77 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     }
 }
 
-impl<T: Send + 'static> Seat<T> {
-    /// Goes on with the load. Never ends if a task has taken over. The lock is held while the load is
-    /// polled, which who takes over waits for: a poll parses a body at most.
-    async fn fly(&self) -> Option<T> {
-        poll_fn(|context| {
-            let mut seat = lock(&self.load);
-            let Some(load) = &mut *seat else {
-                return Poll::Pending;
-            };
-            let polled = load.as_mut().poll(context);
-            if polled.is_ready() {
-                *seat = None;
+impl<T: Clone + Send + Sync + 'static> Flight<T> {
+    /// Goes on with the load: ready with what it came to, or with who tells that since a task has
+    /// taken over. The lock is held while the load is polled, which who takes over waits for: a poll
+    /// parses a body at most.
+    fn go_on(&self, context: &mut Context<'_>) -> Poll<Result<Option<T>, Answer<T>>> {
+        let mut stage = lock(&self.stage);
+        match &mut *stage {
+            Stage::Piloted { load, pilot } => {
+                let Poll::Ready(loaded) = load.as_mut().poll(context) else {
+                    match pilot {
+                        Some(pilot) => pilot.clone_from(context.waker()),
+                        None => *pilot = Some(context.waker().clone()),
+                    }
+                    return Poll::Pending;
+                };
+                *stage = Stage::Landed(loaded.clone());
+                Poll::Ready(Ok(loaded))
             }
-            polled
-        })
-        .await
+            Stage::HandedOver(answer) => Poll::Ready(Err(answer.clone())),
+            Stage::Landed(loaded) => Poll::Ready(Ok(loaded.clone())),
+        }
     }
 
-    /// Lets a task go on with the load, unless one does or the load has ended.
-    fn hand_over(&self, tasks: &TaskTracker) {
-        if let Some(load) = lock(&self.load).take() {
+    /// Lets a task go on with the load, unless one does or the load has ended; what it came to, or who
+    /// tells that.
+    fn hand_over(&self, tasks: &TaskTracker) -> Result<Option<T>, Answer<T>> {
+        let mut stage = lock(&self.stage);
+        let (sender, answer) = match &*stage {
+            Stage::Piloted { .. } => watch::channel(None),
+            Stage::HandedOver(answer) => return Err(answer.clone()),
+            Stage::Landed(loaded) => return Ok(loaded.clone()),
+        };
+        let handed_over = Stage::HandedOver(answer.clone());
+        if let Stage::Piloted { load, pilot } = std::mem::replace(&mut *stage, handed_over) {
+            let load = async move {
+                if let Some(loaded) = load.await {
+                    sender.send_replace(Some(loaded));
+                }
+            };
+            // Under the lock: whoever finds it handed over finds its task.
             tasks.spawn_on(load, &self.runtime);
+            drop(stage);
+            if let Some(pilot) = pilot {
+                pilot.wake();
+            }
         }
+        Err(answer)
+    }
+
+    fn is_piloted(&self) -> bool {
+        matches!(*lock(&self.stage), Stage::Piloted { .. })
     }
 }
 
-impl<T> std::fmt::Debug for Seat<T> {
+impl<T> std::fmt::Debug for Flight<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Seat").finish_non_exhaustive()
+        f.debug_struct("Flight").finish_non_exhaustive()
     }
 }
 
 /// The caller that started a load.
-struct Pilot<'a, T: Send + 'static> {
-    load: &'a Seat<T>,
+struct Pilot<'a, T: Clone + Send + Sync + 'static> {
+    flight: &'a Flight<T>,
     tasks: &'a TaskTracker,
 }
 
-impl<T: Send + 'static> Drop for Pilot<'_, T> {
+impl<T: Clone + Send + Sync + 'static> Drop for Pilot<'_, T> {
     fn drop(&mut self) {
-        self.load.hand_over(self.tasks);
+        if self.flight.is_piloted() {
+            let _answer = self.flight.hand_over(self.tasks);
+        }
     }
 }
 

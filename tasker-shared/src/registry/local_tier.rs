@@ -4,7 +4,7 @@
 //! one name with one pointer. A body that arrives late, after its name came to point elsewhere,
 //! is held under an id that nobody asks for any more.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
@@ -27,6 +27,14 @@ struct Held {
 #[derive(Debug, Clone)]
 pub(super) struct LocalTier {
     bodies: Cache<u64, Held, hashbrown::DefaultHashBuilder>,
+    gauges: Arc<OnceLock<Gauges>>,
+}
+
+/// Looked up once, with the first body: finding a gauge takes longer than setting it.
+#[derive(Debug)]
+struct Gauges {
+    bytes: metrics::Gauge,
+    entries: metrics::Gauge,
 }
 
 impl LocalTier {
@@ -36,7 +44,10 @@ impl LocalTier {
             .max_capacity(max_bytes)
             .weigher(|_id, held: &Held| u32::try_from(weight(&held.metadata)).unwrap_or(u32::MAX))
             .build_with_hasher(hashbrown::DefaultHashBuilder::default());
-        Self { bodies }
+        Self {
+            bodies,
+            gauges: Arc::default(),
+        }
     }
 
     /// The body of this entry. Counts as a use of it.
@@ -74,14 +85,20 @@ impl LocalTier {
         reason = "a tier of 2^52 bytes fits in no memory"
     )]
     fn measure(&self) {
-        metrics::gauge!(TEMPLATE_LOCAL_BYTES.name).set(self.bodies.weighted_size() as f64);
-        metrics::gauge!(TEMPLATE_LOCAL_ENTRIES.name).set(self.bodies.entry_count() as f64);
+        let gauges = self.gauges.get_or_init(|| Gauges {
+            bytes: metrics::gauge!(TEMPLATE_LOCAL_BYTES.name),
+            entries: metrics::gauge!(TEMPLATE_LOCAL_ENTRIES.name),
+        });
+        gauges.bytes.set(self.bodies.weighted_size() as f64);
+        gauges.entries.set(self.bodies.entry_count() as f64);
     }
 }
 
 fn weight(metadata: &HandlerMetadata) -> u64 {
-    let document = u64::try_from(metadata.document.get().len()).unwrap_or(u64::MAX);
-    document
-        .saturating_mul(1 + PARSED_FACTOR)
+    let bytes = |count| u64::try_from(count).unwrap_or(u64::MAX);
+    let document = &metadata.document;
+    bytes(document.get().len())
+        .saturating_mul(PARSED_FACTOR)
+        .saturating_add(bytes(document.held_bytes()))
         .saturating_add(ENTRY_OVERHEAD)
 }

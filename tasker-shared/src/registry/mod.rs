@@ -16,11 +16,13 @@ mod listing;
 mod local_tier;
 mod registration;
 mod resolution;
+mod resolve_metrics;
 mod resolver;
 mod retirement;
 mod submission;
 mod task_handler_registry;
 mod template_files;
+mod tiers;
 
 pub use directory_status::DirectoryStatus;
 pub use discovery::TaskTemplateDiscoveryResult;

@@ -1,9 +1,10 @@
 //! Registering templates: the write path.
 //!
-//! Of a large batch PostgreSQL is first told the hashes, and is sent only the documents whose hash
-//! is not the registered one. We compute these hashes; the registered ones are PostgreSQL's own.
-//! If the two ever computed different ones, a document would be sent that is there already, and
-//! PostgreSQL, which compares what it has stored, would find it unchanged.
+//! Of a large batch only those documents are sent whose hash is not the registered one. Which ones
+//! these are, the directory knows where it is at hand, and PostgreSQL is asked only whether the rows
+//! are still there; else PostgreSQL is told the hashes. We compute these hashes; the registered ones
+//! are PostgreSQL's own. If the two ever computed different ones, a document would be sent that is
+//! there already, and PostgreSQL, which compares what it has stored, would find it unchanged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +85,8 @@ pub(super) struct Registered {
     /// The statement was sent more than once, after its connection was lost: what is told as
     /// unchanged may have been written by the first.
     retried: bool,
+    /// All of it was found in the directory.
+    known: bool,
 }
 
 impl Registered {
@@ -93,6 +96,11 @@ impl Registered {
             .iter()
             .filter(|one| self.retried || one.status != RegistrationStatus::Unchanged)
             .map(Registration::template_name)
+    }
+
+    /// Whether the directory had all of it as it is.
+    pub(super) fn was_known(&self) -> bool {
+        self.known
     }
 
     /// Whether this picture has exactly what was registered.
@@ -110,48 +118,83 @@ impl Registered {
 }
 
 /// Registers all of `templates` or none. Names must not repeat.
+///
+/// `known` is a picture of what is registered, not older than the request to register them.
 pub(super) async fn register(
     pool: &PgPool,
     templates: Vec<Submission>,
+    known: Option<&Snapshot>,
 ) -> Result<Registered, RegistryError> {
     if templates.is_empty() {
         return Ok(Registered::default());
     }
     let templates: Arc<[Submission]> = templates.into();
+    let known: Option<Vec<Option<Uuid>>> = known.map(|known| {
+        let rows = templates.iter().map(|template| row_of(template, known));
+        rows.collect()
+    });
     let mut attempts = 0;
     // Registering is idempotent, so it may be tried again on another connection.
     let written = database::read(pool, LIMIT, |connection| {
         attempts += 1;
-        write_all(connection, Arc::clone(&templates))
+        write_all(connection, Arc::clone(&templates), known.clone())
     });
-    let written = match written.await {
+    let written = written.await;
+    let written: Vec<Written> = match written {
         Ok(written) => written,
         Err(error) => {
-            let failed = u64::try_from(templates.len()).unwrap_or(u64::MAX);
-            metrics::counter!(TEMPLATE_REGISTRATIONS.name, "status" => "failed").increment(failed);
+            count("failed", templates.len());
             return Err(error.into());
         }
     };
+    for status in [
+        RegistrationStatus::Created,
+        RegistrationStatus::Updated,
+        RegistrationStatus::Unchanged,
+    ] {
+        let of_it = written.iter().filter(|(written, _)| *written == status);
+        count(status.label(), of_it.count());
+    }
     let registrations =
         templates
             .iter()
             .zip(written)
-            .map(|(template, (status, named_task_uuid))| {
-                metrics::counter!(TEMPLATE_REGISTRATIONS.name, "status" => status.label())
-                    .increment(1);
-                Registration {
-                    namespace: template.namespace.clone(),
-                    name: template.name.clone(),
-                    version: template.version.clone(),
-                    status,
-                    named_task_uuid,
-                }
+            .map(|(template, (status, named_task_uuid))| Registration {
+                namespace: template.namespace.clone(),
+                name: template.name.clone(),
+                version: template.version.clone(),
+                status,
+                named_task_uuid,
             });
+    let registrations: Vec<Registration> = registrations.collect();
+    let known = known.is_some_and(|rows| {
+        rows.iter().zip(&registrations).all(|(row, one)| {
+            *row == Some(one.named_task_uuid) && one.status == RegistrationStatus::Unchanged
+        })
+    });
     Ok(Registered {
-        registrations: registrations.collect(),
+        registrations,
         templates,
         retried: attempts > 1,
+        known,
     })
+}
+
+/// The row of `template`, if this picture has it as it is.
+fn row_of(template: &Submission, known: &Snapshot) -> Option<Uuid> {
+    let pointer = &known.get(template.template_name())?.pointer;
+    let is_same = pointer.hash == template.hash
+        && template
+            .strategy
+            .is_none_or(|strategy| strategy == pointer.identity_strategy.name());
+    is_same.then_some(pointer.named_task_uuid)
+}
+
+fn count(status: &'static str, templates: usize) {
+    if templates > 0 {
+        let templates = u64::try_from(templates).unwrap_or(u64::MAX);
+        metrics::counter!(TEMPLATE_REGISTRATIONS.name, "status" => status).increment(templates);
+    }
 }
 
 type Written = (RegistrationStatus, Uuid);
@@ -159,12 +202,18 @@ type Written = (RegistrationStatus, Uuid);
 fn write_all(
     connection: &mut PgConnection,
     templates: Arc<[Submission]>,
+    known: Option<Vec<Option<Uuid>>>,
 ) -> BoxFuture<'_, Result<Vec<Written>, sqlx::Error>> {
     Box::pin(async move {
         let bytes: usize = templates.iter().map(Submission::bytes).sum();
         let mut written = vec![None; templates.len()];
-        if bytes > UNASKED_BYTES {
-            registered(connection, &templates, &mut written).await?;
+        match known {
+            Some(rows) if rows.iter().all(Option::is_none) => {}
+            Some(rows) => still_there(connection, &templates, &rows, &mut written).await?,
+            None if bytes > UNASKED_BYTES => {
+                registered(connection, &templates, &mut written).await?;
+            }
+            None => {}
         }
         let rest: Vec<usize> = (0..templates.len())
             .filter(|item| written[*item].is_none())
@@ -240,11 +289,44 @@ async fn registered(
     .fetch_all(connection)
     .await?;
     for row in rows {
-        if let Some(written) = place(row.item).and_then(|place| written.get_mut(place)) {
-            *written = Some((RegistrationStatus::Unchanged, row.named_task_uuid));
-        }
+        note_unchanged(written, row.item, row.named_task_uuid);
     }
     Ok(())
+}
+
+/// Notes which of these rows, which the directory knows with the templates' content, are there as
+/// they should be. What changed a row behind the triggers' back is put right, and so is a description
+/// that was changed by hand.
+async fn still_there(
+    connection: &mut PgConnection,
+    templates: &[Submission],
+    rows: &[Option<Uuid>],
+    written: &mut [Option<Written>],
+) -> Result<(), sqlx::Error> {
+    let descriptions: Vec<Option<&str>> =
+        column(templates, |template| template.description.as_deref());
+    let found = sqlx::query!(
+        r#"
+        SELECT i.item AS "item!", t.named_task_uuid AS "named_task_uuid!"
+        FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS i (named_task_uuid, description, item)
+        JOIN tasker.named_tasks t ON t.named_task_uuid = i.named_task_uuid
+        WHERE t.description IS NOT DISTINCT FROM i.description
+        "#,
+        rows as &[Option<Uuid>],
+        &descriptions as &[Option<&str>],
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in found {
+        note_unchanged(written, row.item, row.named_task_uuid);
+    }
+    Ok(())
+}
+
+fn note_unchanged(written: &mut [Option<Written>], item: i64, row: Uuid) {
+    if let Some(written) = place(item).and_then(|place| written.get_mut(place)) {
+        *written = Some((RegistrationStatus::Unchanged, row));
+    }
 }
 
 /// Writes `items` of `templates`, and notes what became of them.

@@ -1,7 +1,7 @@
 //! Resolving with caches: the directory says which body is current, the tiers hold bodies.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -10,50 +10,39 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::directory::{Directory, Entry, Freshness, Moment, PollReason, TemplateName};
-use super::distributed_tier::{self, DistributedTier, Found};
+use super::distributed_tier::DistributedTier;
 use super::flights::Flights;
 use super::local_tier::LocalTier;
 use super::registration::Registered;
 use super::resolution::{Resolution, Tier};
-use super::retirement::{Retirement, RetirementHandle};
-use super::{RegistryError, body, comparison};
+use super::resolve_metrics::ResolveMetrics;
+use super::retirement::Retirement;
+use super::tiers::{Loaded, Tiers};
+use super::{RegistryError, comparison};
 use crate::config::tasker::CacheConfig;
-use crate::metrics::{TEMPLATE_RESOLVE_DURATION, TEMPLATE_RESOLVES, TEMPLATE_STALE_SERVED};
-use crate::types::{CacheInvalidation, HandlerMetadata};
+use crate::metrics::TEMPLATE_STALE_SERVED;
+use crate::types::CacheInvalidation;
 
 /// How long a resolve goes on when its template changes again and again under it.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 
-/// What a load of an entry's body came to.
-#[derive(Debug, Clone)]
-enum Loaded {
-    Body(Arc<HandlerMetadata>, Tier),
-    /// The database has moved on from the entry.
-    Outdated,
-    Failed(RegistryError),
-}
-
-/// The tiers of one process and the directory that decides what in them is current.
+/// The tiers of one process, the directory that decides what in them is current, and their
+/// background work.
 pub(super) struct Resolver {
-    pool: PgPool,
-    directory: Arc<Directory>,
-    local: LocalTier,
-    distributed: DistributedTier,
+    tiers: Arc<Tiers>,
     retirement: Retirement,
     comparing: AtomicBool,
     cancel: CancellationToken,
     tasks: TaskTracker,
     flights: Flights<Loaded>,
-    // Looked up once: finding a counter costs as much as all else on the warm path. Not before
-    // the first hit: a recorder may be installed after the registry was made.
-    warm_hits: OnceLock<metrics::Counter>,
+    metrics: ResolveMetrics,
 }
 
 impl Resolver {
     pub(super) fn new(pool: PgPool, distributed: DistributedTier, config: &CacheConfig) -> Self {
         let local = LocalTier::new(config.local_max_bytes);
         let retirement = Retirement::new(distributed.clone());
-        let directory = Directory::new(
+        let directory = Arc::new(Directory::new(
             pool.clone(),
             Duration::from_millis(config.max_staleness_ms),
             Duration::from_secs(config.serve_stale_seconds),
@@ -64,55 +53,56 @@ impl Resolver {
                     retirement.retire(entry);
                 })
             },
-        );
-        Self {
+        ));
+        let flights = Flights::new();
+        let tiers = Tiers {
             pool,
-            directory: Arc::new(directory),
+            directory,
             local,
             distributed,
+            retirement: retirement.handle(),
+            tasks: flights.tasks().clone(),
+        };
+        Self {
+            tiers: Arc::new(tiers),
             retirement,
             comparing: AtomicBool::new(false),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            flights: Flights::new(),
-            warm_hits: OnceLock::new(),
+            flights,
+            metrics: ResolveMetrics::default(),
         }
     }
 
     /// Starts background work. Does nothing the second time. Must be called within a Tokio
     /// runtime.
     pub(super) fn start(&self) {
-        self.directory.start();
+        self.directory().start();
         self.retirement.start();
         if self.comparing.load(Ordering::Relaxed) || self.comparing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (cancel, pool) = (self.cancel.clone(), self.pool.clone());
-        let (directory, local) = (Arc::clone(&self.directory), self.local.clone());
-        let work = async move {
-            cancel
-                .run_until_cancelled(comparison::run(pool, directory, local))
-                .await;
-        };
+        let (cancel, tiers) = (self.cancel.clone(), Arc::clone(&self.tiers));
+        let work = async move { cancel.run_until_cancelled(comparison::run(tiers)).await };
         self.tasks
             .spawn(work.instrument(tracing::info_span!("template_comparison")));
         self.tasks.close();
     }
 
     pub(super) fn directory(&self) -> &Directory {
-        &self.directory
+        &self.tiers.directory
     }
 
     pub(super) fn local(&self) -> &LocalTier {
-        &self.local
+        &self.tiers.local
     }
 
     pub(super) fn pool(&self) -> &PgPool {
-        &self.pool
+        &self.tiers.pool
     }
 
     pub(super) fn distributed(&self) -> &DistributedTier {
-        &self.distributed
+        &self.tiers.distributed
     }
 
     /// Resolves a name.
@@ -123,16 +113,11 @@ impl Resolver {
         &self,
         name: TemplateName<'_>,
     ) -> Result<Resolution, RegistryError> {
-        if self.directory.is_fresh()
-            && let Some(entry) = self.directory.snapshot().get(name)
-            && let Some(metadata) = self.local.get(entry)
+        if self.directory().is_fresh()
+            && let Some(entry) = self.directory().snapshot().get(name)
+            && let Some(metadata) = self.local().get(entry)
         {
-            let hits = self.warm_hits.get_or_init(|| {
-                metrics::counter!(
-                    TEMPLATE_RESOLVES.name, "tier" => Tier::Local.label(), "result" => "hit"
-                )
-            });
-            hits.increment(1);
+            self.metrics.counted(Tier::Local);
             return Ok(Resolution {
                 metadata,
                 tier: Tier::Local,
@@ -144,23 +129,12 @@ impl Resolver {
         let resolved = Box::pin(self.resolve_cold(name)).await;
         match &resolved {
             Ok(resolution) => {
-                let tier = resolution.tier.label();
-                count(
-                    tier,
-                    if resolution.tier == Tier::Database {
-                        "miss"
-                    } else {
-                        "hit"
-                    },
-                );
-                metrics::histogram!(TEMPLATE_RESOLVE_DURATION.name, "tier" => tier)
-                    .record(started.elapsed());
+                self.metrics.answered(resolution.tier, started.elapsed());
                 if resolution.stale_by.is_some() {
                     metrics::counter!(TEMPLATE_STALE_SERVED.name).increment(1);
                 }
             }
-            Err(RegistryError::NotFound { .. }) => count("none", "not_found"),
-            Err(_) => count("none", "error"),
+            Err(error) => ResolveMetrics::failed(None, error),
         }
         resolved
     }
@@ -174,11 +148,11 @@ impl Resolver {
         let mut asks_redis = true;
         loop {
             let freshness = self
-                .directory
+                .directory()
                 .ensure_fresh(arrived)
                 .await
                 .map_err(|_stale| RegistryError::Stale)?;
-            let entry = self.directory.snapshot().get(name).cloned();
+            let entry = self.directory().snapshot().get(name).cloned();
             let Some(entry) = entry else {
                 self.confirm_unknown(name, arrived, freshness).await?;
                 continue;
@@ -187,7 +161,7 @@ impl Resolver {
                 Freshness::Fresh => None,
                 Freshness::StaleBy(stale_by) => Some(stale_by),
             };
-            if let Some(metadata) = self.local.get(&entry) {
+            if let Some(metadata) = self.local().get(&entry) {
                 return Ok(Resolution {
                     metadata,
                     tier: loaded_from,
@@ -199,9 +173,9 @@ impl Resolver {
                     // The load took time. Its body is an answer if it is still the current one;
                     // else the next round finds what is, and this body where it is held.
                     let bound_holds = stale_by.is_some()
-                        || self.directory.is_fresh()
-                        || self.directory.is_linearizable();
-                    if bound_holds && self.directory.is_current(&entry) {
+                        || self.directory().is_fresh()
+                        || self.directory().is_linearizable();
+                    if bound_holds && self.directory().is_current(&entry) {
                         return Ok(Resolution {
                             metadata,
                             tier,
@@ -211,7 +185,7 @@ impl Resolver {
                     loaded_from = tier;
                 }
                 Loaded::Outdated => {
-                    self.directory
+                    self.directory()
                         .poll_sent_after(Moment::now(), PollReason::Stale)
                         .await
                         .map_err(|_stale| RegistryError::Stale)?;
@@ -241,11 +215,11 @@ impl Resolver {
             // Without the database nobody can tell an unknown name from a new one.
             return Err(RegistryError::Stale);
         }
-        self.directory
+        self.directory()
             .poll_sent_after(arrived, PollReason::UnknownName)
             .await
             .map_err(|_stale| RegistryError::Stale)?;
-        if self.directory.snapshot().get(name).is_some() {
+        if self.directory().snapshot().get(name).is_some() {
             Ok(())
         } else {
             Err(not_found())
@@ -256,22 +230,11 @@ impl Resolver {
         let found = self.flights.join(
             entry.id,
             || {
-                self.local
+                self.local()
                     .get(entry)
                     .map(|metadata| Loaded::Body(metadata, Tier::Local))
             },
-            || {
-                let load = Load {
-                    pool: self.pool.clone(),
-                    local: self.local.clone(),
-                    distributed: self.distributed.clone(),
-                    directory: Arc::clone(&self.directory),
-                    retirement: self.retirement.handle(),
-                    tasks: self.flights.tasks().clone(),
-                    entry: Arc::clone(entry),
-                };
-                load.run(asks_redis)
-            },
+            || Arc::clone(&self.tiers).load(Arc::clone(entry), asks_redis),
         );
         // A load that panicked has been reported by the panic's hook; to its callers it is lost.
         found
@@ -284,37 +247,45 @@ impl Resolver {
     ///
     /// What was registered already may be news all the same: another process may have written it a
     /// moment ago. It is none when the directory points to it; but a poll may be under way that finds
-    /// what was there before.
+    /// what was there before, unless it was the directory that knew it.
     pub(super) async fn read_back(&self, registered: &Registered) {
-        if registered.registrations.is_empty() {
+        if registered.was_known() {
             return;
         }
-        if registered.written().next().is_none() && registered.is_in(&self.directory.snapshot()) {
-            self.directory.require_now();
+        if registered.written().next().is_none() && registered.is_in(&self.directory().snapshot()) {
+            self.directory().require_now();
             return;
         }
         // A directory that cannot be read waits with the next resolve.
-        self.directory.wrote().await.ok();
+        self.directory().wrote().await.ok();
     }
 
-    /// Deletes the bodies of a namespace, or all, from both tiers.
-    pub(super) async fn invalidate(&self, namespace: Option<&str>) -> CacheInvalidation {
-        let snapshot = self.directory.snapshot_now();
+    /// Deletes the bodies of a namespace, or all, from both tiers; in the distributed one those of
+    /// `more` names, too.
+    pub(super) async fn invalidate(
+        &self,
+        namespace: Option<&str>,
+        more: &[TemplateName<'_>],
+    ) -> CacheInvalidation {
+        let snapshot = self.directory().snapshot_now();
         let entries: Vec<&Arc<Entry>> = snapshot
             .iter()
             .filter(|entry| namespace.is_none_or(|namespace| entry.name().namespace == namespace))
             .collect();
         match namespace {
-            None => self.local.clear(),
-            Some(_) => entries.iter().for_each(|entry| self.local.remove(entry.id)),
+            None => self.local().clear(),
+            Some(_) => entries
+                .iter()
+                .for_each(|entry| self.local().remove(entry.id)),
         }
         let names = entries.iter().map(|entry| entry.name());
-        let exact = self.distributed.delete_names(names).await;
+        let names = names.chain(more.iter().copied());
+        let exact = self.distributed().delete_names(names).await;
         if exact.error.is_some() {
             // The sweep would fail in the same way, only later.
             return exact;
         }
-        let swept = self.distributed.sweep(namespace).await;
+        let swept = self.distributed().sweep(namespace).await;
         CacheInvalidation {
             attempted: exact.attempted || swept.attempted,
             deleted: exact.deleted + swept.deleted,
@@ -324,7 +295,7 @@ impl Resolver {
 
     /// Stops background work and waits for loads under way.
     pub(super) async fn shutdown(&self) {
-        self.directory.shutdown().await;
+        self.directory().shutdown().await;
         self.retirement.shutdown().await;
         self.cancel.cancel();
         // What was never started is at its end, too.
@@ -338,78 +309,4 @@ impl Drop for Resolver {
     fn drop(&mut self) {
         self.cancel.cancel();
     }
-}
-
-/// One load of one entry's body.
-struct Load {
-    pool: PgPool,
-    local: LocalTier,
-    distributed: DistributedTier,
-    directory: Arc<Directory>,
-    retirement: RetirementHandle,
-    tasks: TaskTracker,
-    entry: Arc<Entry>,
-}
-
-impl Load {
-    async fn run(self, asks_redis: bool) -> Loaded {
-        if asks_redis && let Found::Body(document) = self.distributed.get(&self.entry).await {
-            if let Some(metadata) = self.keep(document.text()) {
-                return Loaded::Body(metadata, Tier::Redis);
-            }
-            distributed_tier::bad_entry(&self.entry, "garbage");
-        }
-        // In a task of its own: it holds a connection of the pool, which must not depend on when a
-        // caller is polled.
-        let tasks = self.tasks.clone();
-        let loaded = tasks.spawn(self.load_from_database()).await;
-        loaded.unwrap_or(Loaded::Failed(RegistryError::ShutDown))
-    }
-
-    fn keep(&self, document: &str) -> Option<Arc<HandlerMetadata>> {
-        let metadata = body::assemble(self.entry.name(), &self.entry.pointer, document).ok()?;
-        Some(self.hold(metadata))
-    }
-
-    // A load may end after its name came to point elsewhere, and after that was told: then nobody
-    // will ask for this body, and nobody else will drop it.
-    fn hold(&self, metadata: HandlerMetadata) -> Arc<HandlerMetadata> {
-        let metadata = Arc::new(metadata);
-        self.local.insert(&self.entry, Arc::clone(&metadata));
-        if !self.directory.is_current(&self.entry) {
-            self.local.remove(self.entry.id);
-        }
-        metadata
-    }
-
-    // A body whose name points elsewhere by now is taken back: either the directory still has the
-    // entry here, and tells of its end later, or it has not, and this is where it is noticed.
-    fn fill(&self, document: &str) {
-        self.entry.note_filled();
-        self.distributed.fill(&self.entry, document);
-        if !self.directory.is_current(&self.entry) {
-            self.retirement.retire(&self.entry);
-        }
-    }
-
-    async fn load_from_database(self) -> Loaded {
-        let name = self.entry.name();
-        let stored = match body::load(&self.pool, name).await {
-            Ok(Some(stored)) if stored.pointer == self.entry.pointer => stored,
-            Ok(_) => return Loaded::Outdated,
-            Err(error) => return Loaded::Failed(error.into()),
-        };
-        match body::assemble(name, &stored.pointer, &stored.document) {
-            Ok(metadata) => {
-                let metadata = self.hold(metadata);
-                self.fill(metadata.document.get());
-                Loaded::Body(metadata, Tier::Database)
-            }
-            Err(source) => Loaded::Failed(body::unreadable(name, source)),
-        }
-    }
-}
-
-fn count(tier: &'static str, result: &'static str) {
-    metrics::counter!(TEMPLATE_RESOLVES.name, "tier" => tier, "result" => result).increment(1);
 }

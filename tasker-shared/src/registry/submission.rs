@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::directory::TemplateName;
 use crate::database::jsonb;
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::TemplateDocument;
@@ -25,6 +26,14 @@ pub(crate) struct Submission {
 const DESCRIPTION_CHARACTERS: usize = 255;
 
 impl Submission {
+    pub(super) fn template_name(&self) -> TemplateName<'_> {
+        TemplateName {
+            namespace: &self.namespace,
+            name: &self.name,
+            version: &self.version,
+        }
+    }
+
     /// What dominates the size of a statement that carries it.
     pub(super) fn bytes(&self) -> usize {
         self.configuration.len()

@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use super::directory::TemplateName;
+use super::directory::{Moment, TemplateName};
 use super::directory_status::DirectoryStatus;
 use super::distributed_tier::DistributedTier;
 use super::inspection::{self, CacheEntries, Inspection};
 use super::listing::{self, RegisteredTemplate};
 use super::registration::{self, Registered, Registration, RegistrationStatus};
 use super::resolution::{Resolution, Tier};
+use super::resolve_metrics::ResolveMetrics;
 use super::resolver::Resolver;
 use super::submission::Submission;
 use super::{RegistryError, TaskTemplateDiscoveryResult, body, discovery};
 use crate::cache::CacheProvider;
 use crate::config::tasker::{CacheConfig, TaskTemplatesConfig};
 use crate::events::{EventPublisher, RegistryEvent};
-use crate::metrics::TEMPLATE_RESOLVES;
 use crate::models::core::task_request::TaskRequest;
 use crate::models::core::task_template::TemplateDocument;
 use crate::system_context::SystemContext;
@@ -36,11 +36,25 @@ pub struct TaskHandlerRegistry {
     event_publisher: Option<Arc<EventPublisher>>,
     task_templates: TaskTemplatesConfig,
     cache: Option<Cache>,
+    /// Of resolves without a cache.
+    uncached: ResolveMetrics,
 }
 
 struct Cache {
     resolver: Resolver,
     invalidate_on_boot: bool,
+}
+
+impl Cache {
+    /// Has this process see what was registered, and deletes what it replaced. Both are bounded.
+    /// Neither may fail the registration: it is committed.
+    async fn publish(&self, registered: &Registered) {
+        let deleted = self.resolver.distributed();
+        tokio::join!(
+            self.resolver.read_back(registered),
+            deleted.delete_names(registered.written()),
+        );
+    }
 }
 
 impl TaskHandlerRegistry {
@@ -52,6 +66,7 @@ impl TaskHandlerRegistry {
             event_publisher: None,
             task_templates: TaskTemplatesConfig::default(),
             cache: None,
+            uncached: ResolveMetrics::default(),
         }
     }
 
@@ -172,21 +187,19 @@ impl TaskHandlerRegistry {
         };
         match &self.cache {
             Some(cache) => cache.resolver.resolve(name).await,
-            None => self.resolve_uncached(name).await,
+            // Boxed: it is fifty times as large as a warm resolve, and would be a part of every
+            // task that resolves.
+            None => Box::pin(self.resolve_uncached(name)).await,
         }
     }
 
     async fn resolve_uncached(&self, name: TemplateName<'_>) -> Result<Resolution, RegistryError> {
-        let resolved = body::resolve(&self.db_pool, name).await;
-        let result = match &resolved {
-            Ok(_) => "miss",
-            Err(RegistryError::NotFound { .. }) => "not_found",
-            Err(_) => "error",
-        };
-        metrics::counter!(TEMPLATE_RESOLVES.name, "tier" => "database", "result" => result)
-            .increment(1);
+        let resolved = body::resolve(&self.db_pool, name)
+            .await
+            .inspect_err(|error| ResolveMetrics::failed(Some(Tier::Database), error))?;
+        self.uncached.counted(Tier::Database);
         Ok(Resolution {
-            metadata: Arc::new(resolved?),
+            metadata: Arc::new(resolved),
             tier: Tier::Database,
             stale_by: None,
         })
@@ -222,31 +235,20 @@ impl TaskHandlerRegistry {
         &self,
         templates: Vec<Submission>,
     ) -> Result<Vec<Registration>, RegistryError> {
-        let registered = registration::register(&self.db_pool, templates).await?;
+        let registered = registration::register(&self.db_pool, templates, None).await?;
         if let Some(cache) = &self.cache {
-            // Both are bounded. Neither may fail the registration: it is committed, and from here
-            // on no resolve of this process uses what was read before it.
-            let deleted = cache.resolver.distributed();
-            tokio::join!(
-                cache.resolver.read_back(&registered),
-                deleted.delete_names(registered.written()),
-            );
+            cache.publish(&registered).await;
         }
-        Ok(self.told(registered))
-    }
-
-    fn told(&self, registered: Registered) -> Vec<Registration> {
-        for registration in &registered.registrations {
-            self.tell_registered(registration);
-        }
-        registered.registrations
+        self.tell_registered(&registered);
+        Ok(registered.registrations)
     }
 
     /// Registers every template file below `directory`, and then deletes all cached templates,
     /// unless `invalidate_on_boot` is off.
     ///
     /// A file that cannot be used is told in the result and does not stop the others. Templates
-    /// whose files are gone stay registered.
+    /// whose files are gone stay registered. With a cache, what is registered already is told by the
+    /// directory, as it was at some moment after the call.
     ///
     /// # Errors
     /// [`RegistryError::Directory`] if the folder cannot be read; else see
@@ -255,20 +257,42 @@ impl TaskHandlerRegistry {
         &self,
         directory: impl AsRef<Path>,
     ) -> Result<TaskTemplateDiscoveryResult, RegistryError> {
-        // The directory is read while the files are.
+        // The directory is read while the files are, and knows by then what of them is registered.
+        let begun = Moment::now();
         self.start();
-        let mut found =
+        let mut files =
             discovery::find(directory.as_ref(), self.task_templates.max_file_bytes).await?;
-        let templates = found.take_templates();
-        let Some(cache) = self.cache.as_ref().filter(|cache| cache.invalidate_on_boot) else {
+        let templates = std::mem::take(&mut files.templates);
+        let Some(cache) = &self.cache else {
             let registered = self.register_all(templates).await?;
-            return Ok(found.into_result(registered, CacheInvalidation::default()));
+            let not_cached = CacheInvalidation::default();
+            return Ok(TaskTemplateDiscoveryResult::new(
+                files, registered, not_cached,
+            ));
         };
-        let registered = registration::register(&self.db_pool, templates).await?;
-        cache.resolver.read_back(&registered).await;
-        let registered = self.told(registered);
-        let invalidation = self.invalidate_all_templates().await;
-        Ok(found.into_result(registered, invalidation))
+        let known = cache.resolver.directory().snapshot_since(begun).await;
+        let registered = registration::register(&self.db_pool, templates, known.as_deref()).await?;
+        let invalidation = if cache.invalidate_on_boot {
+            let resolver = &cache.resolver;
+            let publish = async {
+                resolver.read_back(&registered).await;
+                self.tell_registered(&registered);
+            };
+            let written: Vec<TemplateName<'_>> = registered.written().collect();
+            let invalidate = resolver.invalidate(None, &written);
+            let ((), invalidation) = tokio::join!(publish, invalidate);
+            self.tell_invalidated(None);
+            invalidation
+        } else {
+            cache.publish(&registered).await;
+            self.tell_registered(&registered);
+            CacheInvalidation::default()
+        };
+        Ok(TaskTemplateDiscoveryResult::new(
+            files,
+            registered.registrations,
+            invalidation,
+        ))
     }
 
     /// Registered names, sorted, as the database has them; of one namespace if one is given.
@@ -325,11 +349,8 @@ impl TaskHandlerRegistry {
         let Some(cache) = &self.cache else {
             return CacheInvalidation::default();
         };
-        let invalidation = cache.resolver.invalidate(namespace).await;
-        self.tell(RegistryEvent::Invalidated {
-            namespace: namespace.map(str::to_owned),
-            template: None,
-        });
+        let invalidation = cache.resolver.invalidate(namespace, &[]).await;
+        self.tell_invalidated(namespace);
         invalidation
     }
 
@@ -375,27 +396,36 @@ impl TaskHandlerRegistry {
         }
     }
 
-    fn tell_registered(&self, registration: &Registration) {
-        let Registration {
-            namespace,
-            name,
-            version,
-            status,
-            ..
-        } = registration.clone();
-        self.tell(match status {
-            RegistrationStatus::Unchanged => RegistryEvent::Unchanged {
+    fn tell_registered(&self, registered: &Registered) {
+        for registration in &registered.registrations {
+            let Registration {
                 namespace,
                 name,
                 version,
-            },
-            RegistrationStatus::Created | RegistrationStatus::Updated => {
-                RegistryEvent::Registered {
+                status,
+                ..
+            } = registration.clone();
+            self.tell(match status {
+                RegistrationStatus::Unchanged => RegistryEvent::Unchanged {
                     namespace,
                     name,
                     version,
+                },
+                RegistrationStatus::Created | RegistrationStatus::Updated => {
+                    RegistryEvent::Registered {
+                        namespace,
+                        name,
+                        version,
+                    }
                 }
-            }
+            });
+        }
+    }
+
+    fn tell_invalidated(&self, namespace: Option<&str>) {
+        self.tell(RegistryEvent::Invalidated {
+            namespace: namespace.map(str::to_owned),
+            template: None,
         });
     }
 

@@ -17,6 +17,7 @@ use super::submission::Submission;
 use crate::models::core::task_template::{
     Problem, TemplateDocument, TemplateError, TemplateLimits,
 };
+use crate::types::ContentHash;
 
 /// Something that is wrong or doubtful in a template file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,20 +32,13 @@ pub struct DiscoveryProblem {
     pub message: String,
 }
 
-/// A template file that may be registered.
-#[derive(Debug)]
-pub(crate) struct TemplateFile {
-    pub(crate) path: PathBuf,
-    pub(crate) template: Submission,
-}
-
 /// The template files of a directory.
 #[derive(Debug, Default)]
 pub(crate) struct TemplateFiles {
     /// Files with a template's name, good and bad.
     pub(crate) total_files: usize,
-    /// The good ones, each of another (namespace, name, version), in the order of paths.
-    pub(crate) files: Vec<TemplateFile>,
+    /// What the good ones hold, each of another (namespace, name, version), in the order of paths.
+    pub(crate) templates: Vec<Submission>,
     /// What is wrong, in the order of paths and lines.
     pub(crate) errors: Vec<DiscoveryProblem>,
     /// What is doubtful, in the order of paths and lines.
@@ -91,8 +85,10 @@ pub(crate) fn read_template_files(
     })?;
     let mut result = TemplateFiles::default();
     let mut entries = Vec::new();
+    // Sorted as it goes, which gives the order of paths: comparing whole paths takes far longer.
     let walk = WalkDir::new(directory)
         .follow_links(true)
+        .sort_by_file_name()
         .into_iter()
         .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
     for entry in walk {
@@ -104,7 +100,6 @@ pub(crate) fn read_template_files(
             Err(error) => result.errors.push(walk_problem(directory, &error)),
         }
     }
-    entries.sort_by(|left, right| left.path().cmp(right.path()));
     result.total_files = entries.len();
     let limits = TemplateLimits::with_max_bytes(max_file_bytes);
     // One buffer for each thread: a block of this size that comes and goes with each file makes
@@ -113,7 +108,7 @@ pub(crate) fn read_template_files(
         .par_iter()
         .map_init(Vec::new, |bytes, entry| read_file(entry, limits, bytes))
         .collect();
-    let mut seen: HashMap<(String, String, String), usize> = HashMap::new();
+    let mut seen = Seen::default();
     for (entry, read) in entries.into_iter().zip(read) {
         let path = entry.into_path();
         match read {
@@ -127,44 +122,40 @@ pub(crate) fn read_template_files(
     Ok(result)
 }
 
+/// Which file has which template, and what the template says.
+type Seen = HashMap<(String, String, String), (PathBuf, ContentHash)>;
+
 impl TemplateFiles {
-    fn add(
-        &mut self,
-        path: PathBuf,
-        read: ReadFile,
-        seen: &mut HashMap<(String, String, String), usize>,
-    ) {
+    fn add(&mut self, path: PathBuf, read: ReadFile, seen: &mut Seen) {
         let ReadFile { template, warnings } = read;
         let key = (
             template.namespace.clone(),
             template.name.clone(),
             template.version.clone(),
         );
-        let first = match seen.entry(key) {
-            Entry::Occupied(place) => *place.get(),
+        match seen.entry(key) {
             Entry::Vacant(place) => {
-                place.insert(self.files.len());
                 let warnings = warnings.iter();
                 self.warnings
                     .extend(warnings.map(|problem| discovery_problem(&path, problem)));
-                self.files.push(TemplateFile { path, template });
-                return;
+                place.insert((path, template.hash));
+                self.templates.push(template);
             }
-        };
-        let first = &self.files[first];
-        let name = format!(
-            "{}/{}/{}",
-            template.namespace, template.name, template.version
-        );
-        let first_path = first.path.display();
-        if first.template == template {
-            let message = format!("{first_path} has the same template {name} already");
-            self.warnings.push(whole_file(path, message));
-        } else {
-            let message = format!(
-                "{first_path} has another template {name}, which counts; give one of them another version"
-            );
-            self.errors.push(whole_file(path, message));
+            Entry::Occupied(place) => {
+                let (first, hash) = place.get();
+                let first = first.display();
+                let (namespace, name, version) = place.key();
+                let name = format!("{namespace}/{name}/{version}");
+                if *hash == template.hash {
+                    let message = format!("{first} has the same template {name} already");
+                    self.warnings.push(whole_file(path, message));
+                } else {
+                    let message = format!(
+                        "{first} has another template {name}, which counts; give one of them another version"
+                    );
+                    self.errors.push(whole_file(path, message));
+                }
+            }
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use tasker_shared::events::{EventPublisher, RegistryEvent};
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::RegistrationStatus;
 
-use crate::app::{TestApp, document, folder, template};
+use crate::app::{TestApp, document, folder, marker, template};
 use crate::every_cache::with_every_cache;
 
 with_every_cache! {
@@ -20,6 +21,7 @@ with_every_cache! {
     a_registry_that_resolved_nothing_shuts_down,
     listeners_hear_what_the_registry_did,
     a_discovery_registers_what_it_can_and_names_the_rest,
+    a_discovery_writes_what_is_not_registered_as_it_is_and_nothing_else,
 }
 
 async fn an_unchanged_template_writes_nothing(app: TestApp) {
@@ -270,4 +272,78 @@ async fn a_discovery_registers_what_it_can_and_names_the_rest(app: TestApp) {
         .get_template("payments", "refund", "1.0.0")
         .await
         .unwrap();
+}
+
+async fn a_discovery_writes_what_is_not_registered_as_it_is_and_nothing_else(app: TestApp) {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, document: &Value| {
+        let path = folder.path().join(format!("{name}.yaml"));
+        std::fs::write(path, document.to_string()).unwrap();
+    };
+    let names = [
+        "changed",
+        "deleted",
+        "described",
+        "same",
+        "strategy",
+        "vanished",
+    ];
+    for name in names {
+        let mut document = document("payments", name, 1);
+        document["identity_strategy"] = "always_unique".into();
+        write(name, &document);
+    }
+    let discover = async || {
+        // As another process does it, that has just started.
+        let registry = app.registry().await;
+        let found = registry.discover_and_register_templates(folder.path());
+        let registered = found.await.unwrap().registered;
+        let statuses: Vec<_> = registered.iter().map(|one| one.status).collect();
+        let uuids: Vec<_> = registered.iter().map(|one| one.named_task_uuid).collect();
+        (registry, statuses, uuids)
+    };
+    let (_, first, uuids) = discover().await;
+    assert_eq!(first, [RegistrationStatus::Created; 6]);
+    let before = (app.sequence().await, wal(&app).await);
+    let (_, second, same) = discover().await;
+    assert_eq!(second, [RegistrationStatus::Unchanged; 6]);
+    assert_eq!(same, uuids);
+    assert_eq!((app.sequence().await, wal(&app).await), before);
+
+    let mut changed = document("payments", "changed", 2);
+    changed["identity_strategy"] = "always_unique".into();
+    write("changed", &changed);
+    app.commit(&[
+        "DELETE FROM tasker.named_tasks WHERE name = 'deleted'",
+        "UPDATE tasker.named_tasks SET description = 'by hand' WHERE name = 'described'",
+        "UPDATE tasker.named_tasks SET identity_strategy = 'strict' WHERE name = 'strategy'",
+    ])
+    .await;
+    // The pointer stays and points to nothing, as after a restore without triggers.
+    app.commit(&[
+        "ALTER TABLE tasker.named_tasks DISABLE TRIGGER USER",
+        "DELETE FROM tasker.named_tasks WHERE name = 'vanished'",
+        "ALTER TABLE tasker.named_tasks ENABLE TRIGGER USER",
+    ])
+    .await;
+    let (registry, third, again) = discover().await;
+    assert_eq!(
+        third,
+        [
+            RegistrationStatus::Updated,
+            RegistrationStatus::Created,
+            RegistrationStatus::Updated,
+            RegistrationStatus::Unchanged,
+            RegistrationStatus::Updated,
+            RegistrationStatus::Created,
+        ]
+    );
+    for name in names {
+        let resolved = registry.get_template("payments", name, "1.0.0").await;
+        let resolved = resolved.unwrap();
+        let place = names.iter().position(|other| *other == name).unwrap();
+        assert_eq!(resolved.named_task_uuid, again[place]);
+        assert_eq!(resolved.identity_strategy.name(), "always_unique");
+        assert_eq!(marker(&resolved), if name == "changed" { 2 } else { 1 });
+    }
 }

@@ -246,6 +246,13 @@ impl Directory {
         }
     }
 
+    /// The picture of a poll that was sent at `moment` or later; none if there is no such poll in
+    /// time.
+    pub(crate) async fn snapshot_since(&self, moment: Moment) -> Option<Arc<Snapshot>> {
+        let polled = self.poll_sent_after(moment, PollReason::Stale).await;
+        polled.ok().map(|()| self.snapshot_now())
+    }
+
     /// After a write by this process: no resolve uses pointers of before it. Waits until they
     /// have been read, at most as long as a resolve would.
     pub(crate) async fn wrote(&self) -> Result<(), DirectoryStale> {

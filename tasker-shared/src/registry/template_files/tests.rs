@@ -25,8 +25,8 @@ fn read(directory: &TempDir) -> TemplateFiles {
 }
 
 fn names(files: &TemplateFiles) -> Vec<&str> {
-    let files = files.files.iter();
-    files.map(|file| file.template.name.as_str()).collect()
+    let templates = files.templates.iter();
+    templates.map(|template| template.name.as_str()).collect()
 }
 
 fn file_names(problems: &[DiscoveryProblem]) -> Vec<&str> {
@@ -50,6 +50,20 @@ fn template_files_are_found_at_any_depth_in_the_order_of_paths() {
     assert_eq!(files.total_files, 3);
     assert!(files.errors.is_empty(), "{:?}", files.errors);
     assert!(files.warnings.is_empty(), "{:?}", files.warnings);
+}
+
+#[test]
+fn a_folder_comes_before_what_its_name_begins() {
+    let directory = TempDir::new().unwrap();
+    for path in ["a.yaml", "a-b/y.yaml", "a/z.yaml"] {
+        let name = path.replace(['.', '-', '/'], "_");
+        write(&directory, path, &template(&name));
+    }
+    // `Path` orders by components.
+    assert_eq!(
+        names(&read(&directory)),
+        ["a_z_yaml", "a_b_y_yaml", "a_yaml"]
+    );
 }
 
 #[test]
@@ -100,7 +114,7 @@ fn what_is_doubtful_is_told_of_a_file_that_counts() {
         &template("a").replace("1.0.0", "1.10"),
     );
     let files = read(&directory);
-    assert_eq!(files.files[0].template.version, "1.10");
+    assert_eq!(files.templates[0].version, "1.10");
     assert_eq!(files.warnings.len(), 1);
     assert_eq!(files.warnings[0].line, Some(3));
     assert_eq!(files.warnings[0].path, "version");
@@ -140,9 +154,9 @@ fn the_first_of_two_files_with_one_name_counts() {
         &template("same").replace("1.0.0", "1.0.1"),
     );
     let files = read(&directory);
-    assert_eq!(files.files.len(), 2);
-    assert!(files.files[0].path.ends_with("a.yaml"));
-    assert!(files.files[1].path.ends_with("d.yaml"));
+    let versions: Vec<_> = files.templates.iter().map(|one| &*one.version).collect();
+    assert_eq!(versions, ["1.0.0", "1.0.1"]);
+    assert!(files.templates[0].configuration.contains("Only"));
     assert_eq!(file_names(&files.errors), ["b.yaml"]);
     assert!(files.errors[0].message.contains("a.yaml"));
     assert!(files.errors[0].message.contains("files/same/1.0.0"));
@@ -175,19 +189,18 @@ fn an_empty_directory_has_no_files() {
 fn our_own_examples_are_valid_and_doubtless() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/tasks");
     let files = read_template_files(&examples, LIMIT).unwrap();
-    assert!(files.files.len() >= 4, "{files:?}");
+    assert!(files.templates.len() >= 4, "{:?}", names(&files));
+    assert_eq!(files.templates.len(), files.total_files);
     assert!(files.errors.is_empty(), "{:?}", files.errors);
     assert!(files.warnings.is_empty(), "{:?}", files.warnings);
-    for file in &files.files {
-        let template = &file.template;
+    for template in &files.templates {
+        // Where a file lies says what is in it.
+        let path = format!("{}/{}.yaml", template.namespace, template.name);
+        assert!(examples.join(&path).is_file(), "{path}");
         assert!(
             template.configuration.contains("\"input_schema\": {"),
-            "{:?}",
-            file.path
+            "{path}"
         );
-        // Where a file lies says what is in it.
-        let expected = format!("{}/{}.yaml", template.namespace, template.name);
-        assert!(file.path.ends_with(expected), "{:?}", file.path);
     }
 }
 
@@ -235,7 +248,7 @@ mod unix {
         assert!(made.unwrap().success());
         symlink("/dev/zero", directory.path().join("zeros.yaml")).unwrap();
         let files = read(&directory);
-        assert!(files.files.is_empty());
+        assert!(files.templates.is_empty());
         assert_eq!(
             file_names(&files.errors),
             ["pipe.yaml", "socket.yaml", "zeros.yaml"]
