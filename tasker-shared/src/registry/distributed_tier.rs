@@ -36,6 +36,19 @@ struct Header<'a> {
     hash: ContentHash,
 }
 
+/// What stands before the body of `entry`.
+fn header(entry: &Entry) -> String {
+    let name = entry.name();
+    let header = Header {
+        format: FORMAT,
+        namespace: name.namespace.into(),
+        name: name.name.into(),
+        version: name.version.into(),
+        hash: entry.pointer.hash,
+    };
+    serde_json::to_string(&header).expect("texts and numbers are JSON")
+}
+
 impl Header<'_> {
     fn name(&self) -> TemplateName<'_> {
         TemplateName {
@@ -139,14 +152,7 @@ impl DistributedTier {
             return;
         }
         let name = entry.name();
-        let header = Header {
-            format: FORMAT,
-            namespace: name.namespace.into(),
-            name: name.name.into(),
-            version: name.version.into(),
-            hash: entry.pointer.hash,
-        };
-        let header = serde_json::to_string(&header).expect("texts and numbers are JSON");
+        let header = header(entry);
         metrics::counter!(TEMPLATE_FILLS.name, "result" => "queued").increment(1);
         self.provider
             .fill(self.key(name), format!("{header}\n{document}"), self.ttl);
@@ -206,6 +212,9 @@ impl DistributedTier {
 
 // The one place that decides whether a distributed entry is a hit.
 fn open(entry: &Entry, value: String) -> Found {
+    if let Some(start) = after_usual_header(entry, &value) {
+        return Found::Body(Text { text: value, start });
+    }
     let kind = match value.split_once('\n') {
         None => "garbage",
         Some((header, _)) => match serde_json::from_str::<Header<'_>>(header) {
@@ -227,6 +236,33 @@ fn open(entry: &Entry, value: String) -> Found {
     Found::Nothing
 }
 
+/// Where the body begins, if what is before it is to the letter what this release writes for `entry`:
+/// then it need not be read as JSON. Names that JSON has to escape are not found here.
+fn after_usual_header(entry: &Entry, value: &str) -> Option<usize> {
+    let TemplateName {
+        namespace,
+        name,
+        version,
+    } = entry.name();
+    let mut digits = [0; 64];
+    let parts = [
+        "{\"format\":1,\"namespace\":\"",
+        namespace,
+        "\",\"name\":\"",
+        name,
+        "\",\"version\":\"",
+        version,
+        "\",\"hash\":\"",
+        entry.pointer.hash.write_digits(&mut digits),
+        "\"}\n",
+    ];
+    let mut rest = value;
+    for part in parts {
+        rest = rest.strip_prefix(part)?;
+    }
+    Some(value.len() - rest.len())
+}
+
 /// Counts an entry that cannot be used, and says so once for each registration of a name; the load
 /// that follows replaces it, if the cache accepts writes.
 pub(super) fn bad_entry(entry: &Entry, kind: &'static str) {
@@ -242,4 +278,72 @@ pub(super) fn bad_entry(entry: &Entry, kind: &'static str) {
         kind,
         "a cached template cannot be used and is replaced"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::{Found, after_usual_header, header, open};
+    use crate::models::core::identity_strategy::IdentityStrategy;
+    use crate::registry::directory::{Change, Entry, Pointer, Snapshot};
+    use crate::types::ContentHash;
+
+    fn entry(name: &str, hash: u8) -> Arc<Entry> {
+        let change = Change {
+            namespace: String::from("payments"),
+            name: name.to_owned(),
+            version: String::from("1.0.0"),
+            pointer: Some(Pointer {
+                sequence: 1,
+                hash: ContentHash::from_bytes([hash; 32]),
+                named_task_uuid: Uuid::nil(),
+                identity_strategy: IdentityStrategy::Strict,
+                registered_at: DateTime::UNIX_EPOCH,
+            }),
+        };
+        let (snapshot, _gone) = Snapshot::empty().with_changes([change]);
+        snapshot
+            .iter()
+            .next()
+            .expect("it is in the picture")
+            .clone()
+    }
+
+    fn is_body(entry: &Entry, value: &str) -> bool {
+        match open(entry, value.to_owned()) {
+            Found::Body(body) => &body.text[body.start..] == "{}",
+            Found::Nothing => false,
+        }
+    }
+
+    #[test]
+    fn what_this_release_writes_is_known_without_reading_it() {
+        let refund = entry("refund", 7);
+        let value = format!("{}\n{{}}", header(&refund));
+        assert_eq!(after_usual_header(&refund, &value), Some(value.len() - 2));
+        assert!(is_body(&refund, &value));
+        for other in [entry("refund", 8), entry("refunds", 7), entry("refun", 7)] {
+            assert_eq!(after_usual_header(&other, &value), None);
+            assert!(!is_body(&other, &value));
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_written_otherwise_is_read() {
+        let quoted = entry("a\",\"name\":\"b", 7);
+        let value = format!("{}\n{{}}", header(&quoted));
+        assert_eq!(after_usual_header(&quoted, &value), None);
+        assert!(is_body(&quoted, &value));
+
+        let refund = entry("refund", 7);
+        let spaced = format!("{}\n{{}}", header(&refund).replace(',', ", "));
+        assert_eq!(after_usual_header(&refund, &spaced), None);
+        assert!(is_body(&refund, &spaced));
+        let newer = format!("{}\n{{}}", header(&refund).replace(":1,", ":2,"));
+        assert!(!is_body(&refund, &newer));
+    }
 }

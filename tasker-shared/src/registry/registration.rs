@@ -1,10 +1,10 @@
 //! Registering templates: the write path.
 //!
 //! Of a large batch only those documents are sent whose hash is not the registered one. Which ones
-//! these are, the directory knows where it is at hand, and PostgreSQL is asked only whether the rows
-//! are still there; else PostgreSQL is told the hashes. We compute these hashes; the registered ones
-//! are PostgreSQL's own. If the two ever computed different ones, a document would be sent that is
-//! there already, and PostgreSQL, which compares what it has stored, would find it unchanged.
+//! these are, the directory knows where it is at hand; else PostgreSQL is first told the hashes. We
+//! compute these hashes; the registered ones are PostgreSQL's own. If the two ever computed different
+//! ones, a document would be sent that is there already, and PostgreSQL, which compares what it has
+//! stored, would find it unchanged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +85,7 @@ pub(super) struct Registered {
     /// The statement was sent more than once, after its connection was lost: what is told as
     /// unchanged may have been written by the first.
     retried: bool,
-    /// All of it was found in the directory.
+    /// All of it was found in the directory, and PostgreSQL was not asked.
     known: bool,
 }
 
@@ -119,7 +119,8 @@ impl Registered {
 
 /// Registers all of `templates` or none. Names must not repeat.
 ///
-/// `known` is a picture of what is registered, not older than the request to register them.
+/// `known` is a picture of what is registered, not older than the request to register them. What it
+/// has as it is, PostgreSQL is neither asked about nor sent.
 pub(super) async fn register(
     pool: &PgPool,
     templates: Vec<Submission>,
@@ -129,17 +130,23 @@ pub(super) async fn register(
         return Ok(Registered::default());
     }
     let templates: Arc<[Submission]> = templates.into();
-    let known: Option<Vec<Option<Uuid>>> = known.map(|known| {
-        let rows = templates.iter().map(|template| row_of(template, known));
-        rows.collect()
-    });
+    let found: Vec<Option<Written>> = templates
+        .iter()
+        .map(|template| known.and_then(|known| unchanged(template, known)))
+        .collect();
+    let all_known = found.iter().all(Option::is_some);
     let mut attempts = 0;
-    // Registering is idempotent, so it may be tried again on another connection.
-    let written = database::read(pool, LIMIT, |connection| {
-        attempts += 1;
-        write_all(connection, Arc::clone(&templates), known.clone())
-    });
-    let written = written.await;
+    let written = if all_known {
+        Ok(found.into_iter().flatten().collect())
+    } else {
+        let asks = known.is_none();
+        // Registering is idempotent, so it may be tried again on another connection.
+        database::read(pool, LIMIT, |connection| {
+            attempts += 1;
+            write_all(connection, Arc::clone(&templates), found.clone(), asks)
+        })
+        .await
+    };
     let written: Vec<Written> = match written {
         Ok(written) => written,
         Err(error) => {
@@ -167,27 +174,22 @@ pub(super) async fn register(
                 named_task_uuid,
             });
     let registrations: Vec<Registration> = registrations.collect();
-    let known = known.is_some_and(|rows| {
-        rows.iter().zip(&registrations).all(|(row, one)| {
-            *row == Some(one.named_task_uuid) && one.status == RegistrationStatus::Unchanged
-        })
-    });
     Ok(Registered {
         registrations,
         templates,
         retried: attempts > 1,
-        known,
+        known: all_known,
     })
 }
 
-/// The row of `template`, if this picture has it as it is.
-fn row_of(template: &Submission, known: &Snapshot) -> Option<Uuid> {
+/// What registering `template` comes to if this picture has it as it is.
+fn unchanged(template: &Submission, known: &Snapshot) -> Option<Written> {
     let pointer = &known.get(template.template_name())?.pointer;
     let is_same = pointer.hash == template.hash
         && template
             .strategy
             .is_none_or(|strategy| strategy == pointer.identity_strategy.name());
-    is_same.then_some(pointer.named_task_uuid)
+    is_same.then_some((RegistrationStatus::Unchanged, pointer.named_task_uuid))
 }
 
 fn count(status: &'static str, templates: usize) {
@@ -202,18 +204,13 @@ type Written = (RegistrationStatus, Uuid);
 fn write_all(
     connection: &mut PgConnection,
     templates: Arc<[Submission]>,
-    known: Option<Vec<Option<Uuid>>>,
+    mut written: Vec<Option<Written>>,
+    asks: bool,
 ) -> BoxFuture<'_, Result<Vec<Written>, sqlx::Error>> {
     Box::pin(async move {
         let bytes: usize = templates.iter().map(Submission::bytes).sum();
-        let mut written = vec![None; templates.len()];
-        match known {
-            Some(rows) if rows.iter().all(Option::is_none) => {}
-            Some(rows) => still_there(connection, &templates, &rows, &mut written).await?,
-            None if bytes > UNASKED_BYTES => {
-                registered(connection, &templates, &mut written).await?;
-            }
-            None => {}
+        if asks && bytes > UNASKED_BYTES {
+            registered(connection, &templates, &mut written).await?;
         }
         let rest: Vec<usize> = (0..templates.len())
             .filter(|item| written[*item].is_none())
@@ -289,44 +286,11 @@ async fn registered(
     .fetch_all(connection)
     .await?;
     for row in rows {
-        note_unchanged(written, row.item, row.named_task_uuid);
+        if let Some(written) = place(row.item).and_then(|place| written.get_mut(place)) {
+            *written = Some((RegistrationStatus::Unchanged, row.named_task_uuid));
+        }
     }
     Ok(())
-}
-
-/// Notes which of these rows, which the directory knows with the templates' content, are there as
-/// they should be. What changed a row behind the triggers' back is put right, and so is a description
-/// that was changed by hand.
-async fn still_there(
-    connection: &mut PgConnection,
-    templates: &[Submission],
-    rows: &[Option<Uuid>],
-    written: &mut [Option<Written>],
-) -> Result<(), sqlx::Error> {
-    let descriptions: Vec<Option<&str>> =
-        column(templates, |template| template.description.as_deref());
-    let found = sqlx::query!(
-        r#"
-        SELECT i.item AS "item!", t.named_task_uuid AS "named_task_uuid!"
-        FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS i (named_task_uuid, description, item)
-        JOIN tasker.named_tasks t ON t.named_task_uuid = i.named_task_uuid
-        WHERE t.description IS NOT DISTINCT FROM i.description
-        "#,
-        rows as &[Option<Uuid>],
-        &descriptions as &[Option<&str>],
-    )
-    .fetch_all(connection)
-    .await?;
-    for row in found {
-        note_unchanged(written, row.item, row.named_task_uuid);
-    }
-    Ok(())
-}
-
-fn note_unchanged(written: &mut [Option<Written>], item: i64, row: Uuid) {
-    if let Some(written) = place(item).and_then(|place| written.get_mut(place)) {
-        *written = Some((RegistrationStatus::Unchanged, row));
-    }
 }
 
 /// Writes `items` of `templates`, and notes what became of them.

@@ -161,15 +161,14 @@ impl Resolver {
                 Freshness::Fresh => None,
                 Freshness::StaleBy(stale_by) => Some(stale_by),
             };
-            if let Some(metadata) = self.local().get(&entry) {
-                return Ok(Resolution {
-                    metadata,
-                    tier: loaded_from,
-                    stale_by,
-                });
-            }
             match self.load(&entry, std::mem::take(&mut asks_redis)).await {
                 Loaded::Body(metadata, tier) => {
+                    // What is held by now may be what an earlier round has loaded.
+                    let tier = if tier == Tier::Local {
+                        loaded_from
+                    } else {
+                        tier
+                    };
                     // The load took time. Its body is an answer if it is still the current one;
                     // else the next round finds what is, and this body where it is held.
                     let bound_holds = stale_by.is_some()
@@ -260,13 +259,8 @@ impl Resolver {
         self.directory().wrote().await.ok();
     }
 
-    /// Deletes the bodies of a namespace, or all, from both tiers; in the distributed one those of
-    /// `more` names, too.
-    pub(super) async fn invalidate(
-        &self,
-        namespace: Option<&str>,
-        more: &[TemplateName<'_>],
-    ) -> CacheInvalidation {
+    /// Deletes the bodies of a namespace, or all, from both tiers.
+    pub(super) async fn invalidate(&self, namespace: Option<&str>) -> CacheInvalidation {
         let snapshot = self.directory().snapshot_now();
         let entries: Vec<&Arc<Entry>> = snapshot
             .iter()
@@ -279,7 +273,6 @@ impl Resolver {
                 .for_each(|entry| self.local().remove(entry.id)),
         }
         let names = entries.iter().map(|entry| entry.name());
-        let names = names.chain(more.iter().copied());
         let exact = self.distributed().delete_names(names).await;
         if exact.error.is_some() {
             // The sweep would fail in the same way, only later.

@@ -248,7 +248,8 @@ impl TaskHandlerRegistry {
     ///
     /// A file that cannot be used is told in the result and does not stop the others. Templates
     /// whose files are gone stay registered. With a cache, what is registered already is told by the
-    /// directory, as it was at some moment after the call.
+    /// directory, as it was at some moment after the call, by hash and strategy: a `description`
+    /// column that was changed by hand stays until the document changes.
     ///
     /// # Errors
     /// [`RegistryError::Directory`] if the folder cannot be read; else see
@@ -264,30 +265,28 @@ impl TaskHandlerRegistry {
             discovery::find(directory.as_ref(), self.task_templates.max_file_bytes).await?;
         let templates = std::mem::take(&mut files.templates);
         let Some(cache) = &self.cache else {
-            let registered = self.register_all(templates).await?;
+            let registered = Box::pin(self.register_all(templates)).await?;
             let not_cached = CacheInvalidation::default();
             return Ok(TaskTemplateDiscoveryResult::new(
                 files, registered, not_cached,
             ));
         };
         let known = cache.resolver.directory().snapshot_since(begun).await;
-        let registered = registration::register(&self.db_pool, templates, known.as_deref()).await?;
-        let invalidation = if cache.invalidate_on_boot {
-            let resolver = &cache.resolver;
-            let publish = async {
-                resolver.read_back(&registered).await;
-                self.tell_registered(&registered);
-            };
-            let written: Vec<TemplateName<'_>> = registered.written().collect();
-            let invalidate = resolver.invalidate(None, &written);
-            let ((), invalidation) = tokio::join!(publish, invalidate);
-            self.tell_invalidated(None);
-            invalidation
+        // Boxed, as the other parts are, so that who discovers is a small future.
+        let register = registration::register(&self.db_pool, templates, known.as_deref());
+        let register = Box::pin(register);
+        let (registered, invalidation) = if cache.invalidate_on_boot {
+            // Side by side: what is written is deleted again below, once it is.
+            tokio::join!(register, Box::pin(cache.resolver.invalidate(None)))
         } else {
-            cache.publish(&registered).await;
-            self.tell_registered(&registered);
-            CacheInvalidation::default()
+            (register.await, CacheInvalidation::default())
         };
+        let registered = registered?;
+        Box::pin(cache.publish(&registered)).await;
+        self.tell_registered(&registered);
+        if cache.invalidate_on_boot {
+            self.tell_invalidated(None);
+        }
         Ok(TaskTemplateDiscoveryResult::new(
             files,
             registered.registrations,
@@ -349,7 +348,7 @@ impl TaskHandlerRegistry {
         let Some(cache) = &self.cache else {
             return CacheInvalidation::default();
         };
-        let invalidation = cache.resolver.invalidate(namespace, &[]).await;
+        let invalidation = cache.resolver.invalidate(namespace).await;
         self.tell_invalidated(namespace);
         invalidation
     }

@@ -15,6 +15,12 @@ impl ContentHash {
         Self(bytes)
     }
 
+    /// Its digits, written into `room`.
+    pub(crate) fn write_digits<'a>(&self, room: &'a mut [u8; 64]) -> &'a str {
+        hex::encode_to_slice(self.0, room).expect("64 digits hold 32 bytes");
+        std::str::from_utf8(room).expect("hexadecimal digits are ASCII")
+    }
+
     /// The bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
@@ -42,9 +48,7 @@ impl std::str::FromStr for ContentHash {
 
 impl std::fmt::Display for ContentHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut text = [0; 64];
-        hex::encode_to_slice(self.0, &mut text).expect("64 digits hold 32 bytes");
-        f.write_str(std::str::from_utf8(&text).expect("hexadecimal digits are ASCII"))
+        f.write_str(self.write_digits(&mut [0; 64]))
     }
 }
 

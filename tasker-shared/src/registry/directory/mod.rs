@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use clock::Moment;
+#[cfg(test)]
+pub(crate) use snapshot::Change;
 pub(crate) use snapshot::{Entry, Pointer, Snapshot, TemplateName};
 
 use clock::Validity;
