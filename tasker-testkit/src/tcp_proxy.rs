@@ -137,8 +137,8 @@ impl TcpProxy {
         self.set(Mode::HalfOpen).await;
     }
 
-    /// Accepts new connections and never answers on them, not even later. Those that exist
-    /// go on.
+    /// Accepts new connections and never answers on them, not even later; they are kept for as long
+    /// as their clients keep them. Those that exist go on.
     pub async fn black_hole(&self) {
         self.set(Mode::BlackHole).await;
     }
@@ -230,12 +230,12 @@ async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
 }
 
 /// One connection, from both sides.
-async fn serve(client: TcpStream, target: (String, u16), modes: watch::Receiver<Mode>) {
+async fn serve(mut client: TcpStream, target: (String, u16), modes: watch::Receiver<Mode>) {
     let black_hole = *modes.borrow() == Mode::BlackHole;
     if black_hole {
-        // Owned by this future: the connection stays open until it is cut.
-        let _client = client;
-        return std::future::pending().await;
+        // Until the client closes the connection, or it is cut.
+        let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
+        return;
     }
     let Ok(server) = TcpStream::connect(target).await else {
         return;

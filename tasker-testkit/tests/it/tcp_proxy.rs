@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use tasker_testkit::{RedisServer, TcpProxy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const LIMIT: Duration = Duration::from_millis(300);
@@ -75,6 +76,25 @@ async fn a_black_hole_swallows_new_connections_only() {
     assert_eq!(ping(&mut old).await.unwrap(), "PONG");
     proxy.forward().await;
     assert!(connect(proxy.url()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_black_hole_keeps_nothing_of_clients_that_are_gone() {
+    let (_server, proxy) = server_and_proxy().await;
+    proxy.black_hole().await;
+    let mut client = TcpStream::connect(("127.0.0.1", proxy.port()))
+        .await
+        .unwrap();
+    client.write_all(b"PING\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let silence = tokio::time::timeout(LIMIT, client.read_to_end(&mut answer)).await;
+    assert!(silence.is_err(), "closed while the client waits");
+    client.shutdown().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), client.read_to_end(&mut answer))
+        .await
+        .expect("still open")
+        .unwrap();
+    assert_eq!(answer, b"");
 }
 
 #[tokio::test]
