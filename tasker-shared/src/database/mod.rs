@@ -2,10 +2,14 @@
 
 mod connect_options;
 mod errors;
+mod held_connections;
 pub mod jsonb;
+mod lease;
 pub mod migrator;
 pub mod pool;
 mod query;
 
 pub use errors::DatabaseError;
+pub(crate) use held_connections::HeldConnections;
+pub(crate) use query::read_on;
 pub use query::{read, write};

@@ -3,14 +3,26 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::DatabaseError;
+use super::lease::Lease;
 
 /// The pause before another connection is tried; random, so that callers spread.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(20);
+
+/// Where a query gets its connection.
+pub(crate) trait Connections: Sync {
+    /// A connection for one query. Waits until there is one.
+    fn lease(&self) -> impl Future<Output = Result<Lease<'_>, sqlx::Error>> + Send;
+}
+
+impl Connections for PgPool {
+    async fn lease(&self) -> Result<Lease<'_>, sqlx::Error> {
+        Ok(Lease::of(self.acquire().await?))
+    }
+}
 
 /// Runs `query`, and again on another connection while connections turn out to be lost, until
 /// `limit` has passed. After a restart of PostgreSQL the pool holds lost connections only.
@@ -20,11 +32,20 @@ const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::fro
 pub async fn read<T>(
     pool: &PgPool,
     limit: Duration,
+    query: impl for<'c> FnMut(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
+) -> Result<T, DatabaseError> {
+    read_on(pool, limit, query).await
+}
+
+/// Does what [`read`] does, on connections of another kind.
+pub(crate) async fn read_on<T>(
+    connections: &impl Connections,
+    limit: Duration,
     mut query: impl for<'c> FnMut(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
 ) -> Result<T, DatabaseError> {
     let deadline = Instant::now() + limit;
     loop {
-        match once(pool, deadline, limit, &mut query).await {
+        match once(connections, deadline, limit, &mut query).await {
             Err(error) if error.is_connection_lost() && Instant::now() + PAUSE.end < deadline => {
                 sleep(rand::random_range(PAUSE)).await;
             }
@@ -44,42 +65,17 @@ pub async fn write<T>(
 }
 
 async fn once<T>(
-    pool: &PgPool,
+    connections: &impl Connections,
     deadline: Instant,
     limit: Duration,
     query: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
 ) -> Result<T, DatabaseError> {
     let work = async {
-        let mut connection = InUse(Some(pool.acquire().await?));
-        let answer = query(connection.get()).await;
-        connection.answered();
+        let mut lease = connections.lease().await?;
+        let answer = query(lease.connection()).await;
+        lease.answered(answer.is_ok());
         answer
     };
     let answered = timeout_at(deadline, work).await;
     Ok(answered.map_err(|_elapsed| DatabaseError::Late(limit))??)
-}
-
-/// A connection whose answer is awaited. If it is dropped before the answer came, the connection
-/// is closed: the pool would ask it for a sign of life without a deadline, and a half-open one
-/// would keep its place in the pool for as long as TCP takes to notice.
-struct InUse(Option<PoolConnection<Postgres>>);
-
-impl InUse {
-    fn get(&mut self) -> &mut PgConnection {
-        self.0
-            .as_mut()
-            .expect("a connection is there until it has answered")
-    }
-
-    fn answered(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        if let Some(connection) = &mut self.0 {
-            connection.close_on_drop();
-        }
-    }
 }

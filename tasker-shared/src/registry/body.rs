@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::RegistryError;
 use super::directory::{Pointer, TemplateName};
-use crate::database::{self, DatabaseError};
+use crate::database::{self, DatabaseError, HeldConnections};
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::TaskTemplate;
 use crate::types::{Document, HandlerMetadata};
@@ -38,10 +38,10 @@ impl From<String> for Text {
 
 /// Resolves a name from the database alone, in one statement.
 pub(super) async fn resolve(
-    pool: &PgPool,
+    connections: &HeldConnections,
     name: TemplateName<'_>,
 ) -> Result<HandlerMetadata, RegistryError> {
-    let stored = load(pool, name)
+    let stored = load(connections, name)
         .await?
         .ok_or_else(|| RegistryError::NotFound {
             namespace: name.namespace.to_owned(),
@@ -54,10 +54,10 @@ pub(super) async fn resolve(
 
 /// The body of a name. `None` when the name is not registered.
 pub(super) async fn load(
-    pool: &PgPool,
+    connections: &HeldConnections,
     name: TemplateName<'_>,
 ) -> Result<Option<StoredBody>, DatabaseError> {
-    database::read(pool, LIMIT, |connection| {
+    database::read_on(connections, LIMIT, |connection| {
         let (namespace, name, version) = (
             name.namespace.to_owned(),
             name.name.to_owned(),

@@ -54,7 +54,7 @@ fn pick(entries: &[&Arc<Entry>]) -> Option<Arc<Entry>> {
 /// be told: the database does not answer, or moves on meanwhile.
 pub(super) async fn compare(tiers: &Tiers, entry: &Arc<Entry>) -> Option<bool> {
     let Tiers {
-        pool,
+        connections,
         directory,
         local,
         ..
@@ -63,7 +63,7 @@ pub(super) async fn compare(tiers: &Tiers, entry: &Arc<Entry>) -> Option<bool> {
     let body_agrees = local.peek(entry).is_none_or(|(metadata, _age)| {
         inspection::content_hash(metadata.document.get()) == entry.pointer.hash
     });
-    let stored = body::load(pool, name).await.ok()?;
+    let stored = body::load(connections, name).await.ok()?;
     // What the database has said by now is in the directory after a poll that is sent now.
     directory
         .poll_sent_after(Moment::now(), PollReason::Timer)
@@ -77,7 +77,7 @@ pub(super) async fn compare(tiers: &Tiers, entry: &Arc<Entry>) -> Option<bool> {
     };
     if !pointer_agrees {
         // Changed between the two looks? Then a second one settles it.
-        let again = body::load(pool, name).await.ok()?;
+        let again = body::load(connections, name).await.ok()?;
         if again.map(|again| again.pointer) != stored.map(|stored| stored.pointer) {
             return None;
         }

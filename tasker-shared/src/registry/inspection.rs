@@ -213,7 +213,7 @@ async fn verify(
     entry: &Entry,
     reported: CacheEntry,
 ) -> Result<CacheEntry, RegistryError> {
-    let stored = body::load(resolver.pool(), entry.name()).await?;
+    let stored = body::load(resolver.connections(), entry.name()).await?;
     let current = stored.as_ref().map(|stored| stored.pointer.hash);
     let local = match resolver.local().peek(entry) {
         Some((metadata, _age)) => TierEntry {

@@ -20,6 +20,7 @@ use super::retirement::Retirement;
 use super::tiers::{Loaded, Tiers};
 use super::{RegistryError, comparison};
 use crate::config::tasker::CacheConfig;
+use crate::database::HeldConnections;
 use crate::metrics::TEMPLATE_STALE_SERVED;
 use crate::types::CacheInvalidation;
 
@@ -39,11 +40,16 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub(super) fn new(pool: PgPool, distributed: DistributedTier, config: &CacheConfig) -> Self {
+    pub(super) fn new(
+        pool: PgPool,
+        connections: Arc<HeldConnections>,
+        distributed: DistributedTier,
+        config: &CacheConfig,
+    ) -> Self {
         let local = LocalTier::new(config.local_max_bytes);
         let retirement = Retirement::new(distributed.clone());
         let directory = Arc::new(Directory::new(
-            pool.clone(),
+            pool,
             Duration::from_millis(config.max_staleness_ms),
             Duration::from_secs(config.serve_stale_seconds),
             {
@@ -56,7 +62,7 @@ impl Resolver {
         ));
         let flights = Flights::new();
         let tiers = Tiers {
-            pool,
+            connections,
             directory,
             local,
             distributed,
@@ -97,8 +103,8 @@ impl Resolver {
         &self.tiers.local
     }
 
-    pub(super) fn pool(&self) -> &PgPool {
-        &self.tiers.pool
+    pub(super) fn connections(&self) -> &HeldConnections {
+        &self.tiers.connections
     }
 
     pub(super) fn distributed(&self) -> &DistributedTier {

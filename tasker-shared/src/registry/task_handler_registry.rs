@@ -18,6 +18,7 @@ use super::submission::Submission;
 use super::{RegistryError, TaskTemplateDiscoveryResult, body, discovery};
 use crate::cache::CacheProvider;
 use crate::config::tasker::{CacheConfig, TaskTemplatesConfig};
+use crate::database::HeldConnections;
 use crate::events::{EventPublisher, RegistryEvent};
 use crate::models::core::task_request::TaskRequest;
 use crate::models::core::task_template::TemplateDocument;
@@ -33,6 +34,8 @@ use crate::types::{CacheInvalidation, HandlerMetadata};
 /// All methods may be called concurrently, and cancelling one affects no other.
 pub struct TaskHandlerRegistry {
     db_pool: PgPool,
+    /// Of the same pool, for reading bodies.
+    connections: Arc<HeldConnections>,
     event_publisher: Option<Arc<EventPublisher>>,
     task_templates: TaskTemplatesConfig,
     cache: Option<Cache>,
@@ -62,6 +65,7 @@ impl TaskHandlerRegistry {
     #[must_use]
     pub fn new(db_pool: PgPool) -> Self {
         Self {
+            connections: Arc::new(HeldConnections::new(db_pool.clone())),
             db_pool,
             event_publisher: None,
             task_templates: TaskTemplatesConfig::default(),
@@ -88,7 +92,12 @@ impl TaskHandlerRegistry {
         if cache_config.enabled || cache_provider.is_enabled() {
             let distributed = DistributedTier::new(cache_provider, &cache_config);
             registry.cache = Some(Cache {
-                resolver: Resolver::new(registry.db_pool.clone(), distributed, &cache_config),
+                resolver: Resolver::new(
+                    registry.db_pool.clone(),
+                    Arc::clone(&registry.connections),
+                    distributed,
+                    &cache_config,
+                ),
                 invalidate_on_boot: cache_config.invalidate_on_boot,
             });
         }
@@ -194,7 +203,7 @@ impl TaskHandlerRegistry {
     }
 
     async fn resolve_uncached(&self, name: TemplateName<'_>) -> Result<Resolution, RegistryError> {
-        let resolved = body::resolve(&self.db_pool, name)
+        let resolved = body::resolve(&self.connections, name)
             .await
             .inspect_err(|error| ResolveMetrics::failed(Some(Tier::Database), error))?;
         self.uncached.counted(Tier::Database);
@@ -387,12 +396,13 @@ impl TaskHandlerRegistry {
             .is_some_and(|cache| cache.resolver.distributed().provider().is_enabled())
     }
 
-    /// Stops background work and waits for it. Resolves that need more than memory fail from then
-    /// on. Idempotent.
+    /// Stops background work and waits for it, and gives connections back to the pool. With a cache,
+    /// resolves that need more than memory fail from then on. Idempotent.
     pub async fn shutdown(&self) {
         if let Some(cache) = &self.cache {
             cache.resolver.shutdown().await;
         }
+        self.connections.shutdown().await;
     }
 
     fn tell_registered(&self, registered: &Registered) {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
 use super::directory::{Directory, Entry};
@@ -11,6 +10,7 @@ use super::local_tier::LocalTier;
 use super::resolution::Tier;
 use super::retirement::RetirementHandle;
 use super::{RegistryError, body};
+use crate::database::HeldConnections;
 use crate::types::HandlerMetadata;
 
 /// What a load of an entry's body came to.
@@ -25,7 +25,7 @@ pub(super) enum Loaded {
 /// The tiers of one process. Loads share it as one value: counting users of each part for each load
 /// took a noticeable part of a load's time.
 pub(super) struct Tiers {
-    pub(super) pool: PgPool,
+    pub(super) connections: Arc<HeldConnections>,
     pub(super) directory: Arc<Directory>,
     pub(super) local: LocalTier,
     pub(super) distributed: DistributedTier,
@@ -56,7 +56,7 @@ impl Tiers {
 
     async fn load_from_database(&self, entry: &Arc<Entry>) -> Loaded {
         let name = entry.name();
-        let stored = match body::load(&self.pool, name).await {
+        let stored = match body::load(&self.connections, name).await {
             Ok(Some(stored)) if stored.pointer == entry.pointer => stored,
             Ok(_) => return Loaded::Outdated,
             Err(error) => return Loaded::Failed(error.into()),

@@ -13,6 +13,7 @@ mod directory;
 #[cfg(feature = "cache-redis")]
 mod distributed;
 mod every_cache;
+mod held_connections;
 #[cfg(feature = "cache-redis")]
 mod inspection;
 #[cfg(feature = "cache-redis")]
