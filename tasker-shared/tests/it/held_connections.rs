@@ -22,6 +22,14 @@ async fn app_with_a_template() -> TestApp {
     app
 }
 
+/// A registry that has just resolved, and its pool.
+async fn registry_after_a_resolve(app: &TestApp) -> (PgPool, TaskHandlerRegistry) {
+    let pool = pool(app.database.url());
+    let registry = TaskHandlerRegistry::new(pool.clone());
+    assert_eq!(current(&registry).await, json!(1));
+    (pool, registry)
+}
+
 /// Waits until nothing of `pool` is in use.
 async fn until_all_is_back(pool: &PgPool) {
     let is_back = || async { (pool.size() as usize == pool.num_idle()).then_some(()) };
@@ -108,9 +116,8 @@ async fn a_connection_that_was_lost_since_its_last_read_fails_no_resolve() {
 #[tokio::test]
 async fn a_resolve_that_is_given_up_leaves_the_pool_whole() {
     let app = app_with_a_template().await;
-    let pool = pool(app.database.url());
-    let registry = Arc::new(TaskHandlerRegistry::new(pool.clone()));
-    assert_eq!(current(&registry).await, json!(1));
+    let (pool, registry) = registry_after_a_resolve(&app).await;
+    let registry = Arc::new(registry);
     // Nobody can read it until the lock is released.
     let mut locked = app.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE tasker.template_versions IN ACCESS EXCLUSIVE MODE")
@@ -145,9 +152,7 @@ async fn a_resolve_that_is_given_up_leaves_the_pool_whole() {
 #[tokio::test]
 async fn a_pool_can_be_closed_after_a_resolve_and_then_fails_the_next() {
     let app = app_with_a_template().await;
-    let pool = pool(app.database.url());
-    let registry = TaskHandlerRegistry::new(pool.clone());
-    assert_eq!(current(&registry).await, json!(1));
+    let (pool, registry) = registry_after_a_resolve(&app).await;
     tokio::time::timeout(PATIENCE, pool.close()).await.unwrap();
     let resolved = registry.get_template("payments", "refund", "1.0.0").await;
     assert!(resolved.is_err());
@@ -156,9 +161,7 @@ async fn a_pool_can_be_closed_after_a_resolve_and_then_fails_the_next() {
 #[tokio::test]
 async fn a_registry_that_is_shut_down_has_given_everything_back_and_still_resolves() {
     let app = app_with_a_template().await;
-    let pool = pool(app.database.url());
-    let registry = TaskHandlerRegistry::new(pool.clone());
-    assert_eq!(current(&registry).await, json!(1));
+    let (pool, registry) = registry_after_a_resolve(&app).await;
     registry.shutdown().await;
     until_all_is_back(&pool).await;
     assert_eq!(current(&registry).await, json!(1));
@@ -168,9 +171,7 @@ async fn a_registry_that_is_shut_down_has_given_everything_back_and_still_resolv
 #[tokio::test]
 async fn a_registry_that_is_dropped_gives_everything_back() {
     let app = app_with_a_template().await;
-    let pool = pool(app.database.url());
-    let registry = TaskHandlerRegistry::new(pool.clone());
-    assert_eq!(current(&registry).await, json!(1));
+    let (pool, registry) = registry_after_a_resolve(&app).await;
     // Outside of the runtime, where a connection cannot be given back.
     std::thread::spawn(|| drop(registry)).join().unwrap();
     until_all_is_back(&pool).await;
@@ -186,12 +187,7 @@ fn connections_end_with_the_runtime_that_they_were_used_in() {
     };
     let first = runtime();
     let app = first.block_on(app_with_a_template());
-    let (pool, registry) = first.block_on(async {
-        let pool = pool(app.database.url());
-        let registry = TaskHandlerRegistry::new(pool.clone());
-        assert_eq!(current(&registry).await, json!(1));
-        (pool, registry)
-    });
+    let (pool, registry) = first.block_on(registry_after_a_resolve(&app));
     // While the first stands still, and when it is gone.
     runtime().block_on(async {
         for _ in 0..3 {
