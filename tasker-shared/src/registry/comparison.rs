@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use tracing::error;
 
 use super::directory::{Entry, Moment, PollReason};
+use super::local_tier::LocalTier;
 use super::tiers::Tiers;
 use super::{body, inspection};
 use crate::metrics::{TEMPLATE_CACHE_COMPARISONS, TEMPLATE_CACHE_MISMATCH};
@@ -56,11 +57,10 @@ pub(super) async fn compare(tiers: &Tiers, entry: &Arc<Entry>) -> Option<bool> {
     let Tiers {
         connections,
         directory,
-        local,
         ..
     } = tiers;
     let name = entry.name();
-    let body_agrees = local.peek(entry).is_none_or(|(metadata, _age)| {
+    let body_agrees = LocalTier::peek(entry).is_none_or(|(metadata, _age)| {
         inspection::content_hash(metadata.document.get()) == entry.pointer.hash
     });
     let stored = body::load(connections, name).await.ok()?;

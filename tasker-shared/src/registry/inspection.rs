@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::directory::{Entry, TemplateName};
+use super::local_tier::LocalTier;
 use super::resolver::Resolver;
 use super::{RegistryError, body};
 use crate::types::{ContentHash, HandlerMetadata};
@@ -161,7 +162,7 @@ pub(super) async fn inspect(
             version: name.version.to_owned(),
             hash: entry.pointer.hash,
             sequence: entry.pointer.sequence,
-            local: local(resolver, entry),
+            local: local(entry),
             redis: redis
                 .take()
                 .map(|redis| matched(redis, Some(entry.pointer.hash))),
@@ -184,8 +185,8 @@ pub(super) async fn inspect(
     })
 }
 
-fn local(resolver: &Resolver, entry: &Entry) -> TierEntry {
-    let Some((metadata, age)) = resolver.local().peek(entry) else {
+fn local(entry: &Entry) -> TierEntry {
+    let Some((metadata, age)) = LocalTier::peek(entry) else {
         return TierEntry::default();
     };
     let held = TierEntry {
@@ -215,7 +216,7 @@ async fn verify(
 ) -> Result<CacheEntry, RegistryError> {
     let stored = body::load(resolver.connections(), entry.name()).await?;
     let current = stored.as_ref().map(|stored| stored.pointer.hash);
-    let local = match resolver.local().peek(entry) {
+    let local = match LocalTier::peek(entry) {
         Some((metadata, _age)) => TierEntry {
             hash: Some(of(&metadata)),
             ..reported.local

@@ -1,33 +1,38 @@
 //! Parsed bodies in this process, bounded by bytes.
 //!
-//! A body is held under the id of the directory's entry that it was loaded for, which stands for
-//! one name with one pointer. A body that arrives late, after its name came to point elsewhere,
-//! is held under an id that nobody asks for any more.
+//! A body is held at the directory's entry that it was loaded for ([`super::place`]), which stands
+//! for one name with one pointer. A body that arrives late, after its name came to point elsewhere,
+//! is at an entry that nobody finds any more, and is dropped by who notices.
+//!
+//! Which bodies are dropped when there are too many decides SIEVE (Y. Zhang and others, "SIEVE is
+//! Simpler than LRU", NSDI 2024): a hand goes from the oldest body to the newest and begins again.
+//! A body that was used since the hand last passed stays, at its place; the first that was not is
+//! dropped. So a use costs no more than a mark, and many bodies that are used once do not drive out
+//! those that are used again and again.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use moka::sync::Cache;
-
 use super::directory::Entry;
+use super::place::Held;
 use crate::metrics::{TEMPLATE_LOCAL_BYTES, TEMPLATE_LOCAL_ENTRIES};
 use crate::types::HandlerMetadata;
 
 /// What an entry costs beside its document: the typed view is about as large again.
 const PARSED_FACTOR: u64 = 2;
 const ENTRY_OVERHEAD: u64 = 512;
+/// How many gaps the order may have, beside as many as there are bodies.
+const GAPS: usize = 64;
 
+/// The local tier. Look-ups take no lock and allocate nothing.
 #[derive(Debug, Clone)]
-struct Held {
-    metadata: Arc<HandlerMetadata>,
-    since: Instant,
-}
+pub(super) struct LocalTier(Arc<Shared>);
 
-/// The local tier. Lookups take no lock that writers hold for long, and allocate nothing.
-#[derive(Debug, Clone)]
-pub(super) struct LocalTier {
-    bodies: Cache<u64, Held, hashbrown::DefaultHashBuilder>,
-    gauges: Arc<OnceLock<Gauges>>,
+#[derive(Debug)]
+struct Shared {
+    max_bytes: u64,
+    bodies: Mutex<Bodies>,
+    gauges: OnceLock<Gauges>,
 }
 
 /// Looked up once, with the first body: finding a gauge takes longer than setting it.
@@ -37,60 +42,166 @@ struct Gauges {
     entries: metrics::Gauge,
 }
 
+/// What is held, in the order in which it came.
+#[derive(Debug, Default)]
+struct Bodies {
+    /// From the oldest to the newest, with gaps where bodies were dropped.
+    order: Vec<Record>,
+    /// Where in the order the next body to drop is looked for.
+    hand: usize,
+    count: usize,
+    bytes: u64,
+    last_serial: u64,
+}
+
+/// That a body came to be held. A gap if that one is not held any more.
+#[derive(Debug)]
+struct Record {
+    entry: Arc<Entry>,
+    serial: u64,
+}
+
+impl Record {
+    fn is_gap(&self) -> bool {
+        !self.entry.place.holds(self.serial)
+    }
+}
+
 impl LocalTier {
     pub(super) fn new(max_bytes: u64) -> Self {
-        let bodies = Cache::builder()
-            .name("template_bodies")
-            .max_capacity(max_bytes)
-            .weigher(|_id, held: &Held| u32::try_from(weight(&held.metadata)).unwrap_or(u32::MAX))
-            .build_with_hasher(hashbrown::DefaultHashBuilder::default());
-        Self {
-            bodies,
-            gauges: Arc::default(),
-        }
+        Self(Arc::new(Shared {
+            max_bytes,
+            bodies: Mutex::default(),
+            gauges: OnceLock::new(),
+        }))
     }
 
     /// The body of this entry. Counts as a use of it.
-    pub(super) fn get(&self, entry: &Entry) -> Option<Arc<HandlerMetadata>> {
-        self.bodies.get(&entry.id).map(|held| held.metadata)
-    }
-
-    /// Holds a body; may drop others, or this one if it is larger than the tier.
-    pub(super) fn insert(&self, entry: &Entry, metadata: Arc<HandlerMetadata>) {
-        let since = Instant::now();
-        self.bodies.insert(entry.id, Held { metadata, since });
-        self.measure();
+    pub(super) fn get(entry: &Entry) -> Option<Arc<HandlerMetadata>> {
+        entry.place.use_body()
     }
 
     /// The body of this entry and how long it has been held.
-    pub(super) fn peek(&self, entry: &Entry) -> Option<(Arc<HandlerMetadata>, Duration)> {
-        let held = self.bodies.get(&entry.id)?;
-        Some((held.metadata, held.since.elapsed()))
+    pub(super) fn peek(entry: &Entry) -> Option<(Arc<HandlerMetadata>, Duration)> {
+        let held = entry.place.held()?;
+        Some((Arc::clone(&held.metadata), held.since.elapsed()))
     }
 
-    /// Drops the body that was held for the entry with this id.
-    pub(super) fn remove(&self, id: u64) {
-        self.bodies.invalidate(&id);
+    /// Holds a body, and drops others where it must. One that is larger than the tier is not held.
+    pub(super) fn insert(&self, entry: &Arc<Entry>, metadata: Arc<HandlerMetadata>) {
+        let weight = weight(&metadata);
+        if weight > self.0.max_bytes {
+            return;
+        }
+        // Taking a body apart takes a while, and nobody has to wait for it.
+        let mut dropped = Vec::new();
+        let mut bodies = self.lock();
+        dropped.extend(bodies.take(entry));
+        while bodies.bytes + weight > self.0.max_bytes {
+            let Some(body) = bodies.evict() else { break };
+            dropped.push(body);
+        }
+        bodies.add(entry, metadata, weight);
+        bodies.close_gaps();
+        self.measure(&bodies);
+        drop(bodies);
+    }
+
+    /// Drops the body of this entry.
+    pub(super) fn remove(&self, entry: &Entry) {
+        let mut bodies = self.lock();
+        let dropped = bodies.take(entry);
+        if dropped.is_some() {
+            bodies.close_gaps();
+            self.measure(&bodies);
+        }
+        drop(bodies);
     }
 
     /// Drops all bodies.
     pub(super) fn clear(&self) {
-        self.bodies.invalidate_all();
-        self.bodies.run_pending_tasks();
-        self.measure();
+        let mut bodies = self.lock();
+        let order = std::mem::take(&mut bodies.order);
+        let dropped: Vec<_> = order
+            .iter()
+            .map(|record| bodies.take(&record.entry))
+            .collect();
+        bodies.hand = 0;
+        self.measure(&bodies);
+        drop(bodies);
+        drop(dropped);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Bodies> {
+        self.0.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[expect(
         clippy::cast_precision_loss,
         reason = "a tier of 2^52 bytes fits in no memory"
     )]
-    fn measure(&self) {
-        let gauges = self.gauges.get_or_init(|| Gauges {
+    fn measure(&self, bodies: &Bodies) {
+        let gauges = self.0.gauges.get_or_init(|| Gauges {
             bytes: metrics::gauge!(TEMPLATE_LOCAL_BYTES.name),
             entries: metrics::gauge!(TEMPLATE_LOCAL_ENTRIES.name),
         });
-        gauges.bytes.set(self.bodies.weighted_size() as f64);
-        gauges.entries.set(self.bodies.entry_count() as f64);
+        gauges.bytes.set(bodies.bytes as f64);
+        gauges.entries.set(bodies.count as f64);
+    }
+}
+
+impl Bodies {
+    fn add(&mut self, entry: &Arc<Entry>, metadata: Arc<HandlerMetadata>, weight: u64) {
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        entry.place.replace(Some(Arc::new(Held {
+            metadata,
+            since: Instant::now(),
+            weight,
+            serial,
+        })));
+        let entry = Arc::clone(entry);
+        self.order.push(Record { entry, serial });
+        self.count += 1;
+        self.bytes += weight;
+    }
+
+    /// Takes what the entry holds, which leaves a gap in the order.
+    fn take(&mut self, entry: &Entry) -> Option<Arc<Held>> {
+        let held = entry.place.replace(None)?;
+        self.count -= 1;
+        self.bytes -= held.weight;
+        Some(held)
+    }
+
+    /// Takes the body that is to be dropped next; `None` if there is none.
+    fn evict(&mut self) -> Option<Arc<Held>> {
+        // Once around clears all marks. Whoever is used faster than the hand goes round does not keep
+        // it going for ever.
+        for step in 0..2 * self.order.len() {
+            if self.hand >= self.order.len() {
+                self.hand = 0;
+            }
+            let record = &self.order[self.hand];
+            self.hand += 1;
+            if record.is_gap() || (record.entry.place.take_use() && step < self.order.len()) {
+                continue;
+            }
+            let entry = Arc::clone(&record.entry);
+            return self.take(&entry);
+        }
+        None
+    }
+
+    /// Keeps the order about as long as there are bodies, at a cost that is spread over the changes
+    /// that made the gaps.
+    fn close_gaps(&mut self) {
+        if self.order.len() <= 2 * self.count + GAPS {
+            return;
+        }
+        let passed = &self.order[..self.hand];
+        self.hand = passed.iter().filter(|record| !record.is_gap()).count();
+        self.order.retain(|record| !record.is_gap());
     }
 }
 
@@ -102,3 +213,6 @@ fn weight(metadata: &HandlerMetadata) -> u64 {
         .saturating_add(bytes(document.held_bytes()))
         .saturating_add(ENTRY_OVERHEAD)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ mod flights;
 pub mod inspection;
 mod listing;
 mod local_tier;
+mod place;
 mod registration;
 mod resolution;
 mod resolve_metrics;

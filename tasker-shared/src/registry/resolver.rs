@@ -55,7 +55,7 @@ impl Resolver {
             {
                 let (local, retirement) = (local.clone(), retirement.handle());
                 Box::new(move |entry| {
-                    local.remove(entry.id);
+                    local.remove(entry);
                     retirement.retire(entry);
                 })
             },
@@ -113,26 +113,29 @@ impl Resolver {
 
     /// Resolves a name.
     ///
-    /// Warm, this is a look at the clock, one in the directory and one in the local tier: no
-    /// lock that is held across a wait, no allocation, no I/O.
+    /// Warm, this is a look at the clock and one in the directory, whose entry has the body: no
+    /// lock, no allocation, no I/O.
     pub(super) async fn resolve(
         &self,
         name: TemplateName<'_>,
     ) -> Result<Resolution, RegistryError> {
+        let mut known = None;
         if self.directory().is_fresh()
             && let Some(entry) = self.directory().snapshot().get(name)
-            && let Some(metadata) = self.local().get(entry)
         {
-            self.metrics.counted(Tier::Local);
-            return Ok(Resolution {
-                metadata,
-                tier: Tier::Local,
-                stale_by: None,
-            });
+            if let Some(metadata) = LocalTier::get(entry) {
+                self.metrics.counted(Tier::Local);
+                return Ok(Resolution {
+                    metadata,
+                    tier: Tier::Local,
+                    stale_by: None,
+                });
+            }
+            known = Some(Arc::clone(entry));
         }
         let started = Instant::now();
         // Boxed, so that a warm resolve is a small future.
-        let resolved = Box::pin(self.resolve_cold(name)).await;
+        let resolved = Box::pin(self.resolve_cold(name, known)).await;
         match &resolved {
             Ok(resolution) => {
                 self.metrics.answered(resolution.tier, started.elapsed());
@@ -145,7 +148,12 @@ impl Resolver {
         resolved
     }
 
-    async fn resolve_cold(&self, name: TemplateName<'_>) -> Result<Resolution, RegistryError> {
+    /// `known` is the entry that a fresh directory had for the name a moment ago.
+    async fn resolve_cold(
+        &self,
+        name: TemplateName<'_>,
+        mut known: Option<Arc<Entry>>,
+    ) -> Result<Resolution, RegistryError> {
         self.start();
         let arrived = Moment::now();
         let mut loaded_from = Tier::Local;
@@ -153,15 +161,20 @@ impl Resolver {
         // and is hardly there.
         let mut asks_redis = true;
         loop {
-            let freshness = self
-                .directory()
-                .ensure_fresh(arrived)
-                .await
-                .map_err(|_stale| RegistryError::Stale)?;
-            let entry = self.directory().snapshot().get(name).cloned();
-            let Some(entry) = entry else {
-                self.confirm_unknown(name, arrived, freshness).await?;
-                continue;
+            let (entry, freshness) = if let Some(entry) = known.take() {
+                (entry, Freshness::Fresh)
+            } else {
+                let freshness = self
+                    .directory()
+                    .ensure_fresh(arrived)
+                    .await
+                    .map_err(|_stale| RegistryError::Stale)?;
+                let entry = self.directory().snapshot().get(name).cloned();
+                let Some(entry) = entry else {
+                    self.confirm_unknown(name, arrived, freshness).await?;
+                    continue;
+                };
+                (entry, freshness)
             };
             let stale_by = match freshness {
                 Freshness::Fresh => None,
@@ -234,11 +247,7 @@ impl Resolver {
     async fn load(&self, entry: &Arc<Entry>, asks_redis: bool) -> Loaded {
         let found = self.flights.join(
             entry.id,
-            || {
-                self.local()
-                    .get(entry)
-                    .map(|metadata| Loaded::Body(metadata, Tier::Local))
-            },
+            || LocalTier::get(entry).map(|metadata| Loaded::Body(metadata, Tier::Local)),
             || Arc::clone(&self.tiers).load(Arc::clone(entry), asks_redis),
         );
         // A load that panicked has been reported by the panic's hook; to its callers it is lost.
@@ -274,9 +283,7 @@ impl Resolver {
             .collect();
         match namespace {
             None => self.local().clear(),
-            Some(_) => entries
-                .iter()
-                .for_each(|entry| self.local().remove(entry.id)),
+            Some(_) => entries.iter().for_each(|entry| self.local().remove(entry)),
         }
         let names = entries.iter().map(|entry| entry.name());
         let exact = self.distributed().delete_names(names).await;

@@ -332,7 +332,7 @@ impl TaskHandlerRegistry {
             version,
         };
         if let Some(entry) = resolver.directory().snapshot().get(template) {
-            resolver.local().remove(entry.id);
+            resolver.local().remove(entry);
         }
         let invalidation = resolver.distributed().delete(template).await;
         self.tell(RegistryEvent::Invalidated {

@@ -71,18 +71,18 @@ impl Tiers {
         }
     }
 
-    fn keep(&self, entry: &Entry, document: body::Text) -> Option<Arc<HandlerMetadata>> {
+    fn keep(&self, entry: &Arc<Entry>, document: body::Text) -> Option<Arc<HandlerMetadata>> {
         let metadata = body::assemble(entry.name(), &entry.pointer, document).ok()?;
         Some(self.hold(entry, metadata))
     }
 
     // A load may end after its name came to point elsewhere, and after that was told: then nobody
     // will ask for this body, and nobody else will drop it.
-    fn hold(&self, entry: &Entry, metadata: HandlerMetadata) -> Arc<HandlerMetadata> {
+    fn hold(&self, entry: &Arc<Entry>, metadata: HandlerMetadata) -> Arc<HandlerMetadata> {
         let metadata = Arc::new(metadata);
         self.local.insert(entry, Arc::clone(&metadata));
         if !self.directory.is_current(entry) {
-            self.local.remove(entry.id);
+            self.local.remove(entry);
         }
         metadata
     }

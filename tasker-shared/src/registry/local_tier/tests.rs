@@ -1,0 +1,309 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::DateTime;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::{GAPS, LocalTier, weight};
+use crate::models::core::identity_strategy::IdentityStrategy;
+use crate::registry::body;
+use crate::registry::directory::{Change, Entry, Pointer, Snapshot};
+use crate::types::{ContentHash, HandlerMetadata};
+
+fn entries(count: usize) -> Vec<Arc<Entry>> {
+    let changes = (0..count).map(|number| Change {
+        namespace: String::from("payments"),
+        name: format!("template_{number:06}"),
+        version: String::from("1.0.0"),
+        pointer: Some(Pointer {
+            sequence: 1,
+            hash: ContentHash::from_bytes([7; 32]),
+            named_task_uuid: Uuid::nil(),
+            identity_strategy: IdentityStrategy::Strict,
+            registered_at: DateTime::UNIX_EPOCH,
+        }),
+    });
+    let (snapshot, _gone) = Snapshot::empty().with_changes(changes);
+    let mut entries: Vec<_> = snapshot.iter().cloned().collect();
+    entries.sort_by(|left, right| left.name().name.cmp(right.name().name));
+    entries
+}
+
+fn body(entry: &Entry, padding: usize) -> Arc<HandlerMetadata> {
+    let name = entry.name();
+    let document = serde_json::json!({
+        "name": name.name, "namespace_name": name.namespace, "version": name.version,
+        "steps": [], "padding": "x".repeat(padding),
+    });
+    // Without spare room, so that bodies of one length have one weight.
+    let text = String::from(document.to_string().into_boxed_str());
+    Arc::new(body::assemble(name, &entry.pointer, text.into()).expect("a template"))
+}
+
+fn insert(tier: &LocalTier, entry: &Arc<Entry>) {
+    tier.insert(entry, body(entry, 0));
+}
+
+/// A tier with room for so many bodies without padding.
+fn tier_for(bodies: u64) -> LocalTier {
+    LocalTier::new(bodies * weight(&body(&entries(1)[0], 0)))
+}
+
+fn is_held(entry: &Entry) -> bool {
+    LocalTier::peek(entry).is_some()
+}
+
+fn held(entries: &[Arc<Entry>]) -> Vec<usize> {
+    (0..entries.len())
+        .filter(|place| is_held(&entries[*place]))
+        .collect()
+}
+
+/// What the tier believes that it holds is what it holds, within its bound.
+fn assert_sound(tier: &LocalTier, entries: &[Arc<Entry>]) {
+    let bodies = tier.lock();
+    let held: Vec<_> = entries.iter().filter_map(|e| e.place.held()).collect();
+    assert_eq!(bodies.count, held.len());
+    assert_eq!(
+        bodies.bytes,
+        held.iter().map(|held| held.weight).sum::<u64>()
+    );
+    assert!(bodies.bytes <= tier.0.max_bytes);
+    let records = bodies.order.iter().filter(|record| !record.is_gap());
+    assert_eq!(records.count(), held.len());
+    assert!(bodies.order.len() <= 2 * bodies.count + GAPS);
+    assert!(bodies.hand <= bodies.order.len());
+}
+
+#[test]
+fn a_body_is_held_until_it_is_removed() {
+    let entries = entries(2);
+    let tier = tier_for(10);
+    assert!(LocalTier::get(&entries[0]).is_none());
+    let metadata = body(&entries[0], 0);
+    tier.insert(&entries[0], Arc::clone(&metadata));
+    insert(&tier, &entries[1]);
+    assert!(Arc::ptr_eq(
+        &LocalTier::get(&entries[0]).unwrap(),
+        &metadata
+    ));
+    assert_sound(&tier, &entries);
+    tier.remove(&entries[0]);
+    tier.remove(&entries[0]);
+    assert_eq!(held(&entries), [1]);
+    assert_sound(&tier, &entries);
+    tier.clear();
+    assert_eq!(held(&entries), [0; 0]);
+    assert_sound(&tier, &entries);
+    assert_eq!(Arc::strong_count(&metadata), 1, "nothing else keeps it");
+}
+
+#[test]
+fn a_body_that_comes_twice_counts_once() {
+    let entries = entries(1);
+    let tier = tier_for(10);
+    insert(&tier, &entries[0]);
+    let second = body(&entries[0], 100);
+    tier.insert(&entries[0], Arc::clone(&second));
+    assert!(Arc::ptr_eq(&LocalTier::get(&entries[0]).unwrap(), &second));
+    assert_sound(&tier, &entries);
+}
+
+#[test]
+fn without_uses_the_oldest_is_dropped_first() {
+    let entries = entries(6);
+    let tier = tier_for(4);
+    for entry in &entries {
+        insert(&tier, entry);
+        assert_sound(&tier, &entries);
+    }
+    assert_eq!(held(&entries), [2, 3, 4, 5]);
+}
+
+#[test]
+fn what_is_used_outlives_many_that_are_used_once() {
+    let entries = entries(100);
+    let tier = tier_for(4);
+    insert(&tier, &entries[0]);
+    insert(&tier, &entries[1]);
+    for entry in &entries[2..] {
+        LocalTier::get(&entries[1]).expect("it is used all the time");
+        insert(&tier, entry);
+    }
+    assert!(!is_held(&entries[0]));
+    assert!(is_held(&entries[1]));
+    assert_sound(&tier, &entries);
+}
+
+#[test]
+fn a_use_counts_until_the_hand_has_passed() {
+    let entries = entries(7);
+    let tier = tier_for(3);
+    for entry in &entries[..3] {
+        insert(&tier, entry);
+    }
+    LocalTier::get(&entries[0]).unwrap();
+    insert(&tier, &entries[3]);
+    assert_eq!(held(&entries), [0, 2, 3]);
+    // The hand is behind the first, and goes on from there.
+    insert(&tier, &entries[4]);
+    assert_eq!(held(&entries), [0, 3, 4]);
+    insert(&tier, &entries[5]);
+    insert(&tier, &entries[6]);
+    assert_eq!(held(&entries), [0, 5, 6]);
+    assert_sound(&tier, &entries);
+}
+
+#[test]
+fn a_look_at_a_body_is_no_use_of_it() {
+    let entries = entries(3);
+    let tier = tier_for(2);
+    insert(&tier, &entries[0]);
+    insert(&tier, &entries[1]);
+    assert!(LocalTier::peek(&entries[0]).is_some());
+    insert(&tier, &entries[2]);
+    assert_eq!(held(&entries), [1, 2]);
+}
+
+#[test]
+fn room_is_made_where_all_are_in_use() {
+    let entries = entries(4);
+    let tier = tier_for(3);
+    for entry in &entries[..3] {
+        insert(&tier, entry);
+        LocalTier::get(entry).unwrap();
+    }
+    insert(&tier, &entries[3]);
+    assert_eq!(held(&entries), [1, 2, 3]);
+    assert_sound(&tier, &entries);
+}
+
+#[test]
+fn a_large_body_drives_out_several_and_one_that_is_too_large_none() {
+    let entries = entries(5);
+    let tier = tier_for(3);
+    for entry in &entries[..3] {
+        insert(&tier, entry);
+    }
+    let small = weight(&body(&entries[0], 0));
+    let padding = usize::try_from(small / 4).unwrap();
+    let large = body(&entries[3], padding);
+    assert!((small + 1..=2 * small).contains(&weight(&large)));
+    tier.insert(&entries[3], large);
+    assert_eq!(held(&entries), [2, 3]);
+    tier.insert(&entries[4], body(&entries[4], 10 * padding));
+    assert_eq!(held(&entries), [2, 3]);
+    assert_sound(&tier, &entries);
+}
+
+#[test]
+fn a_tier_of_no_size_holds_nothing() {
+    let entries = entries(1);
+    let tier = LocalTier::new(0);
+    insert(&tier, &entries[0]);
+    assert_eq!(held(&entries), [0; 0]);
+    assert_sound(&tier, &entries);
+}
+
+#[test]
+fn entries_that_are_gone_are_let_go_of() {
+    let entries = entries(1_000);
+    let tier = tier_for(10_000);
+    for entry in &entries {
+        insert(&tier, entry);
+    }
+    for entry in &entries[1..] {
+        tier.remove(entry);
+        assert_sound(&tier, &entries);
+    }
+    let kept = entries.iter().filter(|entry| Arc::strong_count(entry) > 1);
+    assert!(kept.count() <= 1 + 2 + GAPS);
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Insert(usize, usize),
+    Get(usize),
+    Remove(usize),
+    Clear,
+}
+
+fn operation(entries: usize) -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        8 => (0..entries, 0..2_000usize).prop_map(|(entry, padding)| Operation::Insert(entry, padding)),
+        8 => (0..entries).prop_map(Operation::Get),
+        4 => (0..entries).prop_map(Operation::Remove),
+        1 => Just(Operation::Clear),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn it_is_sound_whatever_happens(
+        room in 0..20u64,
+        operations in prop::collection::vec(operation(30), 0..400),
+    ) {
+        let entries = entries(30);
+        let tier = tier_for(room);
+        for operation in operations {
+            match operation {
+                Operation::Insert(entry, padding) => {
+                    let metadata = body(&entries[entry], padding);
+                    let fits = weight(&metadata) <= tier.0.max_bytes;
+                    tier.insert(&entries[entry], metadata);
+                    prop_assert!(!fits || is_held(&entries[entry]));
+                }
+                Operation::Get(entry) => {
+                    let found = LocalTier::get(&entries[entry]);
+                    prop_assert!(found.is_none_or(|body| body.name == entries[entry].name().name));
+                }
+                Operation::Remove(entry) => {
+                    tier.remove(&entries[entry]);
+                    prop_assert!(!is_held(&entries[entry]));
+                }
+                Operation::Clear => tier.clear(),
+            }
+            assert_sound(&tier, &entries);
+        }
+    }
+}
+
+#[test]
+fn threads_that_read_and_write_at_once_leave_it_sound() {
+    let entries = entries(24);
+    let tier = tier_for(8);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    for entry in &entries {
+                        let found = LocalTier::get(entry);
+                        assert!(found.is_none_or(|body| body.name == entry.name().name));
+                    }
+                }
+            });
+        }
+        let writers: Vec<_> = (1..4)
+            .map(|step| {
+                let (tier, entries) = (&tier, &entries);
+                scope.spawn(move || {
+                    for round in 0..5_000 {
+                        let entry = &entries[round * step % entries.len()];
+                        if round % 5 == 0 {
+                            tier.remove(entry);
+                        } else {
+                            insert(tier, entry);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().expect("a writer");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_sound(&tier, &entries);
+}
