@@ -22,6 +22,8 @@ static STATEMENTS: Mutex<Vec<Statement>> = Mutex::new(Vec::new());
 /// A statement that PostgreSQL was sent.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Statement {
+    /// Its first words, where it is a long one.
+    summary: String,
     text: String,
     pub(crate) seconds: f64,
 }
@@ -29,7 +31,16 @@ pub(crate) struct Statement {
 impl Statement {
     /// Whether it is the directory's question for news, which is asked whatever happens.
     pub(crate) fn is_poll(&self) -> bool {
-        self.text.contains("same_history")
+        self.text().contains("same_history")
+    }
+
+    /// What was sent.
+    pub(crate) fn text(&self) -> &str {
+        if self.text.is_empty() {
+            &self.summary
+        } else {
+            &self.text
+        }
     }
 
     /// Whether it reads a template or what leads to one: not the directory, no notifications, and
@@ -38,7 +49,7 @@ impl Statement {
         !self.is_poll()
             && ["tasker.named_tasks", "tasker.task_namespaces"]
                 .iter()
-                .any(|table| self.text.contains(table))
+                .any(|table| self.text().contains(table))
     }
 }
 
@@ -69,8 +80,10 @@ impl<S: Subscriber> Layer<S> for StatementLog {
 
 impl Visit for Statement {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if matches!(field.name(), "summary" | "db.statement") {
-            self.text.push_str(value);
+        match field.name() {
+            "summary" => value.clone_into(&mut self.summary),
+            "db.statement" => value.clone_into(&mut self.text),
+            _ => {}
         }
     }
 

@@ -1,4 +1,4 @@
-//! Warm resolves, beside a bare `get` of the cache that holds the bodies.
+//! Warm resolves, beside a bare `get` of a moka cache that holds the same bodies.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -137,7 +137,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 impl<T: Clone + Send + Sync + 'static> Flight<T> {
     /// Goes on with the load: ready with what it came to, or with who tells that since a task has
     /// taken over. The lock is held while the load is polled, which who takes over waits for: a poll
-    /// parses a body at most.
+    /// parses a body at most, and makes room for it.
     fn go_on(&self, context: &mut Context<'_>) -> Poll<Result<Option<T>, Answer<T>>> {
         let mut stage = lock(&self.stage);
         match &mut *stage {

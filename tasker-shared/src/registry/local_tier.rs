@@ -1,20 +1,21 @@
 //! Parsed bodies in this process, bounded by bytes.
 //!
-//! A body is held at the directory's entry that it was loaded for ([`super::place`]), which stands
+//! A body is held at the directory's entry that it was loaded for ([`super::body_slot`]), which stands
 //! for one name with one pointer. A body that arrives late, after its name came to point elsewhere,
 //! is at an entry that nobody finds any more, and is dropped by who notices.
 //!
-//! Which bodies are dropped when there are too many decides SIEVE (Y. Zhang and others, "SIEVE is
+//! SIEVE decides which bodies are dropped when there are too many (Y. Zhang and others, "SIEVE is
 //! Simpler than LRU", NSDI 2024): a hand goes from the oldest body to the newest and begins again.
-//! A body that was used since the hand last passed stays, at its place; the first that was not is
+//! A body that was used since the hand last passed stays where it is; the first that was not is
 //! dropped. So a use costs no more than a mark, and many bodies that are used once do not drive out
 //! those that are used again and again.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::body_slot::Held;
 use super::directory::Entry;
-use super::place::Held;
 use crate::metrics::{TEMPLATE_LOCAL_BYTES, TEMPLATE_LOCAL_ENTRIES};
 use crate::types::HandlerMetadata;
 
@@ -23,8 +24,11 @@ const PARSED_FACTOR: u64 = 2;
 const ENTRY_OVERHEAD: u64 = 512;
 /// How many gaps the order may have, beside as many as there are bodies.
 const GAPS: usize = 64;
+/// How many used bodies the hand passes, at most, before it drops one all the same: others wait for it.
+const PASSED: usize = 256;
 
-/// The local tier. Look-ups take no lock and allocate nothing.
+/// The local tier of one directory, whose entries have one slot each. Look-ups take no lock and allocate
+/// nothing.
 #[derive(Debug, Clone)]
 pub(super) struct LocalTier(Arc<Shared>);
 
@@ -46,25 +50,11 @@ struct Gauges {
 #[derive(Debug, Default)]
 struct Bodies {
     /// From the oldest to the newest, with gaps where bodies were dropped.
-    order: Vec<Record>,
+    order: Vec<Option<Arc<Entry>>>,
     /// Where in the order the next body to drop is looked for.
     hand: usize,
     count: usize,
     bytes: u64,
-    last_serial: u64,
-}
-
-/// That a body came to be held. A gap if that one is not held any more.
-#[derive(Debug)]
-struct Record {
-    entry: Arc<Entry>,
-    serial: u64,
-}
-
-impl Record {
-    fn is_gap(&self) -> bool {
-        !self.entry.place.holds(self.serial)
-    }
 }
 
 impl LocalTier {
@@ -78,12 +68,12 @@ impl LocalTier {
 
     /// The body of this entry. Counts as a use of it.
     pub(super) fn get(entry: &Entry) -> Option<Arc<HandlerMetadata>> {
-        entry.place.use_body()
+        entry.slot.use_body()
     }
 
     /// The body of this entry and how long it has been held.
     pub(super) fn peek(entry: &Entry) -> Option<(Arc<HandlerMetadata>, Duration)> {
-        let held = entry.place.held()?;
+        let held = entry.slot.held()?;
         Some((Arc::clone(&held.metadata), held.since.elapsed()))
     }
 
@@ -93,7 +83,6 @@ impl LocalTier {
         if weight > self.0.max_bytes {
             return;
         }
-        // Taking a body apart takes a while, and nobody has to wait for it.
         let mut dropped = Vec::new();
         let mut bodies = self.lock();
         dropped.extend(bodies.take(entry));
@@ -102,31 +91,34 @@ impl LocalTier {
             dropped.push(body);
         }
         bodies.add(entry, metadata, weight);
-        bodies.close_gaps();
-        self.measure(&bodies);
-        drop(bodies);
+        self.settle(bodies, dropped);
     }
 
-    /// Drops the body of this entry.
+    /// Drops the body of this entry. Whoever holds one later holds the lock later, and so sees what
+    /// the caller saw: that the entry is gone, if it is.
     pub(super) fn remove(&self, entry: &Entry) {
         let mut bodies = self.lock();
-        let dropped = bodies.take(entry);
-        if dropped.is_some() {
-            bodies.close_gaps();
-            self.measure(&bodies);
+        if let Some(dropped) = bodies.take(entry) {
+            self.settle(bodies, [dropped]);
         }
-        drop(bodies);
     }
 
     /// Drops all bodies.
     pub(super) fn clear(&self) {
         let mut bodies = self.lock();
-        let order = std::mem::take(&mut bodies.order);
+        let order = std::mem::take(&mut *bodies).order;
         let dropped: Vec<_> = order
             .iter()
-            .map(|record| bodies.take(&record.entry))
+            .flatten()
+            .map(|entry| entry.slot.replace(None))
             .collect();
-        bodies.hand = 0;
+        self.settle(bodies, dropped);
+    }
+
+    /// Ends a change. What was dropped is taken apart afterwards, which takes a while and which nobody
+    /// has to wait for.
+    fn settle(&self, mut bodies: MutexGuard<'_, Bodies>, dropped: impl IntoIterator) {
+        bodies.close_gaps();
         self.measure(&bodies);
         drop(bodies);
         drop(dropped);
@@ -152,23 +144,31 @@ impl LocalTier {
 
 impl Bodies {
     fn add(&mut self, entry: &Arc<Entry>, metadata: Arc<HandlerMetadata>, weight: u64) {
-        self.last_serial += 1;
-        let serial = self.last_serial;
-        entry.place.replace(Some(Arc::new(Held {
+        // Behind the newest the hand begins again: it is not to wait there for the next one.
+        while let Some(None) = self.order.last() {
+            self.order.pop();
+        }
+        if self.hand >= self.order.len() {
+            self.hand = 0;
+        }
+        entry.slot.replace(Some(Arc::new(Held {
             metadata,
             since: Instant::now(),
             weight,
-            serial,
+            index: AtomicUsize::new(self.order.len()),
         })));
-        let entry = Arc::clone(entry);
-        self.order.push(Record { entry, serial });
+        self.order.push(Some(Arc::clone(entry)));
         self.count += 1;
         self.bytes += weight;
     }
 
     /// Takes what the entry holds, which leaves a gap in the order.
     fn take(&mut self, entry: &Entry) -> Option<Arc<Held>> {
-        let held = entry.place.replace(None)?;
+        if entry.slot.is_empty() {
+            return None;
+        }
+        let held = entry.slot.replace(None)?;
+        self.order[held.index.load(Ordering::Relaxed)] = None;
         self.count -= 1;
         self.bytes -= held.weight;
         Some(held)
@@ -176,18 +176,18 @@ impl Bodies {
 
     /// Takes the body that is to be dropped next; `None` if there is none.
     fn evict(&mut self) -> Option<Arc<Held>> {
-        // Once around clears all marks. Whoever is used faster than the hand goes round does not keep
-        // it going for ever.
-        for step in 0..2 * self.order.len() {
+        let mut passed = 0;
+        while self.count > 0 {
             if self.hand >= self.order.len() {
                 self.hand = 0;
             }
-            let record = &self.order[self.hand];
+            let entry = self.order[self.hand].clone();
             self.hand += 1;
-            if record.is_gap() || (record.entry.place.take_use() && step < self.order.len()) {
+            let Some(entry) = entry else { continue };
+            if passed < PASSED && entry.slot.take_use() {
+                passed += 1;
                 continue;
             }
-            let entry = Arc::clone(&record.entry);
             return self.take(&entry);
         }
         None
@@ -199,9 +199,13 @@ impl Bodies {
         if self.order.len() <= 2 * self.count + GAPS {
             return;
         }
-        let passed = &self.order[..self.hand];
-        self.hand = passed.iter().filter(|record| !record.is_gap()).count();
-        self.order.retain(|record| !record.is_gap());
+        self.hand = self.order[..self.hand].iter().flatten().count();
+        self.order.retain(Option::is_some);
+        for (index, entry) in self.order.iter().flatten().enumerate() {
+            if let Some(held) = entry.slot.held() {
+                held.index.store(index, Ordering::Relaxed);
+            }
+        }
     }
 }
 

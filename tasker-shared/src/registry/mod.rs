@@ -4,6 +4,7 @@
 //! tiers together, and [`directory`] knows what is current.
 
 mod body;
+mod body_slot;
 mod comparison;
 mod directory;
 mod directory_status;
@@ -14,7 +15,6 @@ mod flights;
 pub mod inspection;
 mod listing;
 mod local_tier;
-mod place;
 mod registration;
 mod resolution;
 mod resolve_metrics;

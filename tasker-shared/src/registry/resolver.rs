@@ -148,7 +148,8 @@ impl Resolver {
         resolved
     }
 
-    /// `known` is the entry that a fresh directory had for the name a moment ago.
+    /// `known` is the entry that a fresh directory had for the name a moment ago. What it leads to is
+    /// checked before it is an answer, as that of every round is.
     async fn resolve_cold(
         &self,
         name: TemplateName<'_>,

@@ -77,7 +77,7 @@ impl Tiers {
     }
 
     // A load may end after its name came to point elsewhere, and after that was told: then nobody
-    // will ask for this body, and nobody else will drop it.
+    // will ask for this body, which would take room until it is evicted.
     fn hold(&self, entry: &Arc<Entry>, metadata: HandlerMetadata) -> Arc<HandlerMetadata> {
         let metadata = Arc::new(metadata);
         self.local.insert(entry, Arc::clone(&metadata));

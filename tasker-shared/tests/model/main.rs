@@ -15,7 +15,7 @@
 //! | `Wait` | `Directory::ensure_fresh` |
 //! | `ReadRedis` | `DistributedTier::get`, which compares name and hash |
 //! | `ReadBody` | `body::load` |
-//! | `GoOnLoading` | the rest of `Load::run`: hold, fill, look whether the entry is still current |
+//! | `GoOnLoading` | the rest of `Tiers::load`: hold, fill, look whether the entry is still current |
 //! | `SendCommand`, `BeginRetirement`, `Retire` | the queue of fills; `Retirement`, whose delete forgets and undoes fills |
 //! | `Register`, `BeginDelete`, `Delete` | `TaskHandlerRegistry::register_all`: the statement, `Directory::wrote` with the delete's start, the delete |
 //! | `Answer` | a resolve that finds its body in the local tier while the directory may be used |

@@ -260,7 +260,7 @@ impl Process {
         }
     }
 
-    /// The next step of a load whose body was read: the end of `Load::run`.
+    /// The next step of a load whose body was read: the end of `Tiers::load`.
     pub(crate) fn go_on_loading(&mut self, load: Load, scope: &Scope) {
         let fills = load.from_database && scope.redis == Redis::Faithful;
         let stage = match load.stage {

@@ -1,7 +1,8 @@
 //! The directory: which body every registered name points to, in memory, no older than a bound.
 //!
-//! The directory never holds bodies. It is written by one task, the poller, and by nobody else;
-//! readers see an immutable [`Snapshot`]. A notification from PostgreSQL only wakes the poller
+//! The directory is written by one task, the poller, and by nobody else; readers see an immutable
+//! [`Snapshot`]. It knows nothing of bodies: the local tier holds them at its entries, in slots that
+//! only that tier writes. A notification from PostgreSQL only wakes the poller
 //! early: losing all of them makes news later, never wrong.
 //!
 //! Its age is counted from the moment at which the last successful poll was *sent*. What a poll

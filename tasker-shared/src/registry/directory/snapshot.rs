@@ -13,7 +13,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use uuid::Uuid;
 
 use crate::models::core::identity_strategy::IdentityStrategy;
-use crate::registry::place::Place;
+use crate::registry::body_slot::BodySlot;
 use crate::types::ContentHash;
 
 const SHARDS: usize = 512;
@@ -50,8 +50,8 @@ pub(crate) struct Entry {
     // Whether it was told that the distributed cache has something else in its place.
     told_bad: AtomicBool,
     pub(crate) pointer: Pointer,
-    /// The local tier's.
-    pub(crate) place: Place,
+    /// Where the local tier holds the body; only it writes here.
+    pub(crate) slot: BodySlot,
 }
 
 impl Entry {
@@ -65,7 +65,7 @@ impl Entry {
             filled: AtomicBool::new(false),
             told_bad: AtomicBool::new(false),
             pointer,
-            place: Place::default(),
+            slot: BodySlot::default(),
         }
     }
 

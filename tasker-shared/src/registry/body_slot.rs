@@ -2,7 +2,7 @@
 //! warm resolve finds both with one look-up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -15,20 +15,20 @@ pub(crate) struct Held {
     pub(crate) since: Instant,
     /// What it counts, in bytes.
     pub(crate) weight: u64,
-    /// Names this holding of a body, and no other of the same tier.
-    pub(crate) serial: u64,
+    /// Where it is in the order of the local tier, which alone uses this, under its lock.
+    pub(crate) index: AtomicUsize,
 }
 
-/// The place at one entry. Reading takes no lock and allocates nothing; only the local tier writes,
+/// The slot of one entry. Reading takes no lock and allocates nothing; only the local tier writes,
 /// under its lock.
 #[derive(Default)]
-pub(crate) struct Place {
+pub(crate) struct BodySlot {
     held: ArcSwapOption<Held>,
     /// Whether the body was used since this was last asked.
     used: AtomicBool,
 }
 
-impl Place {
+impl BodySlot {
     /// The body, if one is held. Counts as a use of it.
     pub(crate) fn use_body(&self) -> Option<Arc<HandlerMetadata>> {
         let held = self.held.load();
@@ -45,10 +45,9 @@ impl Place {
         self.held.load_full()
     }
 
-    /// Whether what is held is the holding of this serial number.
-    pub(crate) fn holds(&self, serial: u64) -> bool {
-        let held = self.held.load();
-        held.as_ref().is_some_and(|held| held.serial == serial)
+    /// Whether nothing is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.load().is_none()
     }
 
     /// Holds this instead of what was held, which it answers.
@@ -63,10 +62,10 @@ impl Place {
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for BodySlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place")
-            .field("is_taken", &self.held.load().is_some())
+        f.debug_struct("BodySlot")
+            .field("is_empty", &self.is_empty())
             .finish_non_exhaustive()
     }
 }
