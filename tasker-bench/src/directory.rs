@@ -144,14 +144,14 @@ async fn idle_polls(world: &World, pool: &PgPool, report: &mut Report) -> Result
     registry.shutdown().await;
     let polls: Vec<&Statement> = sent.iter().filter(|sent| sent.is_poll()).collect();
     let what = "directory of 100,000 templates, idle poll";
-    let Some(poll) = polls.first() else {
+    let Some(first) = polls.first() else {
         return Err(BenchError::Unexpected {
             what: "polls of a directory at rest",
             expected: String::from("some"),
             found: String::from("none"),
         });
     };
-    let inside = explained(pool, poll.text()).await?;
+    let inside = explained(pool, first.text()).await?;
     let bar = Some(Bar::AtMost(1.0));
     report.alone(format!("{what}, in PostgreSQL"), "ms", inside, bar);
     let whole = polls.iter().map(|poll| poll.seconds * 1e3).collect();
@@ -161,10 +161,10 @@ async fn idle_polls(world: &World, pool: &PgPool, report: &mut Report) -> Result
 
 /// How long PostgreSQL plans and executes this poll when there is no news, in milliseconds. It is
 /// prepared, as the registry's is.
-async fn explained(pool: &PgPool, poll: &str) -> Result<Vec<f64>, BenchError> {
+async fn explained(pool: &PgPool, statement: &str) -> Result<Vec<f64>, BenchError> {
     let mut connection = pool.acquire().await?;
     // Nobody else's words: the text is the registry's own.
-    let prepare = AssertSqlSafe(format!("PREPARE idle_poll (bigint, uuid) AS {poll}"));
+    let prepare = AssertSqlSafe(format!("PREPARE idle_poll (bigint, uuid) AS {statement}"));
     sqlx::raw_sql(prepare).execute(&mut *connection).await?;
     let last = "SELECT format('EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE idle_poll (%s, %L)',
                               sequence, stamp)
