@@ -28,11 +28,9 @@ struct Invalidated {
     gets: Vec<Duration>,
 }
 
-pub(crate) async fn run(
-    world: &World,
-    effort: Effort,
-    report: &mut Report,
-) -> Result<(), BenchError> {
+pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<(), BenchError> {
+    // Of its own, since all templates that are registered are deleted.
+    let world = &World::create().await?;
     let mut redis = world.redis().await?;
     add_others(&mut redis).await?;
     let names = world.register(NAMESPACE, TEMPLATES, SMALL).await?;

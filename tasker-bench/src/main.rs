@@ -90,7 +90,7 @@ impl Group {
             Self::Boot => boot::run(world, effort, report).await,
             Self::Tasks => tasks::run(world, effort, report).await,
             Self::Directory => directory::run(world, effort, report).await,
-            Self::Invalidation => invalidation::run(world, effort, report).await,
+            Self::Invalidation => invalidation::run(effort, report).await,
         }
     }
 }
