@@ -164,6 +164,12 @@ CREATE UNLOGGED TABLE tasker.template_changes (
     versions text[] NOT NULL
 );
 
+-- The names of a large batch would be compressed, for the moment until the commit.
+ALTER TABLE tasker.template_changes
+    ALTER COLUMN namespace_uuids SET STORAGE EXTERNAL,
+    ALTER COLUMN names SET STORAGE EXTERNAL,
+    ALTER COLUMN versions SET STORAGE EXTERNAL;
+
 -- All of these run as their owner, so that a role which may write templates needs no right to
 -- write the clock.
 CREATE FUNCTION tasker.named_tasks_inserted() RETURNS trigger

@@ -1,9 +1,11 @@
 -- Registers a batch of templates in one statement. What is registered already, with the same
 -- content, is not written.
 --
--- The arrays are parallel. A null strategy leaves the row's strategy as it is. Answers one row
--- for each item, in the order given: `created`, `updated` or `unchanged`.
+-- The arrays are parallel. `p_uuids` has the keys of the rows that are new. A null strategy leaves
+-- the row's strategy as it is. Answers one row for each item, in the order given: `created`,
+-- `updated` or `unchanged`.
 CREATE FUNCTION tasker.register_templates(
+    p_uuids uuid[],
     p_namespaces text[],
     p_names text[],
     p_versions text[],
@@ -32,11 +34,12 @@ BEGIN
     EXECUTE $insert$
     WITH written AS (
         INSERT INTO tasker.named_tasks AS t
-            (task_namespace_uuid, name, version, description, configuration, identity_strategy)
-        SELECT n.task_namespace_uuid, i.name, i.version, i.description, i.configuration::jsonb,
-               coalesce(i.strategy, 'strict')::tasker.identity_strategy
-        FROM unnest($1, $2, $3, $4, $5, $6)
-            AS i (namespace, name, version, description, strategy, configuration)
+            (named_task_uuid, task_namespace_uuid, name, version, description, configuration,
+             identity_strategy)
+        SELECT i.named_task_uuid, n.task_namespace_uuid, i.name, i.version, i.description,
+               i.configuration::jsonb, coalesce(i.strategy, 'strict')::tasker.identity_strategy
+        FROM unnest($1, $2, $3, $4, $5, $6, $7) AS i
+            (named_task_uuid, namespace, name, version, description, strategy, configuration)
         JOIN tasker.task_namespaces n ON n.name = i.namespace
         LEFT JOIN tasker.named_tasks known
             ON known.task_namespace_uuid = n.task_namespace_uuid
@@ -62,7 +65,8 @@ BEGIN
     FROM written w
     $insert$
     INTO created, updated
-    USING p_namespaces, p_names, p_versions, p_descriptions, p_strategies, p_configurations;
+    USING p_uuids, p_namespaces, p_names, p_versions, p_descriptions, p_strategies,
+        p_configurations;
 
     IF array_remove(p_strategies, NULL) <> '{}' THEN
         EXECUTE $update$
@@ -82,6 +86,14 @@ BEGIN
         INTO restrategized
         USING p_namespaces, p_names, p_versions, p_strategies;
         updated := updated || restrategized;
+    END IF;
+
+    IF cardinality(created) = cardinality(p_uuids) THEN
+        -- Nothing has to be looked up if all of them are new.
+        RETURN QUERY
+        SELECT i.item, 'created', i.named_task_uuid
+        FROM unnest(p_uuids) WITH ORDINALITY AS i (named_task_uuid, item);
+        RETURN;
     END IF;
 
     RETURN QUERY EXECUTE $answer$
