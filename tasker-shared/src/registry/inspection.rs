@@ -189,13 +189,16 @@ fn local(entry: &Entry) -> TierEntry {
     let Some((metadata, age)) = LocalTier::peek(entry) else {
         return TierEntry::default();
     };
-    let held = TierEntry {
+    matched(held_locally(metadata.hash, age), Some(entry.pointer.hash))
+}
+
+fn held_locally(hash: ContentHash, age: Duration) -> TierEntry {
+    TierEntry {
         held: true,
-        hash: Some(metadata.hash),
+        hash: Some(hash),
         age_seconds: Some(age.as_secs()),
         matches_database: None,
-    };
-    matched(held, Some(entry.pointer.hash))
+    }
 }
 
 fn matched(tier: TierEntry, current: Option<ContentHash>) -> TierEntry {
@@ -217,10 +220,7 @@ async fn verify(
     let stored = body::load(resolver.connections(), entry.name()).await?;
     let current = stored.as_ref().map(|stored| stored.pointer.hash);
     let local = match LocalTier::peek(entry) {
-        Some((metadata, _age)) => TierEntry {
-            hash: Some(of(&metadata)),
-            ..reported.local
-        },
+        Some((metadata, age)) => held_locally(of(&metadata), age),
         None => TierEntry::default(),
     };
     let redis = match reported.redis {

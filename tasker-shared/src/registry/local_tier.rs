@@ -7,8 +7,8 @@
 //! SIEVE decides which bodies are dropped when there are too many (Y. Zhang and others, "SIEVE is
 //! Simpler than LRU", NSDI 2024): a hand goes from the oldest body to the newest and begins again.
 //! A body that was used since the hand last passed stays where it is; the first that was not is
-//! dropped. So a use costs no more than a mark, and many bodies that are used once do not drive out
-//! those that are used again and again.
+//! dropped, or the one after [`PASSED`] that were. So a use costs no more than a mark, and many bodies
+//! that are used once do not drive out those that are used again and again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,14 +17,20 @@ use std::time::{Duration, Instant};
 use super::body_slot::Held;
 use super::directory::Entry;
 use crate::metrics::{TEMPLATE_LOCAL_BYTES, TEMPLATE_LOCAL_ENTRIES};
+use crate::models::core::task_template::{
+    DomainEventDefinition, EventDeclaration, StepDefinition, TaskTemplate,
+};
 use crate::types::HandlerMetadata;
 
-/// What an entry costs beside its document: the typed view is about as large again.
-const PARSED_FACTOR: u64 = 2;
-const ENTRY_OVERHEAD: u64 = 512;
+/// What the strings of the typed view cost, for each byte of the document: the allocator gives short
+/// ones more than they ask for.
+const STRINGS_FACTOR: usize = 2;
+/// What a body costs, whatever its document.
+const ENTRY_OVERHEAD: usize = 512;
 /// How many gaps the order may have, beside as many as there are bodies.
 const GAPS: usize = 64;
-/// How many used bodies the hand passes, at most, before it drops one all the same: others wait for it.
+/// How many used bodies the hand passes, at most, before it drops one all the same: others wait for
+/// it. Closing gaps takes longer, but has as many evictions before it as there are bodies.
 const PASSED: usize = 256;
 
 /// The local tier of one directory, whose entries have one slot each. Look-ups take no lock and allocate
@@ -116,7 +122,7 @@ impl LocalTier {
     }
 
     /// Ends a change. What was dropped is taken apart afterwards, which takes a while and which nobody
-    /// has to wait for.
+    /// who waits for the lock has to wait for.
     fn settle(&self, mut bodies: MutexGuard<'_, Bodies>, dropped: impl IntoIterator) {
         bodies.close_gaps();
         self.measure(&bodies);
@@ -209,13 +215,23 @@ impl Bodies {
     }
 }
 
+/// About as many bytes as a body takes.
 fn weight(metadata: &HandlerMetadata) -> u64 {
-    let bytes = |count| u64::try_from(count).unwrap_or(u64::MAX);
     let document = &metadata.document;
-    bytes(document.get().len())
-        .saturating_mul(PARSED_FACTOR)
-        .saturating_add(bytes(document.held_bytes()))
-        .saturating_add(ENTRY_OVERHEAD)
+    let strings = STRINGS_FACTOR * document.get().len();
+    let bytes = document.held_bytes() + strings + lists(&metadata.template) + ENTRY_OVERHEAD;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// What the lists of the typed view take, without their strings.
+fn lists(template: &TaskTemplate) -> usize {
+    let steps = template.steps.iter().map(|step| {
+        step.dependencies.capacity() * size_of::<String>()
+            + step.publishes_events.capacity() * size_of::<EventDeclaration>()
+    });
+    template.steps.capacity() * size_of::<StepDefinition>()
+        + steps.sum::<usize>()
+        + template.domain_events.capacity() * size_of::<DomainEventDefinition>()
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What reading templates does with the connections of a pool.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::PgPool;
@@ -28,6 +29,22 @@ async fn registry_after_a_resolve(app: &TestApp) -> (PgPool, TaskHandlerRegistry
     let registry = TaskHandlerRegistry::new(pool.clone());
     assert_eq!(current(&registry).await, json!(1));
     (pool, registry)
+}
+
+/// A pool, and how often it has got a connection back.
+fn counting_pool(app: &TestApp, connections: u32) -> (PgPool, Arc<AtomicUsize>) {
+    let returned = Arc::<AtomicUsize>::default();
+    let counter = Arc::clone(&returned);
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(PATIENCE)
+        .after_release(move |_, _| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Ok(true) })
+        })
+        .connect_lazy(app.database.url())
+        .unwrap();
+    (pool, returned)
 }
 
 /// Waits until nothing of `pool` is in use.
@@ -95,6 +112,32 @@ async fn a_pool_of_one_connection_serves_resolves_and_others_in_turn() {
             sqlx::query_scalar::<_, i32>("SELECT 1").fetch_one(&pool),
         );
         assert_eq!((resolved, asked.unwrap()), (json!(1), 1));
+    }
+}
+
+#[tokio::test]
+async fn a_pool_that_has_no_other_connection_gets_it_back_after_each_resolve() {
+    let app = app_with_a_template().await;
+    let (pool, returned) = counting_pool(&app, 2);
+    let taken = pool.acquire().await.unwrap();
+    let registry = TaskHandlerRegistry::new(pool.clone());
+    for _ in 0..10 {
+        assert_eq!(current(&registry).await, json!(1));
+    }
+    let all_are_back = || async { (returned.load(Ordering::Relaxed) == 10).then_some(()) };
+    eventually("each resolve has given it back", all_are_back).await;
+    drop(taken);
+}
+
+#[tokio::test]
+async fn a_pool_gets_a_connection_back_while_one_resolve_follows_the_other() {
+    let app = app_with_a_template().await;
+    let (pool, returned) = counting_pool(&app, 4);
+    let registry = TaskHandlerRegistry::new(pool);
+    let begun = Instant::now();
+    while returned.load(Ordering::Relaxed) == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the connection is kept");
+        assert_eq!(current(&registry).await, json!(1));
     }
 }
 

@@ -19,6 +19,8 @@ mod inspection;
 #[cfg(feature = "cache-redis")]
 mod invalidation;
 mod jsonb;
+mod local_tier;
+mod metrics_view;
 #[cfg(feature = "cache-redis")]
 mod readers;
 #[cfg(feature = "cache-redis")]

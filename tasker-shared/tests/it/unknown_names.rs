@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::metrics::{DIRECTORY_POLLS, DIRECTORY_TEMPLATES, TEMPLATE_LOCAL_ENTRIES};
 use tasker_shared::registry::RegistryError;
 
 use crate::app::{TestApp, template};
+use crate::metrics_view::Metrics;
 
 /// What the registry promises, whatever the flood.
 const POLLS_PER_SECOND: f64 = 20.0;
@@ -17,11 +17,7 @@ const FLOOD: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn a_flood_of_unknown_names_costs_few_polls_and_no_memory() {
-    // This test's runtime has one thread, so the recorder hears of all that it does, and of
-    // nothing else.
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let metrics = recorder.handle();
-    let _local = metrics::set_default_local_recorder(&recorder);
+    let metrics = Metrics::of_this_thread();
     let app = TestApp::start().await;
     // A bound and hence a poll interval that the test does not live to see: all polls are asked for.
     let registry = Arc::new(app.local_only(CacheConfig {
@@ -36,7 +32,7 @@ async fn a_flood_of_unknown_names_costs_few_polls_and_no_memory() {
         .get_template("payments", "refund", "1.0.0")
         .await
         .unwrap();
-    let before = sum(&metrics, DIRECTORY_POLLS.name);
+    let before = metrics.sum(&DIRECTORY_POLLS);
     let started = Instant::now();
     let callers: Vec<_> = (0..CALLERS)
         .map(|caller| {
@@ -58,7 +54,7 @@ async fn a_flood_of_unknown_names_costs_few_polls_and_no_memory() {
         asked += caller.await.unwrap();
     }
     let took = started.elapsed();
-    let polls = sum(&metrics, DIRECTORY_POLLS.name) - before;
+    let polls = metrics.sum(&DIRECTORY_POLLS) - before;
     eprintln!("{asked} unknown names in {took:?}: {polls} polls");
     assert!(polls >= 1.0, "an unknown name is confirmed by a poll");
     // One poll may be under way at either end.
@@ -67,19 +63,6 @@ async fn a_flood_of_unknown_names_costs_few_polls_and_no_memory() {
         "{polls} polls for {asked} names in {took:?}"
     );
     for held in [DIRECTORY_TEMPLATES, TEMPLATE_LOCAL_ENTRIES] {
-        let held = sum(&metrics, held.name);
-        assert!(held <= 1.0, "one template is registered, {held} are held");
+        assert_eq!(metrics.sum(&held).to_string(), "1", "{}", held.name);
     }
-}
-
-/// A metric over all of its labels.
-fn sum(metrics: &PrometheusHandle, name: &str) -> f64 {
-    let text = metrics.render();
-    let lines = text.lines().filter(|line| {
-        let rest = line.strip_prefix(name);
-        rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
-    });
-    lines
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-        .sum()
 }

@@ -31,10 +31,14 @@ fn entries(count: usize) -> Vec<Arc<Entry>> {
 }
 
 fn body(entry: &Entry, padding: usize) -> Arc<HandlerMetadata> {
+    body_with(entry, &serde_json::json!([]), padding)
+}
+
+fn body_with(entry: &Entry, steps: &serde_json::Value, padding: usize) -> Arc<HandlerMetadata> {
     let name = entry.name();
     let document = serde_json::json!({
         "name": name.name, "namespace_name": name.namespace, "version": name.version,
-        "steps": [], "padding": "x".repeat(padding),
+        "steps": steps, "padding": "x".repeat(padding),
     });
     // Without spare room, so that bodies of one length have one weight.
     let text = String::from(document.to_string().into_boxed_str());
@@ -79,6 +83,21 @@ fn assert_sound(tier: &LocalTier, entries: &[Arc<Entry>]) {
     assert_eq!(bodies.order.iter().flatten().count(), held.len());
     assert!(bodies.order.len() <= 2 * bodies.count + GAPS);
     assert!(bodies.hand <= bodies.order.len());
+}
+
+#[test]
+fn many_short_items_weigh_more_than_a_text_of_the_same_length() {
+    let entries = entries(1);
+    let dependencies = vec!["a"; 1_000];
+    let steps = serde_json::json!([
+        {"name": "a", "handler": {"callable": "A"}},
+        {"name": "b", "handler": {"callable": "B"}, "dependencies": dependencies},
+    ]);
+    let items = body_with(&entries[0], &steps, 0);
+    let text = body(&entries[0], steps.to_string().len() - "[]".len());
+    assert_eq!(items.document.get().len(), text.document.get().len());
+    let of_the_strings = 1_000 * u64::try_from(size_of::<String>()).expect("it is small");
+    assert!(weight(&items) >= weight(&text) + of_the_strings);
 }
 
 #[test]
