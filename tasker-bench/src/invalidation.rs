@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
+use crate::core_waits::CoreWaits;
 use crate::error::BenchError;
 use crate::fixtures::SMALL;
 use crate::measure::{Effort, ms};
@@ -24,8 +25,15 @@ const PAUSE: Duration = Duration::from_micros(500);
 struct Invalidated {
     gone_ms: f64,
     whole_ms: f64,
-    /// Round trips of another client meanwhile, sorted.
-    gets: Vec<Duration>,
+    /// Round trips of another client meanwhile, the quickest first.
+    gets: Vec<Get>,
+}
+
+/// A round trip of another client.
+struct Get {
+    took: Duration,
+    /// How much of it the client or Redis was ready and had no core, where that is known.
+    waited: Option<Duration>,
 }
 
 pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<(), BenchError> {
@@ -50,7 +58,7 @@ pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<(), Bench
     remove_others(&mut redis).await
 }
 
-fn tell(report: &mut Report, rounds: &[(Invalidated, Vec<Duration>)]) {
+fn tell(report: &mut Report, rounds: &[(Invalidated, Vec<Get>)]) {
     let what = "invalidate_all_templates, 1,000 beside 1,000,000 others";
     let gone = rounds.iter().map(|(with, _)| with.gone_ms).collect();
     let label = format!("{what}: the templates' keys are gone");
@@ -71,6 +79,21 @@ fn tell(report: &mut Report, rounds: &[(Invalidated, Vec<Duration>)]) {
         .collect();
     let label = format!("{what}: the sweep's longest delay of a GET");
     report.alone(label, "ms", delays, Some(Bar::NeverOver(5.0)));
+    let without_waits: Option<Vec<f64>> = rounds
+        .iter()
+        .map(|(with, quiet)| Some(longest_without_waits(&with.gets)? - at(quiet, 0.5)))
+        .collect();
+    if let Some(delays) = without_waits {
+        let label = format!("{what}: that delay, when no one had to wait for a core");
+        report.alone(label, "ms", delays, None);
+    }
+}
+
+/// The longest round trip, less what the client and Redis waited for a core in it.
+fn longest_without_waits(gets: &[Get]) -> Option<f64> {
+    gets.iter()
+        .map(|get| Some(ms(get.took.saturating_sub(get.waited?))))
+        .try_fold(0.0, |longest, get| Some(f64::max(longest, get?)))
 }
 
 #[expect(
@@ -79,9 +102,9 @@ fn tell(report: &mut Report, rounds: &[(Invalidated, Vec<Duration>)]) {
     clippy::cast_sign_loss,
     reason = "a share of a small count"
 )]
-fn at(sorted: &[Duration], share: f64) -> f64 {
+fn at(sorted: &[Get], share: f64) -> f64 {
     let place = (share * sorted.len().saturating_sub(1) as f64).round() as usize;
-    sorted.get(place).copied().map_or(f64::NAN, ms)
+    sorted.get(place).map_or(f64::NAN, |get| ms(get.took))
 }
 
 async fn invalidate(world: &World, keys: &Arc<Vec<String>>) -> Result<Invalidated, BenchError> {
@@ -119,7 +142,7 @@ async fn invalidate(world: &World, keys: &Arc<Vec<String>>) -> Result<Invalidate
 }
 
 /// The same client's round trips while nothing is swept.
-async fn quiet(world: &World, time: Duration) -> Result<Vec<Duration>, BenchError> {
+async fn quiet(world: &World, time: Duration) -> Result<Vec<Get>, BenchError> {
     let other = Other::start(world).await?;
     tokio::time::sleep(time).await;
     other.stop().await
@@ -129,7 +152,7 @@ async fn quiet(world: &World, time: Duration) -> Result<Vec<Duration>, BenchErro
 /// the runtime that the sweep runs in.
 struct Other {
     done: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<Result<Vec<Duration>, redis::RedisError>>,
+    thread: std::thread::JoinHandle<Result<Vec<Get>, redis::RedisError>>,
 }
 
 impl Other {
@@ -139,26 +162,34 @@ impl Other {
             redis::Client::open(world.redis_url.as_str())?,
             Arc::clone(&done),
         );
+        let redis = CoreWaits::of_redis(&mut world.redis().await?).await?;
         let (ready, is_ready) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
             let mut connection = client.get_connection()?;
             // Whoever waits for it has gone away only if nobody needs the answer.
             ready.send(()).ok();
-            let mut took = Vec::new();
+            let own = CoreWaits::of_this_thread();
+            let waits = || Some(own.so_far()? + redis.as_ref()?.so_far()?);
+            let mut gets = Vec::new();
             while !told.load(Ordering::Relaxed) {
+                let before = waits();
                 let started = Instant::now();
                 let _: Option<String> = redis::cmd("GET").arg("other:1").query(&mut connection)?;
-                took.push(started.elapsed());
+                let took = started.elapsed();
+                let waited = waits()
+                    .zip(before)
+                    .map(|(now, before)| now.saturating_sub(before));
+                gets.push(Get { took, waited });
                 std::thread::sleep(PAUSE);
             }
-            took.sort_unstable();
-            Ok(took)
+            gets.sort_unstable_by_key(|get| get.took);
+            Ok(gets)
         });
         is_ready.await.ok();
         Ok(Self { done, thread })
     }
 
-    async fn stop(self) -> Result<Vec<Duration>, BenchError> {
+    async fn stop(self) -> Result<Vec<Get>, BenchError> {
         self.done.store(true, Ordering::Relaxed);
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await?;
         Ok(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)

@@ -13,6 +13,7 @@
 
 mod boot;
 mod cold;
+mod core_waits;
 mod counters;
 mod directory;
 mod error;
