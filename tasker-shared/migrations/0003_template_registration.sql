@@ -1,3 +1,12 @@
+-- A row that was registered from a file has the mark of the file, and that of all that was
+-- registered from it. While the row still says the latter, the file need not be parsed again.
+ALTER TABLE tasker.named_tasks
+    ADD COLUMN file_mark bytea,
+    ADD COLUMN registered_mark bytea;
+
+CREATE INDEX named_tasks_file_mark ON tasker.named_tasks (file_mark)
+    WHERE file_mark IS NOT NULL;
+
 -- Registers a batch of templates in one statement. What is registered already, with the same
 -- content, is not written.
 --
@@ -11,7 +20,9 @@ CREATE FUNCTION tasker.register_templates(
     p_versions text[],
     p_descriptions text[],
     p_strategies text[],
-    p_configurations text[]
+    p_configurations text[],
+    p_file_marks bytea[],
+    p_registered_marks bytea[]
 ) RETURNS TABLE (item bigint, status text, named_task_uuid uuid)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -35,11 +46,13 @@ BEGIN
     WITH written AS (
         INSERT INTO tasker.named_tasks AS t
             (named_task_uuid, task_namespace_uuid, name, version, description, configuration,
-             identity_strategy)
+             identity_strategy, file_mark, registered_mark)
         SELECT i.named_task_uuid, n.task_namespace_uuid, i.name, i.version, i.description,
-               i.configuration::jsonb, coalesce(i.strategy, 'strict')::tasker.identity_strategy
-        FROM unnest($1, $2, $3, $4, $5, $6, $7) AS i
-            (named_task_uuid, namespace, name, version, description, strategy, configuration)
+               i.configuration::jsonb, coalesce(i.strategy, 'strict')::tasker.identity_strategy,
+               i.file_mark, i.registered_mark
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS i
+            (named_task_uuid, namespace, name, version, description, strategy, configuration,
+             file_mark, registered_mark)
         JOIN tasker.task_namespaces n ON n.name = i.namespace
         LEFT JOIN tasker.named_tasks known
             ON known.task_namespace_uuid = n.task_namespace_uuid
@@ -53,6 +66,8 @@ BEGIN
         ON CONFLICT (task_namespace_uuid, name, version) DO UPDATE SET
             description = excluded.description,
             configuration = excluded.configuration,
+            file_mark = excluded.file_mark,
+            registered_mark = excluded.registered_mark,
             updated_at = now()
         -- Another process may have registered the same content since we looked.
         WHERE t.configuration::text IS DISTINCT FROM excluded.configuration::text
@@ -66,7 +81,7 @@ BEGIN
     $insert$
     INTO created, updated
     USING p_uuids, p_namespaces, p_names, p_versions, p_descriptions, p_strategies,
-        p_configurations;
+        p_configurations, p_file_marks, p_registered_marks;
 
     IF array_remove(p_strategies, NULL) <> '{}' THEN
         EXECUTE $update$

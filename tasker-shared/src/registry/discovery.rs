@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::template_files::{self, DiscoveryProblem, TemplateFiles};
+use sqlx::PgPool;
+
+use super::template_files::{DiscoveryProblem, TemplateFiles};
+use super::template_sources::TemplateSources;
 use super::{Registration, RegistryError};
 use crate::types::CacheInvalidation;
 
@@ -21,17 +24,23 @@ pub struct TaskTemplateDiscoveryResult {
     pub invalidation: CacheInvalidation,
 }
 
-/// Reads all template files below `directory`, beside the runtime's own threads.
+/// What all template files below `directory` say, read and parsed beside the runtime's own threads.
+/// Files are parsed unless what they say is registered already.
 pub(super) async fn find(
+    pool: &PgPool,
     directory: &Path,
     max_file_bytes: u64,
 ) -> Result<TemplateFiles, RegistryError> {
     let directory: PathBuf = directory.to_owned();
-    let read = tokio::task::spawn_blocking(move || {
-        template_files::read_template_files(&directory, max_file_bytes)
-    });
+    let mut sources = blocking(move || TemplateSources::read(&directory, max_file_bytes)).await?;
+    sources.recognise(pool).await?;
+    Ok(blocking(move || TemplateFiles::of(sources, max_file_bytes)).await)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     // The task is not cancelled, so that it ends without an answer means that it panicked.
-    read.await
+    tokio::task::spawn_blocking(work)
+        .await
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 

@@ -13,6 +13,7 @@ mod distributed_tier;
 mod errors;
 mod flights;
 pub mod inspection;
+mod known_files;
 mod listing;
 mod local_tier;
 mod registration;
@@ -23,6 +24,7 @@ mod retirement;
 mod submission;
 mod task_handler_registry;
 mod template_files;
+mod template_sources;
 mod tiers;
 
 pub use directory_status::DirectoryStatus;

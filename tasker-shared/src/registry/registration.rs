@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::RegistryError;
 use super::directory::{Snapshot, TemplateName};
-use super::submission::Submission;
+use super::known_files::Marks;
+use super::submission::{Content, Submission};
 use crate::database;
 use crate::metrics::TEMPLATE_REGISTRATIONS;
 
@@ -130,13 +131,16 @@ pub(super) async fn register(
         return Ok(Registered::default());
     }
     let templates: Arc<[Submission]> = templates.into();
+    let in_directory = |template: &Submission| unchanged(template, known?);
+    let all_known = templates
+        .iter()
+        .all(|template| in_directory(template).is_some());
     let found: Vec<Option<Written>> = templates
         .iter()
-        .map(|template| known.and_then(|known| unchanged(template, known)))
+        .map(|template| in_directory(template).or_else(|| registered_before(template)))
         .collect();
-    let all_known = found.iter().all(Option::is_some);
     let mut attempts = 0;
-    let written = if all_known {
+    let written = if found.iter().all(Option::is_some) {
         Ok(found.into_iter().flatten().collect())
     } else {
         let asks = known.is_none();
@@ -190,6 +194,14 @@ fn unchanged(template: &Submission, known: &Snapshot) -> Option<Written> {
             .strategy
             .is_none_or(|strategy| strategy == pointer.identity_strategy.name());
     is_same.then_some((RegistrationStatus::Unchanged, pointer.named_task_uuid))
+}
+
+/// What registering `template` comes to if PostgreSQL has been asked.
+fn registered_before(template: &Submission) -> Option<Written> {
+    match template.content {
+        Content::Registered(uuid) => Some((RegistrationStatus::Unchanged, uuid)),
+        Content::Document(_) => None,
+    }
 }
 
 fn count(status: &'static str, templates: usize) {
@@ -309,11 +321,18 @@ async fn write(
     let descriptions: Vec<Option<&str>> =
         column(&batch, |template| template.description.as_deref());
     let strategies: Vec<Option<&str>> = column(&batch, |template| template.strategy);
-    let configurations: Vec<&str> = column(&batch, |template| template.configuration.as_str());
+    let configurations: Vec<&str> = column(&batch, Submission::document);
+    let marks = |of: fn(&Marks) -> &[u8; 32]| -> Vec<Option<&[u8]>> {
+        column(&batch, |template| {
+            template.marks.as_ref().map(|marks| &of(marks)[..])
+        })
+    };
+    let file_marks = marks(|marks| marks.file.as_bytes());
+    let registered_marks = marks(|marks| marks.registered.as_bytes());
     let rows = sqlx::query!(
         r#"
         SELECT item AS "item!", status AS "status!", named_task_uuid AS "named_task_uuid!"
-        FROM tasker.register_templates($1, $2, $3, $4, $5, $6, $7)
+        FROM tasker.register_templates($1, $2, $3, $4, $5, $6, $7, $8, $9)
         "#,
         &uuids,
         &namespaces as &[&str],
@@ -322,6 +341,8 @@ async fn write(
         &descriptions as &[Option<&str>],
         &strategies as &[Option<&str>],
         &configurations as &[&str],
+        &file_marks as &[Option<&[u8]>],
+        &registered_marks as &[Option<&[u8]>],
     )
     .fetch_all(connection)
     .await?;

@@ -1,8 +1,10 @@
 //! A template on its way to PostgreSQL.
 
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::directory::TemplateName;
+use super::known_files::Marks;
 use crate::database::jsonb;
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::TemplateDocument;
@@ -16,10 +18,20 @@ pub(crate) struct Submission {
     pub(crate) version: String,
     pub(super) description: Option<String>,
     pub(super) strategy: Option<&'static str>,
-    /// The document as PostgreSQL writes it. Two documents are equal if these are.
-    pub(crate) configuration: String,
+    pub(super) content: Content,
     /// By our reckoning; PostgreSQL computes its own from what it has stored.
     pub(super) hash: ContentHash,
+    /// Of a template from a file that need not be parsed again once this is registered.
+    pub(super) marks: Option<Marks>,
+}
+
+/// What there is to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Content {
+    /// The document as PostgreSQL writes it. Two documents are equal if these are.
+    Document(String),
+    /// Nothing: PostgreSQL has said that it is registered as it is, in the row of this key.
+    Registered(Uuid),
 }
 
 /// The description's column is shorter than what an author may write; the document keeps it all.
@@ -36,7 +48,15 @@ impl Submission {
 
     /// What dominates the size of a statement that carries it.
     pub(super) fn bytes(&self) -> usize {
-        self.configuration.len()
+        self.document().len()
+    }
+
+    /// The document, if there is one to send.
+    pub(super) fn document(&self) -> &str {
+        match &self.content {
+            Content::Document(text) => text,
+            Content::Registered(_) => "",
+        }
     }
 }
 
@@ -54,7 +74,8 @@ impl From<&TemplateDocument> for Submission {
                 .map(|text| text.chars().take(DESCRIPTION_CHARACTERS).collect()),
             strategy: template.identity_strategy.map(IdentityStrategy::name),
             hash: ContentHash::from_bytes(Sha256::digest(&configuration).into()),
-            configuration,
+            content: Content::Document(configuration),
+            marks: None,
         }
     }
 }

@@ -256,7 +256,9 @@ impl TaskHandlerRegistry {
     /// unless `invalidate_on_boot` is off.
     ///
     /// A file that cannot be used is told in the result and does not stop the others. Templates
-    /// whose files are gone stay registered. With a cache, what is registered already is told by the
+    /// whose files are gone stay registered. A file whose bytes a template was registered from is not
+    /// parsed while that template is registered as it was then, unless there is something to warn of.
+    /// With a cache, what else is registered already is told by the
     /// directory, as it was at some moment after the call, by hash and strategy: a `description`
     /// column that was changed by hand stays until the document changes.
     ///
@@ -270,8 +272,9 @@ impl TaskHandlerRegistry {
         // The directory is read while the files are, and knows by then what of them is registered.
         let begun = Moment::now();
         self.start();
-        let mut files =
-            discovery::find(directory.as_ref(), self.task_templates.max_file_bytes).await?;
+        let max_file_bytes = self.task_templates.max_file_bytes;
+        let find = discovery::find(&self.db_pool, directory.as_ref(), max_file_bytes);
+        let mut files = Box::pin(find).await?;
         let templates = std::mem::take(&mut files.templates);
         let Some(cache) = &self.cache else {
             let registered = Box::pin(self.register_all(templates)).await?;

@@ -10,6 +10,7 @@ mod cache;
 #[cfg(feature = "cache-redis")]
 mod cache_faults;
 mod directory;
+mod discovery;
 #[cfg(feature = "cache-redis")]
 mod distributed;
 mod every_cache;

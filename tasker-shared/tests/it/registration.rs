@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use tasker_shared::events::{EventPublisher, RegistryEvent};
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::RegistrationStatus;
 
-use crate::app::{TestApp, document, folder, marker, template};
+use crate::app::{TestApp, document, template};
 use crate::every_cache::with_every_cache;
 
 with_every_cache! {
@@ -20,8 +19,6 @@ with_every_cache! {
     ten_processes_that_register_the_same_templates_write_each_once,
     a_registry_that_resolved_nothing_shuts_down,
     listeners_hear_what_the_registry_did,
-    a_discovery_registers_what_it_can_and_names_the_rest,
-    a_discovery_writes_what_is_not_registered_as_it_is_and_nothing_else,
 }
 
 async fn an_unchanged_template_writes_nothing(app: TestApp) {
@@ -29,11 +26,14 @@ async fn an_unchanged_template_writes_nothing(app: TestApp) {
     let document = template("payments", "refund", 1);
     let first = registry.register_task_template(&document).await.unwrap();
     assert_eq!(first.status, RegistrationStatus::Created);
-    let (sequence, lsn) = (app.sequence().await, wal(&app).await);
+    let (sequence, lsn) = (app.sequence().await, written_rows(&app).await);
     let second = registry.register_task_template(&document).await.unwrap();
     assert_eq!(second.status, RegistrationStatus::Unchanged);
     assert_eq!(second.named_task_uuid, first.named_task_uuid);
-    assert_eq!((app.sequence().await, wal(&app).await), (sequence, lsn));
+    assert_eq!(
+        (app.sequence().await, written_rows(&app).await),
+        (sequence, lsn)
+    );
     let third = registry
         .register_task_template(&template("payments", "refund", 2))
         .await
@@ -42,8 +42,8 @@ async fn an_unchanged_template_writes_nothing(app: TestApp) {
     assert_eq!(third.named_task_uuid, first.named_task_uuid);
 }
 
-// Rows written to the templates' tables, as the table statistics have them.
-async fn wal(app: &TestApp) -> Vec<(String, String)> {
+/// The versions of the rows of the templates' tables: others, once anything was written.
+pub(crate) async fn written_rows(app: &TestApp) -> Vec<(String, String)> {
     sqlx::query_as::<_, (String, String)>(
         "SELECT 'named_tasks', string_agg(xmin::text || ctid::text || xmax::text, ',')
          FROM tasker.named_tasks
@@ -106,14 +106,17 @@ async fn of_a_large_batch_only_what_changed_is_written(app: TestApp) {
     let registry = app.registry().await;
     let mut documents = large_batch();
     let first = registry.register_task_templates(&documents).await.unwrap();
-    let (sequence, rows) = (app.sequence().await, wal(&app).await);
+    let (sequence, rows) = (app.sequence().await, written_rows(&app).await);
     let second = registry.register_task_templates(&documents).await.unwrap();
     for (first, second) in first.iter().zip(&second) {
         assert_eq!(first.status, RegistrationStatus::Created);
         assert_eq!(second.status, RegistrationStatus::Unchanged);
         assert_eq!(second.named_task_uuid, first.named_task_uuid);
     }
-    assert_eq!((app.sequence().await, wal(&app).await), (sequence, rows));
+    assert_eq!(
+        (app.sequence().await, written_rows(&app).await),
+        (sequence, rows)
+    );
 
     documents[7] = template("payments", "t7", "other");
     documents.push(template("payments", "new", 1));
@@ -163,14 +166,14 @@ async fn a_hash_that_we_reckon_otherwise_than_postgresql_costs_time_only(app: Te
         .execute(&app.pool)
         .await
         .unwrap();
-    let rows = wal(&app).await;
+    let rows = written_rows(&app).await;
     let again = registry.register_task_templates(&documents).await.unwrap();
     assert!(
         again
             .iter()
             .all(|one| one.status == RegistrationStatus::Unchanged)
     );
-    assert_eq!(wal(&app).await, rows);
+    assert_eq!(written_rows(&app).await, rows);
 }
 
 async fn ten_processes_that_register_the_same_templates_write_each_once(app: TestApp) {
@@ -254,79 +257,4 @@ async fn listeners_hear_what_the_registry_did(app: TestApp) {
             version
         })
     );
-}
-
-async fn a_discovery_registers_what_it_can_and_names_the_rest(app: TestApp) {
-    let registry = app.registry().await;
-    let folder = folder();
-    let result = registry
-        .discover_and_register_templates(folder.path())
-        .await
-        .unwrap();
-    assert_eq!(result.total_files, 2);
-    assert_eq!(result.registered.len(), 1);
-    assert_eq!(result.errors.len(), 1);
-    assert!(result.errors[0].file.ends_with("wrong.yaml"));
-    assert_eq!(result.invalidation.error, None);
-    registry
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
-}
-
-async fn a_discovery_writes_what_is_not_registered_as_it_is_and_nothing_else(app: TestApp) {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, document: &Value| {
-        let path = folder.path().join(format!("{name}.yaml"));
-        std::fs::write(path, document.to_string()).unwrap();
-    };
-    let names = ["changed", "deleted", "same", "strategy"];
-    for name in names {
-        let mut document = document("payments", name, 1);
-        document["identity_strategy"] = "always_unique".into();
-        write(name, &document);
-    }
-    let discover = async || {
-        // As another process does it, that has just started.
-        let registry = app.registry().await;
-        let found = registry.discover_and_register_templates(folder.path());
-        let registered = found.await.unwrap().registered;
-        let statuses: Vec<_> = registered.iter().map(|one| one.status).collect();
-        let uuids: Vec<_> = registered.iter().map(|one| one.named_task_uuid).collect();
-        (registry, statuses, uuids)
-    };
-    let (_, first, uuids) = discover().await;
-    assert_eq!(first, [RegistrationStatus::Created; 4]);
-    let before = (app.sequence().await, wal(&app).await);
-    let (_, second, same) = discover().await;
-    assert_eq!(second, [RegistrationStatus::Unchanged; 4]);
-    assert_eq!(same, uuids);
-    assert_eq!((app.sequence().await, wal(&app).await), before);
-
-    let mut changed = document("payments", "changed", 2);
-    changed["identity_strategy"] = "always_unique".into();
-    write("changed", &changed);
-    app.commit(&[
-        "DELETE FROM tasker.named_tasks WHERE name = 'deleted'",
-        "UPDATE tasker.named_tasks SET identity_strategy = 'strict' WHERE name = 'strategy'",
-    ])
-    .await;
-    let (registry, third, again) = discover().await;
-    assert_eq!(
-        third,
-        [
-            RegistrationStatus::Updated,
-            RegistrationStatus::Created,
-            RegistrationStatus::Unchanged,
-            RegistrationStatus::Updated,
-        ]
-    );
-    for name in names {
-        let resolved = registry.get_template("payments", name, "1.0.0").await;
-        let resolved = resolved.unwrap();
-        let place = names.iter().position(|other| *other == name).unwrap();
-        assert_eq!(resolved.named_task_uuid, again[place]);
-        assert_eq!(resolved.identity_strategy.name(), "always_unique");
-        assert_eq!(marker(&resolved), if name == "changed" { 2 } else { 1 });
-    }
 }

@@ -3,7 +3,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{TemplateFiles, read_template_files};
+use super::TemplateFiles;
+use crate::registry::template_sources::TemplateSources;
 use crate::registry::{DiscoveryProblem, RegistryError};
 
 const LIMIT: u64 = 64 * 1024;
@@ -21,7 +22,11 @@ fn write(directory: &TempDir, path: &str, text: &str) {
 }
 
 fn read(directory: &TempDir) -> TemplateFiles {
-    read_template_files(directory.path(), LIMIT).unwrap()
+    read_below(directory.path())
+}
+
+fn read_below(directory: &Path) -> TemplateFiles {
+    TemplateFiles::of(TemplateSources::read(directory, LIMIT).unwrap(), LIMIT)
 }
 
 fn names(files: &TemplateFiles) -> Vec<&str> {
@@ -156,7 +161,7 @@ fn the_first_of_two_files_with_one_name_counts() {
     let files = read(&directory);
     let versions: Vec<_> = files.templates.iter().map(|one| &*one.version).collect();
     assert_eq!(versions, ["1.0.0", "1.0.1"]);
-    assert!(files.templates[0].configuration.contains("Only"));
+    assert!(files.templates[0].document().contains("Only"));
     assert_eq!(file_names(&files.errors), ["b.yaml"]);
     assert!(files.errors[0].message.contains("a.yaml"));
     assert!(files.errors[0].message.contains("files/same/1.0.0"));
@@ -170,7 +175,7 @@ fn a_directory_that_is_none_is_an_error() {
     write(&directory, "file", "");
     for path in ["absent", "file"] {
         let path = directory.path().join(path);
-        let error = read_template_files(&path, LIMIT).unwrap_err();
+        let error = TemplateSources::read(&path, LIMIT).unwrap_err();
         let RegistryError::Directory { path: told, .. } = &error else {
             panic!("{error:?}");
         };
@@ -188,7 +193,7 @@ fn an_empty_directory_has_no_files() {
 #[test]
 fn our_own_examples_are_valid_and_doubtless() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/tasks");
-    let files = read_template_files(&examples, LIMIT).unwrap();
+    let files = read_below(&examples);
     assert!(files.templates.len() >= 4, "{:?}", names(&files));
     assert_eq!(files.templates.len(), files.total_files);
     assert!(files.errors.is_empty(), "{:?}", files.errors);
@@ -198,7 +203,7 @@ fn our_own_examples_are_valid_and_doubtless() {
         let path = format!("{}/{}.yaml", template.namespace, template.name);
         assert!(examples.join(&path).is_file(), "{path}");
         assert!(
-            template.configuration.contains("\"input_schema\": {"),
+            template.document().contains("\"input_schema\": {"),
             "{path}"
         );
     }

@@ -1,0 +1,264 @@
+//! Discovering template files: what of them is parsed, what is written, and what is told.
+
+use serde_json::Value;
+use tasker_shared::registry::{RegistrationStatus, TaskTemplateDiscoveryResult};
+use tempfile::TempDir;
+
+use crate::app::{TestApp, current, document, folder, marker};
+use crate::every_cache::with_every_cache;
+use crate::registration::written_rows;
+
+with_every_cache! {
+    a_discovery_registers_what_it_can_and_names_the_rest,
+    a_discovery_writes_what_is_not_registered_as_it_is_and_nothing_else,
+    a_file_that_says_what_is_registered_from_it_is_not_parsed,
+    a_row_that_was_changed_by_hand_is_registered_from_its_file_again,
+    two_files_with_one_template_are_told_each_time,
+    what_is_doubtful_is_told_each_time,
+    a_file_that_says_the_same_in_other_words_writes_nothing,
+}
+
+/// Discovers as another process does, that has just started.
+async fn discover(app: &TestApp, folder: &TempDir) -> TaskTemplateDiscoveryResult {
+    let registry = app.registry().await;
+    let found = registry.discover_and_register_templates(folder.path());
+    let found = found.await.unwrap();
+    registry.shutdown().await;
+    found
+}
+
+fn statuses(found: &TaskTemplateDiscoveryResult) -> Vec<RegistrationStatus> {
+    found.registered.iter().map(|one| one.status).collect()
+}
+
+fn write(folder: &TempDir, name: &str, text: &str) {
+    std::fs::write(folder.path().join(name), text).unwrap();
+}
+
+async fn a_discovery_registers_what_it_can_and_names_the_rest(app: TestApp) {
+    let registry = app.registry().await;
+    let folder = folder();
+    let result = registry
+        .discover_and_register_templates(folder.path())
+        .await
+        .unwrap();
+    assert_eq!(result.total_files, 2);
+    assert_eq!(result.registered.len(), 1);
+    assert_eq!(result.errors.len(), 1);
+    assert!(result.errors[0].file.ends_with("wrong.yaml"));
+    assert_eq!(result.invalidation.error, None);
+    registry
+        .get_template("payments", "refund", "1.0.0")
+        .await
+        .unwrap();
+}
+
+async fn a_discovery_writes_what_is_not_registered_as_it_is_and_nothing_else(app: TestApp) {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, document: &Value| {
+        let path = folder.path().join(format!("{name}.yaml"));
+        std::fs::write(path, document.to_string()).unwrap();
+    };
+    let names = ["changed", "deleted", "same", "strategy"];
+    for name in names {
+        let mut document = document("payments", name, 1);
+        document["identity_strategy"] = "always_unique".into();
+        write(name, &document);
+    }
+    let discover = async || {
+        // As another process does it, that has just started.
+        let registry = app.registry().await;
+        let found = registry.discover_and_register_templates(folder.path());
+        let registered = found.await.unwrap().registered;
+        let statuses: Vec<_> = registered.iter().map(|one| one.status).collect();
+        let uuids: Vec<_> = registered.iter().map(|one| one.named_task_uuid).collect();
+        (registry, statuses, uuids)
+    };
+    let (_, first, uuids) = discover().await;
+    assert_eq!(first, [RegistrationStatus::Created; 4]);
+    let before = (app.sequence().await, written_rows(&app).await);
+    let (_, second, same) = discover().await;
+    assert_eq!(second, [RegistrationStatus::Unchanged; 4]);
+    assert_eq!(same, uuids);
+    assert_eq!((app.sequence().await, written_rows(&app).await), before);
+
+    let mut changed = document("payments", "changed", 2);
+    changed["identity_strategy"] = "always_unique".into();
+    write("changed", &changed);
+    app.commit(&[
+        "DELETE FROM tasker.named_tasks WHERE name = 'deleted'",
+        "UPDATE tasker.named_tasks SET identity_strategy = 'strict' WHERE name = 'strategy'",
+    ])
+    .await;
+    let (registry, third, again) = discover().await;
+    assert_eq!(
+        third,
+        [
+            RegistrationStatus::Updated,
+            RegistrationStatus::Created,
+            RegistrationStatus::Unchanged,
+            RegistrationStatus::Updated,
+        ]
+    );
+    for name in names {
+        let resolved = registry.get_template("payments", name, "1.0.0").await;
+        let resolved = resolved.unwrap();
+        let place = names.iter().position(|other| *other == name).unwrap();
+        assert_eq!(resolved.named_task_uuid, again[place]);
+        assert_eq!(resolved.identity_strategy.name(), "always_unique");
+        assert_eq!(marker(&resolved), if name == "changed" { 2 } else { 1 });
+    }
+}
+
+async fn a_file_that_says_what_is_registered_from_it_is_not_parsed(app: TestApp) {
+    let folder = folder();
+    let first = discover(&app, &folder).await;
+    assert_eq!(statuses(&first), [RegistrationStatus::Created]);
+    assert_eq!(first.errors.len(), 1);
+    // The row says that it was registered from the other file, which no parser can read.
+    let wrong = std::fs::read(folder.path().join("wrong.yaml")).unwrap();
+    let marked = sqlx::query(
+        "UPDATE tasker.named_tasks SET file_mark = sha256('\\x00000001'::bytea || $1)
+         WHERE file_mark IS NOT NULL",
+    )
+    .bind(wrong)
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    assert_eq!(marked.rows_affected(), 1);
+    std::fs::remove_file(folder.path().join("refund.yaml")).unwrap();
+    let second = discover(&app, &folder).await;
+    assert_eq!(second.registered.len(), 1, "{:?}", second.errors);
+    assert_eq!(second.registered[0].status, RegistrationStatus::Unchanged);
+    assert_eq!(second.registered[0].name, "refund");
+    assert_eq!(
+        second.registered[0].named_task_uuid,
+        first.registered[0].named_task_uuid
+    );
+    assert!(second.errors.is_empty());
+}
+
+async fn a_row_that_was_changed_by_hand_is_registered_from_its_file_again(app: TestApp) {
+    let folder = folder();
+    let mut with_strategy = document("payments", "refund", 1);
+    with_strategy["identity_strategy"] = "always_unique".into();
+    write(&folder, "refund.yaml", &with_strategy.to_string());
+    discover(&app, &folder).await;
+    let changes: [(&[&str], RegistrationStatus); 7] = [
+        (
+            &[
+                "UPDATE tasker.named_tasks SET configuration = configuration || '{\"version\": \"9\"}'",
+            ],
+            RegistrationStatus::Updated,
+        ),
+        (
+            &["UPDATE tasker.named_tasks SET identity_strategy = 'strict'"],
+            RegistrationStatus::Updated,
+        ),
+        (
+            &["UPDATE tasker.named_tasks SET name = 'other'"],
+            RegistrationStatus::Created,
+        ),
+        (
+            &[
+                "DELETE FROM tasker.named_tasks",
+                "UPDATE tasker.task_namespaces SET name = 'billing'",
+            ],
+            RegistrationStatus::Created,
+        ),
+        (
+            &["UPDATE tasker.task_namespaces SET name = 'other' WHERE name = 'payments'"],
+            RegistrationStatus::Created,
+        ),
+        (
+            &["UPDATE tasker.named_tasks SET version = '9.0.0'"],
+            RegistrationStatus::Created,
+        ),
+        (
+            &["TRUNCATE tasker.named_tasks CASCADE"],
+            RegistrationStatus::Created,
+        ),
+    ];
+    for (statements, expected) in changes {
+        app.commit(statements).await;
+        let found = discover(&app, &folder).await;
+        assert_eq!(statuses(&found), [expected], "{statements:?}");
+        let registry = app.registry().await;
+        assert_eq!(current(&registry).await, 1, "{statements:?}");
+        let again = discover(&app, &folder).await;
+        assert_eq!(
+            statuses(&again),
+            [RegistrationStatus::Unchanged],
+            "{statements:?}"
+        );
+        registry.shutdown().await;
+    }
+}
+
+async fn two_files_with_one_template_are_told_each_time(app: TestApp) {
+    let folder = folder();
+    let text = document("payments", "refund", 1).to_string();
+    write(&folder, "refund_again.yaml", &text);
+    write(
+        &folder,
+        "refund_other.yaml",
+        &document("payments", "refund", 2).to_string(),
+    );
+    for expected in [RegistrationStatus::Created, RegistrationStatus::Unchanged] {
+        let found = discover(&app, &folder).await;
+        assert_eq!(statuses(&found), [expected]);
+        let told = |problems: &[tasker_shared::registry::DiscoveryProblem]| -> Vec<String> {
+            let files = problems.iter().map(|problem| problem.file.file_name());
+            files
+                .map(|name| name.unwrap().to_string_lossy().into_owned())
+                .collect()
+        };
+        assert_eq!(told(&found.warnings), ["refund_again.yaml"]);
+        assert_eq!(told(&found.errors), ["refund_other.yaml", "wrong.yaml"]);
+    }
+    // Another file that comes before it counts, though the one that is registered is known.
+    write(
+        &folder,
+        "before.yaml",
+        &document("payments", "refund", 3).to_string(),
+    );
+    let found = discover(&app, &folder).await;
+    assert_eq!(statuses(&found), [RegistrationStatus::Updated]);
+    assert_eq!(current(&app.registry().await).await, 3);
+}
+
+async fn what_is_doubtful_is_told_each_time(app: TestApp) {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name: refund\nnamespace_name: payments\nversion: 1.10\nsteps:\n  - name: only\n    handler:\n      callable: Only\n";
+    write(&folder, "doubtful.yaml", text);
+    for expected in [RegistrationStatus::Created, RegistrationStatus::Unchanged] {
+        let found = discover(&app, &folder).await;
+        assert_eq!(statuses(&found), [expected]);
+        assert_eq!(found.warnings.len(), 1);
+        assert_eq!(found.warnings[0].line, Some(3));
+    }
+}
+
+async fn a_file_that_says_the_same_in_other_words_writes_nothing(app: TestApp) {
+    let folder = folder();
+    discover(&app, &folder).await;
+    let text = format!("# reviewed\n{}", document("payments", "refund", 1));
+    write(&folder, "refund.yaml", &text);
+    let before = (app.sequence().await, written_rows(&app).await);
+    for _ in 0..2 {
+        let found = discover(&app, &folder).await;
+        assert_eq!(statuses(&found), [RegistrationStatus::Unchanged]);
+    }
+    assert_eq!((app.sequence().await, written_rows(&app).await), before);
+}
+
+#[tokio::test]
+async fn without_a_cache_a_description_that_was_changed_by_hand_is_put_right() {
+    let app = TestApp::start().await;
+    let folder = folder();
+    discover(&app, &folder).await;
+    app.commit(&["UPDATE tasker.named_tasks SET description = 'by hand'"])
+        .await;
+    let found = discover(&app, &folder).await;
+    assert_eq!(statuses(&found), [RegistrationStatus::Updated]);
+}
