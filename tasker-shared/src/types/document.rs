@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::models::core::task_template::sharing;
+
 /// JSON text that has been read as JSON. Clones share the text.
 ///
 /// Unlike a [`RawValue`] it is made from text that was read as something typed, without being
@@ -20,7 +22,8 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads what follows the first `start` bytes of `text` as a `T`, and keeps the text.
+    /// Reads what follows the first `start` bytes of `text` as a `T`, and keeps the text, which free
+    /// parts of the `T` share.
     ///
     /// # Errors
     /// When that is no JSON, or none that a `T` is read from.
@@ -31,8 +34,8 @@ impl Document {
         text: String,
         start: usize,
     ) -> Result<(Self, T), serde_json::Error> {
-        let read = serde_json::from_str(&text[start..])?;
         let text = Arc::new(text);
+        let read = sharing(&text, || serde_json::from_str(&text[start..]))?;
         Ok((Self { text, start }, read))
     }
 

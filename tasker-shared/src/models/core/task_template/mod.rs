@@ -28,6 +28,7 @@ pub use document::TemplateDocument;
 pub use environment::apply_environment;
 pub use errors::TemplateError;
 pub use free_form::FreeForm;
+pub(crate) use free_form::sharing;
 pub use limits::TemplateLimits;
 pub use problem::{Problem, ProblemKind};
 pub use retry::{BackoffStrategy, RetryConfiguration};
