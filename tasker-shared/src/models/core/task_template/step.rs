@@ -44,7 +44,7 @@ pub struct StepDefinition {
     pub publishes_events: Vec<EventDeclaration>,
     /// How a batch is cut and worked on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch_config: Option<BatchConfiguration>,
+    pub batch_config: Option<Box<BatchConfiguration>>,
 }
 
 /// What kind of step it is.
