@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlx::PgPool;
-
 use super::template_files::{DiscoveryProblem, TemplateFiles};
 use super::template_sources::TemplateSources;
 use super::{Registration, RegistryError};
@@ -24,17 +22,18 @@ pub struct TaskTemplateDiscoveryResult {
     pub invalidation: CacheInvalidation,
 }
 
-/// What all template files below `directory` say, read and parsed beside the runtime's own threads.
-/// Files are parsed unless what they say is registered already.
-pub(super) async fn find(
-    pool: &PgPool,
+/// Reads all template files below `directory`, beside the runtime's own threads.
+pub(super) async fn read(
     directory: &Path,
     max_file_bytes: u64,
-) -> Result<TemplateFiles, RegistryError> {
+) -> Result<TemplateSources, RegistryError> {
     let directory: PathBuf = directory.to_owned();
-    let mut sources = blocking(move || TemplateSources::read(&directory, max_file_bytes)).await?;
-    sources.recognise(pool).await?;
-    Ok(blocking(move || TemplateFiles::of(sources, max_file_bytes)).await)
+    blocking(move || TemplateSources::read(&directory, max_file_bytes)).await
+}
+
+/// Parses those that are not known, beside the runtime's own threads.
+pub(super) async fn parse(sources: TemplateSources, max_file_bytes: u64) -> TemplateFiles {
+    blocking(move || TemplateFiles::of(sources, max_file_bytes)).await
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

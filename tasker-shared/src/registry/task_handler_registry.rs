@@ -273,8 +273,16 @@ impl TaskHandlerRegistry {
         let begun = Moment::now();
         self.start();
         let max_file_bytes = self.task_templates.max_file_bytes;
-        let find = discovery::find(&self.db_pool, directory.as_ref(), max_file_bytes);
-        let mut files = Box::pin(find).await?;
+        let mut sources = discovery::read(directory.as_ref(), max_file_bytes).await?;
+        let known = match &self.cache {
+            Some(cache) => cache.resolver.directory().snapshot_since(begun).await,
+            None => None,
+        };
+        // Where nothing is registered, nothing is from a file.
+        if known.as_ref().is_none_or(|known| known.len() > 0) {
+            Box::pin(sources.recognise(&self.db_pool)).await?;
+        }
+        let mut files = discovery::parse(sources, max_file_bytes).await;
         let templates = std::mem::take(&mut files.templates);
         let Some(cache) = &self.cache else {
             let registered = Box::pin(self.register_all(templates)).await?;
@@ -283,7 +291,6 @@ impl TaskHandlerRegistry {
                 files, registered, not_cached,
             ));
         };
-        let known = cache.resolver.directory().snapshot_since(begun).await;
         // Boxed, as the other parts are, so that who discovers is a small future.
         let register = registration::register(&self.db_pool, templates, known.as_deref());
         let register = Box::pin(register);
