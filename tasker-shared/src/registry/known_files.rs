@@ -98,16 +98,26 @@ pub(super) async fn look_up(
         Box::pin(async move {
             sqlx::query!(
                 r#"
-                SELECT i.item AS "item!", n.name AS namespace, t.name, t.version, t.description,
+                -- OFFSET keeps the planner from joining whole tables: it cannot know how few the
+                -- files are.
+                SELECT i.item AS "item!", t.namespace, t.name, t.version, t.description,
                        t.identity_strategy::text AS "identity_strategy!",
                        v.content_hash AS "content_hash!", t.named_task_uuid,
                        t.registered_mark AS "registered_mark!"
                 FROM unnest($1::bytea[]) WITH ORDINALITY AS i (file_mark, item)
-                JOIN tasker.named_tasks t ON t.file_mark = i.file_mark
-                JOIN tasker.task_namespaces n USING (task_namespace_uuid)
-                JOIN tasker.template_versions v
-                    ON v.namespace = n.name AND v.name = t.name AND v.version = t.version
-                    AND v.named_task_uuid = t.named_task_uuid
+                CROSS JOIN LATERAL (
+                    SELECT n.name AS namespace, t.*
+                    FROM tasker.named_tasks t
+                    JOIN tasker.task_namespaces n USING (task_namespace_uuid)
+                    WHERE t.file_mark = i.file_mark AND t.registered_mark IS NOT NULL
+                    OFFSET 0
+                ) t
+                CROSS JOIN LATERAL (
+                    SELECT v.content_hash FROM tasker.template_versions v
+                    WHERE v.namespace = t.namespace AND v.name = t.name AND v.version = t.version
+                        AND v.named_task_uuid = t.named_task_uuid AND v.content_hash IS NOT NULL
+                    OFFSET 0
+                ) v
                 "#,
                 &marks,
             )
