@@ -75,10 +75,21 @@ pub(crate) struct DirectoryStale;
 /// What the last polls came to.
 #[derive(Debug, Clone, Copy, Default)]
 struct PollReport {
+    /// When the last poll was sent, which may be under way.
+    sent: Option<Moment>,
     /// When the last poll that succeeded was sent.
     succeeded: Option<Moment>,
     /// When the last poll that failed was sent.
     failed: Option<Moment>,
+}
+
+impl PollReport {
+    /// Whether a poll is under way that was sent at `moment` or later.
+    fn is_under_way_since(&self, moment: Moment) -> bool {
+        self.sent.is_some_and(|sent| sent >= moment)
+            && self.sent > self.succeeded
+            && self.sent > self.failed
+    }
 }
 
 /// Called when an entry has stopped being current.
@@ -231,9 +242,12 @@ impl Directory {
             return Ok(());
         }
         self.start();
-        match reason {
-            PollReason::UnknownName => self.shared.wanted_for_unknown_name.notify_one(),
-            _ => self.shared.wanted.notify_one(),
+        let report = *reports.borrow();
+        if !report.is_under_way_since(moment) {
+            match reason {
+                PollReason::UnknownName => self.shared.wanted_for_unknown_name.notify_one(),
+                _ => self.shared.wanted.notify_one(),
+            }
         }
         let settled = |report: &PollReport| {
             report.succeeded.is_some_and(|sent| sent >= moment)

@@ -65,6 +65,11 @@ impl Poller {
         loop {
             let sent = Moment::now();
             self.last_sent = Some(Instant::now());
+            // Nobody waits for this.
+            self.shared.reports.send_if_modified(|report| {
+                report.sent = Some(sent);
+                false
+            });
             let result = self.poll().await;
             self.report(sent, reason, result).await;
             reason = self.wait().await;
