@@ -33,7 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                     metrics::gauge!(DIRECTORY_LISTENER_UP.name).set(1.0);
                     if may_have_missed {
                         // What was announced while nobody listened.
-                        shared.notified.notify_one();
+                        shared.announce(i64::MAX);
                     }
                     listen(listener, &shared).await;
                     debug!("notifications of changed templates stopped; listening anew");
@@ -64,7 +64,8 @@ async fn connect(shared: &Shared) -> Result<PgListener, sqlx::Error> {
 async fn listen(mut listener: PgListener, shared: &Shared) {
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
-            Ok(Ok(Some(_))) => shared.notified.notify_one(),
+            // The trigger sends the place; who else notifies has the directory look.
+            Ok(Ok(Some(told))) => shared.announce(told.payload().parse().unwrap_or(i64::MAX)),
             Ok(Ok(None) | Err(_)) => return,
             Err(_silent) => {
                 let question = sqlx::query("SELECT 1").execute(&mut listener);

@@ -16,7 +16,7 @@ mod queries;
 mod snapshot;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -106,8 +106,29 @@ struct Shared {
     wanted: Notify,
     wanted_for_unknown_name: Notify,
     notified: Notify,
+    // The latest place in the history that was told of and not looked at.
+    announced: AtomicI64,
+    // How many writes of this process are under way.
+    own_writes: watch::Sender<usize>,
     on_gone: OnGone,
     cancel: CancellationToken,
+}
+
+impl Shared {
+    /// Notes that the history has come to `place`.
+    fn announce(&self, place: i64) {
+        self.announced.fetch_max(place, Ordering::AcqRel);
+        self.notified.notify_one();
+    }
+}
+
+/// A write of this process that is under way, until it is dropped.
+pub(crate) struct OwnWrite(Arc<Shared>);
+
+impl Drop for OwnWrite {
+    fn drop(&mut self) {
+        self.0.own_writes.send_modify(|writes| *writes -= 1);
+    }
 }
 
 /// The directory of one process. Cheap to share behind an `Arc`; its two background tasks start
@@ -137,6 +158,8 @@ impl Directory {
                 wanted: Notify::new(),
                 wanted_for_unknown_name: Notify::new(),
                 notified: Notify::new(),
+                announced: AtomicI64::new(0),
+                own_writes: watch::Sender::new(0),
                 on_gone,
                 cancel: CancellationToken::new(),
             }),
@@ -268,6 +291,14 @@ impl Directory {
     pub(crate) async fn snapshot_since(&self, moment: Moment) -> Option<Arc<Snapshot>> {
         let polled = self.poll_sent_after(moment, PollReason::Stale).await;
         polled.ok().map(|()| self.snapshot_now())
+    }
+
+    /// While this is held, notifications cause no poll: they tell of what this process writes, which
+    /// [`Directory::wrote`] reads once it is all there. Polls by the interval go on, so news of others
+    /// comes within the bound.
+    pub(crate) fn begin_own_write(&self) -> OwnWrite {
+        self.shared.own_writes.send_modify(|writes| *writes += 1);
+        OwnWrite(Arc::clone(&self.shared))
     }
 
     /// After a write by this process: no resolve uses pointers of before it. Waits until they

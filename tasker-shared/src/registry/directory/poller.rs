@@ -1,6 +1,7 @@
 //! The one task that writes the directory.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
@@ -84,8 +85,16 @@ impl Poller {
             biased;
             () = shared.wanted.notified() => PollReason::Stale,
             () = async {
-                shared.notified.notified().await;
-                sleep_until(sent + NOTIFIED_PAUSE).await;
+                loop {
+                    shared.notified.notified().await;
+                    sleep_until(sent + NOTIFIED_PAUSE).await;
+                    // The sender is there as long as `shared` is.
+                    let mut own_writes = shared.own_writes.subscribe();
+                    own_writes.wait_for(|writes| *writes == 0).await.ok();
+                    if self.is_news(shared.announced.swap(0, Ordering::AcqRel)) {
+                        return;
+                    }
+                }
             } => PollReason::Notified,
             () = async {
                 shared.wanted_for_unknown_name.notified().await;
@@ -93,6 +102,12 @@ impl Poller {
             } => PollReason::UnknownName,
             () = sleep_until(sent + self.interval) => PollReason::Timer,
         }
+    }
+
+    /// Whether a poll may not have seen what was announced. In another history the same place may
+    /// be news that is taken for old: it comes with the interval.
+    fn is_news(&self, announced: i64) -> bool {
+        self.place.is_none_or(|place| place.sequence < announced)
     }
 
     async fn poll(&mut self) -> Result<(), DatabaseError> {
