@@ -7,6 +7,21 @@ ALTER TABLE tasker.named_tasks
 CREATE INDEX named_tasks_file_mark ON tasker.named_tasks (file_mark)
     WHERE file_mark IS NOT NULL;
 
+-- Makes those of these namespaces that are missing.
+--
+-- Two processes that register the same names write in the same order, so that one waits for the
+-- other instead of both for each other.
+CREATE FUNCTION tasker.register_namespaces(p_namespaces text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO tasker.task_namespaces (name)
+    SELECT DISTINCT i.namespace FROM unnest(p_namespaces) AS i (namespace)
+    WHERE NOT EXISTS (SELECT FROM tasker.task_namespaces n WHERE n.name = i.namespace)
+    ORDER BY i.namespace
+    ON CONFLICT (name) DO NOTHING;
+END
+$$;
+
 -- Registers a batch of templates in one statement. What is registered already, with the same
 -- content, is not written.
 --
@@ -24,45 +39,51 @@ CREATE FUNCTION tasker.register_templates(
     p_file_marks bytea[],
     p_registered_marks bytea[]
 ) RETURNS TABLE (item bigint, status text, named_task_uuid uuid)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql
+-- A plan for the parameters' values would copy them several times, all documents of a large batch
+-- among them. So each statement has one plan for batches and tables of any size, which is to look
+-- rows up one by one, by the whole of an index: hence also OFFSET.
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
 DECLARE
     created uuid[];
     updated uuid[];
     restrategized uuid[];
 BEGIN
-    -- Statements are dynamic where the plan for one template is a bad one for a thousand: each is
-    -- planned for its own batch. The setting `force_custom_plan` would do that too, but also have
-    -- the foreign key's check planned for each row.
+    PERFORM tasker.register_namespaces(p_namespaces);
 
-    -- Two processes that register the same names write in the same order, so that one waits for
-    -- the other instead of both for each other.
-    INSERT INTO tasker.task_namespaces (name)
-    SELECT DISTINCT i.namespace FROM unnest(p_namespaces) AS i (namespace)
-    WHERE NOT EXISTS (SELECT FROM tasker.task_namespaces n WHERE n.name = i.namespace)
-    ORDER BY i.namespace
-    ON CONFLICT (name) DO NOTHING;
-
-    EXECUTE $insert$
+    -- The rows in the same order too.
     WITH written AS (
         INSERT INTO tasker.named_tasks AS t
             (named_task_uuid, task_namespace_uuid, name, version, description, configuration,
              identity_strategy, file_mark, registered_mark)
-        SELECT i.named_task_uuid, n.task_namespace_uuid, i.name, i.version, i.description,
-               i.configuration::jsonb, coalesce(i.strategy, 'strict')::tasker.identity_strategy,
-               i.file_mark, i.registered_mark
-        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS i
-            (named_task_uuid, namespace, name, version, description, strategy, configuration,
-             file_mark, registered_mark)
-        JOIN tasker.task_namespaces n ON n.name = i.namespace
-        LEFT JOIN tasker.named_tasks known
-            ON known.task_namespace_uuid = n.task_namespace_uuid
-            AND known.name = i.name AND known.version = i.version
-        -- Looked at before: an insert that finds its row locks it, which is a write.
-        WHERE known.named_task_uuid IS NULL
-            -- Text, not jsonb: equal numbers of different scale have different hashes.
-            OR known.configuration::text IS DISTINCT FROM i.configuration::jsonb::text
-            OR known.description IS DISTINCT FROM i.description
-        ORDER BY n.task_namespace_uuid, i.name, i.version
+        SELECT p_uuids[k.item], k.task_namespace_uuid, k.name, k.version, k.description,
+               p_configurations[k.item]::jsonb,
+               coalesce(k.strategy, 'strict')::tasker.identity_strategy,
+               p_file_marks[k.item], p_registered_marks[k.item]
+        -- Without the documents, which would be copied from one step of the plan to the next.
+        FROM (
+            SELECT i.item, n.task_namespace_uuid, i.name, i.version, i.description, i.strategy
+            FROM unnest(p_namespaces, p_names, p_versions, p_descriptions, p_strategies)
+                WITH ORDINALITY AS i (namespace, name, version, description, strategy, item)
+            JOIN tasker.task_namespaces n ON n.name = i.namespace
+            LEFT JOIN LATERAL (
+                SELECT t.named_task_uuid, t.configuration, t.description
+                FROM tasker.named_tasks t
+                WHERE t.task_namespace_uuid = n.task_namespace_uuid
+                    AND t.name = i.name AND t.version = i.version
+                OFFSET 0
+            ) known ON true
+            -- Looked at before: an insert that finds its row locks it, which is a write.
+            WHERE known.named_task_uuid IS NULL
+                -- Text, not jsonb: equal numbers of different scale have different hashes.
+                OR known.configuration::text IS DISTINCT FROM p_configurations[i.item]::jsonb::text
+                OR known.description IS DISTINCT FROM i.description
+            ORDER BY n.task_namespace_uuid, i.name, i.version
+        ) k
         ON CONFLICT (task_namespace_uuid, name, version) DO UPDATE SET
             description = excluded.description,
             configuration = excluded.configuration,
@@ -77,29 +98,27 @@ BEGIN
     )
     SELECT array_agg(w.named_task_uuid) FILTER (WHERE w.is_new),
            array_agg(w.named_task_uuid) FILTER (WHERE NOT w.is_new)
-    FROM written w
-    $insert$
     INTO created, updated
-    USING p_uuids, p_namespaces, p_names, p_versions, p_descriptions, p_strategies,
-        p_configurations, p_file_marks, p_registered_marks;
+    FROM written w;
 
     IF array_remove(p_strategies, NULL) <> '{}' THEN
-        EXECUTE $update$
         WITH written AS (
             UPDATE tasker.named_tasks t
             SET identity_strategy = i.strategy::tasker.identity_strategy, updated_at = now()
-            FROM unnest($1, $2, $3, $4)
+            FROM unnest(p_namespaces, p_names, p_versions, p_strategies)
                 AS i (namespace, name, version, strategy)
             JOIN tasker.task_namespaces n ON n.name = i.namespace
-            WHERE t.task_namespace_uuid = n.task_namespace_uuid
-                AND t.name = i.name AND t.version = i.version
+            CROSS JOIN LATERAL (
+                SELECT t.named_task_uuid FROM tasker.named_tasks t
+                WHERE t.task_namespace_uuid = n.task_namespace_uuid
+                    AND t.name = i.name AND t.version = i.version
+                OFFSET 0
+            ) known
+            WHERE t.named_task_uuid = known.named_task_uuid
                 AND t.identity_strategy::text <> i.strategy
             RETURNING t.named_task_uuid
         )
-        SELECT array_agg(w.named_task_uuid) FROM written w
-        $update$
-        INTO restrategized
-        USING p_namespaces, p_names, p_versions, p_strategies;
+        SELECT array_agg(w.named_task_uuid) INTO restrategized FROM written w;
         updated := updated || restrategized;
     END IF;
 
@@ -111,19 +130,21 @@ BEGIN
         RETURN;
     END IF;
 
-    RETURN QUERY EXECUTE $answer$
+    RETURN QUERY
     SELECT i.item,
-           CASE WHEN t.named_task_uuid = ANY ($4) THEN 'created'
-                WHEN t.named_task_uuid = ANY ($5) THEN 'updated'
+           CASE WHEN t.named_task_uuid = ANY (created) THEN 'created'
+                WHEN t.named_task_uuid = ANY (updated) THEN 'updated'
                 ELSE 'unchanged' END,
            t.named_task_uuid
-    FROM unnest($1, $2, $3) WITH ORDINALITY
+    FROM unnest(p_namespaces, p_names, p_versions) WITH ORDINALITY
         AS i (namespace, name, version, item)
     JOIN tasker.task_namespaces n ON n.name = i.namespace
-    JOIN tasker.named_tasks t ON t.task_namespace_uuid = n.task_namespace_uuid
-        AND t.name = i.name AND t.version = i.version
-    ORDER BY i.item
-    $answer$
-    USING p_namespaces, p_names, p_versions, created, updated;
+    CROSS JOIN LATERAL (
+        SELECT t.named_task_uuid FROM tasker.named_tasks t
+        WHERE t.task_namespace_uuid = n.task_namespace_uuid
+            AND t.name = i.name AND t.version = i.version
+        OFFSET 0
+    ) t
+    ORDER BY i.item;
 END
 $$;

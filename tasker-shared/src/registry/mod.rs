@@ -14,6 +14,7 @@ mod errors;
 mod flights;
 pub mod inspection;
 mod known_files;
+mod large_batch;
 mod listing;
 mod local_tier;
 mod registration;

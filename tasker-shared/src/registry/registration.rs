@@ -82,7 +82,7 @@ pub(super) struct Registered {
     /// One for each template, in their order.
     pub(super) registrations: Vec<Registration>,
     /// What was registered, in the same order.
-    templates: Arc<[Submission]>,
+    templates: Vec<Arc<[Submission]>>,
     /// The statement was sent more than once, after its connection was lost: what is told as
     /// unchanged may have been written by the first.
     retried: bool,
@@ -104,9 +104,19 @@ impl Registered {
         self.known
     }
 
+    /// This, and what another batch came to.
+    pub(super) fn followed_by(mut self, other: Self) -> Self {
+        self.registrations.extend(other.registrations);
+        self.templates.extend(other.templates);
+        self.retried |= other.retried;
+        self.known &= other.known;
+        self
+    }
+
     /// Whether this picture has exactly what was registered.
     pub(super) fn is_in(&self, snapshot: &Snapshot) -> bool {
-        let mut both = self.registrations.iter().zip(&*self.templates);
+        let templates = self.templates.iter().flat_map(|templates| &**templates);
+        let mut both = self.registrations.iter().zip(templates);
         both.all(|(registration, template)| {
             snapshot
                 .get(registration.template_name())
@@ -180,14 +190,14 @@ pub(super) async fn register(
     let registrations: Vec<Registration> = registrations.collect();
     Ok(Registered {
         registrations,
-        templates,
+        templates: vec![templates],
         retried: attempts > 1,
         known: all_known,
     })
 }
 
 /// What registering `template` comes to if this picture has it as it is.
-fn unchanged(template: &Submission, known: &Snapshot) -> Option<Written> {
+pub(super) fn unchanged(template: &Submission, known: &Snapshot) -> Option<Written> {
     let pointer = &known.get(template.template_name())?.pointer;
     let is_same = pointer.hash == template.hash
         && template

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use super::directory::{Moment, TemplateName};
+use super::directory::{Directory, Moment, TemplateName};
 use super::directory_status::DirectoryStatus;
 use super::distributed_tier::DistributedTier;
 use super::inspection::{self, CacheEntries, Inspection};
@@ -15,7 +15,7 @@ use super::resolution::{Resolution, Tier};
 use super::resolve_metrics::ResolveMetrics;
 use super::resolver::Resolver;
 use super::submission::Submission;
-use super::{RegistryError, TaskTemplateDiscoveryResult, body, discovery};
+use super::{RegistryError, TaskTemplateDiscoveryResult, body, discovery, large_batch};
 use crate::cache::CacheProvider;
 use crate::config::tasker::{CacheConfig, TaskTemplatesConfig};
 use crate::database::HeldConnections;
@@ -244,6 +244,8 @@ impl TaskHandlerRegistry {
         &self,
         templates: Vec<Submission>,
     ) -> Result<Vec<Registration>, RegistryError> {
+        let directory = self.cache.as_ref().map(|cache| cache.resolver.directory());
+        let _own_write = directory.map(Directory::begin_own_write);
         let registered = registration::register(&self.db_pool, templates, None).await?;
         if let Some(cache) = &self.cache {
             cache.publish(&registered).await;
@@ -262,9 +264,13 @@ impl TaskHandlerRegistry {
     /// directory, as it was at some moment after the call, by hash and strategy: a `description`
     /// column that was changed by hand stays until the document changes.
     ///
+    /// Each template is registered whole or not at all, and a few are together. With a cache, more
+    /// than 512 KiB of documents are registered in two transactions at once, if the pool has four
+    /// connections.
+    ///
     /// # Errors
-    /// [`RegistryError::Directory`] if the folder cannot be read; else see
-    /// [`TaskHandlerRegistry::register_task_template`].
+    /// [`RegistryError::Directory`] if the folder cannot be read; [`RegistryError::Database`] if
+    /// PostgreSQL fails: then some templates may be registered, and discovering them again is safe.
     pub async fn discover_and_register_templates(
         &self,
         directory: impl AsRef<Path>,
@@ -292,7 +298,8 @@ impl TaskHandlerRegistry {
             ));
         };
         // Boxed, as the other parts are, so that who discovers is a small future.
-        let register = registration::register(&self.db_pool, templates, known.as_deref());
+        let _own_write = cache.resolver.directory().begin_own_write();
+        let register = large_batch::register(&self.db_pool, templates, known.as_deref());
         let register = Box::pin(register);
         let (registered, invalidation) = if cache.invalidate_on_boot {
             // Side by side: what is written is deleted again below, once it is.

@@ -17,6 +17,8 @@ use tempfile::TempDir;
 
 /// Where no Redis is.
 const NOBODY: &str = "redis://127.0.0.1:1";
+/// Of a process's pool.
+const CONNECTIONS: u32 = 4;
 
 /// The cache of a process, as its configuration, its features and its network leave it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,8 +84,17 @@ impl TestApp {
 
     /// A registry as another process has it: a pool and caches of its own, no Redis.
     pub(crate) fn local_only(&self, config: CacheConfig) -> TaskHandlerRegistry {
+        self.local_only_with_connections(CONNECTIONS, config)
+    }
+
+    /// The same with a pool of another size.
+    pub(crate) fn local_only_with_connections(
+        &self,
+        connections: u32,
+        config: CacheConfig,
+    ) -> TaskHandlerRegistry {
         TaskHandlerRegistry::with_cache(
-            pool(self.database.url()),
+            pool_of(connections, self.database.url()),
             Arc::new(CacheProvider::noop()),
             config,
         )
@@ -155,8 +166,12 @@ impl TestApp {
 }
 
 pub(crate) fn pool(url: &str) -> PgPool {
+    pool_of(CONNECTIONS, url)
+}
+
+fn pool_of(connections: u32, url: &str) -> PgPool {
     PgPoolOptions::new()
-        .max_connections(4)
+        .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))
         .test_before_acquire(false)
         .connect_lazy(url)

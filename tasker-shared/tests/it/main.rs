@@ -20,6 +20,7 @@ mod inspection;
 #[cfg(feature = "cache-redis")]
 mod invalidation;
 mod jsonb;
+mod large_folder;
 mod local_tier;
 mod metrics_view;
 #[cfg(feature = "cache-redis")]

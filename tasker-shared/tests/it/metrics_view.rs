@@ -23,10 +23,15 @@ impl Metrics {
 
     /// A metric over all of its labels.
     pub(crate) fn sum(&self, metric: &Metric) -> f64 {
+        self.sum_of(metric, "")
+    }
+
+    /// A metric over those of its labels that have `label` among them, such as `kind="some"`.
+    pub(crate) fn sum_of(&self, metric: &Metric, label: &str) -> f64 {
         let text = self.handle.render();
         let lines = text.lines().filter(|line| {
             let rest = line.strip_prefix(metric.name);
-            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
         });
         lines
             .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())

@@ -1,0 +1,132 @@
+//! Registering many templates at once, each for itself.
+//!
+//! PostgreSQL works for one connection on one core. So a large batch is registered in two halves,
+//! side by side, each in a transaction of its own.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use super::RegistryError;
+use super::directory::Snapshot;
+use super::registration::{self, Registered};
+use super::submission::Submission;
+use crate::database::{self, DatabaseError};
+
+/// How long making namespaces may take.
+const LIMIT: Duration = Duration::from_secs(30);
+/// A batch with fewer bytes to write is registered as a whole: another connection and the
+/// namespaces' statement would cost more than half of it.
+const DIVIDED_BYTES: usize = 512 * 1024;
+/// A pool of fewer connections has none to spare for the other half.
+const DIVIDED_CONNECTIONS: u32 = 4;
+
+/// Registers `templates`: a few all or none, and of many each half all or none. Names must not
+/// repeat. The answer is in their order.
+///
+/// `known` is what [`registration::register`] says.
+///
+/// # Errors
+/// If a half cannot be registered. The other may have been.
+pub(super) async fn register(
+    pool: &PgPool,
+    mut templates: Vec<Submission>,
+    known: Option<&Snapshot>,
+) -> Result<Registered, RegistryError> {
+    let middle = known.and_then(|known| middle(&templates, known));
+    let (Some(known), Some(middle)) = (known, middle) else {
+        return registration::register(pool, templates, known).await;
+    };
+    if pool.options().get_max_connections() < DIVIDED_CONNECTIONS {
+        return registration::register(pool, templates, Some(known)).await;
+    }
+    create_namespaces(pool, new_namespaces(&templates, known)).await?;
+    let second = templates.split_off(middle);
+    // Both to their ends: what has failed for one may have been done for the other.
+    let (first, second) = tokio::join!(
+        registration::register(pool, templates, Some(known)),
+        registration::register(pool, second, Some(known)),
+    );
+    Ok(first?.followed_by(second?))
+}
+
+/// Where the second half of what is to be written begins, if there is much to write.
+fn middle(templates: &[Submission], known: &Snapshot) -> Option<usize> {
+    let bytes = |template: &Submission| match registration::unchanged(template, known) {
+        Some(_) => 0,
+        None => template.bytes(),
+    };
+    let total: usize = templates.iter().map(bytes).sum();
+    if total < DIVIDED_BYTES {
+        return None;
+    }
+    let mut written = 0;
+    let before_middle = templates.iter().take_while(|template| {
+        written += bytes(template);
+        written <= total / 2
+    });
+    // One that is larger than all others is a half for itself.
+    let middle = before_middle.count().max(1);
+    (middle < templates.len()).then_some(middle)
+}
+
+/// Namespaces of `templates` of which nothing is registered.
+fn new_namespaces(templates: &[Submission], known: &Snapshot) -> Vec<String> {
+    let mut new: HashSet<&str> = templates
+        .iter()
+        .map(|template| template.namespace.as_str())
+        .collect();
+    for entry in known.iter() {
+        new.remove(entry.name().namespace);
+    }
+    new.into_iter().map(str::to_owned).collect()
+}
+
+/// Makes these namespaces: a half that had to would keep the other waiting until its end.
+async fn create_namespaces(pool: &PgPool, names: Vec<String>) -> Result<(), DatabaseError> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    database::read(pool, LIMIT, |connection| {
+        let names = names.clone();
+        Box::pin(async move {
+            sqlx::query!("SELECT tasker.register_namespaces($1)", &names)
+                .execute(connection)
+                .await
+        })
+    })
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::core::task_template::TemplateDocument;
+
+    /// A template with this many bytes and some more.
+    fn submission(namespace: &str, bytes: usize) -> Submission {
+        let document = serde_json::json!({
+            "name": "any", "namespace_name": namespace, "version": "1.0.0",
+            "task_handler": {"callable": "Tests::Handler",
+                "initialization": {"padding": "x".repeat(bytes)}},
+            "steps": [],
+        });
+        (&TemplateDocument::from_json(document).unwrap()).into()
+    }
+
+    #[test]
+    fn a_batch_is_divided_by_what_there_is_to_write() {
+        let known = Snapshot::empty();
+        let of = |sizes: &[usize]| -> Vec<Submission> {
+            sizes.iter().map(|size| submission("any", *size)).collect()
+        };
+        assert_eq!(middle(&[], &known), None);
+        assert_eq!(middle(&of(&[100_000; 5]), &known), None);
+        assert_eq!(middle(&of(&[100_000; 6]), &known), Some(3));
+        assert_eq!(middle(&of(&[400_000, 100_000, 100_000]), &known), Some(1));
+        assert_eq!(middle(&of(&[100_000, 100_000, 400_000]), &known), Some(2));
+        assert_eq!(middle(&of(&[600_000]), &known), None);
+    }
+}
