@@ -214,6 +214,8 @@ DECLARE
     versions text[];
 BEGIN
     DELETE FROM tasker.template_changes WHERE change_uuid = NEW.change_uuid;
+    -- A namespace that another transaction has renamed has its new name after this.
+    PERFORM tasker.template_clock_lock();
     -- A namespace may have been renamed or deleted by the same transaction; then its own trigger
     -- takes care of its old name.
     SELECT array_agg(n.name), array_agg(k.name), array_agg(k.version)
@@ -231,6 +233,7 @@ $$;
 CREATE FUNCTION tasker.named_tasks_replicated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM tasker.template_clock_lock();
     IF TG_OP <> 'INSERT' THEN
         PERFORM tasker.template_point(ARRAY[n.name], ARRAY[OLD.name], ARRAY[OLD.version])
         FROM tasker.task_namespaces n WHERE n.task_namespace_uuid = OLD.task_namespace_uuid;
@@ -253,6 +256,7 @@ BEGIN
     IF TG_OP = 'UPDATE' AND OLD.name = NEW.name THEN
         RETURN NULL;
     END IF;
+    PERFORM tasker.template_clock_lock();
     SELECT array_agg(k.namespace), array_agg(k.name), array_agg(k.version)
     INTO namespaces, names, versions
     FROM (

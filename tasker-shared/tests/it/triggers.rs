@@ -2,7 +2,7 @@
 
 use sqlx::{Executor, PgPool};
 
-use crate::app::{TestApp, template};
+use crate::app::{TestApp, eventually, template};
 
 /// The hashes that the directory reads beside those of the rows, by name.
 async fn pointers(pool: &PgPool) -> Vec<(String, Option<String>, Option<String>)> {
@@ -85,6 +85,55 @@ async fn a_name_that_moves_leaves_its_old_place() {
         .await
         .unwrap();
     assert_agreement(&app.pool, 3).await;
+}
+
+#[tokio::test]
+async fn a_template_that_changes_while_its_namespace_is_renamed_is_pointed_to_by_its_new_name() {
+    let changes = [
+        (
+            "UPDATE tasker.named_tasks SET configuration = '{\"n\": 1}' WHERE name = 'a'",
+            1,
+        ),
+        ("DELETE FROM tasker.named_tasks WHERE name = 'a'", 0),
+    ];
+    for (change, pointing) in changes {
+        let app = TestApp::start().await;
+        register(&app, &["a"]).await;
+        let mut changing = app.pool.begin().await.unwrap();
+        changing.execute(change).await.unwrap();
+        let mut renaming = app.pool.begin().await.unwrap();
+        for sql in [
+            "UPDATE tasker.task_namespaces SET name = 'renamed'",
+            // As at the commit, which is then still to come.
+            "SET CONSTRAINTS ALL IMMEDIATE",
+        ] {
+            renaming.execute(sql).await.unwrap();
+        }
+        let changed = tokio::spawn(changing.commit());
+        eventually("the change waits for the rename", || async {
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
+            (waiting > 0).then_some(())
+        })
+        .await;
+        renaming.commit().await.unwrap();
+        changed.await.unwrap().unwrap();
+        // The old name's pointer stays, and points nowhere.
+        assert_agreement(&app.pool, 2).await;
+        let pointing_now: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM tasker.template_versions
+             WHERE namespace = 'renamed' AND content_hash IS NOT NULL",
+        )
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
+        assert_eq!(pointing_now, pointing, "{change}");
+    }
 }
 
 #[tokio::test]
