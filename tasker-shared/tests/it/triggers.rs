@@ -109,7 +109,7 @@ async fn a_template_that_changes_while_its_namespace_is_renamed_is_pointed_to_by
         ] {
             renaming.execute(sql).await.unwrap();
         }
-        let changed = tokio::spawn(changing.commit());
+        let committed = tokio::spawn(changing.commit());
         eventually("the change waits for the rename", || async {
             let waiting: i64 = sqlx::query_scalar(
                 "SELECT count(*) FROM pg_stat_activity
@@ -122,7 +122,7 @@ async fn a_template_that_changes_while_its_namespace_is_renamed_is_pointed_to_by
         })
         .await;
         renaming.commit().await.unwrap();
-        changed.await.unwrap().unwrap();
+        committed.await.unwrap().unwrap();
         // The old name's pointer stays, and points nowhere.
         assert_agreement(&app.pool, 2).await;
         let pointing_now: i64 = sqlx::query_scalar(
