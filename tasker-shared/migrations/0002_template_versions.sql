@@ -256,6 +256,8 @@ BEGIN
     IF TG_OP = 'UPDATE' AND OLD.name = NEW.name THEN
         RETURN NULL;
     END IF;
+    -- In the order in which TRUNCATE takes both.
+    LOCK TABLE tasker.named_tasks IN ACCESS SHARE MODE;
     PERFORM tasker.template_clock_lock();
     SELECT array_agg(k.namespace), array_agg(k.name), array_agg(k.version)
     INTO namespaces, names, versions

@@ -132,8 +132,9 @@ BEGIN
 
     RETURN QUERY
     SELECT i.item,
-           CASE WHEN t.named_task_uuid = ANY (created) THEN 'created'
-                WHEN t.named_task_uuid = ANY (updated) THEN 'updated'
+           -- Subqueries are hashed; ANY would search the array for each row.
+           CASE WHEN t.named_task_uuid IN (SELECT unnest(created)) THEN 'created'
+                WHEN t.named_task_uuid IN (SELECT unnest(updated)) THEN 'updated'
                 ELSE 'unchanged' END,
            t.named_task_uuid
     FROM unnest(p_namespaces, p_names, p_versions) WITH ORDINALITY

@@ -3,13 +3,20 @@
 //!
 //! A row that is registered from a file keeps two marks: the file's, and that of all that was
 //! registered from it. While the row still says the same, which the second mark tells, parsing the
-//! file could come to nothing else. Whatever changed the row since, by whomever, the second mark
-//! no longer agrees, and the file is parsed like one that was never seen.
+//! file could come to nothing else. Once its content, name or description is changed, by whomever,
+//! the second mark no longer agrees, and the file is parsed like one that was never seen. So it is if
+//! the strategy is, where the file says one. What the content is, the row's pointer tells; so a row
+//! that is changed with its triggers disabled passes for what it was.
+//!
+//! A row that says what a parsed file says, but has not its marks, is given them: it was registered
+//! by other means, from a file with other bytes or by other rules. It has those of one file at a time.
 
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
+use tracing::warn;
+use uuid::Uuid;
 
 use super::RegistryError;
 use super::submission::{Content, Submission};
@@ -18,17 +25,20 @@ use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::RULES_REVISION;
 use crate::types::ContentHash;
 
-/// How long looking up a folder's files may take.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long looking up a folder's files, or marking their rows, may take.
+const LIMIT: Duration = Duration::from_secs(10);
 
-/// The mark of a file's bytes, as these rules read them.
+/// The mark of a file's bytes, as these rules read them within a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileMark([u8; 32]);
 
 impl FileMark {
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        let hash = Sha256::new().chain_update(RULES_REVISION.to_be_bytes());
-        Self(hash.chain_update(bytes).finalize().into())
+    /// `max_bytes` also limits what the file's aliases add.
+    pub(super) fn of(bytes: &[u8], max_bytes: u64) -> Self {
+        let rules = Sha256::new()
+            .chain_update(RULES_REVISION.to_be_bytes())
+            .chain_update(max_bytes.to_be_bytes());
+        Self(rules.chain_update(bytes).finalize().into())
     }
 
     pub(super) const fn as_bytes(&self) -> &[u8; 32] {
@@ -158,4 +168,132 @@ pub(super) async fn look_up(
         }
     }
     Ok(found)
+}
+
+/// Gives these rows the marks of the files that say the same. One statement, or none.
+///
+/// Rows that somebody else is writing are left out. That it fails costs another boot a parse.
+pub(super) async fn mark(pool: &PgPool, rows: Vec<(Uuid, Marks)>) {
+    if rows.is_empty() {
+        return;
+    }
+    let uuids: Vec<Uuid> = rows.iter().map(|(uuid, _)| *uuid).collect();
+    let of = |mark: fn(&Marks) -> &[u8; 32]| -> Vec<Vec<u8>> {
+        rows.iter().map(|(_, marks)| mark(marks).to_vec()).collect()
+    };
+    let file_marks = of(|marks| marks.file.as_bytes());
+    let registered_marks = of(|marks| marks.registered.as_bytes());
+    let marked = database::read(pool, LIMIT, |connection| {
+        let columns = (uuids.clone(), file_marks.clone(), registered_marks.clone());
+        Box::pin(async move {
+            let (uuids, file_marks, registered_marks) = columns;
+            sqlx::query!(
+                r#"
+                UPDATE tasker.named_tasks t
+                SET file_mark = i.file_mark, registered_mark = i.registered_mark
+                FROM (
+                    SELECT i.* FROM unnest($1::uuid[], $2::bytea[], $3::bytea[])
+                        AS i (named_task_uuid, file_mark, registered_mark)
+                    JOIN tasker.named_tasks t USING (named_task_uuid)
+                    WHERE (t.file_mark, t.registered_mark)
+                        IS DISTINCT FROM (i.file_mark, i.registered_mark)
+                    FOR NO KEY UPDATE OF t SKIP LOCKED
+                ) i
+                WHERE t.named_task_uuid = i.named_task_uuid
+                "#,
+                &uuids,
+                &file_marks,
+                &registered_marks,
+            )
+            .execute(connection)
+            .await
+        })
+    })
+    .await;
+    if let Err(error) = marked {
+        warn!(%error, "template files cannot be marked; they are parsed again by the next discovery");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::RegisteredMark;
+    use crate::models::core::task_template::{RULES_REVISION, TemplateDocument, TemplateLimits};
+    use crate::registry::submission::Submission;
+
+    const TEXT: &str = include_str!("../models/core/task_template/tests/complete.yaml");
+    const VALUES: [&str; 12] = [
+        "",
+        "~",
+        "yes",
+        "-1",
+        "010",
+        "1.50",
+        "1e400",
+        "99999999999999999999",
+        "2026-11-26",
+        "\"\\u00e9\\0\"",
+        "[1, {a: b}]",
+        "a text of some words, é and a: colon",
+    ];
+
+    /// `TEXT`, and what it becomes when one of its lines is missing, is there twice, or has another
+    /// value.
+    fn texts() -> impl Iterator<Item = String> {
+        let lines: Vec<&str> = TEXT.lines().collect();
+        let with = move |place: usize, instead: &[String]| {
+            let (before, after) = (&lines[..place], &lines[place + 1..]);
+            let before = before.iter().map(|line| (*line).to_owned());
+            let after = after.iter().map(|line| (*line).to_owned());
+            let all: Vec<String> = before.chain(instead.to_vec()).chain(after).collect();
+            all.join("\n")
+        };
+        let changed = TEXT.lines().enumerate().flat_map(move |(place, line)| {
+            let mut texts = vec![
+                with(place, &[]),
+                with(place, &[line.to_owned(), line.to_owned()]),
+            ];
+            if let Some((key, _)) = line.split_once(": ") {
+                let values = VALUES.iter().map(|value| format!("{key}: {value}"));
+                texts.extend(values.map(|line| with(place, &[line])));
+            }
+            texts
+        });
+        std::iter::once(TEXT.to_owned()).chain(changed)
+    }
+
+    #[test]
+    fn other_rules_have_another_revision() {
+        let mut outcomes = Sha256::new();
+        let (mut refused, mut read) = (0, 0);
+        for text in texts() {
+            match TemplateDocument::from_yaml(text.as_bytes(), TemplateLimits::default()) {
+                Err(_) => {
+                    refused += 1;
+                    outcomes.update(b"refused");
+                }
+                Ok(document) => {
+                    read += 1;
+                    let submission = Submission::from(&document);
+                    let mark = RegisteredMark::of(&submission, submission.strategy);
+                    outcomes.update(mark.as_bytes());
+                    // How many, as the text itself is warned of.
+                    outcomes.update(document.warnings().len().to_be_bytes());
+                }
+            }
+        }
+        assert!(refused > 100 && read > 100, "{refused} {read}");
+        let outcomes = hex::encode(outcomes.finalize());
+        assert_eq!(
+            (RULES_REVISION, outcomes.as_str()),
+            (
+                1,
+                "b7e4d58e03906656532bcf73922b481fb5f79e5596186e05fcb42091fe8462c6"
+            ),
+            "files come to something else than by the rules of this revision. Raise RULES_REVISION, \
+             unless only the text of this test was changed, and note the outcome here"
+        );
+    }
 }

@@ -23,32 +23,32 @@ const DIVIDED_BYTES: usize = 512 * 1024;
 const DIVIDED_CONNECTIONS: u32 = 4;
 
 /// Registers `templates`: a few all or none, and of many each half all or none. Names must not
-/// repeat. The answer is in their order.
+/// repeat. The answer has what was registered, in their order, and what kept the rest from it.
 ///
 /// `known` is what [`registration::register`] says.
-///
-/// # Errors
-/// If a half cannot be registered. The other may have been.
 pub(super) async fn register(
     pool: &PgPool,
     mut templates: Vec<Submission>,
     known: Option<&Snapshot>,
-) -> Result<Registered, RegistryError> {
-    let middle = known.and_then(|known| middle(&templates, known));
-    let (Some(known), Some(middle)) = (known, middle) else {
-        return registration::register(pool, templates, known).await;
+) -> (Registered, Result<(), RegistryError>) {
+    let connections = pool.options().get_max_connections();
+    let divided = known.filter(|_| connections >= DIVIDED_CONNECTIONS);
+    let divided = divided.and_then(|known| Some((known, middle(&templates, known)?)));
+    let Some((known, middle)) = divided else {
+        return Registered::and_error(registration::register(pool, templates, known).await);
     };
-    if pool.options().get_max_connections() < DIVIDED_CONNECTIONS {
-        return registration::register(pool, templates, Some(known)).await;
+    if let Err(error) = create_namespaces(pool, new_namespaces(&templates, known)).await {
+        return (Registered::default(), Err(error.into()));
     }
-    create_namespaces(pool, new_namespaces(&templates, known)).await?;
     let second = templates.split_off(middle);
-    // Both to their ends: what has failed for one may have been done for the other.
+    // Both to their ends: what fails for one may be done for the other.
     let (first, second) = tokio::join!(
         registration::register(pool, templates, Some(known)),
         registration::register(pool, second, Some(known)),
     );
-    Ok(first?.followed_by(second?))
+    let (first, first_result) = Registered::and_error(first);
+    let (second, second_result) = Registered::and_error(second);
+    (first.followed_by(second), first_result.and(second_result))
 }
 
 /// Where the second half of what is to be written begins, if there is much to write.

@@ -104,6 +104,30 @@ impl Registered {
         self.known
     }
 
+    /// What was registered, and why it was not.
+    pub(super) fn and_error(
+        registered: Result<Self, RegistryError>,
+    ) -> (Self, Result<(), RegistryError>) {
+        match registered {
+            Ok(registered) => (registered, Ok(())),
+            Err(error) => (Self::default(), Err(error)),
+        }
+    }
+
+    /// Of what was registered already as it is, and was read from a file: its row, and the marks of
+    /// that file.
+    pub(super) fn unchanged_from_files(&self) -> impl Iterator<Item = (Uuid, Marks)> {
+        let both = self.registrations.iter().zip(self.templates());
+        both.filter(|(registration, _)| registration.status == RegistrationStatus::Unchanged)
+            .filter_map(|(registration, template)| {
+                Some((registration.named_task_uuid, template.marks?))
+            })
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Submission> {
+        self.templates.iter().flat_map(|templates| &**templates)
+    }
+
     /// This, and what another batch came to.
     pub(super) fn followed_by(mut self, other: Self) -> Self {
         self.registrations.extend(other.registrations);
@@ -115,8 +139,7 @@ impl Registered {
 
     /// Whether this picture has exactly what was registered.
     pub(super) fn is_in(&self, snapshot: &Snapshot) -> bool {
-        let templates = self.templates.iter().flat_map(|templates| &**templates);
-        let mut both = self.registrations.iter().zip(templates);
+        let mut both = self.registrations.iter().zip(self.templates());
         both.all(|(registration, template)| {
             snapshot
                 .get(registration.template_name())

@@ -15,7 +15,9 @@ use super::resolution::{Resolution, Tier};
 use super::resolve_metrics::ResolveMetrics;
 use super::resolver::Resolver;
 use super::submission::Submission;
-use super::{RegistryError, TaskTemplateDiscoveryResult, body, discovery, large_batch};
+use super::{
+    RegistryError, TaskTemplateDiscoveryResult, body, discovery, known_files, large_batch,
+};
 use crate::cache::CacheProvider;
 use crate::config::tasker::{CacheConfig, TaskTemplatesConfig};
 use crate::database::HeldConnections;
@@ -258,9 +260,9 @@ impl TaskHandlerRegistry {
     /// unless `invalidate_on_boot` is off.
     ///
     /// A file that cannot be used is told in the result and does not stop the others. Templates
-    /// whose files are gone stay registered. A file whose bytes a template was registered from is not
-    /// parsed while that template is registered as it was then, unless there is something to warn of.
-    /// With a cache, what else is registered already is told by the
+    /// whose files are gone stay registered. A file whose bytes a template was registered from, or
+    /// found to be registered, is not parsed while that template is registered as it was then, unless
+    /// there is something to warn of. With a cache, what else is registered already is told by the
     /// directory, as it was at some moment after the call, by hash and strategy: a `description`
     /// column that was changed by hand stays until the document changes.
     ///
@@ -286,33 +288,31 @@ impl TaskHandlerRegistry {
         };
         // Where nothing is registered, nothing is from a file.
         if known.as_ref().is_none_or(|known| known.len() > 0) {
-            Box::pin(sources.recognise(&self.db_pool)).await?;
+            Box::pin(sources.recognise(&self.db_pool)).await;
         }
         let mut files = discovery::parse(sources, max_file_bytes).await;
         let templates = std::mem::take(&mut files.templates);
-        let Some(cache) = &self.cache else {
-            let registered = Box::pin(self.register_all(templates)).await?;
-            let not_cached = CacheInvalidation::default();
-            return Ok(TaskTemplateDiscoveryResult::new(
-                files, registered, not_cached,
-            ));
-        };
+        let cache = self.cache.as_ref();
+        let _own_write = cache.map(|cache| cache.resolver.directory().begin_own_write());
         // Boxed, as the other parts are, so that who discovers is a small future.
-        let _own_write = cache.resolver.directory().begin_own_write();
         let register = large_batch::register(&self.db_pool, templates, known.as_deref());
         let register = Box::pin(register);
-        let (registered, invalidation) = if cache.invalidate_on_boot {
+        let invalidates = cache.filter(|cache| cache.invalidate_on_boot);
+        let ((registered, result), invalidation) = match invalidates {
             // Side by side: what is written is deleted again below, once it is.
-            tokio::join!(register, Box::pin(cache.resolver.invalidate(None)))
-        } else {
-            (register.await, CacheInvalidation::default())
+            Some(cache) => tokio::join!(register, Box::pin(cache.resolver.invalidate(None))),
+            None => (register.await, CacheInvalidation::default()),
         };
-        let registered = registered?;
-        Box::pin(cache.publish(&registered)).await;
+        if let Some(cache) = cache {
+            Box::pin(cache.publish(&registered)).await;
+        }
         self.tell_registered(&registered);
-        if cache.invalidate_on_boot {
+        if invalidates.is_some() {
             self.tell_invalidated(None);
         }
+        result?;
+        let unmarked = registered.unchanged_from_files().collect();
+        Box::pin(known_files::mark(&self.db_pool, unmarked)).await;
         Ok(TaskTemplateDiscoveryResult::new(
             files,
             registered.registrations,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use sqlx::PgPool;
+use tracing::warn;
 use walkdir::{DirEntry, WalkDir};
 
 use super::RegistryError;
@@ -95,18 +96,27 @@ impl TemplateSources {
         })
     }
 
-    /// Finds out which of the files say what is registered from them.
-    pub(super) async fn recognise(&mut self, pool: &PgPool) -> Result<(), RegistryError> {
+    /// Finds out which of the files say what is registered from them; none if PostgreSQL does not say.
+    pub(super) async fn recognise(&mut self, pool: &PgPool) {
         let sources = self.files.iter_mut();
         let mut sources: Vec<_> = sources
             .filter_map(|file| file.source.as_mut().ok())
             .collect();
         let marks: Vec<FileMark> = sources.iter().map(|source| source.mark).collect();
-        let known = known_files::look_up(pool, &marks).await?;
+        let known = match known_files::look_up(pool, &marks).await {
+            Ok(known) => known,
+            Err(error) => {
+                warn!(%error, "template files cannot be looked up; all of them are parsed");
+                return;
+            }
+        };
         for (source, known) in sources.iter_mut().zip(known) {
+            if known.is_some() {
+                // Nobody reads them.
+                source.bytes = Vec::new();
+            }
             source.known = known;
         }
-        Ok(())
     }
 }
 
@@ -139,7 +149,7 @@ fn read_file(entry: &DirEntry, max_file_bytes: u64) -> Result<Source, SourceErro
         });
     }
     Ok(Source {
-        mark: FileMark::of(&bytes),
+        mark: FileMark::of(&bytes, max_file_bytes),
         bytes,
         known: None,
     })

@@ -1,10 +1,11 @@
 //! Discovering template files: what of them is parsed, what is written, and what is told.
 
 use serde_json::Value;
+use tasker_shared::config::tasker::TaskTemplatesConfig;
 use tasker_shared::registry::{RegistrationStatus, TaskTemplateDiscoveryResult};
 use tempfile::TempDir;
 
-use crate::app::{TestApp, current, document, folder, marker};
+use crate::app::{TestApp, current, document, folder, marker, template};
 use crate::every_cache::with_every_cache;
 use crate::registration::written_rows;
 
@@ -15,7 +16,7 @@ with_every_cache! {
     a_row_that_was_changed_by_hand_is_registered_from_its_file_again,
     two_files_with_one_template_are_told_each_time,
     what_is_doubtful_is_told_each_time,
-    a_file_that_says_the_same_in_other_words_writes_nothing,
+    a_row_that_says_what_a_file_says_is_given_its_marks,
 }
 
 /// Discovers as another process does, that has just started.
@@ -117,15 +118,10 @@ async fn a_file_that_says_what_is_registered_from_it_is_not_parsed(app: TestApp)
     assert_eq!(first.errors.len(), 1);
     // The row says that it was registered from the other file, which no parser can read.
     let wrong = std::fs::read(folder.path().join("wrong.yaml")).unwrap();
-    let marked = sqlx::query(
-        "UPDATE tasker.named_tasks SET file_mark = sha256('\\x00000001'::bytea || $1)
-         WHERE file_mark IS NOT NULL",
-    )
-    .bind(wrong)
-    .execute(&app.pool)
-    .await
-    .unwrap();
-    assert_eq!(marked.rows_affected(), 1);
+    let marked =
+        sqlx::query("UPDATE tasker.named_tasks SET file_mark = $1 WHERE file_mark IS NOT NULL");
+    let marked = marked.bind(mark(&app, &wrong).await).execute(&app.pool);
+    assert_eq!(marked.await.unwrap().rows_affected(), 1);
     std::fs::remove_file(folder.path().join("refund.yaml")).unwrap();
     let second = discover(&app, &folder).await;
     assert_eq!(second.registered.len(), 1, "{:?}", second.errors);
@@ -239,17 +235,50 @@ async fn what_is_doubtful_is_told_each_time(app: TestApp) {
     }
 }
 
-async fn a_file_that_says_the_same_in_other_words_writes_nothing(app: TestApp) {
+async fn a_row_that_says_what_a_file_says_is_given_its_marks(app: TestApp) {
     let folder = folder();
-    discover(&app, &folder).await;
-    let text = format!("# reviewed\n{}", document("payments", "refund", 1));
-    write(&folder, "refund.yaml", &text);
-    let before = (app.sequence().await, written_rows(&app).await);
-    for _ in 0..2 {
+    let file = folder.path().join("refund.yaml");
+    let registered = template("payments", "refund", 1);
+    let other = app.uncached();
+    other.register_task_template(&registered).await.unwrap();
+    let sequence = app.sequence().await;
+    let document = document("payments", "refund", 1);
+    let texts = [
+        // Registered by other means.
+        document.to_string(),
+        // The same in other words.
+        format!("# reviewed\n{document}"),
+    ];
+    for text in texts {
+        std::fs::write(&file, &text).unwrap();
         let found = discover(&app, &folder).await;
         assert_eq!(statuses(&found), [RegistrationStatus::Unchanged]);
+        let marks: Vec<Option<Vec<u8>>> =
+            sqlx::query_scalar("SELECT file_mark FROM tasker.named_tasks")
+                .fetch_all(&app.pool)
+                .await
+                .unwrap();
+        assert_eq!(marks, [Some(mark(&app, text.as_bytes()).await)]);
+
+        let rows = written_rows(&app).await;
+        let again = discover(&app, &folder).await;
+        assert_eq!(statuses(&again), [RegistrationStatus::Unchanged]);
+        assert_eq!(written_rows(&app).await, rows);
     }
-    assert_eq!((app.sequence().await, written_rows(&app).await), before);
+    assert_eq!(app.sequence().await, sequence);
+}
+
+/// What a row that is registered from a file with these bytes is marked with.
+async fn mark(app: &TestApp, bytes: &[u8]) -> Vec<u8> {
+    let rules_revision = 1_i32;
+    let max_bytes = TaskTemplatesConfig::default().max_file_bytes;
+    sqlx::query_scalar("SELECT sha256(int4send($1) || int8send($2) || $3)")
+        .bind(rules_revision)
+        .bind(i64::try_from(max_bytes).unwrap())
+        .bind(bytes)
+        .fetch_one(&app.pool)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]

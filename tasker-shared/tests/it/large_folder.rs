@@ -1,6 +1,9 @@
 //! Discovering so many templates at once that they are registered in two halves.
 
+use std::sync::Arc;
+
 use tasker_shared::config::tasker::CacheConfig;
+use tasker_shared::events::{EventPublisher, RegistryEvent};
 use tasker_shared::metrics::DIRECTORY_POLLS;
 use tasker_shared::registry::{RegistrationStatus, RegistryError, TaskHandlerRegistry};
 use tempfile::TempDir;
@@ -76,18 +79,44 @@ async fn what_one_half_could_not_register_the_next_discovery_does(app: TestApp) 
          FOR EACH ROW WHEN (NEW.name = 't299') EXECUTE FUNCTION refuse()",
     ])
     .await;
-    let registry = app.registry().await;
+    let publisher = Arc::new(EventPublisher::new());
+    let mut events = publisher.subscribe();
+    let registry = app.registry().await.with_event_publisher(publisher);
     let refused = registry.discover_and_register_templates(folder.path());
     assert!(matches!(
         refused.await.unwrap_err(),
         RegistryError::Database(_)
     ));
+    let committed: i64 = sqlx::query_scalar("SELECT count(*) FROM tasker.named_tasks")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
+    // The first half, where there are two; all of it is told.
+    let committed = usize::try_from(committed).unwrap();
+    assert!(committed < TEMPLATES);
+    for number in 0..committed {
+        assert_eq!(
+            events.recv().await,
+            Some(RegistryEvent::Registered {
+                namespace: namespace(number).to_owned(),
+                name: name(number),
+                version: String::from("1.0.0"),
+            })
+        );
+    }
     app.commit(&["DROP TRIGGER refuse ON tasker.named_tasks"])
         .await;
     let found = registry.discover_and_register_templates(folder.path());
     let found = found.await.unwrap().registered;
     assert_eq!(found.len(), TEMPLATES);
-    assert_eq!(found[TEMPLATES - 1].status, RegistrationStatus::Created);
+    for (number, found) in found.iter().enumerate() {
+        let expected = if number < committed {
+            RegistrationStatus::Unchanged
+        } else {
+            RegistrationStatus::Created
+        };
+        assert_eq!(found.status, expected, "{number}");
+    }
     for number in 0..TEMPLATES {
         let name = name(number);
         let resolved = registry.get_template(namespace(number), &name, "1.0.0");

@@ -89,50 +89,58 @@ async fn a_name_that_moves_leaves_its_old_place() {
 
 #[tokio::test]
 async fn a_template_that_changes_while_its_namespace_is_renamed_is_pointed_to_by_its_new_name() {
+    const RENAME: &str = "UPDATE tasker.task_namespaces SET name = 'renamed'";
     let changes = [
         (
-            "UPDATE tasker.named_tasks SET configuration = '{\"n\": 1}' WHERE name = 'a'",
-            1,
+            "UPDATE tasker.named_tasks SET configuration = '{\"n\": 1}'",
+            "a",
         ),
-        ("DELETE FROM tasker.named_tasks WHERE name = 'a'", 0),
+        ("UPDATE tasker.named_tasks SET name = 'moved'", "moved"),
+        ("DELETE FROM tasker.named_tasks", ""),
     ];
-    for (change, pointing) in changes {
-        let app = TestApp::start().await;
-        register(&app, &["a"]).await;
-        let mut changing = app.pool.begin().await.unwrap();
-        changing.execute(change).await.unwrap();
-        let mut renaming = app.pool.begin().await.unwrap();
-        for sql in [
-            "UPDATE tasker.task_namespaces SET name = 'renamed'",
+    for (change, left) in changes {
+        for (first, second) in [(change, RENAME), (RENAME, change)] {
+            let app = TestApp::start().await;
+            register(&app, &["a"]).await;
+            let (mut one, mut other) = (
+                app.pool.begin().await.unwrap(),
+                app.pool.begin().await.unwrap(),
+            );
+            one.execute(first).await.unwrap();
+            other.execute(second).await.unwrap();
             // As at the commit, which is then still to come.
-            "SET CONSTRAINTS ALL IMMEDIATE",
-        ] {
-            renaming.execute(sql).await.unwrap();
-        }
-        let committed = tokio::spawn(changing.commit());
-        eventually("the change waits for the rename", || async {
-            let waiting: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM pg_stat_activity
-                 WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            one.execute("SET CONSTRAINTS ALL IMMEDIATE").await.unwrap();
+            let committed = tokio::spawn(other.commit());
+            eventually("one waits for the other", || async {
+                let waiting: i64 = sqlx::query_scalar(
+                    "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'",
+                )
+                .fetch_one(&app.pool)
+                .await
+                .unwrap();
+                (waiting > 0).then_some(())
+            })
+            .await;
+            one.commit().await.unwrap();
+            committed.await.unwrap().unwrap();
+            let pointing: Vec<(String, String, bool)> = sqlx::query_as(
+                "SELECT v.namespace, v.name,
+                        v.content_hash IS NOT DISTINCT FROM tasker.template_hash(t.configuration)
+                 FROM tasker.template_versions v
+                 LEFT JOIN tasker.named_tasks t USING (named_task_uuid)
+                 WHERE v.content_hash IS NOT NULL",
             )
-            .fetch_one(&app.pool)
+            .fetch_all(&app.pool)
             .await
             .unwrap();
-            (waiting > 0).then_some(())
-        })
-        .await;
-        renaming.commit().await.unwrap();
-        committed.await.unwrap().unwrap();
-        // The old name's pointer stays, and points nowhere.
-        assert_agreement(&app.pool, 2).await;
-        let pointing_now: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM tasker.template_versions
-             WHERE namespace = 'renamed' AND content_hash IS NOT NULL",
-        )
-        .fetch_one(&app.pool)
-        .await
-        .unwrap();
-        assert_eq!(pointing_now, pointing, "{change}");
+            let expected: Vec<_> = [left]
+                .into_iter()
+                .filter(|name| !name.is_empty())
+                .map(|name| (String::from("renamed"), name.to_owned(), true))
+                .collect();
+            assert_eq!(pointing, expected, "{first}, then {second}");
+        }
     }
 }
 

@@ -293,9 +293,9 @@ impl Directory {
         polled.ok().map(|()| self.snapshot_now())
     }
 
-    /// While this is held, notifications cause no poll: they tell of what this process writes, which
-    /// [`Directory::wrote`] reads once it is all there. Polls by the interval go on, so news of others
-    /// comes within the bound.
+    /// While this is held, notifications cause no poll: most tell of what this process writes, which
+    /// [`Directory::wrote`] reads once it is all there. What others write waits with them, but not
+    /// past the next poll by the interval, hence not past the bound.
     pub(crate) fn begin_own_write(&self) -> OwnWrite {
         self.shared.own_writes.send_modify(|writes| *writes += 1);
         OwnWrite(Arc::clone(&self.shared))

@@ -86,7 +86,10 @@ impl Poller {
             () = shared.wanted.notified() => PollReason::Stale,
             () = async {
                 loop {
-                    shared.notified.notified().await;
+                    // What a poll for another reason came before was not looked at.
+                    if shared.announced.load(Ordering::Acquire) == 0 {
+                        shared.notified.notified().await;
+                    }
                     sleep_until(sent + NOTIFIED_PAUSE).await;
                     // The sender is there as long as `shared` is.
                     let mut own_writes = shared.own_writes.subscribe();

@@ -34,7 +34,8 @@ thread_local! {
 /// Reads JSON from the text that `text` holds. What is read shares the text instead of copying from
 /// it.
 ///
-/// `read` must read from that text itself, with `serde_json::from_str`.
+/// `read` must read with `serde_json::from_str`, from that text itself: a part of another text is
+/// copied, and one that a deserializer keeps to itself first, as for `#[serde(flatten)]`, is refused.
 pub(crate) fn sharing<T>(text: &Arc<String>, read: impl FnOnce() -> T) -> T {
     struct Restored(Option<Arc<String>>);
     impl Drop for Restored {
