@@ -25,9 +25,9 @@ $$;
 -- Registers a batch of templates in one statement. What is registered already, with the same
 -- content, is not written.
 --
--- The arrays are parallel. `p_uuids` has the keys of the rows that are new. A null strategy leaves
--- the row's strategy as it is. Answers one row for each item, in the order given: `created`,
--- `updated` or `unchanged`.
+-- The arrays are parallel. `p_uuids` has the key that each item's row gets if it is made. A null
+-- strategy leaves the row's strategy as it is. Answers one row for each item, in the order given,
+-- with the key that the row has: `created`, `updated` or `unchanged`.
 CREATE FUNCTION tasker.register_templates(
     p_uuids uuid[],
     p_namespaces text[],
@@ -51,6 +51,7 @@ AS $$
 DECLARE
     created uuid[];
     updated uuid[];
+    new_strategy text;
     restrategized uuid[];
 BEGIN
     PERFORM tasker.register_namespaces(p_namespaces);
@@ -102,24 +103,34 @@ BEGIN
     FROM written w;
 
     IF array_remove(p_strategies, NULL) <> '{}' THEN
-        WITH written AS (
+        -- Rows are locked in the order in which they were written above.
+        FOR new_strategy, restrategized IN
+            SELECT k.strategy, array_agg(k.named_task_uuid)
+            FROM (
+                SELECT i.strategy, t.named_task_uuid
+                FROM (
+                    SELECT n.task_namespace_uuid, i.name, i.version, i.strategy
+                    FROM unnest(p_namespaces, p_names, p_versions, p_strategies)
+                        AS i (namespace, name, version, strategy)
+                    JOIN tasker.task_namespaces n ON n.name = i.namespace
+                    ORDER BY n.task_namespace_uuid, i.name, i.version
+                ) i
+                CROSS JOIN LATERAL (
+                    SELECT t.named_task_uuid FROM tasker.named_tasks t
+                    WHERE t.task_namespace_uuid = i.task_namespace_uuid
+                        AND t.name = i.name AND t.version = i.version
+                        AND t.identity_strategy::text <> i.strategy
+                    OFFSET 0
+                    FOR NO KEY UPDATE
+                ) t
+            ) k
+            GROUP BY k.strategy
+        LOOP
             UPDATE tasker.named_tasks t
-            SET identity_strategy = i.strategy::tasker.identity_strategy, updated_at = now()
-            FROM unnest(p_namespaces, p_names, p_versions, p_strategies)
-                AS i (namespace, name, version, strategy)
-            JOIN tasker.task_namespaces n ON n.name = i.namespace
-            CROSS JOIN LATERAL (
-                SELECT t.named_task_uuid FROM tasker.named_tasks t
-                WHERE t.task_namespace_uuid = n.task_namespace_uuid
-                    AND t.name = i.name AND t.version = i.version
-                OFFSET 0
-            ) known
-            WHERE t.named_task_uuid = known.named_task_uuid
-                AND t.identity_strategy::text <> i.strategy
-            RETURNING t.named_task_uuid
-        )
-        SELECT array_agg(w.named_task_uuid) INTO restrategized FROM written w;
-        updated := updated || restrategized;
+            SET identity_strategy = new_strategy::tasker.identity_strategy, updated_at = now()
+            WHERE t.named_task_uuid = ANY (restrategized);
+            updated := updated || restrategized;
+        END LOOP;
     END IF;
 
     IF cardinality(created) = cardinality(p_uuids) THEN

@@ -36,6 +36,14 @@ impl DatabaseError {
     }
 }
 
+/// Whether PostgreSQL gave the query up so that another transaction can go on.
+pub(super) fn is_deadlock(error: &DatabaseError) -> bool {
+    let DatabaseError::Failed(sqlx::Error::Database(error)) = error else {
+        return false;
+    };
+    error.code().as_deref() == Some("40P01")
+}
+
 pub(super) fn is_connection_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,

@@ -7,6 +7,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::DatabaseError;
+use super::errors::is_deadlock;
 use super::lease::Lease;
 
 /// The pause before another connection is tried; random, so that callers spread.
@@ -24,8 +25,9 @@ impl Connections for PgPool {
     }
 }
 
-/// Runs `query`, and again on another connection while connections turn out to be lost, until
-/// `limit` has passed. After a restart of PostgreSQL the pool holds lost connections only.
+/// Runs `query`, and again on another connection while connections turn out to be lost or PostgreSQL
+/// gives it up in a deadlock, until `limit` has passed. After a restart of PostgreSQL the pool holds
+/// lost connections only.
 ///
 /// `query` must do the same when it is done twice: read, or write what is then found written.
 /// Cancelling the future closes the connection that it used.
@@ -46,7 +48,10 @@ pub(crate) async fn read_on<T>(
     let deadline = Instant::now() + limit;
     loop {
         match once(connections, deadline, limit, &mut query).await {
-            Err(error) if error.is_connection_lost() && Instant::now() + PAUSE.end < deadline => {
+            Err(error)
+                if (error.is_connection_lost() || is_deadlock(&error))
+                    && Instant::now() + PAUSE.end < deadline =>
+            {
                 sleep(rand::random_range(PAUSE)).await;
             }
             result => return result,

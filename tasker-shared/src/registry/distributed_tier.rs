@@ -140,10 +140,16 @@ impl DistributedTier {
         }
     }
 
-    /// The body under a name, whatever its hash.
-    pub(super) async fn read(&self, name: TemplateName<'_>) -> Option<String> {
-        let value = self.provider.get(&self.key(name)).await.ok()??;
-        value.split_once('\n').map(|(_, body)| body.to_owned())
+    /// The body under a name, whatever its hash: empty if what is there has none.
+    pub(super) async fn read(&self, name: TemplateName<'_>) -> Result<Option<String>, CacheError> {
+        let value = self.provider.get(&self.key(name)).await?;
+        let body = |value: String| {
+            value
+                .split_once('\n')
+                .map_or("", |(_, body)| body)
+                .to_owned()
+        };
+        Ok(value.map(body))
     }
 
     /// Hands a body over to be written in the background.

@@ -10,7 +10,7 @@ use super::directory::{Entry, TemplateName};
 use super::local_tier::LocalTier;
 use super::resolver::Resolver;
 use super::{RegistryError, body};
-use crate::types::{ContentHash, HandlerMetadata};
+use crate::types::ContentHash;
 
 /// The most templates that one answer lists.
 pub const MAX_ENTRIES: usize = 1000;
@@ -101,7 +101,8 @@ pub struct DatabaseEntry {
     /// The commit that made it current.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<i64>,
-    /// Whether the directory has the same pointer. For as long as the bound it may have not.
+    /// Whether the directory has the same pointer, or none either. For as long as the bound it may
+    /// have not.
     pub matches_directory: bool,
 }
 
@@ -149,7 +150,7 @@ pub(super) async fn inspect(
         .distributed()
         .peek(page.iter().map(|entry| entry.name()))
         .await;
-    let (mut distributed, distributed_error) = match peeked {
+    let (mut distributed, mut distributed_error) = match peeked {
         Ok(entries) => (entries.into_iter().map(Some).collect(), None),
         Err(error) => (vec![None; page.len()], Some(error.to_string())),
     };
@@ -171,8 +172,8 @@ pub(super) async fn inspect(
     }
     if inspection.verify {
         // One after the other: an operator's question must not take the pool from the requests.
-        for (entry, reported) in page.iter().zip(&mut entries) {
-            *reported = verify(resolver, entry, reported.clone()).await?;
+        for entry in &mut entries {
+            verify(resolver, entry, &mut distributed_error).await?;
         }
     }
     Ok(CacheEntries {
@@ -211,42 +212,51 @@ fn matched(tier: TierEntry, current: Option<ContentHash>) -> TierEntry {
     }
 }
 
-// Compares what was reported with the database and with the bodies themselves.
+// Compares the bodies themselves with the database and, as it is then, the directory.
 async fn verify(
     resolver: &Resolver,
-    entry: &Entry,
-    reported: CacheEntry,
-) -> Result<CacheEntry, RegistryError> {
-    let stored = body::load(resolver.connections(), entry.name()).await?;
-    let current = stored.as_ref().map(|stored| stored.pointer.hash);
-    let local = match LocalTier::peek(entry) {
-        Some((metadata, age)) => held_locally(of(&metadata), age),
+    reported: &mut CacheEntry,
+    distributed_error: &mut Option<String>,
+) -> Result<(), RegistryError> {
+    let name = TemplateName {
+        namespace: &reported.namespace,
+        name: &reported.name,
+        version: &reported.version,
+    };
+    let stored = body::load(resolver.connections(), name).await?;
+    let stored = stored.as_ref().map(|stored| &stored.pointer);
+    let current = stored.map(|pointer| pointer.hash);
+    if let Some(held) = reported.redis.filter(|redis| redis.held) {
+        reported.redis = match resolver.distributed().read(name).await {
+            Ok(Some(body)) => Some(TierEntry {
+                hash: Some(content_hash(&body)),
+                ..held
+            }),
+            Ok(None) => Some(TierEntry::default()),
+            Err(error) => {
+                distributed_error.get_or_insert(error.to_string());
+                None
+            }
+        };
+    }
+    reported.redis = reported.redis.map(|redis| matched(redis, current));
+    let snapshot = resolver.directory().snapshot();
+    let entry = snapshot.get(name);
+    let local = match entry.and_then(|entry| LocalTier::peek(entry)) {
+        Some((metadata, age)) => held_locally(content_hash(metadata.document.get()), age),
         None => TierEntry::default(),
     };
-    let redis = match reported.redis {
-        Some(redis) if redis.held => {
-            let body = resolver.distributed().read(entry.name()).await;
-            Some(TierEntry {
-                hash: body.as_deref().map(content_hash),
-                ..redis
-            })
-        }
-        redis => redis,
-    };
-    Ok(CacheEntry {
-        local: matched(local, current),
-        redis: redis.map(|redis| matched(redis, current)),
-        database: Some(DatabaseEntry {
-            hash: current,
-            sequence: stored.as_ref().map(|stored| stored.pointer.sequence),
-            matches_directory: stored.is_some_and(|stored| stored.pointer == entry.pointer),
-        }),
-        ..reported
-    })
-}
-
-fn of(metadata: &HandlerMetadata) -> ContentHash {
-    content_hash(metadata.document.get())
+    reported.local = matched(local, current);
+    reported.database = Some(DatabaseEntry {
+        hash: current,
+        sequence: stored.map(|pointer| pointer.sequence),
+        matches_directory: stored == entry.map(|entry| &entry.pointer),
+    });
+    if let Some(entry) = entry {
+        reported.hash = entry.pointer.hash;
+        reported.sequence = entry.pointer.sequence;
+    }
+    Ok(())
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -19,8 +19,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// A batch with fewer bytes to write is registered as a whole: another connection and the
 /// namespaces' statement would cost more than half of it.
 const DIVIDED_BYTES: usize = 512 * 1024;
-/// A pool of fewer connections has none to spare for the other half.
-const DIVIDED_CONNECTIONS: u32 = 4;
+/// In a pool of fewer connections nothing is left for polls beside both halves and the half of the
+/// pool that reads of bodies may take.
+const DIVIDED_CONNECTIONS: u32 = 6;
 
 /// Registers `templates`: a few all or none, and of many each half all or none. Names must not
 /// repeat. The answer has what was registered, in their order, and what kept the rest from it.
@@ -38,6 +39,7 @@ pub(super) async fn register(
         return Registered::and_error(registration::register(pool, templates, known).await);
     };
     if let Err(error) = create_namespaces(pool, new_namespaces(&templates, known)).await {
+        registration::count("failed", templates.len());
         return (Registered::default(), Err(error.into()));
     }
     let second = templates.split_off(middle);
@@ -53,17 +55,20 @@ pub(super) async fn register(
 
 /// Where the second half of what is to be written begins, if there is much to write.
 fn middle(templates: &[Submission], known: &Snapshot) -> Option<usize> {
-    let bytes = |template: &Submission| match registration::unchanged(template, known) {
-        Some(_) => 0,
-        None => template.bytes(),
-    };
-    let total: usize = templates.iter().map(bytes).sum();
+    let bytes = templates
+        .iter()
+        .map(|template| match registration::unchanged(template, known) {
+            Some(_) => 0,
+            None => template.bytes(),
+        });
+    let bytes: Vec<usize> = bytes.collect();
+    let total: usize = bytes.iter().sum();
     if total < DIVIDED_BYTES {
         return None;
     }
     let mut written = 0;
-    let before_middle = templates.iter().take_while(|template| {
-        written += bytes(template);
+    let before_middle = bytes.iter().take_while(|bytes| {
+        written += **bytes;
         written <= total / 2
     });
     // One that is larger than all others is a half for itself.

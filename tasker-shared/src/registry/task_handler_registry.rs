@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use super::directory::{Directory, Moment, TemplateName};
+use super::directory::{Directory, Moment, Snapshot, TemplateName};
 use super::directory_status::DirectoryStatus;
 use super::distributed_tier::DistributedTier;
 use super::inspection::{self, CacheEntries, Inspection};
@@ -266,9 +266,9 @@ impl TaskHandlerRegistry {
     /// directory, as it was at some moment after the call, by hash and strategy: a `description`
     /// column that was changed by hand stays until the document changes.
     ///
-    /// Each template is registered whole or not at all, and a few are together. With a cache, more
-    /// than 512 KiB of documents are registered in two transactions at once, if the pool has four
-    /// connections.
+    /// Each template is registered whole or not at all, and a few are together. With a cache, 512 KiB
+    /// of documents or more are registered in two transactions at once, if the pool has six
+    /// connections. If one fails, what the other registered is published all the same.
     ///
     /// # Errors
     /// [`RegistryError::Directory`] if the folder cannot be read; [`RegistryError::Database`] if
@@ -293,19 +293,14 @@ impl TaskHandlerRegistry {
         let mut files = discovery::parse(sources, max_file_bytes).await;
         let templates = std::mem::take(&mut files.templates);
         let cache = self.cache.as_ref();
-        let _own_write = cache.map(|cache| cache.resolver.directory().begin_own_write());
         // Boxed, as the other parts are, so that who discovers is a small future.
-        let register = large_batch::register(&self.db_pool, templates, known.as_deref());
-        let register = Box::pin(register);
+        let register = Box::pin(self.register_each(templates, known.as_deref()));
         let invalidates = cache.filter(|cache| cache.invalidate_on_boot);
         let ((registered, result), invalidation) = match invalidates {
-            // Side by side: what is written is deleted again below, once it is.
+            // Side by side: what is written is deleted once more, when it is.
             Some(cache) => tokio::join!(register, Box::pin(cache.resolver.invalidate(None))),
             None => (register.await, CacheInvalidation::default()),
         };
-        if let Some(cache) = cache {
-            Box::pin(cache.publish(&registered)).await;
-        }
         self.tell_registered(&registered);
         if invalidates.is_some() {
             self.tell_invalidated(None);
@@ -318,6 +313,24 @@ impl TaskHandlerRegistry {
             registered.registrations,
             invalidation,
         ))
+    }
+
+    /// Registers and publishes what it can of `templates`; answers that, and what kept the rest from
+    /// it.
+    async fn register_each(
+        &self,
+        templates: Vec<Submission>,
+        known: Option<&Snapshot>,
+    ) -> (Registered, Result<(), RegistryError>) {
+        let cache = self.cache.as_ref();
+        let _own_write = cache.map(|cache| cache.resolver.directory().begin_own_write());
+        let (registered, result) = large_batch::register(&self.db_pool, templates, known).await;
+        // With nothing registered there may be no database to read it back from.
+        let is_any = result.is_ok() || !registered.registrations.is_empty();
+        if let Some(cache) = cache.filter(|_| is_any) {
+            cache.publish(&registered).await;
+        }
+        (registered, result)
     }
 
     /// Registered names, sorted, as the database has them; of one namespace if one is given.

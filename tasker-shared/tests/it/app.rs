@@ -18,7 +18,7 @@ use tempfile::TempDir;
 /// Where no Redis is.
 const NOBODY: &str = "redis://127.0.0.1:1";
 /// Of a process's pool.
-const CONNECTIONS: u32 = 4;
+const CONNECTIONS: u32 = 6;
 
 /// The cache of a process, as its configuration, its features and its network leave it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,11 @@ impl TestApp {
             pool,
             prefix,
         }
+    }
+
+    /// Whether its registries cache.
+    pub(crate) fn caches(&self) -> bool {
+        self.cache != Cache::Disabled
     }
 
     /// Caching as tests want it: every entry would live for an hour, so that nothing is right
@@ -169,7 +174,7 @@ pub(crate) fn pool(url: &str) -> PgPool {
     pool_of(CONNECTIONS, url)
 }
 
-fn pool_of(connections: u32, url: &str) -> PgPool {
+pub(crate) fn pool_of(connections: u32, url: &str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))
@@ -234,4 +239,19 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     waited
         .await
         .unwrap_or_else(|_elapsed| panic!("{what} did not happen within ten seconds"))
+}
+
+/// Waits until somebody waits for a lock in this app's database.
+pub(crate) async fn waits_for_a_lock(app: &TestApp) {
+    eventually("somebody waits for a lock", || async {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&app.pool)
+        .await
+        .expect("the activity can be read");
+        (waiting > 0).then_some(())
+    })
+    .await;
 }

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tasker_shared::registry::TaskHandlerRegistry;
 
-use crate::app::{TestApp, current, eventually, pool, template};
+use crate::app::{TestApp, current, eventually, pool_of, template};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -25,7 +25,7 @@ async fn app_with_a_template() -> TestApp {
 
 /// A registry that has just resolved, and its pool.
 async fn registry_after_a_resolve(app: &TestApp) -> (PgPool, TaskHandlerRegistry) {
-    let pool = pool(app.database.url());
+    let pool = pool_of(4, app.database.url());
     let registry = TaskHandlerRegistry::new(pool.clone());
     assert_eq!(current(&registry).await, json!(1));
     (pool, registry)
@@ -72,7 +72,7 @@ async fn resolves_hand_a_connection_to_each_other_and_give_it_back_in_the_end() 
     // A machine that stands still between two of them has the connection given back too early. The
     // pool alone would open a second one each time: it is still looking at the first.
     let of_one = || async {
-        let pool = pool(app.database.url());
+        let pool = pool_of(4, app.database.url());
         let registry = TaskHandlerRegistry::new(pool.clone());
         for _ in 0..10 {
             assert_eq!(current(&registry).await, json!(1));
@@ -90,7 +90,7 @@ async fn resolves_take_half_of_a_pool_at_most() {
     // A connection that was given back, and that the pool is looking at, counts as well. Without
     // turns all four are opened each time.
     let of_two = || async {
-        let pool = pool(app.database.url());
+        let pool = pool_of(4, app.database.url());
         resolve_at_once(&Arc::new(TaskHandlerRegistry::new(pool.clone()))).await;
         (pool.size() == 2).then_some(())
     };
@@ -144,7 +144,7 @@ async fn a_pool_gets_a_connection_back_while_one_resolve_follows_the_other() {
 #[tokio::test]
 async fn a_connection_that_was_lost_since_its_last_read_fails_no_resolve() {
     let app = app_with_a_template().await;
-    let registry = TaskHandlerRegistry::new(pool(app.database.url()));
+    let registry = TaskHandlerRegistry::new(pool_of(4, app.database.url()));
     for _ in 0..5 {
         assert_eq!(current(&registry).await, json!(1));
         let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

@@ -4,7 +4,7 @@ use redis::AsyncCommands;
 use serde_json::json;
 use tasker_shared::registry::inspection::Inspection;
 
-use crate::app::{TestApp, template};
+use crate::app::{TestApp, current, template};
 use crate::redis_view::{filled, own_redis, redis_connection};
 
 fn verified() -> Inspection {
@@ -64,6 +64,29 @@ async fn each_tier_is_told_with_what_it_holds_and_whether_that_is_current() {
     let told = thorough.entries[0].redis.as_ref().unwrap();
     assert_eq!(told.matches_database, Some(false));
     assert_eq!(thorough.entries[0].local.matches_database, Some(true));
+}
+
+#[tokio::test]
+async fn a_body_that_redis_does_not_hand_over_is_not_told_as_a_wrong_one() {
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let registry = app.with_redis(&redis.url()).await;
+    registry
+        .register_task_template(&template("payments", "refund", 1))
+        .await
+        .unwrap();
+    current(&registry).await;
+    filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
+    // Reading the beginning of a value, which says what it is, stays allowed.
+    let () = redis::cmd("ACL")
+        .arg(&["SETUSER", "default", "-get"])
+        .query_async(&mut redis_connection(&redis.url()).await)
+        .await
+        .unwrap();
+    let listed = registry.cache_entries(&verified()).await.unwrap();
+    assert!(listed.distributed_error.is_some());
+    assert_eq!(listed.entries[0].redis, None);
+    assert_eq!(listed.entries[0].local.matches_database, Some(true));
 }
 
 #[tokio::test]

@@ -93,7 +93,8 @@ async fn what_one_half_could_not_register_the_next_discovery_does(app: TestApp) 
         .unwrap();
     // The first half, where there are two; all of it is told.
     let committed = usize::try_from(committed).unwrap();
-    assert!(committed < TEMPLATES);
+    let is_divided = app.caches();
+    assert!((is_divided && (1..TEMPLATES).contains(&committed)) || (!is_divided && committed == 0));
     for number in 0..committed {
         assert_eq!(
             events.recv().await,
@@ -144,7 +145,7 @@ async fn a_large_folder_is_registered_in_two_halves() {
 #[tokio::test]
 async fn a_small_pool_is_not_asked_for_two_connections_at_once() {
     let app = TestApp::start().await;
-    let registry = app.local_only_with_connections(3, app.cache_config());
+    let registry = app.local_only_with_connections(5, app.cache_config());
     assert_eq!(commits(&app, &registry).await, 1);
 }
 
@@ -172,7 +173,7 @@ async fn what_this_process_writes_is_not_polled_for_when_it_is_announced() {
     eventually("the listener", || async {
         let listeners = sqlx::query_scalar::<_, i64>(
             "SELECT count(*) FROM pg_stat_activity
-             WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+             WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle'",
         );
         let listeners = listeners.fetch_one(&app.pool).await.unwrap();
         (listeners > 0).then_some(())

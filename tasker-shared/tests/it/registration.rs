@@ -1,12 +1,15 @@
 //! Registering: what is written, what is not, and who is told.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tasker_shared::events::{EventPublisher, RegistryEvent};
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::RegistrationStatus;
 
-use crate::app::{TestApp, document, template};
+use uuid::Uuid;
+
+use crate::app::{TestApp, document, template, waits_for_a_lock};
 use crate::every_cache::with_every_cache;
 
 with_every_cache! {
@@ -17,6 +20,7 @@ with_every_cache! {
     columns_that_were_changed_by_hand_are_put_right,
     a_hash_that_we_reckon_otherwise_than_postgresql_costs_time_only,
     ten_processes_that_register_the_same_templates_write_each_once,
+    a_registration_that_is_given_up_in_a_deadlock_is_tried_again,
     a_registry_that_resolved_nothing_shuts_down,
     listeners_hear_what_the_registry_did,
 }
@@ -191,9 +195,15 @@ async fn ten_processes_that_register_the_same_templates_write_each_once(app: Tes
         }));
     }
     let mut created = 0;
+    let mut keys = HashSet::new();
     for process in processes {
         let registered = process.await.unwrap();
         assert_eq!(registered.len(), 100);
+        keys.extend(
+            registered
+                .iter()
+                .map(|one| (one.name.clone(), one.named_task_uuid)),
+        );
         created += registered
             .iter()
             .filter(|one| one.status == RegistrationStatus::Created)
@@ -205,6 +215,46 @@ async fn ten_processes_that_register_the_same_templates_write_each_once(app: Tes
         );
     }
     assert_eq!(created, 100);
+    // All of them were told the keys of the rows, whoever made these.
+    let rows: Vec<(String, Uuid)> =
+        sqlx::query_as("SELECT name::text, named_task_uuid FROM tasker.named_tasks")
+            .fetch_all(&app.pool)
+            .await
+            .unwrap();
+    assert_eq!(keys, rows.into_iter().collect());
+}
+
+async fn a_registration_that_is_given_up_in_a_deadlock_is_tried_again(app: TestApp) {
+    let registry = app.registry().await;
+    let names = ["a", "b"];
+    let documents = |marker: i32| names.map(|name| template("payments", name, marker));
+    registry
+        .register_task_templates(&documents(1))
+        .await
+        .unwrap();
+    let mut other = app.pool.begin().await.unwrap();
+    let change = "UPDATE tasker.named_tasks SET updated_at = now() WHERE name = $1";
+    sqlx::query(change)
+        .bind("b")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    let changed = documents(2);
+    let registering = registry.register_task_templates(&changed);
+    let interfering = async {
+        waits_for_a_lock(&app).await;
+        // It waits since longer than this, so PostgreSQL gives it up.
+        sqlx::query(change)
+            .bind("a")
+            .execute(&mut *other)
+            .await
+            .unwrap();
+        other.commit().await.unwrap();
+    };
+    let (registered, ()) = tokio::join!(registering, interfering);
+    for registered in registered.unwrap() {
+        assert_eq!(registered.status, RegistrationStatus::Updated);
+    }
 }
 
 async fn a_registry_that_resolved_nothing_shuts_down(app: TestApp) {

@@ -2,7 +2,7 @@
 
 use sqlx::{Executor, PgPool};
 
-use crate::app::{TestApp, eventually, template};
+use crate::app::{TestApp, template, waits_for_a_lock};
 
 /// The hashes that the directory reads beside those of the rows, by name.
 async fn pointers(pool: &PgPool) -> Vec<(String, Option<String>, Option<String>)> {
@@ -111,17 +111,7 @@ async fn a_template_that_changes_while_its_namespace_is_renamed_is_pointed_to_by
             // As at the commit, which is then still to come.
             one.execute("SET CONSTRAINTS ALL IMMEDIATE").await.unwrap();
             let committed = tokio::spawn(other.commit());
-            eventually("one waits for the other", || async {
-                let waiting: i64 = sqlx::query_scalar(
-                    "SELECT count(*) FROM pg_stat_activity
-                     WHERE datname = current_database() AND wait_event_type = 'Lock'",
-                )
-                .fetch_one(&app.pool)
-                .await
-                .unwrap();
-                (waiting > 0).then_some(())
-            })
-            .await;
+            waits_for_a_lock(&app).await;
             one.commit().await.unwrap();
             committed.await.unwrap().unwrap();
             let pointing: Vec<(String, String, bool)> = sqlx::query_as(

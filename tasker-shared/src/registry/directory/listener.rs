@@ -64,7 +64,7 @@ async fn connect(shared: &Shared) -> Result<PgListener, sqlx::Error> {
 async fn listen(mut listener: PgListener, shared: &Shared) {
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
-            // The trigger sends the place; who else notifies has the directory look.
+            // The trigger sends the place; who sends no number has the directory look.
             Ok(Ok(Some(told))) => shared.announce(told.payload().parse().unwrap_or(i64::MAX)),
             Ok(Ok(None) | Err(_)) => return,
             Err(_silent) => {

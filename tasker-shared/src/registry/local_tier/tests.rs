@@ -274,6 +274,17 @@ fn entries_that_are_gone_are_let_go_of() {
     assert_eq!(kept.count(), 1);
 }
 
+#[test]
+fn free_parts_count_once() {
+    let entry = &entries(1)[0];
+    let with = |free: usize| {
+        let steps = serde_json::json!([{"name": "a", "handler": {"callable": "A",
+            "initialization": {"text": "x".repeat(free)}}}]);
+        weight(&body_with(entry, &steps, 0))
+    };
+    assert_eq!(with(10_000), with(0) + 10_000);
+}
+
 /// SIEVE without gaps: entries from the oldest to the newest, each with its mark and its weight.
 #[derive(Default)]
 struct Sieve {
