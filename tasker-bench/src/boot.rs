@@ -37,7 +37,7 @@ pub(crate) async fn run(
     let texts = write_files(folder.path())?;
     let mut first = Vec::new();
     let mut again = Vec::new();
-    for round in 0..=effort.few_rounds() {
+    for round in 0..=effort.rounds {
         let database = TestDatabase::create().await?;
         let pool = migrated_pool(&database).await?;
         let parallel = ms(parse(&texts));

@@ -111,37 +111,31 @@ BEGIN
 END
 $$;
 
--- Makes the pointers of these names agree with the rows that they are made of. The arrays are
--- parallel. Moves the clock only if a pointer did not agree.
-CREATE FUNCTION tasker.template_point(p_namespaces text[], p_names text[], p_versions text[])
-RETURNS void
+-- Has the pointers of these names say this; null where a name has no row. The arrays are parallel,
+-- and no name may be there twice. Moves the clock only if a pointer said something else.
+CREATE FUNCTION tasker.template_pointers_set(
+    p_namespaces text[],
+    p_names text[],
+    p_versions text[],
+    p_uuids uuid[],
+    p_strategies tasker.identity_strategy[],
+    p_hashes char(64)[]
+) RETURNS void
 LANGUAGE plpgsql
 -- The plan for one name is a bad one for a thousand.
 SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
-    PERFORM tasker.template_clock_lock();
-    WITH names AS (
-        SELECT DISTINCT k.namespace, k.name, k.version
-        FROM unnest(p_namespaces, p_names, p_versions) AS k (namespace, name, version)
-    ), bodies AS MATERIALIZED (
-        SELECT k.namespace, k.name, k.version, t.named_task_uuid, t.identity_strategy,
-               CASE WHEN t.named_task_uuid IS NOT NULL
-                    THEN tasker.template_hash(t.configuration) END AS hash
-        FROM names k
-        LEFT JOIN (
-            tasker.named_tasks t JOIN tasker.task_namespaces n USING (task_namespace_uuid)
-        ) ON n.name = k.namespace AND t.name = k.name AND t.version = k.version
-    )
     INSERT INTO tasker.template_versions AS v
         (namespace, name, version, sequence, content_hash, named_task_uuid, identity_strategy,
          registered_at)
     -- A subquery that depends on no row is evaluated once, and not at all without a row.
-    SELECT b.namespace, b.name, b.version, (SELECT tasker.template_clock_advance()), b.hash,
-           b.named_task_uuid, b.identity_strategy, clock_timestamp()
-    FROM bodies b
+    SELECT k.namespace, k.name, k.version, (SELECT tasker.template_clock_advance()), k.hash,
+           k.named_task_uuid, k.identity_strategy, clock_timestamp()
+    FROM unnest(p_namespaces, p_names, p_versions, p_uuids, p_strategies, p_hashes)
+        AS k (namespace, name, version, named_task_uuid, identity_strategy, hash)
     LEFT JOIN tasker.template_versions p
-        ON p.namespace = b.namespace AND p.name = b.name AND p.version = b.version
-    WHERE (b.hash, b.named_task_uuid, b.identity_strategy)
+        ON p.namespace = k.namespace AND p.name = k.name AND p.version = k.version
+    WHERE (k.hash, k.named_task_uuid, k.identity_strategy)
         IS DISTINCT FROM (p.content_hash, p.named_task_uuid, p.identity_strategy)
     ON CONFLICT (namespace, name, version) DO UPDATE SET
         sequence = excluded.sequence,
@@ -151,6 +145,37 @@ BEGIN
         -- The time at which this content was registered; the same content keeps it.
         registered_at = CASE WHEN v.content_hash = excluded.content_hash
             THEN v.registered_at ELSE excluded.registered_at END;
+END
+$$;
+
+-- Makes the pointers of these names agree with the rows that they are made of. The arrays are
+-- parallel.
+CREATE FUNCTION tasker.template_point(p_namespaces text[], p_names text[], p_versions text[])
+RETURNS void
+LANGUAGE plpgsql
+SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    namespaces text[];
+    names text[];
+    versions text[];
+    uuids uuid[];
+    strategies tasker.identity_strategy[];
+    hashes char(64)[];
+BEGIN
+    PERFORM tasker.template_clock_lock();
+    SELECT array_agg(k.namespace), array_agg(k.name), array_agg(k.version),
+           array_agg(t.named_task_uuid), array_agg(t.identity_strategy),
+           array_agg(CASE WHEN t.named_task_uuid IS NOT NULL
+                          THEN tasker.template_hash(t.configuration) END)
+    INTO namespaces, names, versions, uuids, strategies, hashes
+    FROM (
+        SELECT DISTINCT k.namespace, k.name, k.version
+        FROM unnest(p_namespaces, p_names, p_versions) AS k (namespace, name, version)
+    ) k
+    LEFT JOIN (
+        tasker.named_tasks t JOIN tasker.task_namespaces n USING (task_namespace_uuid)
+    ) ON n.name = k.namespace AND t.name = k.name AND t.version = k.version;
+    PERFORM tasker.template_pointers_set(namespaces, names, versions, uuids, strategies, hashes);
 END
 $$;
 
@@ -207,23 +232,44 @@ END
 $$;
 
 CREATE FUNCTION tasker.template_changes_committed() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- A plan that was made while there were few rows is a bad one for many.
+SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
+    namespace_uuids uuid[];
     namespaces text[];
     names text[];
     versions text[];
+    uuids uuid[];
+    strategies tasker.identity_strategy[];
+    hashes char(64)[];
 BEGIN
     DELETE FROM tasker.template_changes WHERE change_uuid = NEW.change_uuid;
+    -- Read before the clock is locked, for which other writers wait. These rows are this
+    -- transaction's until it ends, and so are the names that it has freed: only their namespaces
+    -- can still change.
+    SELECT array_agg(k.namespace_uuid), array_agg(k.name), array_agg(k.version),
+           array_agg(t.named_task_uuid), array_agg(t.identity_strategy),
+           array_agg(CASE WHEN t.named_task_uuid IS NOT NULL
+                          THEN tasker.template_hash(t.configuration) END)
+    INTO namespace_uuids, names, versions, uuids, strategies, hashes
+    FROM unnest(NEW.namespace_uuids, NEW.names, NEW.versions) AS k (namespace_uuid, name, version)
+    LEFT JOIN tasker.named_tasks t
+        ON t.task_namespace_uuid = k.namespace_uuid
+        AND t.name = k.name AND t.version = k.version;
     -- A namespace that another transaction has renamed has its new name after this.
     PERFORM tasker.template_clock_lock();
     -- A namespace may have been renamed or deleted by the same transaction; then its own trigger
     -- takes care of its old name.
-    SELECT array_agg(n.name), array_agg(k.name), array_agg(k.version)
-    INTO namespaces, names, versions
-    FROM unnest(NEW.namespace_uuids, NEW.names, NEW.versions) AS k (namespace_uuid, name, version)
+    SELECT array_agg(n.name), array_agg(k.name), array_agg(k.version),
+           array_agg(k.named_task_uuid), array_agg(k.identity_strategy), array_agg(k.hash)
+    INTO namespaces, names, versions, uuids, strategies, hashes
+    FROM unnest(namespace_uuids, names, versions, uuids, strategies, hashes)
+        AS k (namespace_uuid, name, version, named_task_uuid, identity_strategy, hash)
     JOIN tasker.task_namespaces n ON n.task_namespace_uuid = k.namespace_uuid;
     IF namespaces IS NOT NULL THEN
-        PERFORM tasker.template_point(namespaces, names, versions);
+        PERFORM tasker.template_pointers_set(namespaces, names, versions, uuids, strategies,
+                                             hashes);
     END IF;
     RETURN NULL;
 END
