@@ -154,20 +154,14 @@ CREATE FUNCTION tasker.template_point(p_namespaces text[], p_names text[], p_ver
 RETURNS void
 LANGUAGE plpgsql
 SET plan_cache_mode = force_custom_plan AS $$
-DECLARE
-    namespaces text[];
-    names text[];
-    versions text[];
-    uuids uuid[];
-    strategies tasker.identity_strategy[];
-    hashes char(64)[];
 BEGIN
     PERFORM tasker.template_clock_lock();
-    SELECT array_agg(k.namespace), array_agg(k.name), array_agg(k.version),
-           array_agg(t.named_task_uuid), array_agg(t.identity_strategy),
-           array_agg(CASE WHEN t.named_task_uuid IS NOT NULL
-                          THEN tasker.template_hash(t.configuration) END)
-    INTO namespaces, names, versions, uuids, strategies, hashes
+    PERFORM tasker.template_pointers_set(
+        array_agg(k.namespace), array_agg(k.name), array_agg(k.version),
+        array_agg(t.named_task_uuid), array_agg(t.identity_strategy),
+        array_agg(CASE WHEN t.named_task_uuid IS NOT NULL
+                       THEN tasker.template_hash(t.configuration) END)
+    )
     FROM (
         SELECT DISTINCT k.namespace, k.name, k.version
         FROM unnest(p_namespaces, p_names, p_versions) AS k (namespace, name, version)
@@ -175,7 +169,6 @@ BEGIN
     LEFT JOIN (
         tasker.named_tasks t JOIN tasker.task_namespaces n USING (task_namespace_uuid)
     ) ON n.name = k.namespace AND t.name = k.name AND t.version = k.version;
-    PERFORM tasker.template_pointers_set(namespaces, names, versions, uuids, strategies, hashes);
 END
 $$;
 
@@ -237,7 +230,6 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     namespace_uuids uuid[];
-    namespaces text[];
     names text[];
     versions text[];
     uuids uuid[];
@@ -261,16 +253,13 @@ BEGIN
     PERFORM tasker.template_clock_lock();
     -- A namespace may have been renamed or deleted by the same transaction; then its own trigger
     -- takes care of its old name.
-    SELECT array_agg(n.name), array_agg(k.name), array_agg(k.version),
-           array_agg(k.named_task_uuid), array_agg(k.identity_strategy), array_agg(k.hash)
-    INTO namespaces, names, versions, uuids, strategies, hashes
+    PERFORM tasker.template_pointers_set(
+        array_agg(n.name), array_agg(k.name), array_agg(k.version),
+        array_agg(k.named_task_uuid), array_agg(k.identity_strategy), array_agg(k.hash)
+    )
     FROM unnest(namespace_uuids, names, versions, uuids, strategies, hashes)
         AS k (namespace_uuid, name, version, named_task_uuid, identity_strategy, hash)
     JOIN tasker.task_namespaces n ON n.task_namespace_uuid = k.namespace_uuid;
-    IF namespaces IS NOT NULL THEN
-        PERFORM tasker.template_pointers_set(namespaces, names, versions, uuids, strategies,
-                                             hashes);
-    END IF;
     RETURN NULL;
 END
 $$;
