@@ -14,7 +14,7 @@ use crate::error::BenchError;
 use crate::fixtures::{self, SMALL};
 use crate::measure::{Effort, ms};
 use crate::report::{Bar, Report};
-use crate::world::{World, migrated_pool};
+use crate::world::{World, migrated_pool, new_pool};
 
 const TEMPLATES: usize = 1_000;
 /// A checkpoint or a statistics page may fall into the time of a boot.
@@ -43,6 +43,9 @@ pub(crate) async fn run(
         let parallel = ms(parse(&texts));
         let serial = ms(parse_on_one_core(&texts));
         let new = boot(world, &pool, folder.path(), TEMPLATES).await?;
+        pool.close().await;
+        // What a process that starts again does not have: open connections and their plans.
+        let pool = new_pool(&database)?;
         let unchanged = boot(world, &pool, folder.path(), TEMPLATES).await?;
         if round > 0 {
             first.push((new, parallel, serial));

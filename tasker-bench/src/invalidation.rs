@@ -111,6 +111,14 @@ async fn invalidate(world: &World, keys: &Arc<Vec<String>>) -> Result<Invalidate
     let process = world.process().await?;
     let other = Other::start(world).await?;
     let mut watcher = world.redis().await?;
+    let held: usize = watcher.exists(&**keys).await?;
+    if held != keys.len() {
+        return Err(BenchError::Unexpected {
+            what: "keys in Redis before they are invalidated",
+            expected: keys.len().to_string(),
+            found: held.to_string(),
+        });
+    }
     let doomed = Arc::clone(keys);
     let started = Instant::now();
     let watching = tokio::spawn(async move {

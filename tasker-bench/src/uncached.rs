@@ -50,7 +50,7 @@ pub(crate) async fn run(
                 "/s",
                 "bare joined SELECT",
                 pairs,
-                (size == SMALL).then_some(Bar::AtLeast(0.85)),
+                Some(Bar::AtLeast(0.85)),
             );
         }
         if size == SMALL {

@@ -186,11 +186,16 @@ impl Process {
 
 /// A pool as the services have it, on a database that is brought up to date.
 pub(crate) async fn migrated_pool(database: &TestDatabase) -> Result<PgPool, BenchError> {
+    let pool = new_pool(database)?;
+    migrator::migrate(&pool).await?;
+    Ok(pool)
+}
+
+/// A pool of a new process, without connections.
+pub(crate) fn new_pool(database: &TestDatabase) -> Result<PgPool, BenchError> {
     let config = DatabaseConfig {
         url: database.url().to_owned(),
         ..DatabaseConfig::default()
     };
-    let pool = pool::create(&config)?;
-    migrator::migrate(&pool).await?;
-    Ok(pool)
+    Ok(pool::create(&config)?)
 }
