@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 use tokio::runtime::{Handle, Id};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,6 +70,23 @@ impl HeldConnections {
         }
     }
 
+    /// The same connections without waiting for a turn: where there is none, it is one more that the
+    /// pool gives. For one read at a time.
+    pub(crate) fn without_turns(&self) -> WithoutTurns<'_> {
+        WithoutTurns(self)
+    }
+
+    async fn lease_in<'a>(
+        &'a self,
+        turn: Option<SemaphorePermit<'a>>,
+    ) -> Result<Lease<'a>, sqlx::Error> {
+        let (connection, leased) = match self.waiting.take(Handle::current().id()) {
+            Some(idle) => (idle.connection, idle.leased),
+            None => (self.pool.acquire().await?, Instant::now()),
+        };
+        Ok(Lease::of_held(connection, self, leased, turn))
+    }
+
     /// Has the next read use `connection`, which the pool is without since `leased`; or gives it back.
     /// Must be called within a Tokio runtime.
     pub(super) fn hold(&self, connection: PoolConnection<Postgres>, leased: Instant) {
@@ -120,11 +137,16 @@ impl Connections for HeldConnections {
             .acquire()
             .await
             .map_err(|_closed| sqlx::Error::PoolClosed)?;
-        let (connection, leased) = match self.waiting.take(Handle::current().id()) {
-            Some(idle) => (idle.connection, idle.leased),
-            None => (self.pool.acquire().await?, Instant::now()),
-        };
-        Ok(Lease::of_held(connection, self, leased, turn))
+        self.lease_in(Some(turn)).await
+    }
+}
+
+/// The same connections, for one that may not wait behind others.
+pub(crate) struct WithoutTurns<'a>(&'a HeldConnections);
+
+impl Connections for WithoutTurns<'_> {
+    async fn lease(&self) -> Result<Lease<'_>, sqlx::Error> {
+        self.0.lease_in(None).await
     }
 }
 

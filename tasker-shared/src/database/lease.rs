@@ -21,7 +21,7 @@ enum Origin<'a> {
     Held {
         held: &'a HeldConnections,
         leased: Instant,
-        _turn: SemaphorePermit<'a>,
+        _turn: Option<SemaphorePermit<'a>>,
     },
 }
 
@@ -39,7 +39,7 @@ impl<'a> Lease<'a> {
         connection: PoolConnection<Postgres>,
         held: &'a HeldConnections,
         leased: Instant,
-        turn: SemaphorePermit<'a>,
+        turn: Option<SemaphorePermit<'a>>,
     ) -> Self {
         Self {
             connection: Some(connection),

@@ -50,6 +50,7 @@ impl Resolver {
         let retirement = Retirement::new(distributed.clone());
         let directory = Arc::new(Directory::new(
             pool,
+            Arc::clone(&connections),
             Duration::from_millis(config.max_staleness_ms),
             Duration::from_secs(config.serve_stale_seconds),
             {

@@ -288,7 +288,7 @@ impl TaskHandlerRegistry {
         };
         // Where nothing is registered, nothing is from a file.
         if known.as_ref().is_none_or(|known| known.len() > 0) {
-            Box::pin(sources.recognise(&self.db_pool)).await;
+            Box::pin(sources.recognise(&self.connections)).await;
         }
         let mut files = discovery::parse(sources, max_file_bytes).await;
         let templates = std::mem::take(&mut files.templates);

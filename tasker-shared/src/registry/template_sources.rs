@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use sqlx::PgPool;
 use tracing::warn;
 use walkdir::{DirEntry, WalkDir};
 
 use super::RegistryError;
 use super::known_files::{self, FileMark};
 use super::submission::Submission;
+use crate::database::HeldConnections;
 
 /// The files of a directory that are named as templates are, in the order of paths.
 #[derive(Debug, Default)]
@@ -97,13 +97,13 @@ impl TemplateSources {
     }
 
     /// Finds out which of the files say what is registered from them; none if PostgreSQL does not say.
-    pub(super) async fn recognise(&mut self, pool: &PgPool) {
+    pub(super) async fn recognise(&mut self, connections: &HeldConnections) {
         let sources = self.files.iter_mut();
         let mut sources: Vec<_> = sources
             .filter_map(|file| file.source.as_mut().ok())
             .collect();
         let marks: Vec<FileMark> = sources.iter().map(|source| source.mark).collect();
-        let known = match known_files::look_up(pool, &marks).await {
+        let known = match known_files::look_up(connections, &marks).await {
             Ok(known) => known,
             Err(error) => {
                 warn!(%error, "template files cannot be looked up; all of them are parsed");

@@ -30,6 +30,7 @@ pub(crate) use clock::Moment;
 pub(crate) use snapshot::Change;
 pub(crate) use snapshot::{Entry, Pointer, Snapshot, TemplateName};
 
+use crate::database::HeldConnections;
 use clock::Validity;
 
 /// How long a resolve waits for a poll before it says that the directory is stale.
@@ -97,6 +98,8 @@ type OnGone = Box<dyn Fn(&Arc<Entry>) + Send + Sync>;
 
 struct Shared {
     pool: PgPool,
+    // Of the same pool.
+    connections: Arc<HeldConnections>,
     max_staleness: Duration,
     serve_stale: Duration,
     snapshot: ArcSwap<Snapshot>,
@@ -143,6 +146,7 @@ impl Directory {
     /// A directory that has not been read yet.
     pub(crate) fn new(
         pool: PgPool,
+        connections: Arc<HeldConnections>,
         max_staleness: Duration,
         serve_stale: Duration,
         on_gone: OnGone,
@@ -150,6 +154,7 @@ impl Directory {
         Self {
             shared: Arc::new(Shared {
                 pool,
+                connections,
                 max_staleness,
                 serve_stale,
                 snapshot: ArcSwap::from_pointee(Snapshot::empty()),

@@ -147,7 +147,10 @@ impl Poller {
             "other_history"
         };
         metrics::counter!(DIRECTORY_RELOADS.name, "reason" => reason).increment(1);
-        let (place, names) = database::read(&self.shared.pool, LOAD_LIMIT, |connection| {
+        // Who waited for this reads next, as a boot does that looks its files up, and may do so on the
+        // same connection.
+        let connections = self.shared.connections.without_turns();
+        let (place, names) = database::read_on(&connections, LOAD_LIMIT, |connection| {
             Box::pin(queries::load(connection))
         })
         .await?;
