@@ -91,7 +91,7 @@ async fn rows(pool: &PgPool, document: &TemplateDocument) -> Result<Rows, BenchE
         .template()
         .steps
         .iter()
-        .map(|step| step.name.clone())
+        .map(|step| step.name.as_str().to_owned())
         .collect();
     let named_steps: Vec<Uuid> = sqlx::query_scalar(
         "SELECT named_step_uuid FROM tasker.named_steps WHERE name = ANY($1) ORDER BY name",

@@ -62,7 +62,7 @@ impl StepPlan {
 impl PlannedStep {
     fn new(step: &StepDefinition) -> Self {
         Self {
-            name: step.name.clone(),
+            name: step.name.as_str().to_owned(),
             retryable: step.retry.retryable,
             max_attempts: i32::try_from(step.retry.max_attempts).unwrap_or(i32::MAX),
         }

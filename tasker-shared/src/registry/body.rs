@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use super::RegistryError;
 use super::directory::{Pointer, TemplateName};
-use crate::database::{self, DatabaseError, HeldConnections};
+use crate::database::{self, DatabaseError, HeldConnections, StoredJson};
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::TaskTemplate;
 use crate::types::{Document, HandlerMetadata};
@@ -20,18 +21,18 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct StoredBody {
     pub(super) pointer: Pointer,
-    pub(super) document: String,
+    pub(super) document: ArcStr,
 }
 
 /// A body, and what may have come before it in the same text.
 #[derive(Debug)]
 pub(super) struct Text {
-    pub(super) text: String,
+    pub(super) text: ArcStr,
     pub(super) start: usize,
 }
 
-impl From<String> for Text {
-    fn from(text: String) -> Self {
+impl From<ArcStr> for Text {
+    fn from(text: ArcStr) -> Self {
         Self { text, start: 0 }
     }
 }
@@ -90,7 +91,7 @@ fn read(
                    v.named_task_uuid AS "named_task_uuid!",
                    v.identity_strategy AS "identity_strategy!: IdentityStrategy",
                    v.registered_at,
-                   coalesce(t.configuration, '{}')::text AS "document!"
+                   coalesce(t.configuration, '{}') AS "document!: StoredJson"
             FROM tasker.template_versions v
             JOIN tasker.named_tasks t ON t.named_task_uuid = v.named_task_uuid
             WHERE v.namespace = $1 AND v.name = $2 AND v.version = $3
@@ -118,7 +119,7 @@ fn read(
                 identity_strategy: row.identity_strategy,
                 registered_at: row.registered_at,
             },
-            document: row.document,
+            document: row.document.0,
         }))
     })
 }
@@ -138,12 +139,12 @@ pub(super) fn assemble(
         handler_class: template
             .task_handler
             .as_ref()
-            .map(|handler| handler.callable.clone())
+            .map(|handler| handler.callable.as_str().to_owned())
             .unwrap_or_default(),
         default_dependent_system: template
             .system_dependencies
             .as_ref()
-            .and_then(|systems| systems.primary.clone()),
+            .and_then(|systems| systems.primary.as_deref().map(str::to_owned)),
         hash: pointer.hash,
         sequence: pointer.sequence,
         named_task_uuid: pointer.named_task_uuid,

@@ -219,7 +219,10 @@ impl DistributedTier {
 // The one place that decides whether a distributed entry is a hit.
 fn open(entry: &Entry, value: String) -> Found {
     if let Some(start) = after_usual_header(entry, &value) {
-        return Found::Body(Text { text: value, start });
+        return Found::Body(Text {
+            text: value.into(),
+            start,
+        });
     }
     let kind = match value.split_once('\n') {
         None => "garbage",
@@ -234,7 +237,10 @@ fn open(entry: &Entry, value: String) -> Found {
             }
             Ok(_) => {
                 let start = header.len() + 1;
-                return Found::Body(Text { text: value, start });
+                return Found::Body(Text {
+                    text: value.into(),
+                    start,
+                });
             }
         },
     };

@@ -18,13 +18,11 @@ use super::body_slot::Held;
 use super::directory::Entry;
 use crate::metrics::{TEMPLATE_LOCAL_BYTES, TEMPLATE_LOCAL_ENTRIES};
 use crate::models::core::task_template::{
-    BatchConfiguration, DomainEventDefinition, EventDeclaration, StepDefinition, TaskTemplate,
+    BatchConfiguration, DomainEventDefinition, EventDeclaration, SharedStr, StepDefinition,
+    TaskTemplate,
 };
 use crate::types::HandlerMetadata;
 
-/// What the strings of the typed view cost, for each byte of the document that they may be copies of:
-/// the allocator gives short ones more than they ask for.
-const STRINGS_FACTOR: usize = 2;
 /// What a body costs, whatever its document: its parts, and four short names.
 const ENTRY_OVERHEAD: usize = size_of::<HandlerMetadata>() + size_of::<Held>() + 4 * 64;
 /// How many gaps the order may have, beside as many as there are bodies.
@@ -217,42 +215,14 @@ impl Bodies {
 
 /// About as many bytes as a body takes.
 fn weight(metadata: &HandlerMetadata) -> u64 {
-    let document = &metadata.document;
-    let copied = document
-        .get()
-        .len()
-        .saturating_sub(shared(&metadata.template));
-    let strings = STRINGS_FACTOR * copied;
-    let bytes = document.held_bytes() + strings + lists(&metadata.template) + ENTRY_OVERHEAD;
+    let bytes = metadata.document.held_bytes() + lists(&metadata.template) + ENTRY_OVERHEAD;
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-/// How many bytes of the document's text the free parts of the typed view are: they share it.
-fn shared(template: &TaskTemplate) -> usize {
-    let steps = &template.steps;
-    let handlers = template
-        .task_handler
-        .iter()
-        .chain(steps.iter().map(|step| &step.handler));
-    let published = steps.iter().flat_map(|step| &step.publishes_events);
-    let of_the_template = [
-        &template.metadata,
-        &template.input_schema,
-        &template.lifecycle,
-        &template.environments,
-    ];
-    let parts = of_the_template
-        .into_iter()
-        .chain(handlers.map(|handler| &handler.initialization))
-        .chain(template.domain_events.iter().map(|event| &event.schema))
-        .chain(published.map(|event| &event.schema));
-    parts.flatten().map(|part| part.as_json().len()).sum()
 }
 
 /// What the lists of the typed view, and what its steps keep apart, take without their strings.
 fn lists(template: &TaskTemplate) -> usize {
     let steps = template.steps.iter().map(|step| {
-        step.dependencies.capacity() * size_of::<String>()
+        step.dependencies.capacity() * size_of::<SharedStr>()
             + step.publishes_events.capacity() * size_of::<EventDeclaration>()
             + step.batch_config.iter().len() * size_of::<BatchConfiguration>()
     });
@@ -260,7 +230,7 @@ fn lists(template: &TaskTemplate) -> usize {
     template.steps.capacity() * size_of::<StepDefinition>()
         + steps.sum::<usize>()
         + systems.map_or(0, |systems| {
-            systems.secondary.capacity() * size_of::<String>()
+            systems.secondary.capacity() * size_of::<SharedStr>()
         })
         + template.domain_events.capacity() * size_of::<DomainEventDefinition>()
 }

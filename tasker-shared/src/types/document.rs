@@ -1,53 +1,60 @@
 //! A registered document, as text.
 
-use std::sync::Arc;
-
+use arcstr::{ArcStr, Substr};
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::models::core::task_template::sharing;
 
+/// What a copied string costs, for each of its bytes: the allocator gives short ones more than they ask
+/// for.
+const ALLOCATION_FACTOR: usize = 2;
+
 /// JSON text that has been read as JSON. Clones share the text.
 ///
 /// Unlike a [`RawValue`] it is made from text that was read as something typed, without being
-/// scanned a second time, and keeps the text where it is, without copying it: resolving a large
-/// template costs little else than its one parse. The second scan is done when it is written into
+/// scanned a second time, and shares the text with what was read: resolving a large template costs
+/// little else than its one parse. The second scan is done when it is written into
 /// other JSON, which is rare.
 #[derive(Clone)]
 pub struct Document {
-    text: Arc<String>,
-    /// Where in the text the document begins; it ends with the text.
-    start: usize,
+    text: Substr,
+    /// How many bytes are kept for the text, and for what was read from it and could not share it.
+    held_bytes: usize,
 }
 
 impl Document {
-    /// Reads what follows the first `start` bytes of `text` as a `T`, and keeps the text, which free
-    /// parts of the `T` share.
+    /// Reads what follows the first `start` bytes of `text` as a `T`, and keeps the text, which strings and free parts of a template share.
     ///
     /// # Errors
     /// When that is no JSON, or none that a `T` is read from.
     ///
     /// # Panics
-    /// When no character of `text` begins at `start`, and it does not end there.
+    /// When no character of `text` begins at `start`, and it does not end there; when it is longer than
+    /// 4 GiB, which neither PostgreSQL nor Redis hands out.
     pub fn read<T: DeserializeOwned>(
-        text: String,
+        text: impl Into<ArcStr>,
         start: usize,
     ) -> Result<(Self, T), serde_json::Error> {
-        let text = Arc::new(text);
-        let read = sharing(&text, || serde_json::from_str(&text[start..]))?;
-        Ok((Self { text, start }, read))
+        let text = text.into();
+        let (read, copied) = sharing(&text, || serde_json::from_str(&text[start..]));
+        let document = Self {
+            held_bytes: text.len() + ALLOCATION_FACTOR * copied,
+            text: text.substr(start..),
+        };
+        Ok((document, read?))
     }
 
     /// The text, spaced as it was read.
     #[must_use]
     pub fn get(&self) -> &str {
-        &self.text[self.start..]
+        &self.text
     }
 
-    /// How many bytes are kept for it.
+    /// How many bytes are kept for it, and for strings that were read from it.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.text.capacity()
+        self.held_bytes
     }
 }
 
@@ -68,8 +75,8 @@ impl std::fmt::Debug for Document {
 impl From<Box<RawValue>> for Document {
     fn from(raw: Box<RawValue>) -> Self {
         Self {
-            text: Arc::new(Box::<str>::from(raw).into()),
-            start: 0,
+            text: raw.get().into(),
+            held_bytes: raw.get().len(),
         }
     }
 }

@@ -1,12 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arcstr::ArcStr;
 use chrono::DateTime;
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{GAPS, LocalTier, PASSED, weight};
 use crate::models::core::identity_strategy::IdentityStrategy;
+use crate::models::core::task_template::SharedStr;
 use crate::registry::body;
 use crate::registry::directory::{Change, Entry, Pointer, Snapshot};
 use crate::types::{ContentHash, HandlerMetadata};
@@ -40,8 +42,7 @@ fn body_with(entry: &Entry, steps: &serde_json::Value, padding: usize) -> Arc<Ha
         "name": name.name, "namespace_name": name.namespace, "version": name.version,
         "steps": steps, "padding": "x".repeat(padding),
     });
-    // Without spare room, so that bodies of one length have one weight.
-    let text = String::from(document.to_string().into_boxed_str());
+    let text = ArcStr::from(document.to_string());
     Arc::new(body::assemble(name, &entry.pointer, text.into()).expect("a template"))
 }
 
@@ -96,7 +97,7 @@ fn many_short_items_weigh_more_than_a_text_of_the_same_length() {
     let items = body_with(&entries[0], &steps, 0);
     let text = body(&entries[0], steps.to_string().len() - "[]".len());
     assert_eq!(items.document.get().len(), text.document.get().len());
-    let of_the_strings = 1_000 * u64::try_from(size_of::<String>()).expect("it is small");
+    let of_the_strings = 1_000 * u64::try_from(size_of::<SharedStr>()).expect("it is small");
     assert!(weight(&items) >= weight(&text) + of_the_strings);
 }
 

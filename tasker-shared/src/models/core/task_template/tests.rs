@@ -85,7 +85,7 @@ fn a_template_that_was_built_in_code_has_a_document() {
     let document = TemplateDocument::from_template(&template).unwrap();
     assert_eq!(document.template(), &template);
     let bad = TaskTemplate {
-        name: String::from("a:b"),
+        name: "a:b".into(),
         ..template
     };
     assert!(TemplateDocument::from_template(&bad).is_err());

@@ -70,8 +70,9 @@ fn input_schema_error(template: &TaskTemplate) -> Option<String> {
 fn step_handlers(template: &TaskTemplate) -> Vec<String> {
     let mut handlers: Vec<String> = Vec::new();
     for step in &template.steps {
-        if !handlers.contains(&step.handler.callable) {
-            handlers.push(step.handler.callable.clone());
+        let callable = step.handler.callable.as_str();
+        if !handlers.iter().any(|known| known == callable) {
+            handlers.push(callable.to_owned());
         }
     }
     handlers

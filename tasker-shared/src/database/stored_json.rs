@@ -1,0 +1,38 @@
+//! A `jsonb` as PostgreSQL hands it out, as text.
+
+use arcstr::ArcStr;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgTypeInfo, PgValueFormat, PgValueRef};
+use sqlx::{Decode, Postgres, Type, TypeInfo};
+
+/// What stands before the text of a `jsonb` in PostgreSQL's binary format.
+const VERSION: u8 = 1;
+
+/// The text of a `jsonb`.
+///
+/// It is what a cast to `text` answers, which has PostgreSQL copy the text once more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredJson(pub(crate) ArcStr);
+
+impl Type<Postgres> for StoredJson {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("jsonb")
+    }
+
+    fn compatible(ty: &PgTypeInfo) -> bool {
+        ty.name().eq_ignore_ascii_case("jsonb")
+    }
+}
+
+impl Decode<'_, Postgres> for StoredJson {
+    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+        let text = match value.format() {
+            PgValueFormat::Text => value.as_str()?,
+            PgValueFormat::Binary => match value.as_bytes()?.split_first() {
+                Some((&VERSION, text)) => std::str::from_utf8(text)?,
+                _ => return Err("a jsonb in another format than the one that is known".into()),
+            },
+        };
+        Ok(Self(text.into()))
+    }
+}
