@@ -1,20 +1,22 @@
 //! A worker's boot: finding and registering all templates, the first time and again.
 
+use std::collections::HashSet;
 use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use tasker_shared::models::core::task_template::{TemplateDocument, TemplateLimits};
 use tasker_testkit::{HeldFolder, TestDatabase};
+use tokio::time::{sleep, timeout};
 
 use crate::counters;
 use crate::error::BenchError;
 use crate::fixtures::{self, SMALL};
 use crate::measure::{Effort, ms};
 use crate::report::{Bar, Report};
-use crate::world::{World, migrated_pool, new_pool};
+use crate::world::{PATIENCE, World, migrated_pool, new_pool};
 
 const TEMPLATES: usize = 1_000;
 /// A checkpoint or a statistics page may fall into the time of a boot.
@@ -26,6 +28,7 @@ struct Boot {
     statements: usize,
     sql_ms: f64,
     wal_bytes: f64,
+    rows_written: usize,
 }
 
 pub(crate) async fn run(
@@ -63,6 +66,10 @@ pub(crate) async fn run(
         wal,
         Some(Bar::NeverOver(WAL_NOISE)),
     );
+    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+    let rows = again.iter().map(|(boot, _, _)| boot.rows_written as f64);
+    let bar = Some(Bar::Always(0.0));
+    report.alone(unchanged, "rows written", rows.collect(), bar);
     Ok(())
 }
 
@@ -106,9 +113,12 @@ async fn boot(
     folder: &Path,
     expected: usize,
 ) -> Result<Boot, BenchError> {
-    // A worker's boot comes after its connections; what is counted begins here.
+    // A worker comes to its boot with the connection that it has migrated the database on, at rest;
+    // what is counted begins here.
     let process = world.process_on(pool.clone()).await?;
+    let rows = row_versions(pool).await?;
     let before = wal(pool).await?;
+    until_at_rest(pool).await?;
     let started = Instant::now();
     let (found, sent) = counters::statements(async {
         Ok(process
@@ -119,6 +129,7 @@ async fn boot(
     .await?;
     let wall = started.elapsed();
     let written = wal(pool).await? - before;
+    let rows_now = row_versions(pool).await?;
     process.stop().await;
     if found.registered.len() != expected {
         return Err(BenchError::Unexpected {
@@ -132,7 +143,36 @@ async fn boot(
         statements: sent.len(),
         sql_ms: sent.iter().map(|statement| statement.seconds * 1e3).sum(),
         wal_bytes: written,
+        rows_written: rows.symmetric_difference(&rows_now).count(),
     })
+}
+
+/// Waits until the pool has seen that its connections are alive, which it does when it gets them back.
+async fn until_at_rest(pool: &PgPool) -> Result<(), BenchError> {
+    let at_rest = async {
+        while pool.num_idle() < usize::try_from(pool.size()).unwrap_or(0) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, at_rest)
+        .await
+        .map_err(|_elapsed| sqlx::Error::PoolTimedOut.into())
+}
+
+/// Each row of Tasker's tables, with the transactions that made and last locked or changed it.
+async fn row_versions(pool: &PgPool) -> Result<HashSet<String>, BenchError> {
+    let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'tasker'";
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(pool).await?;
+    let mut versions = HashSet::new();
+    for table in tables {
+        // Nobody else's words: the names of our own tables.
+        let sql = AssertSqlSafe(format!(
+            "SELECT '{table} ' || ctid || ' ' || xmin || ' ' || xmax FROM tasker.{table}"
+        ));
+        let rows: Vec<String> = sqlx::query_scalar(sql).fetch_all(pool).await?;
+        versions.extend(rows);
+    }
+    Ok(versions)
 }
 
 /// Bytes of WAL since the cluster was made.

@@ -117,6 +117,17 @@ fn taken() -> Vec<Statement> {
     std::mem::take(&mut *STATEMENTS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// How many operations on the distributed cache this process has given up for lack of time.
+pub(crate) fn cache_timeouts() -> u64 {
+    let metrics = tasker_shared::web::metrics_route::recorder().render();
+    let timeouts = metrics.lines().filter(|line| {
+        line.starts_with("tasker_cache_operations_total{") && line.contains("result=\"timeout\"")
+    });
+    timeouts
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
 /// How often Redis was called, by command.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Commands(BTreeMap<String, u64>);

@@ -114,11 +114,11 @@ fn load_directory(url: &str) -> Result<Loaded, BenchError> {
         runtime.block_on(registry?.shutdown());
     }
     #[expect(clippy::cast_precision_loss, reason = "there is less memory than that")]
-    let mib = |bytes: u64| bytes as f64 / MIB;
+    let mib = |bytes: i64| bytes as f64 / MIB;
     Ok(Loaded {
         wall_ms,
-        held_mib: mib(u64::try_from(counted.bytes_current).unwrap_or(0)),
-        peak_mib: mib(counted.bytes_max),
+        held_mib: mib(counted.bytes_current),
+        peak_mib: mib(counted.bytes_max.cast_signed()),
     })
 }
 
@@ -187,7 +187,7 @@ async fn warm(
     report: &mut Report,
 ) -> Result<(), BenchError> {
     let large = Arc::new(local(pool.clone(), world.cache_config()));
-    let small = world.local_process().await?;
+    let small = world.local_process().await;
     let names = world
         .register("beside", 100, crate::fixtures::SMALL)
         .await?;

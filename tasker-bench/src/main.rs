@@ -116,14 +116,16 @@ fn run(options: &Options) -> Result<(), BenchError> {
         .build()
         .map_err(BenchError::Runtime)?;
     let effort = Effort::new(options.quick);
-    let mut report = Report::new(options.quick);
-    runtime.block_on(measure(options, effort, &mut report))?;
+    let only = options.only.iter().map(|group| format!("{group:?}"));
+    let mut report = Report::new(options.quick, only.collect());
+    let measured = runtime.block_on(measure(options, effort, &mut report));
+    // What was measured before something failed is told as well.
     report.print();
     if let Some(path) = &options.json {
         report.write_json(path)?;
     }
     svg::write(&options.svg, report.latencies())?;
-    Ok(())
+    measured
 }
 
 async fn measure(options: &Options, effort: Effort, report: &mut Report) -> Result<(), BenchError> {

@@ -7,6 +7,7 @@ use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use tasker_shared::models::core::task_template::TaskTemplate;
 use tasker_shared::registry::Tier;
+use tasker_shared::types::Document;
 
 use crate::error::BenchError;
 use crate::fixtures::{LARGE, SMALL, Size, VERSION};
@@ -52,6 +53,21 @@ pub(crate) async fn run(
                 times(pairs),
                 (concurrency == 64).then_some(Bar::AtMost(limit)),
             );
+            if concurrency == 64 {
+                let pairs = rounds(
+                    effort.rounds,
+                    || ours(world, &cold, concurrency),
+                    || get_and_read(&bare, &cold, concurrency),
+                )
+                .await?;
+                report.compared(
+                    format!("first resolve, Redis hit, {}, c={concurrency}", size.label),
+                    "us each",
+                    "bare GET and our own parse, which shares the text",
+                    times(pairs),
+                    None,
+                );
+            }
             let pairs = rounds(
                 effort.rounds,
                 || ours(world, &cold, concurrency),
@@ -150,6 +166,25 @@ async fn get_and_parse(
             let text: String = redis.get(&keys[number]).await?;
             let body = text.split_once('\n').map_or("", |(_, body)| body);
             black_box(serde_json::from_str::<TaskTemplate>(body)?);
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// The same with the parse of the registry, whose strings share the text.
+async fn get_and_read(
+    redis: &MultiplexedConnection,
+    cold: &Cold,
+    concurrency: usize,
+) -> Result<f64, BenchError> {
+    let (redis, keys) = (redis.clone(), Arc::clone(&cold.keys));
+    measured(concurrency, cold.keys.len(), move |number| {
+        let (mut redis, keys) = (redis.clone(), Arc::clone(&keys));
+        async move {
+            let text: String = redis.get(&keys[number]).await?;
+            let start = text.find('\n').map_or(0, |end| end + 1);
+            black_box(Document::read::<TaskTemplate>(text, start)?);
             Ok(())
         }
     })

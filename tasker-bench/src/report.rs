@@ -18,6 +18,8 @@ pub(crate) enum Bar {
     AtMost(f64),
     /// In every round.
     NeverOver(f64),
+    /// In every round.
+    Always(f64),
 }
 
 impl Bar {
@@ -26,6 +28,7 @@ impl Bar {
             Self::AtLeast(limit) => rounds.median >= limit,
             Self::AtMost(limit) => rounds.median <= limit,
             Self::NeverOver(limit) => rounds.max <= limit,
+            Self::Always(value) => rounds.all_are(value),
         }
     }
 
@@ -34,6 +37,7 @@ impl Bar {
             Self::AtLeast(limit) => format!(">= {}", number(limit)),
             Self::AtMost(limit) => format!("<= {}", number(limit)),
             Self::NeverOver(limit) => format!("always <= {}", number(limit)),
+            Self::Always(value) => format!("always {}", number(value)),
         }
     }
 }
@@ -56,6 +60,10 @@ impl Spread {
             min: at(0),
             max: at(values.len().saturating_sub(1)),
         }
+    }
+
+    fn all_are(self, value: f64) -> bool {
+        (self.min - value).abs() < f64::EPSILON && (self.max - value).abs() < f64::EPSILON
     }
 }
 
@@ -119,6 +127,8 @@ pub(crate) struct Latencies {
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     quick: bool,
+    /// The groups that were asked for; all, where none is named.
+    only: Vec<String>,
     pub(crate) machine: Machine,
     rows: Vec<Row>,
     #[serde(skip)]
@@ -126,9 +136,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(quick: bool) -> Self {
+    pub(crate) fn new(quick: bool, only: Vec<String>) -> Self {
         Self {
             quick,
+            only,
             machine: Machine::this(),
             rows: Vec::new(),
             latencies: Vec::new(),
@@ -216,6 +227,29 @@ impl Report {
         for row in &self.rows {
             println!("| {} |", line(row).join(" | "));
         }
+        println!();
+        println!("{}", self.summary());
+    }
+
+    fn summary(&self) -> String {
+        let judged = self.rows.iter().filter(|row| row.bar.is_some()).count();
+        let missed: Vec<String> = self
+            .rows
+            .iter()
+            .filter(|row| row.met == Some(false))
+            .map(|row| {
+                let beside = row.yardstick.unwrap_or(row.unit);
+                format!("{} ({beside})", row.what)
+            })
+            .collect();
+        match &missed[..] {
+            [] => format!("All {judged} bars are met."),
+            missed => format!(
+                "{} of {judged} bars are missed: {}.",
+                missed.len(),
+                missed.join("; ")
+            ),
+        }
     }
 
     pub(crate) fn write_json(&self, path: &Path) -> Result<(), BenchError> {
@@ -293,6 +327,7 @@ mod tests {
         assert!(Bar::AtLeast(0.5).is_met_by(Spread::of([0.5])));
         assert!(!Bar::AtMost(1.3).is_met_by(Spread::of([1.31])));
         assert!(Bar::NeverOver(5.0).is_met_by(Spread::of([5.0])));
+        assert!(Bar::Always(1.0).is_met_by(Spread::of([1.0, 1.0])));
     }
 
     #[test]
@@ -302,6 +337,8 @@ mod tests {
         assert!(!Bar::NeverOver(5.0).is_met_by(rounds));
         assert!(!Bar::NeverOver(5.0).is_met_by(Spread::of([])));
         assert!(!Bar::NeverOver(5.0).is_met_by(Spread::of([1.0, f64::NAN])));
+        assert!(!Bar::Always(1.0).is_met_by(Spread::of([1.0, 0.0, 1.0])));
+        assert!(!Bar::Always(1.0).is_met_by(Spread::of([])));
     }
 
     #[test]

@@ -158,7 +158,7 @@ async fn without_redis(
     effort: Effort,
     report: &mut Report,
 ) -> Result<(), BenchError> {
-    let process = world.local_process().await?;
+    let process = world.process_without_redis().await?;
     let (registry, warm) = (Arc::clone(&process.registry), target.clone());
     let operations = effort.of(200_000);
     let pairs = rounds(

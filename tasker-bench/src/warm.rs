@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use moka::sync::Cache;
+use tasker_shared::registry::Tier;
 use tasker_shared::types::HandlerMetadata;
 
 use crate::error::BenchError;
@@ -25,7 +26,7 @@ pub(crate) async fn run(
     effort: Effort,
     report: &mut Report,
 ) -> Result<(), BenchError> {
-    let process = world.local_process().await?;
+    let process = world.local_process().await;
     let mut warmed = Vec::new();
     for size in [SMALL, LARGE] {
         let namespace = format!("{NAMESPACE}{}", size.bytes);
@@ -47,7 +48,7 @@ pub(crate) async fn run(
                 bar,
             );
         }
-        let allocated = allocations(&process, &keys);
+        let allocated = allocations(&process, &keys)?;
         report.alone(
             format!("warm resolve, {}, allocations", size.label),
             "",
@@ -125,16 +126,25 @@ async fn bare(
 
 /// Allocations of a thousand resolves, for each.
 #[expect(clippy::cast_precision_loss, reason = "the count is small")]
-fn allocations(process: &Process, keys: &[Key]) -> f64 {
+fn allocations(process: &Process, keys: &[Key]) -> Result<f64, BenchError> {
     const RESOLVES: usize = 1_000;
+    let mut warm = 0;
     let counted = allocation_counter::measure(|| {
         for number in 0..RESOLVES {
             let (namespace, name, version) = &keys[number % keys.len()];
             let resolved = process.registry.resolve(namespace, name, version);
-            black_box(resolved.now_or_never());
+            let resolved = black_box(resolved.now_or_never());
+            warm += usize::from(matches!(resolved, Some(Ok(found)) if found.tier == Tier::Local));
         }
     });
-    counted.count_total as f64 / RESOLVES as f64
+    if warm != RESOLVES {
+        return Err(BenchError::Unexpected {
+            what: "warm resolves whose allocations were counted",
+            expected: RESOLVES.to_string(),
+            found: warm.to_string(),
+        });
+    }
+    Ok(counted.count_total as f64 / RESOLVES as f64)
 }
 
 async fn same_for_both_sizes(

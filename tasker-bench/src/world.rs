@@ -17,6 +17,8 @@ use crate::fixtures::{self, VERSION};
 
 /// How many fills are handed over before they are waited for; the queue holds more.
 const FILL_BATCH: usize = 500;
+/// Where no Redis is.
+const NOBODY: &str = "redis://127.0.0.1:1";
 /// How long anything that happens in the background may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -90,8 +92,22 @@ impl World {
         Ok(process)
     }
 
+    /// The same with the budget for Redis that services have by default.
+    pub(crate) async fn process_on_budget(&self) -> Result<Process, BenchError> {
+        let config = CacheConfig {
+            operation_timeout_ms: CacheConfig::default().operation_timeout_ms,
+            ..self.cache_config()
+        };
+        let process = Self::process_with(self.pool.clone(), config).await?;
+        process.wait_for_directory().await;
+        Ok(process)
+    }
+
     pub(crate) async fn process_on(&self, pool: PgPool) -> Result<Process, BenchError> {
-        let config = self.cache_config();
+        Self::process_with(pool, self.cache_config()).await
+    }
+
+    async fn process_with(pool: PgPool, config: CacheConfig) -> Result<Process, BenchError> {
         let provider = Arc::new(CacheProvider::from_config_graceful(&config).await);
         if !provider.is_enabled() {
             return Err(BenchError::RedisNotUsed);
@@ -115,8 +131,32 @@ impl World {
     }
 
     /// A registry that caches in the process only, whose directory is read.
-    pub(crate) async fn local_process(&self) -> Result<Process, BenchError> {
-        let provider = Arc::new(CacheProvider::noop());
+    pub(crate) async fn local_process(&self) -> Process {
+        self.process_of(CacheProvider::noop()).await
+    }
+
+    /// A registry that is to use a Redis which is not there, whose directory is read.
+    pub(crate) async fn process_without_redis(&self) -> Result<Process, BenchError> {
+        let config = CacheConfig {
+            redis: Some(RedisConfig {
+                url: NOBODY.to_owned(),
+                ..RedisConfig::default()
+            }),
+            ..self.cache_config()
+        };
+        let provider = CacheProvider::from_config_graceful(&config).await;
+        if provider.is_enabled() {
+            return Err(BenchError::Unexpected {
+                what: "the Redis that is to be absent",
+                expected: String::from("nobody"),
+                found: String::from("a Redis"),
+            });
+        }
+        Ok(self.process_of(provider).await)
+    }
+
+    async fn process_of(&self, provider: CacheProvider) -> Process {
+        let provider = Arc::new(provider);
         let registry = TaskHandlerRegistry::with_cache(
             self.pool.clone(),
             Arc::clone(&provider),
@@ -127,7 +167,7 @@ impl World {
             provider,
         };
         process.wait_for_directory().await;
-        Ok(process)
+        process
     }
 
     pub(crate) fn uncached(&self) -> TaskHandlerRegistry {
