@@ -120,12 +120,12 @@ fn run(options: &Options) -> Result<(), BenchError> {
     let mut report = Report::new(options.quick, only.collect());
     let measured = runtime.block_on(measure(options, effort, &mut report));
     // What was measured before something failed is told as well.
+    report.is_complete = measured.is_ok();
     report.print();
-    if let Some(path) = &options.json {
-        report.write_json(path)?;
-    }
-    svg::write(&options.svg, report.latencies())?;
-    measured
+    let json = options.json.as_deref();
+    let written = json.map_or(Ok(()), |path| report.write_json(path));
+    let drawn = svg::write(&options.svg, report.latencies());
+    measured.and(written).and(drawn)
 }
 
 async fn measure(options: &Options, effort: Effort, report: &mut Report) -> Result<(), BenchError> {

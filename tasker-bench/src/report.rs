@@ -129,6 +129,8 @@ pub(crate) struct Report {
     quick: bool,
     /// The groups that were asked for; all, where none is named.
     only: Vec<String>,
+    /// Nothing failed before the end.
+    pub(crate) is_complete: bool,
     pub(crate) machine: Machine,
     rows: Vec<Row>,
     #[serde(skip)]
@@ -140,6 +142,7 @@ impl Report {
         Self {
             quick,
             only,
+            is_complete: false,
             machine: Machine::this(),
             rows: Vec::new(),
             latencies: Vec::new(),
@@ -232,24 +235,23 @@ impl Report {
     }
 
     fn summary(&self) -> String {
-        let judged = self.rows.iter().filter(|row| row.bar.is_some()).count();
-        let missed: Vec<String> = self
-            .rows
-            .iter()
-            .filter(|row| row.met == Some(false))
-            .map(|row| {
-                let beside = row.yardstick.unwrap_or(row.unit);
-                format!("{} ({beside})", row.what)
-            })
-            .collect();
-        match &missed[..] {
-            [] => format!("All {judged} bars are met."),
-            missed => format!(
-                "{} of {judged} bars are missed: {}.",
-                missed.len(),
-                missed.join("; ")
-            ),
+        let mut sentences = Vec::new();
+        if !self.is_complete {
+            sentences.push(String::from("Incomplete."));
         }
+        if !self.only.is_empty() {
+            sentences.push(format!("Only {}.", self.only.join(", ")));
+        }
+        let judged = self.rows.iter().filter(|row| row.bar.is_some()).count();
+        let missed = self.rows.iter().filter(|row| row.met == Some(false));
+        let missed: Vec<String> = missed
+            .map(|row| format!("{} ({})", row.what, row.yardstick.unwrap_or(row.unit)))
+            .collect();
+        sentences.push(format!("{} of {judged} bars are missed.", missed.len()));
+        if !missed.is_empty() {
+            sentences.push(format!("Missed: {}.", missed.join("; ")));
+        }
+        sentences.join(" ")
     }
 
     pub(crate) fn write_json(&self, path: &Path) -> Result<(), BenchError> {

@@ -1,4 +1,4 @@
-//! Connections that short reads hand to each other without the pool.
+//! Connections that reads hand to each other without the pool.
 //!
 //! When a connection goes back to its pool, the pool asks it for a sign of life: a round trip, as
 //! long as a short query. A connection that has just answered has given one. So it stays here for a
@@ -26,7 +26,8 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for connections to be given back.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
-/// Up to half of a pool's connections, but at least one, for one short read after the other.
+/// Up to half of a pool's connections, but at least one, for one short read after the other; and those of
+/// reads that may not wait for them, as the directory's first.
 ///
 /// After a read its connection goes back to the pool if the pool gave it more than 1 s ago, or has no
 /// other that is free; else it waits for the next read, and goes back when none came for 10 to 20 ms.

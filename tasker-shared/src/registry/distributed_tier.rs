@@ -62,7 +62,7 @@ impl Header<'_> {
 /// What the distributed tier has under a name.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// The body with the hash that was asked for, in the answer that it came in.
+    /// The body with the hash that was asked for, behind the header that it came with.
     Body(Text),
     /// Nothing, or nothing that can be used.
     Nothing,

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::RegistryError;
 use super::submission::{Content, Submission};
-use crate::database::{self, HeldConnections};
+use crate::database::{self, WithoutTurns};
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::RULES_REVISION;
 use crate::types::ContentHash;
@@ -95,7 +95,7 @@ impl Marks {
 /// For each of `files` what is registered from it, where that is just what the file says. One
 /// statement.
 pub(super) async fn look_up(
-    connections: &HeldConnections,
+    connections: WithoutTurns<'_>,
     files: &[FileMark],
 ) -> Result<Vec<Option<Submission>>, RegistryError> {
     let mut found = vec![None; files.len()];
@@ -103,7 +103,7 @@ pub(super) async fn look_up(
         return Ok(found);
     }
     let marks: Vec<Vec<u8>> = files.iter().map(|file| file.0.to_vec()).collect();
-    let rows = database::read_on(connections, LIMIT, |connection| {
+    let rows = database::read_on(&connections, LIMIT, |connection| {
         let marks = marks.clone();
         Box::pin(async move {
             sqlx::query!(

@@ -23,8 +23,9 @@ use crate::models::core::task_template::{
 };
 use crate::types::HandlerMetadata;
 
-/// What a body costs, whatever its document: its parts, and four short names.
-const ENTRY_OVERHEAD: usize = size_of::<HandlerMetadata>() + size_of::<Held>() + 4 * 64;
+/// What a body costs, whatever its document: its parts, its name's three, and two of them once more
+/// where the document leaves them out.
+const ENTRY_OVERHEAD: usize = size_of::<HandlerMetadata>() + size_of::<Held>() + 5 * 64;
 /// How many gaps the order may have, beside as many as there are bodies.
 const GAPS: usize = 64;
 /// How many used bodies the hand passes, at most, before it drops one all the same: others wait for
@@ -215,7 +216,10 @@ impl Bodies {
 
 /// About as many bytes as a body takes.
 fn weight(metadata: &HandlerMetadata) -> u64 {
-    let bytes = metadata.document.held_bytes() + lists(&metadata.template) + ENTRY_OVERHEAD;
+    let system = metadata.default_dependent_system.as_ref();
+    let copies = metadata.handler_class.capacity() + system.map_or(0, String::capacity);
+    let bytes =
+        metadata.document.held_bytes() + copies + lists(&metadata.template) + ENTRY_OVERHEAD;
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 

@@ -103,7 +103,7 @@ impl TemplateSources {
             .filter_map(|file| file.source.as_mut().ok())
             .collect();
         let marks: Vec<FileMark> = sources.iter().map(|source| source.mark).collect();
-        let known = match known_files::look_up(connections, &marks).await {
+        let known = match known_files::look_up(connections.without_turns(), &marks).await {
             Ok(known) => known,
             Err(error) => {
                 warn!(%error, "template files cannot be looked up; all of them are parsed");

@@ -7,10 +7,6 @@ use serde_json::value::RawValue;
 
 use crate::models::core::task_template::sharing;
 
-/// What a copied string costs, for each of its bytes: the allocator gives short ones more than they ask
-/// for.
-const ALLOCATION_FACTOR: usize = 2;
-
 /// JSON text that has been read as JSON. Clones share the text.
 ///
 /// Unlike a [`RawValue`] it is made from text that was read as something typed, without being
@@ -25,7 +21,8 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads what follows the first `start` bytes of `text` as a `T`, and keeps the text, which strings and free parts of a template share.
+    /// Reads what follows the first `start` bytes of `text` as a `T`, and keeps the text, which strings
+    /// and free parts of a template share.
     ///
     /// # Errors
     /// When that is no JSON, or none that a `T` is read from.
@@ -40,7 +37,7 @@ impl Document {
         let text = text.into();
         let (read, copied) = sharing(&text, || serde_json::from_str(&text[start..]));
         let document = Self {
-            held_bytes: text.len() + ALLOCATION_FACTOR * copied,
+            held_bytes: text.len() + copied,
             text: text.substr(start..),
         };
         Ok((document, read?))

@@ -87,6 +87,22 @@ fn assert_sound(tier: &LocalTier, entries: &[Arc<Entry>]) {
 }
 
 #[test]
+fn what_is_held_twice_weighs_twice() {
+    let entries = entries(1);
+    let name = entries[0].name();
+    let assembled = |callable: &str| {
+        let text = format!(r#"{{"name": "a", "task_handler": {{"callable": "{callable}"}}}}"#);
+        let text = ArcStr::from(text);
+        body::assemble(name, &entries[0].pointer, text.into()).expect("a template")
+    };
+    let short = weight(&assembled("A"));
+    let long = "A".repeat(1_001);
+    assert!(weight(&assembled(&long)) >= short + 2 * 1_000);
+    // Not of the text, where it has an escape.
+    assert!(weight(&assembled(&format!("{long}\\n"))) >= short + 3 * 1_000);
+}
+
+#[test]
 fn many_short_items_weigh_more_than_a_text_of_the_same_length() {
     let entries = entries(1);
     let dependencies = vec!["a"; 1_000];
