@@ -256,8 +256,8 @@ impl TaskHandlerRegistry {
         Ok(registered.registrations)
     }
 
-    /// Registers every template file below `directory`, and then deletes all cached templates,
-    /// unless `invalidate_on_boot` is off.
+    /// Registers every template file below `directory`, and meanwhile deletes all cached templates, and
+    /// those that it writes once more, unless `invalidate_on_boot` is off.
     ///
     /// A file that cannot be used is told in the result and does not stop the others. Templates
     /// whose files are gone stay registered. A file whose bytes a template was registered from, or
@@ -286,17 +286,21 @@ impl TaskHandlerRegistry {
             Some(cache) => cache.resolver.directory().snapshot_since(begun).await,
             None => None,
         };
-        // Where nothing is registered, nothing is from a file.
-        if known.as_ref().is_none_or(|known| known.len() > 0) {
-            Box::pin(sources.recognise(&self.connections)).await;
-        }
-        let mut files = discovery::parse(sources, max_file_bytes).await;
-        let templates = std::mem::take(&mut files.templates);
-        let cache = self.cache.as_ref();
         // Boxed, as the other parts are, so that who discovers is a small future.
-        let register = Box::pin(self.register_each(templates, known.as_deref()));
+        let register = Box::pin(async {
+            // Where nothing is registered, nothing is from a file.
+            if known.as_ref().is_none_or(|known| known.len() > 0) {
+                Box::pin(sources.recognise(&self.connections)).await;
+            }
+            let mut files = discovery::parse(sources, max_file_bytes).await;
+            let templates = std::mem::take(&mut files.templates);
+            let registering = Box::pin(self.register_each(templates, known.as_deref()));
+            let (registered, result) = registering.await;
+            (files, registered, result)
+        });
+        let cache = self.cache.as_ref();
         let invalidates = cache.filter(|cache| cache.invalidate_on_boot);
-        let ((registered, result), invalidation) = match invalidates {
+        let ((files, registered, result), invalidation) = match invalidates {
             // Side by side: what is written is deleted once more, when it is.
             Some(cache) => tokio::join!(register, Box::pin(cache.resolver.invalidate(None))),
             None => (register.await, CacheInvalidation::default()),
