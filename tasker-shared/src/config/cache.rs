@@ -71,7 +71,7 @@ pub struct CacheConfig {
     /// Default 67108864 (64 MiB).
     #[builder(default = "64 * 1024 * 1024")]
     pub local_max_bytes: u64,
-    /// Whether a worker deletes all cached templates after discovery.
+    /// Whether a worker's discovery deletes all cached templates.
     ///
     /// Default `true`.
     #[builder(default = "true")]

@@ -18,7 +18,7 @@ pub struct TaskTemplateDiscoveryResult {
     pub errors: Vec<DiscoveryProblem>,
     /// What is doubtful in files that are registered.
     pub warnings: Vec<DiscoveryProblem>,
-    /// What became of the invalidation that follows a discovery.
+    /// What became of the invalidation that goes with a discovery.
     pub invalidation: CacheInvalidation,
 }
 

@@ -43,7 +43,7 @@ pub struct DiscoverySummary {
     pub errors: usize,
     /// Doubts about files that were registered, templates in two directories among them.
     pub warnings: usize,
-    /// Keys that the invalidation after a discovery deleted from the distributed cache.
+    /// Keys that the invalidation by a discovery deleted from the distributed cache.
     pub invalidated: u64,
     /// How long it took.
     pub elapsed: Duration,
