@@ -131,6 +131,13 @@ async fn boot(
     let wall = started.elapsed();
     let written = wal(pool).await? - before;
     process.stop().await;
+    if found.invalidation.error.is_some() || !found.invalidation.attempted {
+        return Err(BenchError::Unexpected {
+            what: "the invalidation of a boot",
+            expected: String::from("an attempt without an error"),
+            found: format!("{:?}", found.invalidation),
+        });
+    }
     if found.registered.len() != expected {
         return Err(BenchError::Unexpected {
             what: "registered templates",

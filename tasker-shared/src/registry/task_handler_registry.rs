@@ -256,8 +256,8 @@ impl TaskHandlerRegistry {
         Ok(registered.registrations)
     }
 
-    /// Registers every template file below `directory`, and meanwhile deletes all cached templates, and
-    /// those that it writes once more, unless `invalidate_on_boot` is off.
+    /// Registers every template file below `directory`, and deletes what is cached of those that it
+    /// writes. Meanwhile it deletes all cached templates, unless `invalidate_on_boot` is off.
     ///
     /// A file that cannot be used is told in the result and does not stop the others. Templates
     /// whose files are gone stay registered. A file whose bytes a template was registered from, or
