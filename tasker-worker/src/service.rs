@@ -56,9 +56,9 @@ pub async fn start_with(
 /// What a supervisor should know: whether starting the worker again may help.
 fn exit_code(error: &DiscoveryError) -> u8 {
     match error {
-        DiscoveryError::Directory(_)
+        DiscoveryError::Folder(_)
         | DiscoveryError::Registry {
-            source: RegistryError::Directory { .. },
+            source: RegistryError::Folder { .. },
             ..
         } => exit::CONFIG,
         DiscoveryError::Registry {

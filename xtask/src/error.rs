@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 
-use tasker_testkit::TestkitError;
+use tasker_test_support::TestkitError;
 
 /// Why a task failed.
 #[derive(Debug, thiserror::Error)]

@@ -37,10 +37,10 @@ pub(crate) async fn run(options: &Options, may_install: bool) -> Result<ExitCode
     start(&arguments, may_install).await
 }
 
-/// Builds `tasker-faults`, in the profile that this program has, and runs it with a PostgreSQL.
+/// Builds `tasker-chaos`, in the profile that this program has, and runs it with a PostgreSQL.
 pub(crate) async fn start(arguments: &[String], may_install: bool) -> Result<ExitCode, XtaskError> {
     let mut build = cargo();
-    build.args(["build", "--package", "tasker-faults"]);
+    build.args(["build", "--package", "tasker-chaos"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
@@ -48,7 +48,7 @@ pub(crate) async fn start(arguments: &[String], may_install: bool) -> Result<Exi
     let postgres = servers::postgres(may_install).await?;
     // Each row starts its own: this one only finds out whether it can, and installs it.
     drop(servers::own_redis(may_install).await?);
-    let program = target_folder()?.join("tasker-faults");
+    let program = target_folder()?.join("tasker-chaos");
     let mut faults = tokio::process::Command::new(&program);
     faults
         .args(arguments)

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection};
-use tasker_testkit::{HeldFolder, TestDatabase};
+use tasker_test_support::{HeldFolder, TestDatabase};
 
 use crate::cargo::{cargo, root, succeed};
 use crate::error::XtaskError;

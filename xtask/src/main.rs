@@ -26,7 +26,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tasker_testkit::causes;
+use tasker_test_support::causes;
 
 use crate::error::XtaskError;
 

@@ -1,6 +1,6 @@
 //! The PostgreSQL and the Redis that a task needs.
 
-use tasker_testkit::{Postgres, PostgresServer, Redis, RedisServer, TestkitError, redacted};
+use tasker_test_support::{Postgres, PostgresServer, Redis, RedisServer, TestkitError, redacted};
 
 use crate::error::XtaskError;
 use crate::install;

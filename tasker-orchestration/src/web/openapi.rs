@@ -36,7 +36,7 @@ mod tests {
     use std::path::Path;
 
     use tasker_shared::web::docs::with_shared_routes;
-    use tasker_testkit::assert_generated;
+    use tasker_test_support::assert_generated;
 
     #[test]
     fn the_generated_document_is_current() {

@@ -13,7 +13,7 @@ use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskerConfig};
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::web::{AppParts, Lifecycle};
-use tasker_testkit::TestDatabase;
+use tasker_test_support::TestDatabase;
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ impl TestApp {
 
     /// Starts one, with no templates, that caches in the process and in Redis.
     pub(crate) async fn start_cached() -> Self {
-        let redis = tasker_testkit::redis().await.unwrap();
+        let redis = tasker_test_support::redis().await.unwrap();
         let mut config = TaskerConfig::default();
         config.common.cache = Some(CacheConfig {
             enabled: true,

@@ -11,7 +11,7 @@ use tasker_shared::cache::CacheService;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskerConfig};
 use tasker_shared::web::problem::causes;
 use tasker_shared::web::{AppParts, Lifecycle};
-use tasker_testkit::{GuardedServers, Secret, ServiceProcess, TestDatabase, ordeal};
+use tasker_test_support::{GuardedServers, Secret, ServiceProcess, TestDatabase, ordeal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;

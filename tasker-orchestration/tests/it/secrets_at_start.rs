@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use tasker_testkit::{GuardedServers, HeldFolder, Secret};
+use tasker_test_support::{GuardedServers, HeldFolder, Secret};
 
 use crate::process::{output, program, text};
 

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use super::RegistryError;
-use super::directory::{Pointer, TemplateName};
+use super::index::{Pointer, TemplateName};
 use crate::database::{self, DatabaseError, HeldConnections, StoredJson};
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::TaskTemplate;

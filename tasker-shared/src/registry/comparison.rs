@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::error;
 
-use super::directory::{Entry, Moment, PollReason};
+use super::index::{Entry, Moment, PollReason};
 use super::local_tier::LocalTier;
 use super::tiers::Tiers;
 use super::{body, inspection};
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub(super) async fn run(tiers: Arc<Tiers>) {
     loop {
         sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
-        let snapshot = tiers.directory.snapshot_now();
+        let snapshot = tiers.index.snapshot_now();
         let Some(entry) = pick(&snapshot.iter().collect::<Vec<_>>()) else {
             continue;
         };
@@ -55,9 +55,7 @@ fn pick(entries: &[&Arc<Entry>]) -> Option<Arc<Entry>> {
 /// be told: the database does not answer, or moves on meanwhile.
 pub(super) async fn compare(tiers: &Tiers, entry: &Arc<Entry>) -> Option<bool> {
     let Tiers {
-        connections,
-        directory,
-        ..
+        connections, index, ..
     } = tiers;
     let name = entry.name();
     let body_agrees = LocalTier::peek(entry).is_none_or(|(metadata, _age)| {
@@ -65,11 +63,11 @@ pub(super) async fn compare(tiers: &Tiers, entry: &Arc<Entry>) -> Option<bool> {
     });
     let stored = body::load(connections, name).await.ok()?;
     // What the database has said by now is in the directory after a poll that is sent now.
-    directory
+    index
         .poll_sent_after(Moment::now(), PollReason::Timer)
         .await
         .ok()?;
-    let snapshot = directory.snapshot_now();
+    let snapshot = index.snapshot_now();
     let known = snapshot.get(name).map(|entry| &entry.pointer);
     let pointer_agrees = match (known, stored.as_ref().map(|stored| &stored.pointer)) {
         (Some(known), Some(stored)) if known.sequence > stored.sequence => return None,

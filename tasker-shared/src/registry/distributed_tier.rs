@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use super::body::Text;
-use super::directory::{Entry, TemplateName};
+use super::index::{Entry, TemplateName};
 use super::inspection::TierEntry;
 use crate::cache::{CacheError, CacheProvider, CacheService, Peek, keys};
 use crate::config::tasker::{CacheConfig, CacheEntryKind};
@@ -301,7 +301,7 @@ mod tests {
 
     use super::{Found, after_usual_header, header, open};
     use crate::models::core::identity_strategy::IdentityStrategy;
-    use crate::registry::directory::{Change, Entry, Pointer, Snapshot};
+    use crate::registry::index::{Change, Entry, Pointer, Snapshot};
     use crate::types::ContentHash;
 
     fn entry(name: &str, hash: u8) -> Arc<Entry> {

@@ -43,7 +43,7 @@ pub enum RegistryError {
     Database(#[source] Arc<DatabaseError>),
     /// A folder of templates does not exist or cannot be read.
     #[error("the template folder {path} cannot be read")]
-    Directory {
+    Folder {
         /// The folder that was asked for.
         path: String,
         /// Why not.
@@ -65,7 +65,7 @@ impl RegistryError {
             Self::Invalid(_) => "template_invalid",
             Self::Stale => "template_directory_stale",
             Self::Database(_) => "database_unavailable",
-            Self::Directory { .. } => "template_directory_missing",
+            Self::Folder { .. } => "template_directory_missing",
             Self::ShutDown => "shutting_down",
         }
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::directory::{Entry, TemplateName};
+use super::index::{Entry, TemplateName};
 use super::local_tier::LocalTier;
 use super::resolver::Resolver;
 use super::{RegistryError, body};
@@ -116,8 +116,8 @@ pub(super) async fn inspect(
     resolver: &Resolver,
     inspection: &Inspection,
 ) -> Result<CacheEntries, RegistryError> {
-    let directory = resolver.directory();
-    let snapshot = directory.snapshot_now();
+    let index = resolver.index();
+    let snapshot = index.snapshot_now();
     let mut chosen: Vec<_> = snapshot
         .iter()
         .filter(|entry| {
@@ -178,8 +178,8 @@ pub(super) async fn inspect(
     }
     Ok(CacheEntries {
         caching: true,
-        directory_age_ms: directory.age().map(millis),
-        directory_fresh: directory.is_fresh(),
+        directory_age_ms: index.age().map(millis),
+        directory_fresh: index.is_fresh(),
         total: snapshot.len(),
         distributed_error,
         entries,
@@ -240,7 +240,7 @@ async fn verify(
         };
     }
     reported.redis = reported.redis.map(|redis| matched(redis, current));
-    let snapshot = resolver.directory().snapshot();
+    let snapshot = resolver.index().snapshot();
     let entry = snapshot.get(name);
     let local = match entry.and_then(|entry| LocalTier::peek(entry)) {
         Some((metadata, age)) => held_locally(content_hash(metadata.document.get()), age),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 use super::RegistryError;
-use super::directory::Snapshot;
+use super::index::Snapshot;
 use super::registration::{self, Registered};
 use super::submission::Submission;
 use crate::database::{self, DatabaseError};

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::body_slot::Held;
-use super::directory::Entry;
+use super::index::Entry;
 use crate::metrics::{TEMPLATE_LOCAL_BYTES, TEMPLATE_LOCAL_ENTRIES};
 use crate::models::core::task_template::{
     BatchConfiguration, DomainEventDefinition, EventDeclaration, SharedStr, StepDefinition,

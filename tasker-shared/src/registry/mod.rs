@@ -6,12 +6,12 @@
 mod body;
 mod body_slot;
 mod comparison;
-mod directory;
-mod directory_status;
 mod discovery;
 mod distributed_tier;
 mod errors;
 mod flights;
+mod index;
+mod index_status;
 pub mod inspection;
 mod known_files;
 mod large_batch;
@@ -28,9 +28,9 @@ mod template_files;
 mod template_sources;
 mod tiers;
 
-pub use directory_status::DirectoryStatus;
 pub use discovery::TaskTemplateDiscoveryResult;
 pub use errors::RegistryError;
+pub use index_status::IndexStatus;
 pub use listing::RegisteredTemplate;
 pub use registration::{Registration, RegistrationStatus};
 pub use resolution::{Resolution, Tier};

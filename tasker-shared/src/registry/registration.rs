@@ -14,7 +14,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::RegistryError;
-use super::directory::{Snapshot, TemplateName};
+use super::index::{Snapshot, TemplateName};
 use super::known_files::Marks;
 use super::submission::{Content, Submission};
 use crate::database;

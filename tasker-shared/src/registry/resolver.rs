@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::directory::{Directory, Entry, Freshness, Moment, PollReason, TemplateName};
 use super::distributed_tier::DistributedTier;
 use super::flights::Flights;
+use super::index::{Entry, Freshness, Moment, PollReason, TemplateIndex, TemplateName};
 use super::local_tier::LocalTier;
 use super::registration::Registered;
 use super::resolution::{Resolution, Tier};
@@ -48,7 +48,7 @@ impl Resolver {
     ) -> Self {
         let local = LocalTier::new(config.local_max_bytes);
         let retirement = Retirement::new(distributed.clone());
-        let directory = Arc::new(Directory::new(
+        let index = Arc::new(TemplateIndex::new(
             pool,
             Arc::clone(&connections),
             Duration::from_millis(config.max_staleness_ms),
@@ -64,7 +64,7 @@ impl Resolver {
         let flights = Flights::new();
         let tiers = Tiers {
             connections,
-            directory,
+            index,
             local,
             distributed,
             retirement: retirement.handle(),
@@ -84,7 +84,7 @@ impl Resolver {
     /// Starts background work. Does nothing the second time. Must be called within a Tokio
     /// runtime.
     pub(super) fn start(&self) {
-        self.directory().start();
+        self.index().start();
         self.retirement.start();
         if self.comparing.load(Ordering::Relaxed) || self.comparing.swap(true, Ordering::AcqRel) {
             return;
@@ -96,8 +96,8 @@ impl Resolver {
         self.tasks.close();
     }
 
-    pub(super) fn directory(&self) -> &Directory {
-        &self.tiers.directory
+    pub(super) fn index(&self) -> &TemplateIndex {
+        &self.tiers.index
     }
 
     pub(super) fn local(&self) -> &LocalTier {
@@ -121,8 +121,8 @@ impl Resolver {
         name: TemplateName<'_>,
     ) -> Result<Resolution, RegistryError> {
         let mut known = None;
-        if self.directory().is_fresh()
-            && let Some(entry) = self.directory().snapshot().get(name)
+        if self.index().is_fresh()
+            && let Some(entry) = self.index().snapshot().get(name)
         {
             if let Some(metadata) = LocalTier::get(entry) {
                 self.metrics.counted(Tier::Local);
@@ -167,11 +167,11 @@ impl Resolver {
                 (entry, Freshness::Fresh)
             } else {
                 let freshness = self
-                    .directory()
+                    .index()
                     .ensure_fresh(arrived)
                     .await
                     .map_err(|_stale| RegistryError::Stale)?;
-                let entry = self.directory().snapshot().get(name).cloned();
+                let entry = self.index().snapshot().get(name).cloned();
                 let Some(entry) = entry else {
                     self.confirm_unknown(name, arrived, freshness).await?;
                     continue;
@@ -193,9 +193,9 @@ impl Resolver {
                     // The load took time. Its body is an answer if it is still the current one;
                     // else the next round finds what is, and this body where it is held.
                     let bound_holds = stale_by.is_some()
-                        || self.directory().is_fresh()
-                        || self.directory().is_linearizable();
-                    if bound_holds && self.directory().is_current(&entry) {
+                        || self.index().is_fresh()
+                        || self.index().is_linearizable();
+                    if bound_holds && self.index().is_current(&entry) {
                         return Ok(Resolution {
                             metadata,
                             tier,
@@ -205,7 +205,7 @@ impl Resolver {
                     loaded_from = tier;
                 }
                 Loaded::Outdated => {
-                    self.directory()
+                    self.index()
                         .poll_sent_after(Moment::now(), PollReason::Stale)
                         .await
                         .map_err(|_stale| RegistryError::Stale)?;
@@ -235,11 +235,11 @@ impl Resolver {
             // Without the database nobody can tell an unknown name from a new one.
             return Err(RegistryError::Stale);
         }
-        self.directory()
+        self.index()
             .poll_sent_after(arrived, PollReason::UnknownName)
             .await
             .map_err(|_stale| RegistryError::Stale)?;
-        if self.directory().snapshot().get(name).is_some() {
+        if self.index().snapshot().get(name).is_some() {
             Ok(())
         } else {
             Err(not_found())
@@ -268,17 +268,17 @@ impl Resolver {
         if registered.was_known() {
             return;
         }
-        if registered.written().next().is_none() && registered.is_in(&self.directory().snapshot()) {
-            self.directory().require_now();
+        if registered.written().next().is_none() && registered.is_in(&self.index().snapshot()) {
+            self.index().require_now();
             return;
         }
         // A directory that cannot be read waits with the next resolve.
-        self.directory().wrote().await.ok();
+        self.index().wrote().await.ok();
     }
 
     /// Deletes the bodies of a namespace, or all, from both tiers.
     pub(super) async fn invalidate(&self, namespace: Option<&str>) -> CacheInvalidation {
-        let snapshot = self.directory().snapshot_now();
+        let snapshot = self.index().snapshot_now();
         let entries: Vec<&Arc<Entry>> = snapshot
             .iter()
             .filter(|entry| namespace.is_none_or(|namespace| entry.name().namespace == namespace))
@@ -303,7 +303,7 @@ impl Resolver {
 
     /// Stops background work and waits for loads under way.
     pub(super) async fn shutdown(&self) {
-        self.directory().shutdown().await;
+        self.index().shutdown().await;
         self.retirement.shutdown().await;
         self.cancel.cancel();
         // What was never started is at its end, too.

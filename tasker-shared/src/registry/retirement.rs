@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::directory::Entry;
 use super::distributed_tier::DistributedTier;
+use super::index::Entry;
 
 /// How many entries may wait. More are left to their time to live.
 const CAPACITY: usize = 4096;

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::directory::TemplateName;
+use super::index::TemplateName;
 use super::known_files::Marks;
 use crate::database::jsonb;
 use crate::models::core::identity_strategy::IdentityStrategy;

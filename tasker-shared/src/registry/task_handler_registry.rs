@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use super::directory::{Directory, Moment, Snapshot, TemplateName};
-use super::directory_status::DirectoryStatus;
 use super::distributed_tier::DistributedTier;
+use super::index::{Moment, Snapshot, TemplateIndex, TemplateName};
+use super::index_status::IndexStatus;
 use super::inspection::{self, CacheEntries, Inspection};
 use super::listing::{self, RegisteredTemplate};
 use super::registration::{self, Registered, Registration, RegistrationStatus};
@@ -246,8 +246,8 @@ impl TaskHandlerRegistry {
         &self,
         templates: Vec<Submission>,
     ) -> Result<Vec<Registration>, RegistryError> {
-        let directory = self.cache.as_ref().map(|cache| cache.resolver.directory());
-        let _own_write = directory.map(Directory::begin_own_write);
+        let index = self.cache.as_ref().map(|cache| cache.resolver.index());
+        let _own_write = index.map(TemplateIndex::begin_own_write);
         let registered = registration::register(&self.db_pool, templates, None).await?;
         if let Some(cache) = &self.cache {
             cache.publish(&registered).await;
@@ -271,7 +271,7 @@ impl TaskHandlerRegistry {
     /// connections. If one fails, what the other registered is published all the same.
     ///
     /// # Errors
-    /// [`RegistryError::Directory`] if the folder cannot be read; [`RegistryError::Database`] if
+    /// [`RegistryError::Folder`] if the folder cannot be read; [`RegistryError::Database`] if
     /// PostgreSQL fails: then some templates may be registered, and discovering them again is safe.
     pub async fn discover_and_register_templates(
         &self,
@@ -283,7 +283,7 @@ impl TaskHandlerRegistry {
         let max_file_bytes = self.task_templates.max_file_bytes;
         let mut sources = discovery::read(directory.as_ref(), max_file_bytes).await?;
         let known = match &self.cache {
-            Some(cache) => cache.resolver.directory().snapshot_since(begun).await,
+            Some(cache) => cache.resolver.index().snapshot_since(begun).await,
             None => None,
         };
         // Boxed, as the other parts are, so that who discovers is a small future.
@@ -327,7 +327,7 @@ impl TaskHandlerRegistry {
         known: Option<&Snapshot>,
     ) -> (Registered, Result<(), RegistryError>) {
         let cache = self.cache.as_ref();
-        let _own_write = cache.map(|cache| cache.resolver.directory().begin_own_write());
+        let _own_write = cache.map(|cache| cache.resolver.index().begin_own_write());
         let (registered, result) = large_batch::register(&self.db_pool, templates, known).await;
         // With nothing registered there may be no database to read it back from.
         let is_any = result.is_ok() || !registered.registrations.is_empty();
@@ -365,7 +365,7 @@ impl TaskHandlerRegistry {
             name,
             version,
         };
-        if let Some(entry) = resolver.directory().snapshot().get(template) {
+        if let Some(entry) = resolver.index().snapshot().get(template) {
             resolver.local().remove(entry);
         }
         let invalidation = resolver.distributed().delete(template).await;
@@ -417,9 +417,9 @@ impl TaskHandlerRegistry {
     /// How old this process' directory of templates is; `None` without a cache, when every resolve
     /// asks PostgreSQL.
     #[must_use]
-    pub fn directory_status(&self) -> Option<DirectoryStatus> {
+    pub fn index_status(&self) -> Option<IndexStatus> {
         let cache = self.cache.as_ref()?;
-        Some(DirectoryStatus::of(cache.resolver.directory()))
+        Some(IndexStatus::of(cache.resolver.index()))
     }
 
     /// Whether a distributed cache is in use now.

@@ -65,7 +65,7 @@ impl TemplateSources {
     /// When `directory` itself cannot be read.
     pub(crate) fn read(directory: &Path, max_file_bytes: u64) -> Result<Self, RegistryError> {
         // The walk below reports this one like any other entry; here it means that nothing is right.
-        std::fs::read_dir(directory).map_err(|source| RegistryError::Directory {
+        std::fs::read_dir(directory).map_err(|source| RegistryError::Folder {
             path: directory.display().to_string(),
             source: Arc::new(source),
         })?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use super::directory::{Directory, Entry};
 use super::distributed_tier::{self, DistributedTier, Found};
+use super::index::{Entry, TemplateIndex};
 use super::local_tier::LocalTier;
 use super::resolution::Tier;
 use super::retirement::RetirementHandle;
@@ -26,7 +26,7 @@ pub(super) enum Loaded {
 /// took a noticeable part of a load's time.
 pub(super) struct Tiers {
     pub(super) connections: Arc<HeldConnections>,
-    pub(super) directory: Arc<Directory>,
+    pub(super) index: Arc<TemplateIndex>,
     pub(super) local: LocalTier,
     pub(super) distributed: DistributedTier,
     pub(super) retirement: RetirementHandle,
@@ -81,7 +81,7 @@ impl Tiers {
     fn hold(&self, entry: &Arc<Entry>, metadata: HandlerMetadata) -> Arc<HandlerMetadata> {
         let metadata = Arc::new(metadata);
         self.local.insert(entry, Arc::clone(&metadata));
-        if !self.directory.is_current(entry) {
+        if !self.index.is_current(entry) {
             self.local.remove(entry);
         }
         metadata
@@ -92,7 +92,7 @@ impl Tiers {
     fn fill(&self, entry: &Arc<Entry>, document: &str) {
         entry.note_filled();
         self.distributed.fill(entry, document);
-        if !self.directory.is_current(entry) {
+        if !self.index.is_current(entry) {
             self.retirement.retire(entry);
         }
     }

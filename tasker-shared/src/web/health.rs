@@ -18,7 +18,7 @@ use super::problem::{ApiResult, Problem};
 use super::problem_kinds as kinds;
 use crate::cache::CacheStatus;
 use crate::database;
-use crate::registry::DirectoryStatus;
+use crate::registry::IndexStatus;
 
 /// How long PostgreSQL may take to answer a health check. Shorter than what supervisors wait.
 const DATABASE_DEADLINE: Duration = Duration::from_secs(1);
@@ -131,8 +131,8 @@ pub struct DirectoryCheck {
     pub within_bound: bool,
 }
 
-impl From<DirectoryStatus> for DirectoryCheck {
-    fn from(directory: DirectoryStatus) -> Self {
+impl From<IndexStatus> for DirectoryCheck {
+    fn from(directory: IndexStatus) -> Self {
         Self {
             status: if directory.within_bound {
                 HealthStatus::Healthy
@@ -227,7 +227,7 @@ pub(super) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
     let checks = Checks {
         database: parts.check_database().await,
         cache: parts.check_cache().await,
-        directory: registry.directory_status().map(DirectoryCheck::from),
+        directory: registry.index_status().map(DirectoryCheck::from),
     };
     let directory = checks.directory.as_ref().map(|check| check.status);
     let draining = parts.lifecycle.is_draining();

@@ -43,7 +43,7 @@ impl From<RegistryError> for Problem {
             ),
             RegistryError::Database(failure) if is_our_mistake(failure) => Self::internal(error),
             RegistryError::Database(_) => database_unavailable().with_source(error),
-            RegistryError::Directory { .. } => Self::new(
+            RegistryError::Folder { .. } => Self::new(
                 &kinds::TEMPLATE_DIRECTORY_MISSING,
                 "A folder of templates cannot be read. The log has its path.",
             )

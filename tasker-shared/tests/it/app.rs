@@ -12,7 +12,7 @@ use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
 use tasker_shared::database::migrator;
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_testkit::TestDatabase;
+use tasker_test_support::TestDatabase;
 use tempfile::TempDir;
 
 /// Where no Redis is.
@@ -123,7 +123,7 @@ impl TestApp {
             Cache::Absent => self.registry_on(NOBODY, config, false).await,
             #[cfg(feature = "cache-redis")]
             Cache::Redis => {
-                let redis = tasker_testkit::redis().await.expect("Redis is needed");
+                let redis = tasker_test_support::redis().await.expect("Redis is needed");
                 self.registry_on(redis.url(), config, true).await
             }
         }

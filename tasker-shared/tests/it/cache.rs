@@ -7,7 +7,7 @@ use tasker_shared::cache::{
     BadAnswer, CacheError, CacheProvider, CacheService, MAX_VALUE_BYTES, keys,
 };
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
-use tasker_testkit::{RedisServer, redis_connection};
+use tasker_test_support::{RedisServer, redis_connection};
 
 pub(crate) const TTL: Duration = Duration::from_mins(1);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tasker_shared::cache::{BreakerState, CacheError, CacheProvider, CacheService};
 use tasker_shared::config::tasker::CacheConfig;
-use tasker_testkit::{RedisServer, TcpProxy};
+use tasker_test_support::{RedisServer, TcpProxy};
 
 use crate::cache::{SOON, TTL, ask, config, eventually, provider, raw, server};
 use crate::readers::Readers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
-use tasker_testkit::{PostgresServer, TestDatabase};
+use tasker_test_support::{PostgresServer, TestDatabase};
 
 use crate::app::{TestApp, current, eventually, marker, pool, template};
 use crate::every_cache::with_every_cache;

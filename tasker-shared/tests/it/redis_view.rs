@@ -3,7 +3,7 @@
 use redis::AsyncCommands;
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_testkit::RedisServer;
+use tasker_test_support::RedisServer;
 
 use crate::app::{TestApp, eventually};
 
@@ -28,7 +28,7 @@ impl TestApp {
 
 /// A connection to look at Redis with.
 pub(crate) async fn redis_connection(url: &str) -> redis::aio::MultiplexedConnection {
-    tasker_testkit::redis_connection(url)
+    tasker_test_support::redis_connection(url)
         .await
         .expect("Redis is needed")
 }

@@ -35,7 +35,7 @@ pub(crate) struct Transaction {
 
 /// A process's directory: a place in the history, and what the names point to there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Directory {
+pub(crate) struct TemplateIndex {
     pub(crate) sequence: u8,
     pub(crate) stamp: Stamp,
     pub(crate) pointers: [Stamp; NAMES],
@@ -215,9 +215,9 @@ impl Database {
     }
 
     /// Everything, as `queries::load` reads it.
-    pub(crate) fn load(&self) -> Directory {
+    pub(crate) fn load(&self) -> TemplateIndex {
         let (sequence, stamp) = self.clock();
-        Directory {
+        TemplateIndex {
             sequence,
             stamp,
             pointers: self.commit_of(self.latest()).pointers,
@@ -225,7 +225,7 @@ impl Database {
     }
 
     /// What changed since `known`, as `queries::poll` reads it; `None` for another history.
-    pub(crate) fn poll(&self, known: Directory, scope: &Scope) -> Option<Directory> {
+    pub(crate) fn poll(&self, known: TemplateIndex, scope: &Scope) -> Option<TemplateIndex> {
         let here = self
             .history()
             .iter()
@@ -240,6 +240,6 @@ impl Database {
                 *held = stored;
             }
         }
-        Some(Directory { pointers, ..now })
+        Some(TemplateIndex { pointers, ..now })
     }
 }

@@ -12,12 +12,12 @@
 //! | `SendPoll`, `AnswerPoll` | `Poller::poll`, `queries::poll` and `queries::load` |
 //! | `ReceivePoll`, `EndPoll` | `Poller::publish`, then `on_gone`, then `Poller::report` |
 //! | `Process::is_fresh`, `write_unread` | `Validity::holds_at`, `Validity::require` |
-//! | `Wait` | `Directory::ensure_fresh` |
+//! | `Wait` | `TemplateIndex::ensure_fresh` |
 //! | `ReadRedis` | `DistributedTier::get`, which compares name and hash |
 //! | `ReadBody` | `body::load` |
 //! | `GoOnLoading` | the rest of `Tiers::load`: hold, fill, look whether the entry is still current |
 //! | `SendCommand`, `BeginRetirement`, `Retire` | the queue of fills; `Retirement`, whose delete forgets and undoes fills |
-//! | `Register`, `BeginDelete`, `Delete` | `TaskHandlerRegistry::register_all`: the statement, `Directory::wrote` with the delete's start, the delete |
+//! | `Register`, `BeginDelete`, `Delete` | `TaskHandlerRegistry::register_all`: the statement, `TemplateIndex::wrote` with the delete's start, the delete |
 //! | `Answer` | a resolve that finds its body in the local tier while the directory may be used |
 //!
 //! A commit's stamp stands for the pointer that it gave a name, a small number for a body's hash.

@@ -1,6 +1,6 @@
 //! One process of the services: its directory, its tiers and what it has under way.
 
-use super::database::{Database, Directory, MAX_COMMITS, OURS, Stamp};
+use super::database::{Database, MAX_COMMITS, OURS, Stamp, TemplateIndex};
 use super::mutants::Mutant;
 use super::scope::{Redis, Scope};
 
@@ -38,7 +38,7 @@ pub(crate) struct Poll {
     /// It found another history and reads everything.
     pub(crate) reload: bool,
     /// What the database answered.
-    pub(crate) answer: Option<Directory>,
+    pub(crate) answer: Option<TemplateIndex>,
     /// The answer has arrived, and one of two is done: the directory has the new picture, or
     /// what was held for the entry that is gone is dropped.
     pub(crate) half_done: bool,
@@ -107,7 +107,7 @@ pub(crate) const QUEUE: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Process {
-    pub(crate) directory: Option<Directory>,
+    pub(crate) directory: Option<TemplateIndex>,
     /// Ticks since the last successful poll was sent.
     pub(crate) age: u8,
     /// This process has written, and no poll that was sent since has succeeded.
@@ -191,7 +191,7 @@ impl Process {
         });
     }
 
-    /// A resolve finds the directory too old and waits: `Directory::ensure_fresh`.
+    /// A resolve finds the directory too old and waits: `TemplateIndex::ensure_fresh`.
     pub(crate) fn arrive(&mut self, database: &Database, scope: &Scope) {
         let linearizable = scope.is_linearizable();
         self.reader = Some(Reader {
@@ -213,7 +213,7 @@ impl Process {
     }
 
     /// The reply of a poll arrives, and the directory has the new picture: `Poller::publish`.
-    fn publish(&mut self, answer: Directory) {
+    fn publish(&mut self, answer: TemplateIndex) {
         self.directory = Some(answer);
     }
 
@@ -226,7 +226,7 @@ impl Process {
     }
 
     /// The first half of what a poll's answer changes.
-    pub(crate) fn begin_receiving(&mut self, answer: Directory, scope: &Scope) {
+    pub(crate) fn begin_receiving(&mut self, answer: TemplateIndex, scope: &Scope) {
         let before = self.entry();
         let gone = before.filter(|entry| *entry != answer.pointers[OURS]);
         if scope.is(Mutant::DropBeforePublish) {
@@ -243,7 +243,7 @@ impl Process {
     }
 
     /// The other half, and the validity: `Poller::report`.
-    pub(crate) fn end_receiving(&mut self, poll: Poll, answer: Directory, scope: &Scope) {
+    pub(crate) fn end_receiving(&mut self, poll: Poll, answer: TemplateIndex, scope: &Scope) {
         if scope.is(Mutant::DropBeforePublish) {
             self.publish(answer);
         } else if let Some(gone) = poll.gone {

@@ -16,7 +16,7 @@ use super::template_directories::TemplateDirectoryError;
 pub enum DiscoveryError {
     /// A directory cannot be searched.
     #[error(transparent)]
-    Directory(#[from] TemplateDirectoryError),
+    Folder(#[from] TemplateDirectoryError),
     /// The registry could not register what was found.
     #[error("the templates in {} cannot be registered", path.display())]
     Registry {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tasker_shared::config::tasker::TaskerConfig;
-use tasker_testkit::{PostgresServer, RedisServer, TestDatabase};
+use tasker_test_support::{PostgresServer, RedisServer, TestDatabase};
 
 use crate::support::{TestWorker, context, folder, keys, start, template, wait_for_keys};
 

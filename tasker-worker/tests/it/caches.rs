@@ -1,7 +1,7 @@
 //! Both caches over HTTP: what they say, and what is done to them.
 
 use serde_json::{Value, json};
-use tasker_testkit::RedisServer;
+use tasker_test_support::RedisServer;
 
 use crate::support::{TestWorker, keys, template, wait_for_keys};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 use tasker_shared::config::tasker::TaskerConfig;
-use tasker_testkit::{ServiceProcess, TestDatabase, free_port};
+use tasker_test_support::{ServiceProcess, TestDatabase, free_port};
 
 use crate::support::{context, folder, template};
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tasker_testkit::ordeal;
+use tasker_test_support::ordeal;
 
 use crate::support::{folder, template};
 

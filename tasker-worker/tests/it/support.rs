@@ -14,7 +14,7 @@ use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskTemplatesConfig, TaskerConfig};
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::web::{AppParts, Lifecycle, ServiceError};
-use tasker_testkit::{RedisServer, TestDatabase, redis_connection};
+use tasker_test_support::{RedisServer, TestDatabase, redis_connection};
 use tasker_worker::service;
 use tasker_worker::worker::TemplateDirectories;
 use tempfile::TempDir;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use tasker_testkit::TestkitError;
+use tasker_test_support::TestkitError;
 
 use super::clock;
 use super::old_redis::OldRedis;

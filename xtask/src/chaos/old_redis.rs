@@ -1,6 +1,6 @@
 //! Redis as it was some time ago.
 
-use tasker_testkit::redis_connection;
+use tasker_test_support::redis_connection;
 
 use crate::error::XtaskError;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use sqlx::{Connection, Executor, PgConnection};
-use tasker_testkit::{
+use tasker_test_support::{
     PostgresServer, RedisServer, ServiceProcess, TcpProxy, TestkitError, free_port,
 };
 use tokio::sync::Mutex;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tasker_testkit::free_port;
+use tasker_test_support::free_port;
 
 use crate::demo::report::{self, Latencies, Row, mean_resolve, milliseconds};
 use crate::demo::scene::{Scene, borrowed};

@@ -1,7 +1,7 @@
 //! What the services keep in Redis.
 
 use redis::aio::MultiplexedConnection;
-use tasker_testkit::redis_connection;
+use tasker_test_support::redis_connection;
 
 use crate::error::XtaskError;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use sqlx::{Connection, Executor, PgConnection};
-use tasker_testkit::{HeldFolder, Origin, Postgres, Redis, causes, free_port};
+use tasker_test_support::{HeldFolder, Origin, Postgres, Redis, causes, free_port};
 
 use crate::cargo::root;
 use crate::demo::redis_keys::template_keys;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method};
 use serde_json::Value;
-use tasker_testkit::{ServiceProcess, free_port};
+use tasker_test_support::{ServiceProcess, free_port};
 
 use crate::cargo::target_folder;
 use crate::error::XtaskError;

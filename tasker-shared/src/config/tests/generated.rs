@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use tasker_testkit::assert_generated;
+use tasker_test_support::assert_generated;
 use toml::{Table, Value};
 
 use super::super::fields::{Fields, join};

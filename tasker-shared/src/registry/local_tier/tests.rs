@@ -10,7 +10,7 @@ use super::{GAPS, LocalTier, PASSED, weight};
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::SharedStr;
 use crate::registry::body;
-use crate::registry::directory::{Change, Entry, Pointer, Snapshot};
+use crate::registry::index::{Change, Entry, Pointer, Snapshot};
 use crate::types::{ContentHash, HandlerMetadata};
 
 fn entries(count: usize) -> Vec<Arc<Entry>> {

@@ -176,7 +176,7 @@ fn a_directory_that_is_none_is_an_error() {
     for path in ["absent", "file"] {
         let path = directory.path().join(path);
         let error = TemplateSources::read(&path, LIMIT).unwrap_err();
-        let RegistryError::Directory { path: told, .. } = &error else {
+        let RegistryError::Folder { path: told, .. } = &error else {
             panic!("{error:?}");
         };
         assert_eq!(Path::new(told), path);

@@ -1,7 +1,7 @@
 //! Users with a password, and with no more rights than are needed.
 
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
-use tasker_testkit::{RedisServer, redis_connection};
+use tasker_test_support::{RedisServer, redis_connection};
 
 use super::{refusal, with, works};
 use crate::cache::{ask, provider, raw};

@@ -7,7 +7,7 @@ use tasker_shared::cache::{
     BadAnswer, BreakerState, CacheError, CacheProvider, CacheService, keys,
 };
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
-use tasker_testkit::{RedisCluster, RedisServer, TlsFiles};
+use tasker_test_support::{RedisCluster, RedisServer, TlsFiles};
 
 use super::logs::Logs;
 use super::{path, refusal, with, works};
@@ -206,7 +206,7 @@ async fn any_node_will_do_to_find_the_others() {
     let cluster = RedisCluster::start(3, 1).await.expect("a cluster starts");
     // A replica, and an address where nobody is.
     let nodes = vec![cluster.addresses()[5].clone()];
-    let nobody = tasker_testkit::free_port().expect("a free port");
+    let nobody = tasker_test_support::free_port().expect("a free port");
     let found = with(RedisConfig {
         url: format!("redis://127.0.0.1:{nobody}"),
         nodes,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tasker_shared::cache::{BreakerState, CacheProvider, CacheService, keys};
 use tasker_shared::config::tasker::CacheConfig;
-use tasker_testkit::RedisCluster;
+use tasker_test_support::RedisCluster;
 
 use super::cluster::{config, three};
 use super::load::Load;

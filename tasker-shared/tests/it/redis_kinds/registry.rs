@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::registry::{TaskHandlerRegistry, Tier};
-use tasker_testkit::RedisCluster;
+use tasker_test_support::RedisCluster;
 
 use super::cluster::config;
 use super::with;

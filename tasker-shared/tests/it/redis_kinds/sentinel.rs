@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tasker_shared::cache::CacheService;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
-use tasker_testkit::{RedisSentinel, TcpProxy};
+use tasker_test_support::{RedisSentinel, TcpProxy};
 
 use super::load::Load;
 use super::{refusal, with, works};
@@ -24,7 +24,7 @@ fn config(watched: &RedisSentinel) -> RedisConfig {
         url: sentinels[0].url(),
         nodes: sentinels[1..]
             .iter()
-            .map(tasker_testkit::RedisServer::address)
+            .map(tasker_test_support::RedisServer::address)
             .collect(),
         mode: String::from("sentinel"),
         sentinel_master_name: watched.primary_name().to_owned(),

@@ -4,7 +4,7 @@ use std::fs;
 
 use tasker_shared::cache::{CacheProvider, CacheService};
 use tasker_shared::config::tasker::RedisConfig;
-use tasker_testkit::{RedisServer, TlsFiles};
+use tasker_test_support::{RedisServer, TlsFiles};
 
 use super::{path, refusal, with, works};
 use crate::cache::{SOON, eventually, provider};

@@ -1,7 +1,7 @@
 //! A server on this machine, through its socket.
 
 use tasker_shared::config::tasker::RedisConfig;
-use tasker_testkit::RedisServer;
+use tasker_test_support::RedisServer;
 
 use super::{refusal, with, works};
 use crate::cache::provider;

@@ -71,7 +71,7 @@ pub(crate) enum Freshness {
 
 /// The directory cannot be used: it is older than its bound and no poll succeeded in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct DirectoryStale;
+pub(crate) struct IndexStale;
 
 /// What the last polls came to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -135,14 +135,14 @@ impl Drop for OwnWrite {
 }
 
 /// The directory of one process. Cheap to share behind an `Arc`; its two background tasks start
-/// with the first use and stop with [`Directory::shutdown`] or when it is dropped.
-pub(crate) struct Directory {
+/// with the first use and stop with [`TemplateIndex::shutdown`] or when it is dropped.
+pub(crate) struct TemplateIndex {
     shared: Arc<Shared>,
     started: AtomicBool,
     tasks: TaskTracker,
 }
 
-impl Directory {
+impl TemplateIndex {
     /// A directory that has not been read yet.
     pub(crate) fn new(
         pool: PgPool,
@@ -225,7 +225,7 @@ impl Directory {
     /// Waits, where it must, until the pointers may be used by a resolve that `arrived` then.
     ///
     /// All waiters share polls. Cancelling a waiter cancels nothing else.
-    pub(crate) async fn ensure_fresh(&self, arrived: Moment) -> Result<Freshness, DirectoryStale> {
+    pub(crate) async fn ensure_fresh(&self, arrived: Moment) -> Result<Freshness, IndexStale> {
         let validity = &self.shared.validity;
         loop {
             let now = Moment::now();
@@ -244,7 +244,7 @@ impl Directory {
                 Ok(()) if self.is_linearizable() => return Ok(Freshness::Fresh),
                 // The poll that came may have been sent so long ago that it is too old by now.
                 Ok(()) if now.since(arrived) <= WAIT_LIMIT => {}
-                Ok(()) => return Err(DirectoryStale),
+                Ok(()) => return Err(IndexStale),
                 Err(stale) => {
                     return self
                         .allowed_staleness()
@@ -260,7 +260,7 @@ impl Directory {
         &self,
         moment: Moment,
         reason: PollReason,
-    ) -> Result<(), DirectoryStale> {
+    ) -> Result<(), IndexStale> {
         let mut reports = self.shared.reports.subscribe();
         if reports
             .borrow_and_update()
@@ -283,11 +283,11 @@ impl Directory {
         };
         let waited = tokio::select! {
             waited = tokio::time::timeout(WAIT_LIMIT, reports.wait_for(settled)) => waited,
-            () = self.shared.cancel.cancelled() => return Err(DirectoryStale),
+            () = self.shared.cancel.cancelled() => return Err(IndexStale),
         };
         match waited {
             Ok(Ok(report)) if report.succeeded.is_some_and(|sent| sent >= moment) => Ok(()),
-            _ => Err(DirectoryStale),
+            _ => Err(IndexStale),
         }
     }
 
@@ -299,7 +299,7 @@ impl Directory {
     }
 
     /// While this is held, notifications cause no poll: most tell of what this process writes, which
-    /// [`Directory::wrote`] reads once it is all there. What others write waits with them, but not
+    /// [`TemplateIndex::wrote`] reads once it is all there. What others write waits with them, but not
     /// past the next poll by the interval, hence not past the bound.
     pub(crate) fn begin_own_write(&self) -> OwnWrite {
         self.shared.own_writes.send_modify(|writes| *writes += 1);
@@ -308,7 +308,7 @@ impl Directory {
 
     /// After a write by this process: no resolve uses pointers of before it. Waits until they
     /// have been read, at most as long as a resolve would.
-    pub(crate) async fn wrote(&self) -> Result<(), DirectoryStale> {
+    pub(crate) async fn wrote(&self) -> Result<(), IndexStale> {
         let committed = self.require_now();
         self.poll_sent_after(committed, PollReason::Written).await
     }
@@ -344,15 +344,15 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for TemplateIndex {
     fn drop(&mut self) {
         self.shared.cancel.cancel();
     }
 }
 
-impl std::fmt::Debug for Directory {
+impl std::fmt::Debug for TemplateIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Directory")
+        f.debug_struct("TemplateIndex")
             .field("max_staleness", &self.shared.max_staleness)
             .field("templates", &self.snapshot().len())
             .finish_non_exhaustive()

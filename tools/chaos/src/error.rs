@@ -12,7 +12,7 @@ pub(crate) enum FaultsError {
     #[error("a runtime or a thread does not start")]
     Runtime(#[source] io::Error),
     #[error(transparent)]
-    Servers(#[from] tasker_testkit::TestkitError),
+    Servers(#[from] tasker_test_support::TestkitError),
     #[error("Tasker's database layer failed")]
     Database(#[from] DatabaseError),
     #[error("PostgreSQL failed")]

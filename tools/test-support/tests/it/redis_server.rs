@@ -1,7 +1,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use tasker_testkit::{RedisServer, redis_connection};
+use tasker_test_support::{RedisServer, redis_connection};
 
 async fn ping(url: &str) -> redis::RedisResult<String> {
     let client = redis::Client::open(url)?;

@@ -39,7 +39,7 @@ use crate::world::World;
 
 /// Lets Redis fail, and measures what requests notice.
 #[derive(Debug, Parser)]
-#[command(name = "tasker-faults", version)]
+#[command(name = "tasker-chaos", version)]
 struct Cli {
     #[command(subcommand)]
     task: Task,

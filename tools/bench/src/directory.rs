@@ -8,7 +8,7 @@ use tasker_shared::cache::CacheProvider;
 use tasker_shared::config::tasker::DatabaseConfig;
 use tasker_shared::database::pool;
 use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_testkit::TestDatabase;
+use tasker_test_support::TestDatabase;
 
 use crate::counters::{self, Statement};
 use crate::error::BenchError;
@@ -56,7 +56,7 @@ pub(crate) async fn run(
     let mut loads = Vec::new();
     for round in 0..=effort.few_rounds() {
         let url = database.url().to_owned();
-        let loaded = tokio::task::spawn_blocking(move || load_directory(&url)).await??;
+        let loaded = tokio::task::spawn_blocking(move || load_index(&url)).await??;
         if round > 0 {
             loads.push(loaded);
         }
@@ -88,7 +88,7 @@ fn local(
 }
 
 /// Reads the directory in a runtime of one thread, whose allocations can be counted.
-fn load_directory(url: &str) -> Result<Loaded, BenchError> {
+fn load_index(url: &str) -> Result<Loaded, BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -10,7 +10,7 @@ use tasker_shared::config::tasker::{CacheConfig, DatabaseConfig, RedisConfig};
 use tasker_shared::database::{migrator, pool};
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_testkit::{TestDatabase, redis_connection};
+use tasker_test_support::{TestDatabase, redis_connection};
 
 use crate::error::BenchError;
 use crate::fixtures::{self, VERSION};
@@ -43,7 +43,7 @@ impl World {
         let pool = migrated_pool(&database).await?;
         Ok(Self {
             pool,
-            redis_url: tasker_testkit::redis().await?.url().to_owned(),
+            redis_url: tasker_test_support::redis().await?.url().to_owned(),
             prefix: format!("bench_{}", database.name()),
             database,
         })
@@ -88,7 +88,7 @@ impl World {
     /// A registry with empty caches of its own, whose directory is read.
     pub(crate) async fn process(&self) -> Result<Process, BenchError> {
         let process = self.process_on(self.pool.clone()).await?;
-        process.wait_for_directory().await;
+        process.wait_for_index().await;
         Ok(process)
     }
 
@@ -99,7 +99,7 @@ impl World {
             ..self.cache_config()
         };
         let process = Self::process_with(self.pool.clone(), config).await?;
-        process.wait_for_directory().await;
+        process.wait_for_index().await;
         Ok(process)
     }
 
@@ -166,7 +166,7 @@ impl World {
             registry: Arc::new(registry),
             provider,
         };
-        process.wait_for_directory().await;
+        process.wait_for_index().await;
         process
     }
 
@@ -212,7 +212,7 @@ impl World {
 }
 
 impl Process {
-    async fn wait_for_directory(&self) {
+    async fn wait_for_index(&self) {
         // An unknown name is answered from a directory that is read.
         let _not_found = self.registry.resolve("none", "none", VERSION).await;
     }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use tasker_testkit::{RedisServer, TcpProxy};
+use tasker_test_support::{RedisServer, TcpProxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

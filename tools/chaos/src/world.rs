@@ -9,7 +9,7 @@ use tasker_shared::config::tasker::{CacheConfig, DatabaseConfig, RedisConfig};
 use tasker_shared::database::{migrator, pool as database_pool};
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_testkit::TestDatabase;
+use tasker_test_support::TestDatabase;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 

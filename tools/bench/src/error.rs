@@ -13,7 +13,7 @@ pub(crate) enum BenchError {
     #[error("the runtime does not start")]
     Runtime(#[source] io::Error),
     #[error(transparent)]
-    Servers(#[from] tasker_testkit::TestkitError),
+    Servers(#[from] tasker_test_support::TestkitError),
     #[error("Tasker's database layer failed")]
     Database(#[from] DatabaseError),
     #[error("PostgreSQL failed")]

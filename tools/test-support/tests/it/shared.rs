@@ -1,5 +1,5 @@
 use sqlx::{Connection, PgConnection};
-use tasker_testkit::{TestDatabase, postgres};
+use tasker_test_support::{TestDatabase, postgres};
 
 #[tokio::test]
 async fn every_test_has_a_database_of_its_own() {

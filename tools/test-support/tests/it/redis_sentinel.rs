@@ -1,4 +1,4 @@
-use tasker_testkit::RedisSentinel;
+use tasker_test_support::RedisSentinel;
 
 #[tokio::test]
 async fn the_replica_becomes_the_primary_when_the_primary_is_killed() {

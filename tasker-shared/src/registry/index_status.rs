@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::directory::Directory;
+use super::index::TemplateIndex;
 
 /// How old the directory of one process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DirectoryStatus {
+pub struct IndexStatus {
     /// Registered templates that it knows.
     pub templates: usize,
     /// Time since the last successful poll was sent; `None` before the first.
@@ -18,8 +18,8 @@ pub struct DirectoryStatus {
     pub within_bound: bool,
 }
 
-impl DirectoryStatus {
-    pub(super) fn of(directory: &Directory) -> Self {
+impl IndexStatus {
+    pub(super) fn of(directory: &TemplateIndex) -> Self {
         let age = directory.age();
         Self {
             templates: directory.snapshot().len(),

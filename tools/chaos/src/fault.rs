@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use tasker_testkit::{RedisCluster, RedisServer, TcpProxy, redis_connection};
+use tasker_test_support::{RedisCluster, RedisServer, TcpProxy, redis_connection};
 
 use crate::error::FaultsError;
 use crate::world::World;

@@ -2,7 +2,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
-use tasker_testkit::PostgresServer;
+use tasker_test_support::PostgresServer;
 
 async fn scalar(connection: &mut PgConnection, sql: &'static str) -> sqlx::Result<i32> {
     sqlx::query_scalar(sql).fetch_one(connection).await

@@ -51,7 +51,7 @@ impl Container {
         port: u16,
     ) -> Result<Self, TestkitError> {
         let image = recipe.image;
-        let name = format!("tasker-testkit-{image}-{}", Uuid::now_v7().simple());
+        let name = format!("tasker-test-support-{image}-{}", Uuid::now_v7().simple());
         // The remover is there before the container is: it does not matter how far we get.
         let arguments = [
             engine.client.clone().into(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 use sqlx::{AssertSqlSafe, PgPool};
 use tasker_shared::models::core::task_template::{TemplateDocument, TemplateLimits};
-use tasker_testkit::{HeldFolder, TestDatabase};
+use tasker_test_support::{HeldFolder, TestDatabase};
 use tokio::time::{sleep, timeout};
 
 use crate::counters;

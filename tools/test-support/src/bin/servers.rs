@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use tasker_testkit::{PostgresServer, RedisServer};
+use tasker_test_support::{PostgresServer, RedisServer};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

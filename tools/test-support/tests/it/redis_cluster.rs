@@ -1,6 +1,6 @@
 use std::net::TcpStream;
 
-use tasker_testkit::{RedisCluster, RedisServer, TlsFiles, redis_connection};
+use tasker_test_support::{RedisCluster, RedisServer, TlsFiles, redis_connection};
 
 /// `foo` is in this slot.
 const SLOT: u16 = 12182;
