@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use tasker_orchestration::service;
-use tasker_shared::web::run_service;
+use tasker_web::run_service;
 
 fn main() -> ExitCode {
     run_service(&service::INFO, service::start)

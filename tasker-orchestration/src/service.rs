@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use tasker_shared::web::{AppParts, ServiceError, ServiceInfo, app};
+use tasker_web::{AppParts, ServiceError, ServiceInfo, app};
 
 use crate::web::{openapi, routes};
 
@@ -15,7 +15,7 @@ pub const INFO: ServiceInfo = ServiceInfo {
     web: |config| &config.orchestration.web,
 };
 
-/// Makes the service's router, for [`tasker_shared::web::run_service`].
+/// Makes the service's router, for [`tasker_web::run_service`].
 ///
 /// # Errors
 /// None of its own: what can fail has been made by then.

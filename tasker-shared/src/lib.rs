@@ -15,7 +15,5 @@ pub mod system_context;
 #[cfg(test)]
 mod test_sources;
 pub mod types;
-#[cfg(feature = "web")]
-pub mod web;
 
 pub use system_context::SystemContext;

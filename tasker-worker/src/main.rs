@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tasker_shared::web::run_service;
+use tasker_web::run_service;
 use tasker_worker::service;
 
 fn main() -> ExitCode {

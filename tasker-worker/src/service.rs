@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use tasker_shared::registry::RegistryError;
-use tasker_shared::web::{AppParts, ServiceError, ServiceInfo, app, exit};
+use tasker_web::{AppParts, ServiceError, ServiceInfo, app, exit};
 
 use crate::web::openapi;
 use crate::web::routes::template_routes;

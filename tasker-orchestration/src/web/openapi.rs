@@ -35,8 +35,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
 mod tests {
     use std::path::Path;
 
-    use tasker_shared::web::docs::with_shared_routes;
     use tasker_test_support::assert_generated;
+    use tasker_web::with_shared_routes;
 
     #[test]
     fn the_generated_document_is_current() {

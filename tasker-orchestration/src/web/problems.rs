@@ -1,7 +1,7 @@
 //! What a task that was not made looks like to a client.
 
-use tasker_shared::web::problem_kinds as kinds;
-use tasker_shared::web::{FieldError, Problem};
+use tasker_web::problem_kinds as kinds;
+use tasker_web::{FieldError, Problem};
 
 use crate::task_initialization::{TaskInitializationError, Violation};
 

@@ -7,7 +7,6 @@ use crate::models::core::task_template::TemplateError;
 
 /// Why the registry could not answer. Cheap to clone: callers that share a load share its error.
 #[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
 pub enum RegistryError {
     /// No template is registered under this name.
     #[error("no template {namespace}/{name}/{version} is registered")]

@@ -66,8 +66,8 @@ async fn a_missing_folder_is_a_configuration_error() {
         .await
         .unwrap_err();
 
-    assert_eq!(error.exit_code(), tasker_shared::web::exit::CONFIG);
-    let shown = tasker_shared::web::problem::causes(&error);
+    assert_eq!(error.exit_code(), tasker_web::exit::CONFIG);
+    let shown = tasker_web::causes(&error);
     assert!(shown.contains("/no/such/folder"), "{shown}");
     context.shutdown().await;
 }
@@ -83,6 +83,6 @@ async fn a_lost_database_stops_the_boot_and_starting_again_may_help() {
     server.kill().await.unwrap();
 
     let error = start(&context, files.path()).await.unwrap_err();
-    assert_eq!(error.exit_code(), tasker_shared::web::exit::UNAVAILABLE);
+    assert_eq!(error.exit_code(), tasker_web::exit::UNAVAILABLE);
     context.shutdown().await;
 }

@@ -33,7 +33,7 @@ fn code(output: &Output) -> u8 {
 #[test]
 fn it_tells_its_version() {
     let output = run(&["--version"], &[]);
-    assert_eq!(code(&output), tasker_shared::web::exit::OK);
+    assert_eq!(code(&output), tasker_web::exit::OK);
     let shown = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
         shown.trim(),
@@ -52,7 +52,7 @@ async fn a_missing_template_folder_ends_it_as_a_configuration_error_does() {
             ("TASKER_TEMPLATE_PATH", "/no/such/folder"),
         ],
     );
-    assert_eq!(code(&output), tasker_shared::web::exit::CONFIG);
+    assert_eq!(code(&output), tasker_web::exit::CONFIG);
     let shown = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     assert!(shown.contains("/no/such/folder"), "{shown}");
@@ -71,7 +71,7 @@ fn a_lost_database_ends_it_with_a_code_of_its_own() {
             ("TASKER__WORKER__WEB__BIND_ADDRESS", "127.0.0.1:0"),
         ],
     );
-    assert_eq!(code(&output), tasker_shared::web::exit::UNAVAILABLE);
+    assert_eq!(code(&output), tasker_web::exit::UNAVAILABLE);
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ fn taken() -> Vec<Statement> {
 
 /// How many operations on the distributed cache this process has given up for lack of time.
 pub(crate) fn cache_timeouts() -> u64 {
-    let metrics = tasker_shared::web::metrics_route::recorder().render();
+    let metrics = tasker_web::recorder().render();
     let timeouts = metrics.lines().filter(|line| {
         line.starts_with("tasker_cache_operations_total{") && line.contains("result=\"timeout\"")
     });

@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use tasker_shared::web::problem::causes;
+use tasker_web::causes;
 
 use crate::error::BenchError;
 use crate::measure::Effort;
@@ -110,7 +110,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), BenchError> {
     counters::install();
     // The services count into a recorder, so what is measured here does.
-    tasker_shared::web::metrics_route::recorder();
+    tasker_web::recorder();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

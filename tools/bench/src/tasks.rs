@@ -13,7 +13,7 @@ use tasker_orchestration::service;
 use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::TaskerConfig;
 use tasker_shared::models::core::task_template::TemplateDocument;
-use tasker_shared::web::{AppParts, Lifecycle};
+use tasker_web::{AppParts, Lifecycle};
 use tower::ServiceExt;
 use uuid::Uuid;
 

@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use tasker_shared::registry::inspection::CacheEntries;
-use tasker_shared::web::cache_entries::{self, EntriesQuery};
-use tasker_shared::web::problem::ProblemBody;
-use tasker_shared::web::{ApiJson, ApiQuery, ApiResult};
+use tasker_web::ProblemBody;
+use tasker_web::cache_entries::{self, EntriesQuery};
+use tasker_web::{ApiJson, ApiQuery, ApiResult};
 
 use crate::web::routes::ApiState;
 

@@ -11,9 +11,9 @@ use tasker_shared::database;
 use tasker_shared::models::core::task::{self, Task, TaskFilter, TaskSummary};
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::models::core::workflow_step::{self, WorkflowStep};
-use tasker_shared::web::problem::ProblemBody;
-use tasker_shared::web::problem_kinds as kinds;
-use tasker_shared::web::{ApiJson, ApiPath, ApiQuery, ApiResult, FieldError, Problem};
+use tasker_web::ProblemBody;
+use tasker_web::problem_kinds as kinds;
+use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, FieldError, Problem};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 

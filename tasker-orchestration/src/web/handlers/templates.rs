@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use tasker_shared::models::core::identity_strategy::IdentityStrategy;
 use tasker_shared::registry::{RegisteredTemplate, RegistryError};
 use tasker_shared::types::{Document, HandlerMetadata};
-use tasker_shared::web::conditional::{etag, none_match_holds};
-use tasker_shared::web::problem::ProblemBody;
-use tasker_shared::web::problem_kinds as kinds;
-use tasker_shared::web::{ApiJson, ApiPath, ApiQuery, ApiResult, Problem};
+use tasker_web::ProblemBody;
+use tasker_web::problem_kinds as kinds;
+use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, Problem};
+use tasker_web::{etag, none_match_holds};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 

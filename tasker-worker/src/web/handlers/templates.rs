@@ -7,10 +7,10 @@ use serde::Deserialize;
 use tasker_shared::cache::CacheStatus;
 use tasker_shared::registry::inspection::CacheEntries;
 use tasker_shared::types::CacheStats;
-use tasker_shared::web::cache_entries::{self, EntriesQuery};
-use tasker_shared::web::conditional::{etag, none_match_holds};
-use tasker_shared::web::problem::ProblemBody;
-use tasker_shared::web::{ApiJson, ApiPath, ApiQuery, ApiResult};
+use tasker_web::ProblemBody;
+use tasker_web::cache_entries::{self, EntriesQuery};
+use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult};
+use tasker_web::{etag, none_match_holds};
 use utoipa::IntoParams;
 
 use crate::worker::services::template_query::{

@@ -8,7 +8,7 @@ use std::error::Error;
 
 use serde_json::Value;
 use tasker_shared::models::core::task_template::{TaskTemplate, TemplateDocument, TemplateError};
-use tasker_shared::web::problem::causes;
+use tasker_web::causes;
 
 use super::types::TemplateValidationResponse;
 use crate::worker::{ResolvedTemplate, required_capabilities};

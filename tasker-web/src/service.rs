@@ -12,19 +12,19 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::app::{AppParts, ServiceInfo};
-use super::cli::{self, Action};
-use super::exit;
-use super::lifecycle::{Lifecycle, StopSignals};
-use super::logging::{self, LoggingError};
-use super::metrics_route;
-use super::problem::causes;
-use super::start::Entrance;
-use crate::SystemContext;
-use crate::config::tasker::{TaskerConfig, WebConfig};
-use crate::config::{ConfigError, ConfigLoader};
-use crate::database::DatabaseError;
-use crate::system_context::ContextError;
+use crate::app::{AppParts, ServiceInfo};
+use crate::cli::{self, Action};
+use crate::exit;
+use crate::lifecycle::{Lifecycle, StopSignals};
+use crate::logging::{self, LoggingError};
+use crate::metrics_route;
+use crate::problem::causes;
+use crate::start::Entrance;
+use tasker_shared::SystemContext;
+use tasker_shared::config::tasker::{TaskerConfig, WebConfig};
+use tasker_shared::config::{ConfigError, ConfigLoader};
+use tasker_shared::database::DatabaseError;
+use tasker_shared::system_context::ContextError;
 
 /// How long the process goes on accepting connections after it became not ready, so that load
 /// balancers notice before clients are refused.
@@ -111,7 +111,7 @@ impl ServiceError {
 /// Runs a service from its command line to its exit code.
 ///
 /// The service is alive as soon as it has its address, and ready when `start` has made its router
-/// (see [`super::app`]); that is called when the database is there. Background work belongs to the parts' [`Lifecycle`], which ends it.
+/// (see [`crate::app`]); that is called when the database is there. Background work belongs to the parts' [`Lifecycle`], which ends it.
 pub fn run_service<F, Fut>(info: &'static ServiceInfo, start: F) -> ExitCode
 where
     F: FnOnce(Arc<AppParts>) -> Fut,

@@ -11,8 +11,8 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::serve_layers;
-use crate::config::tasker::WebConfig;
-use crate::web::{ApiJson, ApiPath, ApiQuery};
+use crate::{ApiJson, ApiPath, ApiQuery};
+use tasker_shared::config::tasker::WebConfig;
 
 #[derive(Deserialize)]
 struct Order {
@@ -130,8 +130,8 @@ async fn deep_nesting_is_refused_before_the_stack_ends() {
     let body = problem(post_json(deep.clone())).await;
     assert_eq!(body["status"].as_u64().map(|status| status / 100), Some(4));
 
-    let as_value: Result<Value, _> = super::super::extract::parse::<Value>(deep.as_bytes())
-        .map_err(|problem| problem.kind().code);
+    let as_value: Result<Value, _> =
+        crate::extract::parse::<Value>(deep.as_bytes()).map_err(|problem| problem.kind().code);
     assert_eq!(as_value, Err("invalid_json"));
 }
 

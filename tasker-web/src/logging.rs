@@ -42,7 +42,7 @@ enum Format {
 ///
 /// # Errors
 /// When a variable cannot be understood; nothing is logged then.
-pub fn init() -> Result<(), LoggingError> {
+pub(crate) fn init() -> Result<(), LoggingError> {
     let terminal = std::io::stderr().is_terminal();
     let format = format(std::env::var("TASKER_LOG_FORMAT").ok().as_deref(), terminal)?;
     let filter = filter(|variable| std::env::var(variable).ok())?;
@@ -97,7 +97,7 @@ fn may_be_written(metadata: &Metadata<'_>) -> bool {
 ///
 /// # Errors
 /// As [`init`].
-pub fn check() -> Result<(), LoggingError> {
+pub(crate) fn check() -> Result<(), LoggingError> {
     format(std::env::var("TASKER_LOG_FORMAT").ok().as_deref(), false)?;
     filter(|variable| std::env::var(variable).ok())?;
     Ok(())

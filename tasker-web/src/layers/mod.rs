@@ -11,11 +11,11 @@ use http::{HeaderName, HeaderValue, Method, Uri, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
-use super::problem::Problem;
-use super::problem_kinds as kinds;
-use super::request_id::{RequestId, X_REQUEST_ID};
-use crate::config::tasker::WebConfig;
-use crate::metrics::{HTTP_REQUEST_DURATION, HTTP_REQUESTS};
+use crate::problem::Problem;
+use crate::problem_kinds as kinds;
+use crate::request_id::{RequestId, X_REQUEST_ID};
+use tasker_shared::config::tasker::WebConfig;
+use tasker_shared::metrics::{HTTP_REQUEST_DURATION, HTTP_REQUESTS};
 
 /// Answers of an API are for programs: nothing may run, frame or remember them. A route that
 /// sets one of these itself keeps its own.
@@ -41,7 +41,7 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
 ///
 /// A request that outlives `request_timeout_ms` is dropped at its next await point, its
 /// transaction with it, and answered with a 504.
-pub fn serve_layers(router: Router, config: &WebConfig) -> Router {
+pub(crate) fn serve_layers(router: Router, config: &WebConfig) -> Router {
     let limit = usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX);
     let timeout = Duration::from_millis(config.request_timeout_ms);
     router
@@ -153,5 +153,4 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "layers_tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 /// The header that carries the id, both ways.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A caller's id is used up to this length, in bytes.
 const MAX_LENGTH: usize = 128;
@@ -19,13 +19,13 @@ tokio::task_local! {
 
 /// The id of one request. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(Arc<str>);
+pub(crate) struct RequestId(Arc<str>);
 
 impl RequestId {
     /// The id that the caller gave, if it is harmless to log and to send back: at most 128
     /// letters, digits and `-_.:`. Else a new UUID v7.
     #[must_use]
-    pub fn from_headers(headers: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         headers
             .get(X_REQUEST_ID)
             .and_then(|value| value.to_str().ok())
@@ -39,23 +39,23 @@ impl RequestId {
 
     /// The id of the request that this task answers, if it answers one.
     #[must_use]
-    pub fn current() -> Option<Self> {
+    pub(crate) fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
 
     /// Runs `future` as a part of this request.
-    pub async fn scope<F: Future>(self, future: F) -> F::Output {
+    pub(crate) async fn scope<F: Future>(self, future: F) -> F::Output {
         CURRENT.scope(self, future).await
     }
 
     /// The id as text.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The id as a header's value.
-    pub(super) fn header_value(&self) -> HeaderValue {
+    pub(crate) fn header_value(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0).expect("an id has only visible ASCII characters")
     }
 }

@@ -13,12 +13,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::app::{AppParts, ServiceInfo};
-use super::problem::{ApiResult, Problem};
-use super::problem_kinds as kinds;
-use crate::cache::CacheStatus;
-use crate::database;
-use crate::registry::IndexStatus;
+use crate::app::{AppParts, ServiceInfo};
+use crate::problem::{ApiResult, Problem};
+use crate::problem_kinds as kinds;
+use tasker_shared::cache::CacheStatus;
+use tasker_shared::database;
+use tasker_shared::registry::IndexStatus;
 
 /// How long PostgreSQL may take to answer a health check. Shorter than what supervisors wait.
 const DATABASE_DEADLINE: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const DATABASE_DEADLINE: Duration = Duration::from_secs(1);
 /// How well something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum HealthStatus {
+pub(crate) enum HealthStatus {
     /// All is as it should be.
     Healthy,
     /// Requests are answered, more slowly or with less comfort.
@@ -37,7 +37,7 @@ pub enum HealthStatus {
 
 /// That the process is alive, or ready.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Health {
+pub(crate) struct Health {
     /// How it is.
     pub status: HealthStatus,
     /// Which service answers.
@@ -50,7 +50,7 @@ pub struct Health {
 
 impl Health {
     /// `status` of this service, now.
-    pub(super) fn new(info: &ServiceInfo, status: HealthStatus) -> Self {
+    pub(crate) fn new(info: &ServiceInfo, status: HealthStatus) -> Self {
         Self {
             status,
             service: info.name,
@@ -62,7 +62,7 @@ impl Health {
 
 /// What each part of the process is like.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct DetailedHealth {
+pub(crate) struct DetailedHealth {
     /// The worst of the checks.
     pub status: HealthStatus,
     /// Which service answers.
@@ -81,7 +81,7 @@ pub struct DetailedHealth {
 
 /// The checks.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Checks {
+pub(crate) struct Checks {
     /// PostgreSQL.
     pub database: DatabaseCheck,
     /// The distributed cache.
@@ -93,7 +93,7 @@ pub struct Checks {
 
 /// How PostgreSQL is.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct DatabaseCheck {
+pub(crate) struct DatabaseCheck {
     /// Healthy when it answered in time.
     pub status: HealthStatus,
     /// How long it took, in milliseconds.
@@ -106,7 +106,7 @@ pub struct DatabaseCheck {
 
 /// How the distributed cache is.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CacheCheck {
+pub(crate) struct CacheCheck {
     /// Degraded when it is configured and cannot be used.
     pub status: HealthStatus,
     /// What the cache tells of itself.
@@ -116,7 +116,7 @@ pub struct CacheCheck {
 
 /// How current the directory of templates is.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct DirectoryCheck {
+pub(crate) struct DirectoryCheck {
     /// Degraded when it is not within its bound: resolves then wait for a poll.
     pub status: HealthStatus,
     /// Registered templates that it knows.
@@ -152,7 +152,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// The routes.
-pub fn routes(parts: &Arc<AppParts>) -> Router {
+pub(crate) fn routes(parts: &Arc<AppParts>) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/health/live", get(live))
@@ -168,7 +168,7 @@ pub fn routes(parts: &Arc<AppParts>) -> Router {
     tag = "operations",
     responses((status = 200, description = "It does", body = Health))
 )]
-pub(super) async fn health(State(parts): State<Arc<AppParts>>) -> Json<Health> {
+pub(crate) async fn health(State(parts): State<Arc<AppParts>>) -> Json<Health> {
     Json(parts.health(HealthStatus::Healthy))
 }
 
@@ -181,7 +181,7 @@ pub(super) async fn health(State(parts): State<Arc<AppParts>>) -> Json<Health> {
     tag = "operations",
     responses((status = 200, description = "It is", body = Health))
 )]
-pub(super) async fn live(State(parts): State<Arc<AppParts>>) -> Json<Health> {
+pub(crate) async fn live(State(parts): State<Arc<AppParts>>) -> Json<Health> {
     Json(parts.health(HealthStatus::Healthy))
 }
 
@@ -194,10 +194,10 @@ pub(super) async fn live(State(parts): State<Arc<AppParts>>) -> Json<Health> {
     tag = "operations",
     responses(
         (status = 200, description = "They should", body = Health),
-        (status = 503, description = "`starting`, `draining`, or `database_unavailable`", body = super::problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`starting`, `draining`, or `database_unavailable`", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<Health>> {
+pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<Health>> {
     if parts.lifecycle.is_draining() {
         return Err(Problem::new(
             &kinds::DRAINING,
@@ -222,7 +222,7 @@ pub(super) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
     tag = "operations",
     responses((status = 200, description = "The report", body = DetailedHealth))
 )]
-pub(super) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<DetailedHealth> {
+pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<DetailedHealth> {
     let registry = &parts.context.task_handler_registry;
     let checks = Checks {
         database: parts.check_database().await,

@@ -1,7 +1,7 @@
 //! Conditional requests: whether a client holds what it asks for already.
 
-use crate::types::ContentHash;
 use http::{HeaderMap, HeaderValue, header};
+use tasker_shared::types::ContentHash;
 
 /// The strong entity tag of content with this hash.
 ///
@@ -33,8 +33,8 @@ pub fn none_match_holds(headers: &HeaderMap, etag: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::types::ContentHash;
     use http::{HeaderMap, HeaderValue, header};
+    use tasker_shared::types::ContentHash;
 
     use super::{etag, none_match_holds};
 

@@ -11,14 +11,14 @@ use http::{HeaderValue, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::problem_kinds::{INTERNAL_ERROR, ProblemKind};
-use super::request_id::RequestId;
+use crate::problem_kinds::{INTERNAL_ERROR, ProblemKind};
+use crate::request_id::RequestId;
 
 /// What a handler answers.
 pub type ApiResult<T> = Result<T, Problem>;
 
 /// The media type of a problem.
-pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// How long a client should wait before it asks again after a 503, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -208,9 +208,9 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::{FieldError, Problem};
-    use crate::database::DatabaseError;
-    use crate::registry::RegistryError;
-    use crate::web::problem_kinds;
+    use crate::problem_kinds;
+    use tasker_shared::database::DatabaseError;
+    use tasker_shared::registry::RegistryError;
 
     async fn body(problem: Problem) -> serde_json::Value {
         let response = problem.into_response();

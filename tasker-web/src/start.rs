@@ -13,24 +13,24 @@ use axum::{Json, Router};
 use http::{HeaderValue, header};
 use tower::Service;
 
-use super::app::ServiceInfo;
-use super::health::{Health, HealthStatus};
-use super::layers;
-use super::problem::Problem;
-use super::problem_kinds as kinds;
-use crate::config::tasker::WebConfig;
+use crate::app::ServiceInfo;
+use crate::health::{Health, HealthStatus};
+use crate::layers;
+use crate::problem::Problem;
+use crate::problem_kinds as kinds;
+use tasker_shared::config::tasker::WebConfig;
 
 /// Gives each new connection the service's routes once they are there, and until then routes that
 /// close the connection after one answer. Clones share the routes.
 #[derive(Debug, Clone)]
-pub(super) struct Entrance {
+pub(crate) struct Entrance {
     starting: Router,
     started: Arc<OnceLock<Router>>,
 }
 
 impl Entrance {
     /// The entrance of a service that has not started.
-    pub(super) fn new(info: &'static ServiceInfo, web: &WebConfig) -> Self {
+    pub(crate) fn new(info: &'static ServiceInfo, web: &WebConfig) -> Self {
         Self {
             starting: layers::serve_layers(starting(info), web),
             started: Arc::default(),
@@ -38,7 +38,7 @@ impl Entrance {
     }
 
     /// The service has started: connections from now on are for `router`. The first call counts.
-    pub(super) fn open(&self, router: Router) {
+    pub(crate) fn open(&self, router: Router) {
         self.started.get_or_init(|| router);
     }
 }
@@ -86,7 +86,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::starting;
-    use crate::web::app::tests::INFO;
+    use crate::app::tests::INFO;
 
     #[tokio::test]
     async fn a_starting_service_is_alive_and_nothing_else() {

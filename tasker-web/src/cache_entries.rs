@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::extract::ApiJson;
-use super::problem::ApiResult;
-use crate::registry::TaskHandlerRegistry;
-use crate::registry::inspection::{CacheEntries, Inspection};
+use crate::extract::ApiJson;
+use crate::problem::ApiResult;
+use tasker_shared::registry::TaskHandlerRegistry;
+use tasker_shared::registry::inspection::{CacheEntries, Inspection};
 
 /// Which templates, and how closely to look.
 #[derive(Debug, Deserialize, IntoParams)]

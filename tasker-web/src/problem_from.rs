@@ -1,9 +1,9 @@
 //! What the errors of the layers below look like to a client.
 
-use super::problem::Problem;
-use super::problem_kinds as kinds;
-use crate::database::DatabaseError;
-use crate::registry::RegistryError;
+use crate::problem::Problem;
+use crate::problem_kinds as kinds;
+use tasker_shared::database::DatabaseError;
+use tasker_shared::registry::RegistryError;
 
 impl From<RegistryError> for Problem {
     fn from(error: RegistryError) -> Self {
@@ -34,7 +34,7 @@ impl From<RegistryError> for Problem {
             .with_source(error),
             // What is wrong with a template is for its author: nothing internal is in it.
             RegistryError::Invalid(source) => {
-                Self::new(&kinds::TEMPLATE_INVALID, super::problem::causes(source))
+                Self::new(&kinds::TEMPLATE_INVALID, crate::problem::causes(source))
             }
             RegistryError::Stale => Self::new(
                 &kinds::TEMPLATE_DIRECTORY_STALE,

@@ -10,8 +10,8 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::problem::{FieldError, Problem};
-use super::problem_kinds as kinds;
+use crate::problem::{FieldError, Problem};
+use crate::problem_kinds as kinds;
 
 /// A JSON body, to read or to answer with.
 ///
@@ -120,7 +120,7 @@ fn unreadable_body(rejection: BytesRejection) -> Problem {
     }
 }
 
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let pointer = pointer(error.path());

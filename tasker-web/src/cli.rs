@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Command};
 
-use super::app::ServiceInfo;
-use super::exit;
+use crate::app::ServiceInfo;
+use crate::exit;
 
 /// What `--help` adds: everything else that decides how the service runs.
 const AFTER_HELP: &str = "\
@@ -33,7 +33,7 @@ Exit codes:
 
 /// What the command line asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Serve until told to stop.
     Serve,
     /// Load the configuration, say whether it is right, and touch nothing else.
@@ -44,7 +44,7 @@ pub enum Action {
 ///
 /// # Errors
 /// The code to exit with, after help, version or what is wrong was printed.
-pub fn parse(
+pub(crate) fn parse(
     info: &ServiceInfo,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Action, ExitCode> {
@@ -78,7 +78,7 @@ fn command(info: &ServiceInfo) -> Command {
 }
 
 /// Answers `--check-config` on standard output.
-pub(super) fn print_config_is_right() {
+pub(crate) fn print_config_is_right() {
     drop(writeln!(
         std::io::stdout(),
         "OK: the configuration is right"
@@ -90,7 +90,7 @@ mod tests {
     use std::process::ExitCode;
 
     use super::{Action, command, exit, parse};
-    use crate::web::app::tests::INFO;
+    use crate::app::tests::INFO;
 
     #[test]
     fn the_command_is_consistent() {

@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 
-use super::lifecycle::Lifecycle;
-use super::{docs, health, layers, metrics_route};
-use crate::SystemContext;
-use crate::config::tasker::{TaskerConfig, WebConfig};
+use crate::lifecycle::Lifecycle;
+use crate::{docs, health, layers, metrics_route};
+use tasker_shared::SystemContext;
+use tasker_shared::config::tasker::{TaskerConfig, WebConfig};
 
 /// What a service is called, and where its HTTP configuration is.
 #[derive(Debug)]
@@ -80,16 +80,16 @@ pub fn app(parts: &Arc<AppParts>, routes: Router, document: utoipa::openapi::Ope
     tag = "operations",
     responses((status = 200, description = "The configuration", body = Object))
 )]
-pub(super) async fn config(State(parts): State<Arc<AppParts>>) -> Json<Arc<TaskerConfig>> {
+pub(crate) async fn config(State(parts): State<Arc<AppParts>>) -> Json<Arc<TaskerConfig>> {
     Json(Arc::clone(&parts.context.tasker_config))
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::ServiceInfo;
 
     /// A service to test with.
-    pub(in crate::web) const INFO: ServiceInfo = ServiceInfo {
+    pub(crate) const INFO: ServiceInfo = ServiceInfo {
         name: "tasker-example",
         version: "1.2.3",
         about: "An example",

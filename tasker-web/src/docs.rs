@@ -17,15 +17,15 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 #[derive(Debug, OpenApi)]
 #[openapi(
     paths(
-        super::health::health,
-        super::health::live,
-        super::health::ready,
-        super::health::detailed,
-        super::metrics_route::metrics,
-        super::app::config,
+        crate::health::health,
+        crate::health::live,
+        crate::health::ready,
+        crate::health::detailed,
+        crate::metrics_route::metrics,
+        crate::app::config,
         document,
     ),
-    components(schemas(super::problem::ProblemBody)),
+    components(schemas(crate::problem::ProblemBody)),
     tags((name = "operations", description = "For those who run the service"))
 )]
 struct SharedApi;
@@ -37,7 +37,7 @@ pub fn with_shared_routes(service: utoipa::openapi::OpenApi) -> utoipa::openapi:
 }
 
 /// `GET /api-docs/openapi.json`, and the page at `/api-docs/ui/`.
-pub fn routes(document: utoipa::openapi::OpenApi) -> Router {
+pub(crate) fn routes(document: utoipa::openapi::OpenApi) -> Router {
     let page: Router = SwaggerUi::new("/api-docs/ui")
         .url("/api-docs/openapi.json", document)
         .into();

@@ -9,8 +9,8 @@ use axum::routing::get;
 use http::header;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::lifecycle::Lifecycle;
-use crate::metrics::describe_all;
+use crate::lifecycle::Lifecycle;
+use tasker_shared::metrics::describe_all;
 
 /// From a look-up in memory to a request that is about to be given up, in seconds.
 const DURATION_BUCKETS: [f64; 16] = [
@@ -44,7 +44,7 @@ pub fn recorder() -> &'static PrometheusHandle {
 }
 
 /// Installs the recorder and keeps its memory level until the process stops.
-pub fn start(lifecycle: &Lifecycle) {
+pub(crate) fn start(lifecycle: &Lifecycle) {
     let handle = recorder();
     lifecycle.spawn(async move {
         let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
@@ -56,7 +56,7 @@ pub fn start(lifecycle: &Lifecycle) {
 }
 
 /// The route.
-pub fn routes() -> Router {
+pub(crate) fn routes() -> Router {
     Router::new().route("/metrics", get(metrics))
 }
 
@@ -69,7 +69,7 @@ pub fn routes() -> Router {
     tag = "operations",
     responses((status = 200, description = "The metrics", content_type = "text/plain", body = String))
 )]
-pub(super) async fn metrics() -> impl IntoResponse {
+pub(crate) async fn metrics() -> impl IntoResponse {
     (
         [(
             header::CONTENT_TYPE,

@@ -1,0 +1,35 @@
+//! HTTP and process building blocks that both services use: the command line, logging, start and
+//! stop, problems, extractors, layers, health, metrics and API documents.
+//!
+//! A service is a router and a start function; [`run_service`] does the rest of a `main`. Nothing
+//! here knows a route of one service only.
+
+mod app;
+pub mod cache_entries;
+mod cli;
+mod conditional;
+mod docs;
+pub mod exit;
+mod extract;
+mod health;
+mod layers;
+mod lifecycle;
+mod logging;
+mod metrics_route;
+mod problem;
+mod problem_from;
+pub mod problem_kinds;
+mod request_id;
+mod service;
+mod start;
+
+pub use app::{AppParts, ServiceInfo, app};
+pub use conditional::{etag, none_match_holds};
+pub use docs::with_shared_routes;
+pub use extract::{ApiJson, ApiPath, ApiQuery};
+pub use lifecycle::Lifecycle;
+pub use logging::LoggingError;
+pub use metrics_route::recorder;
+pub use problem::{ApiResult, FieldError, Problem, ProblemBody, causes};
+pub use problem_kinds::ProblemKind;
+pub use service::{ServiceError, run_service};
