@@ -1,18 +1,18 @@
-//! A `jsonb` as PostgreSQL hands it out, as text.
+//! A `jsonb` column, read as text.
 
-use arcstr::ArcStr;
+use std::sync::Arc;
+
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgTypeInfo, PgValueFormat, PgValueRef};
 use sqlx::{Decode, Postgres, Type, TypeInfo};
 
-/// What stands before the text of a `jsonb` in PostgreSQL's binary format.
+/// The byte before the text of a `jsonb` in PostgreSQL's binary format.
 const VERSION: u8 = 1;
 
-/// The text of a `jsonb`.
-///
-/// It is what a cast to `text` answers, which has PostgreSQL copy the text once more.
+/// The text of a `jsonb`. Equals the result of a cast to `text`, without the copy that the cast
+/// makes in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoredJson(pub(crate) ArcStr);
+pub(crate) struct StoredJson(pub(crate) Arc<str>);
 
 impl Type<Postgres> for StoredJson {
     fn type_info() -> PgTypeInfo {
@@ -30,7 +30,7 @@ impl Decode<'_, Postgres> for StoredJson {
             PgValueFormat::Text => value.as_str()?,
             PgValueFormat::Binary => match value.as_bytes()?.split_first() {
                 Some((&VERSION, text)) => std::str::from_utf8(text)?,
-                _ => return Err("a jsonb in another format than the one that is known".into()),
+                _ => return Err("unknown version of the binary format of jsonb".into()),
             },
         };
         Ok(Self(text.into()))

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arcstr::ArcStr;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
@@ -21,18 +20,18 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct StoredBody {
     pub(super) pointer: Pointer,
-    pub(super) document: ArcStr,
+    pub(super) document: Arc<str>,
 }
 
 /// A body, and what may have come before it in the same text.
 #[derive(Debug)]
 pub(super) struct Text {
-    pub(super) text: ArcStr,
+    pub(super) text: Arc<str>,
     pub(super) start: usize,
 }
 
-impl From<ArcStr> for Text {
-    fn from(text: ArcStr) -> Self {
+impl From<Arc<str>> for Text {
+    fn from(text: Arc<str>) -> Self {
         Self { text, start: 0 }
     }
 }
@@ -49,7 +48,7 @@ pub(super) async fn resolve(
             name: name.name.to_owned(),
             version: name.version.to_owned(),
         })?;
-    assemble(name, &stored.pointer, stored.document.into())
+    assemble(name, &stored.pointer, &stored.document.into())
         .map_err(|source| unreadable(name, source))
 }
 
@@ -128,10 +127,10 @@ fn read(
 pub(super) fn assemble(
     name: TemplateName<'_>,
     pointer: &Pointer,
-    document: Text,
+    document: &Text,
 ) -> Result<HandlerMetadata, serde_json::Error> {
-    let Text { text, start } = document;
-    let (document, template) = Document::read::<TaskTemplate>(text, start)?;
+    let text = &document.text[document.start..];
+    let (document, template) = Document::read::<TaskTemplate>(text)?;
     Ok(HandlerMetadata {
         namespace: name.namespace.to_owned(),
         name: name.name.to_owned(),

@@ -18,8 +18,7 @@ use super::body_slot::Held;
 use super::index::Entry;
 use crate::metrics::{TEMPLATE_LOCAL_BYTES, TEMPLATE_LOCAL_ENTRIES};
 use crate::models::core::task_template::{
-    BatchConfiguration, DomainEventDefinition, EventDeclaration, SharedStr, StepDefinition,
-    TaskTemplate,
+    BatchConfiguration, DomainEventDefinition, EventDeclaration, StepDefinition, TaskTemplate,
 };
 use crate::types::HandlerMetadata;
 
@@ -214,19 +213,17 @@ impl Bodies {
     }
 }
 
-/// About as many bytes as a body takes.
+/// Estimates the bytes that a document takes: its text, and at most as much again in the strings
+/// and free parts of its typed view.
 fn weight(metadata: &HandlerMetadata) -> u64 {
-    let system = metadata.default_dependent_system.as_ref();
-    let copies = metadata.handler_class.capacity() + system.map_or(0, String::capacity);
-    let bytes =
-        metadata.document.held_bytes() + copies + lists(&metadata.template) + ENTRY_OVERHEAD;
+    let bytes = 2 * metadata.document.get().len() + lists(&metadata.template) + ENTRY_OVERHEAD;
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// What the lists of the typed view, and what its steps keep apart, take without their strings.
 fn lists(template: &TaskTemplate) -> usize {
     let steps = template.steps.iter().map(|step| {
-        step.dependencies.capacity() * size_of::<SharedStr>()
+        step.dependencies.capacity() * size_of::<String>()
             + step.publishes_events.capacity() * size_of::<EventDeclaration>()
             + step.batch_config.iter().len() * size_of::<BatchConfiguration>()
     });
@@ -234,7 +231,7 @@ fn lists(template: &TaskTemplate) -> usize {
     template.steps.capacity() * size_of::<StepDefinition>()
         + steps.sum::<usize>()
         + systems.map_or(0, |systems| {
-            systems.secondary.capacity() * size_of::<SharedStr>()
+            systems.secondary.capacity() * size_of::<String>()
         })
         + template.domain_events.capacity() * size_of::<DomainEventDefinition>()
 }

@@ -65,9 +65,9 @@ impl From<&TemplateDocument> for Submission {
         let template = document.template();
         let configuration = jsonb::text(document.json());
         Self {
-            namespace: template.namespace_name.as_str().to_owned(),
-            name: template.name.as_str().to_owned(),
-            version: template.version.as_str().to_owned(),
+            namespace: template.namespace_name.clone(),
+            name: template.name.clone(),
+            version: template.version.clone(),
             description: template
                 .description
                 .as_deref()

@@ -38,7 +38,7 @@ impl Tiers {
     /// Loads the body of `entry`, from Redis if it is asked, else from PostgreSQL.
     pub(super) async fn load(self: Arc<Self>, entry: Arc<Entry>, asks_redis: bool) -> Loaded {
         if asks_redis && let Found::Body(document) = self.distributed.get(&entry).await {
-            if let Some(metadata) = self.keep(&entry, document) {
+            if let Some(metadata) = self.keep(&entry, &document) {
                 return Loaded::Body(metadata, Tier::Redis);
             }
             distributed_tier::bad_entry(&entry, "garbage");
@@ -61,7 +61,7 @@ impl Tiers {
             Ok(_) => return Loaded::Outdated,
             Err(error) => return Loaded::Failed(error.into()),
         };
-        match body::assemble(name, &stored.pointer, stored.document.into()) {
+        match body::assemble(name, &stored.pointer, &stored.document.into()) {
             Ok(metadata) => {
                 let metadata = self.hold(entry, metadata);
                 self.fill(entry, metadata.document.get());
@@ -71,7 +71,7 @@ impl Tiers {
         }
     }
 
-    fn keep(&self, entry: &Arc<Entry>, document: body::Text) -> Option<Arc<HandlerMetadata>> {
+    fn keep(&self, entry: &Arc<Entry>, document: &body::Text) -> Option<Arc<HandlerMetadata>> {
         let metadata = body::assemble(entry.name(), &entry.pointer, document).ok()?;
         Some(self.hold(entry, metadata))
     }

@@ -3,16 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::template::null_is_default;
-use super::{FreeForm, HandlerDefinition, RetryConfiguration, SharedStr};
+use super::{FreeForm, HandlerDefinition, RetryConfiguration};
 
 /// One step of a template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepDefinition {
     /// Unique in the template, 1 to 128 characters.
-    pub name: SharedStr,
+    pub name: String,
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<SharedStr>,
+    pub description: Option<String>,
     /// What kind of step it is. Written as `type` or as `step_type`.
     #[serde(
         default,
@@ -25,10 +25,10 @@ pub struct StepDefinition {
     pub handler: HandlerDefinition,
     /// The outside system that it talks to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub system_dependency: Option<SharedStr>,
+    pub system_dependency: Option<String>,
     /// The names of the steps that must be complete before it starts.
     #[serde(default, deserialize_with = "null_is_default")]
-    pub dependencies: Vec<SharedStr>,
+    pub dependencies: Vec<String>,
     /// How it is tried again.
     #[serde(default, deserialize_with = "null_is_default")]
     pub retry: RetryConfiguration,
@@ -79,22 +79,22 @@ impl StepType {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventDeclaration {
     /// The event's name, such as `order.validated`.
-    pub name: SharedStr,
+    pub name: String,
     /// What it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<SharedStr>,
+    pub description: Option<String>,
     /// On which outcome it is published, such as `success`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub condition: Option<SharedStr>,
+    pub condition: Option<String>,
     /// The JSON Schema of its payload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<FreeForm>,
     /// How it travels, such as `durable` or `fast`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delivery_mode: Option<SharedStr>,
+    pub delivery_mode: Option<String>,
     /// The code that publishes it, if not the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub publisher: Option<SharedStr>,
+    pub publisher: Option<String>,
 }
 
 /// How a batch is cut and worked on.
@@ -108,13 +108,13 @@ pub struct BatchConfiguration {
     pub parallelism: Option<u64>,
     /// The field that says how far a batch has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cursor_field: Option<SharedStr>,
+    pub cursor_field: Option<String>,
     /// The step that each batch's step is made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub worker_template: Option<SharedStr>,
+    pub worker_template: Option<String>,
     /// What a failed batch means for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure_strategy: Option<SharedStr>,
+    pub failure_strategy: Option<String>,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{FreeForm, SharedStr, StepDefinition};
+use super::{FreeForm, StepDefinition};
 use crate::models::core::identity_strategy::IdentityStrategy;
 
 /// The keys of a template that Tasker reads.
@@ -13,22 +13,22 @@ use crate::models::core::identity_strategy::IdentityStrategy;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskTemplate {
     /// 1 to 64 of `[A-Za-z0-9_.-]`.
-    pub name: SharedStr,
+    pub name: String,
     /// 1 to 29 of `[A-Za-z0-9_]`. Default `default`.
     #[serde(
         default = "default_namespace",
         deserialize_with = "null_is_default_namespace"
     )]
-    pub namespace_name: SharedStr,
+    pub namespace_name: String,
     /// 1 to 16 of `[A-Za-z0-9._+-]`. Default `0.1.0`.
     #[serde(
         default = "default_version",
         deserialize_with = "null_is_default_version"
     )]
-    pub version: SharedStr,
+    pub version: String,
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<SharedStr>,
+    pub description: Option<String>,
     /// Who wrote it, when, and how it is filed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<FreeForm>,
@@ -66,13 +66,13 @@ pub struct TaskTemplate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HandlerDefinition {
     /// The name under which a worker knows the code.
-    pub callable: SharedStr,
+    pub callable: String,
     /// The entry point, if not the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method: Option<SharedStr>,
+    pub method: Option<String>,
     /// What finds the code by its name, if not the usual way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resolver: Option<SharedStr>,
+    pub resolver: Option<String>,
     /// Settings for the code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialization: Option<FreeForm>,
@@ -83,20 +83,20 @@ pub struct HandlerDefinition {
 pub struct SystemDependencies {
     /// The system of a step that names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub primary: Option<SharedStr>,
+    pub primary: Option<String>,
     /// The others.
     #[serde(default, deserialize_with = "null_is_default")]
-    pub secondary: Vec<SharedStr>,
+    pub secondary: Vec<String>,
 }
 
 /// An event that a template's steps may publish.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DomainEventDefinition {
     /// The event's name, such as `order.validated`.
-    pub name: SharedStr,
+    pub name: String,
     /// What it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<SharedStr>,
+    pub description: Option<String>,
     /// The JSON Schema of its payload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<FreeForm>,
@@ -111,19 +111,19 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-fn default_namespace() -> SharedStr {
-    SharedStr::from("default")
+fn default_namespace() -> String {
+    String::from("default")
 }
 
-fn default_version() -> SharedStr {
-    SharedStr::from("0.1.0")
+fn default_version() -> String {
+    String::from("0.1.0")
 }
 
-fn null_is_default_namespace<'de, D: Deserializer<'de>>(d: D) -> Result<SharedStr, D::Error> {
+fn null_is_default_namespace<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     Option::deserialize(d).map(|text| text.unwrap_or_else(default_namespace))
 }
 
-fn null_is_default_version<'de, D: Deserializer<'de>>(d: D) -> Result<SharedStr, D::Error> {
+fn null_is_default_version<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     Option::deserialize(d).map(|text| text.unwrap_or_else(default_version))
 }
 
