@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use tasker_test_support::{RedisCluster, RedisServer, TcpProxy, redis_connection};
+use tasker_test_support::{RedisCluster, RedisSentinel, RedisServer, TcpProxy, redis_connection};
 
 use crate::error::FaultsError;
+use crate::templates::keys;
 use crate::world::World;
 
 /// What "slow" adds to a round trip, half of it each way.
@@ -41,6 +42,8 @@ pub(crate) enum Fault {
     Flapping,
     PostgresSlow,
     ClusterPrimary,
+    SlotsMove,
+    SentinelFailover,
     BootBlackHole,
     BootAbsent,
     BootPassword,
@@ -54,6 +57,8 @@ pub(crate) struct Stage {
     pub(crate) postgres: Option<TcpProxy>,
     /// Used instead of the one Redis where there is one.
     pub(crate) cluster: Option<RedisCluster>,
+    /// Used instead of the one Redis if there is one.
+    pub(crate) sentinel: Option<RedisSentinel>,
 }
 
 impl Stage {
@@ -83,7 +88,11 @@ impl Stage {
             None => None,
         };
         let cluster = match fault {
-            Fault::ClusterPrimary => Some(RedisCluster::start(3, 1).await?),
+            Fault::ClusterPrimary | Fault::SlotsMove => Some(RedisCluster::start(3, 1).await?),
+            _ => None,
+        };
+        let sentinel = match fault {
+            Fault::SentinelFailover => Some(RedisSentinel::start().await?),
             _ => None,
         };
         Ok(Self {
@@ -91,6 +100,7 @@ impl Stage {
             proxy,
             postgres,
             cluster,
+            sentinel,
         })
     }
 
@@ -148,7 +158,7 @@ impl Fault {
 
     /// Whether the servers get well by themselves, so that what they take for it counts, too.
     pub(crate) fn heals_itself(self) -> bool {
-        self == Self::ClusterPrimary
+        matches!(self, Self::ClusterPrimary | Self::SentinelFailover)
     }
 
     /// Whether it is done to the way to PostgreSQL.
@@ -193,6 +203,7 @@ impl Fault {
             proxy,
             postgres,
             cluster,
+            sentinel,
         } = stage;
         let over = || tokio::time::sleep(length);
         match self {
@@ -263,6 +274,17 @@ impl Fault {
                     cluster.until_well().await?;
                 }
             }
+            Self::SlotsMove => {
+                if let Some(cluster) = cluster {
+                    move_slots(cluster, length).await?;
+                }
+            }
+            Self::SentinelFailover => {
+                if let Some(sentinel) = sentinel {
+                    sentinel.servers()[0].kill().await?;
+                    sentinel.until_primary(1).await?;
+                }
+            }
             Self::BootAbsent => {
                 over().await;
                 redis.restart().await?;
@@ -318,6 +340,30 @@ async fn load_big_dump(stage: &Stage) -> Result<(), FaultsError> {
     stage.redis.kill().await?;
     // Returns when the server has stopped saying that it is loading.
     Ok(stage.redis.restart().await?)
+}
+
+/// Moves each template that the first primary has to the second one, spread over `length`.
+async fn move_slots(cluster: &RedisCluster, length: Duration) -> Result<(), FaultsError> {
+    let mut connection = redis_connection(&cluster.url()).await?;
+    let mut slots = Vec::new();
+    for key in keys() {
+        let slot: u16 = redis::cmd("CLUSTER")
+            .arg("KEYSLOT")
+            .arg(key)
+            .query_async(&mut connection)
+            .await?;
+        if cluster.primary_of(slot).await? == 0 {
+            slots.push(slot);
+        }
+    }
+    slots.sort_unstable();
+    slots.dedup();
+    let pause = length / u32::try_from(slots.len().max(1)).unwrap_or(u32::MAX);
+    for slot in slots {
+        cluster.move_slots(slot..slot + 1, 0, 1).await?;
+        tokio::time::sleep(pause).await;
+    }
+    Ok(())
 }
 
 async fn flap(stage: &Stage, length: Duration) -> Result<(), FaultsError> {

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tasker_web::causes;
+use tasker_test_support::causes;
 use tokio::runtime::{Builder, Handle};
 
 use crate::error::FaultsError;

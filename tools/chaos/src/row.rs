@@ -2,16 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use tasker_shared::cache::{CacheService, keys};
+use tasker_shared::cache::CacheService;
+
+use tasker_test_support::RedisServer;
 
 use crate::control::Control;
 use crate::error::FaultsError;
 use crate::fault::{Fault, Stage};
 use crate::figures::{Figures, Times};
 use crate::load::Load;
-use crate::templates::{COUNT, NAMESPACE, VERSION, document, name};
+use crate::templates::{COUNT, document, keys, name};
 use crate::verdict::BACK_CEILING;
-use crate::world::{LocalTier, Process, World, config, without_local_tier};
+use crate::world::{LocalTier, Process, World, config};
 
 /// How long requests run before they count: caches and the pool fill meanwhile.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -61,6 +63,15 @@ pub(crate) async fn run(
         redis.mode = String::from("cluster");
         redis.url = cluster.url();
         redis.nodes = cluster.addresses().split_off(1);
+    }
+    if let (Some(watched), Some(redis)) = (&stage.sentinel, &mut config.redis) {
+        let sentinels = watched.sentinels();
+        redis.mode = String::from("sentinel");
+        redis.url = sentinels[0].url();
+        redis.nodes = sentinels[1..].iter().map(RedisServer::address).collect();
+        watched
+            .primary_name()
+            .clone_into(&mut redis.sentinel_master_name);
     }
     let process = world.process(database_url, &config).await?;
     let control = Control::start(database_url.to_owned())?;
@@ -144,18 +155,11 @@ async fn in_use(process: &Process, load: &Load, local_tier: LocalTier) -> bool {
 
 /// Waits until each template's node answers for it.
 async fn all_primaries_in_use(process: &Process) -> bool {
-    let wanted: Vec<String> = (0..COUNT)
-        .map(|number| {
-            keys::key(
-                &without_local_tier().key_prefix,
-                "task_template",
-                &[NAMESPACE, &name(number), VERSION],
-            )
-        })
-        .collect();
     let used = async {
-        while process.provider.peek(&wanted, 1).await.is_err() {
-            tokio::time::sleep(POLL).await;
+        for key in keys() {
+            while process.provider.get(&key).await.is_err() {
+                tokio::time::sleep(POLL).await;
+            }
         }
     };
     tokio::time::timeout(BACK_CEILING, used).await.is_ok()

@@ -11,7 +11,7 @@ use crate::verdict::{self, Miss};
 use crate::world::{LocalTier, World};
 
 /// Every fault, as `--only` names it and as the table does.
-const ROWS: [(&str, &str, Fault); 20] = [
+const ROWS: [(&str, &str, Fault); 22] = [
     ("calm", "nothing", Fault::Calm),
     ("kill", "killed, back with its data", Fault::Kill),
     ("kill-empty", "killed, back empty", Fault::KillEmpty),
@@ -36,6 +36,12 @@ const ROWS: [(&str, &str, Fault); 20] = [
         "cluster",
         "a cluster that loses a primary",
         Fault::ClusterPrimary,
+    ),
+    ("slots-move", "a cluster whose slots move", Fault::SlotsMove),
+    (
+        "sentinel",
+        "a primary that its sentinels replace",
+        Fault::SentinelFailover,
     ),
     (
         "boot-black-hole",

@@ -1,6 +1,8 @@
 //! The templates of the load.
 
 use serde_json::json;
+use tasker_shared::cache::keys;
+use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::models::core::task_template::TemplateDocument;
 
 use crate::error::FaultsError;
@@ -14,6 +16,18 @@ pub(crate) const COUNT: usize = 128;
 
 pub(crate) fn name(number: usize) -> String {
     format!("template_{number}")
+}
+
+/// The keys of all templates in Redis.
+pub(crate) fn keys() -> impl Iterator<Item = String> {
+    let prefix = CacheConfig::default().key_prefix;
+    (0..COUNT).map(move |number| {
+        keys::key(
+            &prefix,
+            "task_template",
+            &[NAMESPACE, &name(number), VERSION],
+        )
+    })
 }
 
 /// A template of some 2 KB; `revision` tells its contents apart.
