@@ -1,5 +1,5 @@
--- Template versions: for every name the hash of its registered body, and the commit that made it
--- current, in an order of commits that pollers can follow.
+-- Template versions: the hash of each registered document, and the position of the commit that made it
+-- current, so that pollers can follow the order of commits.
 --
 -- The clock is one row. A transaction that changes templates locks it when it commits, from its
 -- deferred triggers, and holds it until the commit is visible. So sequence order is commit order,
@@ -9,8 +9,8 @@
 -- The task row keeps the hash of the template that it was made from.
 ALTER TABLE tasker.tasks ADD COLUMN IF NOT EXISTS template_hash varchar(64);
 
--- A template of a few kilobytes is compressed when it is stored; where PostgreSQL is built with
--- LZ4 that takes a fraction of the time. What is stored already stays as it is.
+-- PostgreSQL compresses a template of a few kilobytes when it stores it. If it is built with LZ4, that
+-- takes a fraction of the time. Rows that are stored already keep their compression.
 DO $$
 BEGIN
     ALTER TABLE tasker.named_tasks ALTER COLUMN configuration SET COMPRESSION lz4;
@@ -24,16 +24,16 @@ CREATE TABLE tasker.template_clock (
     sequence bigint NOT NULL
 );
 
--- The recent history. A poller that names a sequence and its stamp learns whether the database
--- still has the history that it has seen: a restored backup or a promoted replica may reach the
--- same number again, but not with the same stamp.
+-- The recent history. A poller sends a sequence and its stamp to learn if the database still has the
+-- history that it knows: a restored backup or a promoted replica may reach the same number again, but
+-- not with the same stamp.
 CREATE TABLE tasker.template_commits (
     sequence bigint PRIMARY KEY,
     stamp uuid NOT NULL DEFAULT gen_random_uuid(),
     committed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- A null hash is a tombstone: the name was registered once and is not any more.
+-- A null hash is a tombstone: the name was registered once, and its row is gone.
 CREATE TABLE tasker.template_versions (
     namespace varchar(64) NOT NULL,
     name varchar(64) NOT NULL,
@@ -48,71 +48,70 @@ CREATE TABLE tasker.template_versions (
 
 CREATE INDEX template_versions_sequence ON tasker.template_versions (sequence);
 
--- The hash of a body: SHA-256 of the stored jsonb's text, which is canonical. It never changes, but
--- PostgreSQL calls `convert_to` stable, and makes a call for each row of what claims to be more.
+-- The hash of a document: SHA-256 of the stored jsonb's text, which is canonical. It never changes, but
+-- it is declared stable like `convert_to`, because PostgreSQL inlines no function that claims more than
+-- its parts.
 CREATE FUNCTION tasker.template_hash(configuration jsonb) RETURNS char(64)
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN encode(sha256(convert_to(coalesce(configuration, '{}')::text, 'UTF8')), 'hex');
 
 -- Records a commit and announces it.
-CREATE FUNCTION tasker.template_commit_note(p_place bigint) RETURNS void
+CREATE FUNCTION tasker.template_commit_note(p_sequence bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO tasker.template_commits (sequence) VALUES (p_place);
-    -- As much history as a poller that was away for long may need; one that was away for
-    -- longer reads everything again.
-    DELETE FROM tasker.template_commits WHERE sequence <= p_place - 10000;
-    PERFORM pg_notify('tasker_templates', p_place::text);
+    INSERT INTO tasker.template_commits (sequence) VALUES (p_sequence);
+    -- A poller that was away for longer than this history reads everything again.
+    DELETE FROM tasker.template_commits WHERE sequence <= p_sequence - 10000;
+    PERFORM pg_notify('tasker_templates', p_sequence::text);
 END
 $$;
 
--- Takes the clock's lock without moving the clock: what is read after it is what the commits
--- before this one left.
+-- Takes the clock's lock without moving the clock. Reads that follow see all commits before this one.
 CREATE FUNCTION tasker.template_clock_lock() RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    place bigint;
+    commit_sequence bigint;
 BEGIN
     PERFORM 1 FROM tasker.template_clock FOR UPDATE;
     IF NOT FOUND THEN
-        -- Somebody emptied the table. Later than all that is known is a safe place to go on from. The
-        -- row is this transaction's, as if it had moved the clock, so this is its place.
+        -- Somebody emptied the table. Any position after all known ones is safe. The row is this
+        -- transaction's, as if it had moved the clock, so this is its position.
         INSERT INTO tasker.template_clock (sequence)
         SELECT 1 + greatest(
             (SELECT coalesce(max(sequence), 0) FROM tasker.template_versions),
             (SELECT coalesce(max(sequence), 0) FROM tasker.template_commits)
         )
         ON CONFLICT DO NOTHING
-        RETURNING sequence INTO place;
+        RETURNING sequence INTO commit_sequence;
         IF FOUND THEN
-            PERFORM tasker.template_commit_note(place);
+            PERFORM tasker.template_commit_note(commit_sequence);
         END IF;
         PERFORM 1 FROM tasker.template_clock FOR UPDATE;
     END IF;
 END
 $$;
 
--- This transaction's place in the sequence. The first call moves the clock, records the commit
--- and announces it; later calls find the row written by this transaction and answer the same.
+-- Returns this transaction's position. The first call moves the clock, records the commit and
+-- announces it; later calls find the row written by this transaction and return the same position.
 CREATE FUNCTION tasker.template_clock_advance() RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
-    place bigint;
+    commit_sequence bigint;
 BEGIN
     UPDATE tasker.template_clock SET sequence = sequence + 1
     WHERE xmin <> pg_current_xact_id()::xid
-    RETURNING sequence INTO place;
+    RETURNING sequence INTO commit_sequence;
     IF FOUND THEN
-        PERFORM tasker.template_commit_note(place);
+        PERFORM tasker.template_commit_note(commit_sequence);
     ELSE
-        SELECT sequence INTO STRICT place FROM tasker.template_clock;
+        SELECT sequence INTO STRICT commit_sequence FROM tasker.template_clock;
     END IF;
-    RETURN place;
+    RETURN commit_sequence;
 END
 $$;
 
--- Has the pointers of these names say this; null where a name has no row. The arrays are parallel,
--- and no name may be there twice. Moves the clock only if a pointer said something else.
+-- Sets the pointers of these names; to null if a name has no row. The arrays are parallel, and names
+-- must not repeat. Moves the clock only if a pointer changes.
 CREATE FUNCTION tasker.template_pointers_set(
     p_namespaces text[],
     p_names text[],
@@ -122,7 +121,7 @@ CREATE FUNCTION tasker.template_pointers_set(
     p_hashes char(64)[]
 ) RETURNS void
 LANGUAGE plpgsql
--- The plan for one name is a bad one for a thousand.
+-- A plan for one name would be slow for a thousand.
 SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
     INSERT INTO tasker.template_versions AS v
@@ -142,14 +141,13 @@ BEGIN
         content_hash = excluded.content_hash,
         named_task_uuid = excluded.named_task_uuid,
         identity_strategy = excluded.identity_strategy,
-        -- The time at which this content was registered; the same content keeps it.
+        -- The time at which this content was registered; unchanged content keeps it.
         registered_at = CASE WHEN v.content_hash = excluded.content_hash
             THEN v.registered_at ELSE excluded.registered_at END;
 END
 $$;
 
--- Makes the pointers of these names agree with the rows that they are made of. The arrays are
--- parallel.
+-- Sets the pointers of these names from their rows. The arrays are parallel.
 CREATE FUNCTION tasker.template_point(p_namespaces text[], p_names text[], p_versions text[])
 RETURNS void
 LANGUAGE plpgsql
@@ -172,9 +170,8 @@ BEGIN
 END
 $$;
 
--- What the statements of a transaction have changed, one row for each statement, until the
--- transaction commits. A row is gone before anybody else could see it, so there is nothing to
--- recover after a crash.
+-- The names that a transaction's statements have changed, one row for each statement, until the
+-- transaction commits. It is unlogged because a row is deleted before anybody else could see it.
 CREATE UNLOGGED TABLE tasker.template_changes (
     change_uuid uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     namespace_uuids uuid[] NOT NULL,
@@ -182,13 +179,13 @@ CREATE UNLOGGED TABLE tasker.template_changes (
     versions text[] NOT NULL
 );
 
--- The names of a large batch would be compressed, for the moment until the commit.
+-- Compressing the names of a large batch until the commit would be a waste.
 ALTER TABLE tasker.template_changes
     ALTER COLUMN namespace_uuids SET STORAGE EXTERNAL,
     ALTER COLUMN names SET STORAGE EXTERNAL,
     ALTER COLUMN versions SET STORAGE EXTERNAL;
 
--- All of these run as their owner, so that a role which may write templates needs no right to
+-- The trigger functions run as their owner, so that a role which may write templates needs no right to
 -- write the clock.
 CREATE FUNCTION tasker.named_tasks_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -226,7 +223,7 @@ $$;
 
 CREATE FUNCTION tasker.template_changes_committed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
--- A plan that was made while there were few rows is a bad one for many.
+-- A plan that was made for few rows would be slow for many.
 SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     namespace_uuids uuid[];
@@ -237,7 +234,7 @@ DECLARE
     hashes char(64)[];
 BEGIN
     DELETE FROM tasker.template_changes WHERE change_uuid = NEW.change_uuid;
-    -- Read before the clock is locked, for which other writers wait. These rows are this
+    -- Read before the clock is locked, because other writers wait for it. These rows are this
     -- transaction's until it ends, and so are the names that it has freed: only their namespaces
     -- can still change.
     SELECT array_agg(k.namespace_uuid), array_agg(k.name), array_agg(k.version),
@@ -249,10 +246,9 @@ BEGIN
     LEFT JOIN tasker.named_tasks t
         ON t.task_namespace_uuid = k.namespace_uuid
         AND t.name = k.name AND t.version = k.version;
-    -- A namespace that another transaction has renamed has its new name after this.
+    -- After this, a namespace that another transaction renamed has its new name.
     PERFORM tasker.template_clock_lock();
-    -- A namespace may have been renamed or deleted by the same transaction; then its own trigger
-    -- takes care of its old name.
+    -- If this transaction renamed or deleted a namespace, that trigger updates its old names.
     PERFORM tasker.template_pointers_set(
         array_agg(n.name), array_agg(k.name), array_agg(k.version),
         array_agg(k.named_task_uuid), array_agg(k.identity_strategy), array_agg(k.hash)
@@ -264,7 +260,7 @@ BEGIN
 END
 $$;
 
--- For rows that logical replication applies, which are no statements.
+-- Logical replication applies rows without statements, so statement triggers do not fire for them.
 CREATE FUNCTION tasker.named_tasks_replicated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -291,7 +287,7 @@ BEGIN
     IF TG_OP = 'UPDATE' AND OLD.name = NEW.name THEN
         RETURN NULL;
     END IF;
-    -- In the order in which TRUNCATE takes both.
+    -- Locked in the order of TRUNCATE.
     LOCK TABLE tasker.named_tasks IN ACCESS SHARE MODE;
     PERFORM tasker.template_clock_lock();
     SELECT array_agg(k.namespace), array_agg(k.name), array_agg(k.version)
@@ -317,7 +313,7 @@ BEGIN
     PERFORM tasker.template_clock_lock();
     IF EXISTS (SELECT FROM tasker.template_versions WHERE content_hash IS NOT NULL) THEN
         UPDATE tasker.template_versions SET
-            -- Once for all rows: in a subtransaction each call moves the clock.
+            -- A subquery, evaluated once, because in a subtransaction each call moves the clock.
             sequence = (SELECT tasker.template_clock_advance()),
             content_hash = NULL, named_task_uuid = NULL, identity_strategy = NULL
         WHERE content_hash IS NOT NULL;
@@ -326,7 +322,7 @@ BEGIN
 END
 $$;
 
--- Statements note what they change, which costs little for each row and nobody has to wait for.
+-- Statements record the names that they change. This is cheap and makes nobody wait.
 CREATE TRIGGER named_tasks_inserted
     AFTER INSERT ON tasker.named_tasks
     REFERENCING NEW TABLE AS new_rows
@@ -358,12 +354,12 @@ CREATE CONSTRAINT TRIGGER task_namespaces_changed
     DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION tasker.task_namespaces_changed();
 
--- A trigger on TRUNCATE cannot be deferred. The table is locked until the commit all the same.
+-- A trigger on TRUNCATE cannot be deferred. The table stays locked until the commit anyway.
 CREATE TRIGGER named_tasks_truncated
     AFTER TRUNCATE ON tasker.named_tasks
     FOR EACH STATEMENT EXECUTE FUNCTION tasker.named_tasks_truncated();
 
--- Rows that replication or a restore applies count as well.
+-- Fire for rows that replication or a restore applies, too.
 ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_inserted;
 ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_updated;
 ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_deleted;
@@ -372,8 +368,8 @@ ALTER TABLE tasker.template_changes ENABLE ALWAYS TRIGGER template_changes_commi
 ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_truncated;
 ALTER TABLE tasker.task_namespaces ENABLE ALWAYS TRIGGER task_namespaces_changed;
 
--- The triggers' tables are locked against writers by now, so nothing is missed between them and
--- the rows that were here before.
+-- Creating the triggers has locked their tables against writers, so no change is missed between them
+-- and this copy of the existing rows.
 INSERT INTO tasker.template_clock (sequence) VALUES (1);
 INSERT INTO tasker.template_commits (sequence) VALUES (1);
 INSERT INTO tasker.template_versions

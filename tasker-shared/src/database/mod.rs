@@ -11,7 +11,7 @@ mod query;
 mod stored_json;
 
 pub use errors::DatabaseError;
-pub(crate) use held_connections::{HeldConnections, WithoutTurns};
+pub(crate) use held_connections::HeldConnections;
 pub(crate) use query::read_on;
 pub use query::{read, write};
 pub(crate) use stored_json::StoredJson;

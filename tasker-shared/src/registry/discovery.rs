@@ -1,60 +1,269 @@
-//! Finding templates on disk, and telling what became of them.
+//! Finds the template files below a folder, and reads and checks them.
+//!
+//! One bad file never stops the others. Nothing is registered here.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::template_files::{DiscoveryProblem, TemplateFiles};
-use super::template_sources::TemplateSources;
-use super::{Registration, RegistryError};
-use crate::types::CacheInvalidation;
+use rayon::prelude::*;
+use walkdir::{DirEntry, WalkDir};
 
-/// What a discovery found and did.
+use super::registration::Submission;
+use super::{RegistrationOutcome, RegistryError};
+use crate::models::core::task_template::{
+    Problem, TemplateDocument, TemplateError, TemplateLimits,
+};
+use crate::types::{CacheInvalidation, ContentHash};
+
+/// The outcome of a discovery.
 #[derive(Debug, Clone, Default)]
 pub struct TaskTemplateDiscoveryResult {
-    /// How many template files there are.
+    /// The number of template files, good and bad.
     pub total_files: usize,
-    /// Templates that are registered now, unchanged ones among them, in the order of their files.
-    pub registered: Vec<Registration>,
-    /// One for each thing that is wrong; a file with any is not registered.
+    /// Templates that are registered now, unchanged ones included, in the order of their files.
+    pub registered: Vec<RegistrationOutcome>,
+    /// Every problem that was found. A file with one is not registered.
     pub errors: Vec<DiscoveryProblem>,
-    /// What is doubtful in files that are registered.
+    /// Doubts about files that are registered.
     pub warnings: Vec<DiscoveryProblem>,
-    /// What became of the invalidation that goes with a discovery.
+    /// The result of deleting the cached templates.
     pub invalidation: CacheInvalidation,
 }
 
-/// Reads all template files below `directory`, beside the runtime's own threads.
-pub(super) async fn read(
-    directory: &Path,
+/// An error or a warning about a template file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscoveryProblem {
+    /// The file.
+    pub file: PathBuf,
+    /// The line in the file, from 1, if it is known.
+    pub line: Option<usize>,
+    /// The path in the document, such as `steps[2].dependencies[0]`; empty for the whole document.
+    pub path: String,
+    /// The problem, in a sentence.
+    pub message: String,
+}
+
+/// The templates of a folder.
+#[derive(Debug, Default)]
+pub(super) struct FoundTemplates {
+    /// The number of template files, good and bad.
+    pub(super) total_files: usize,
+    /// The good ones, each with another (namespace, name, version), in the order of paths.
+    pub(super) templates: Vec<Submission>,
+    /// In the order of paths and lines.
+    pub(super) errors: Vec<DiscoveryProblem>,
+    /// In the order of paths and lines.
+    pub(super) warnings: Vec<DiscoveryProblem>,
+}
+
+/// A checked file. The document itself is dropped by the thread that parsed it.
+struct CheckedFile {
+    template: Submission,
+    warnings: Vec<Problem>,
+}
+
+/// A reason why one file cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum FileError {
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("it is not a regular file")]
+    NotRegular,
+    #[error(
+        "it is larger than the limit of {limit} bytes; split it, or raise common.task_templates.max_file_bytes"
+    )]
+    TooLarge { limit: u64 },
+    #[error("{0}")]
+    Template(#[from] TemplateError),
+}
+
+/// Reads every `*.yaml` and `*.yml` below `folder`. Follows links and skips hidden entries.
+///
+/// Runs on a blocking thread, because reading and parsing keep all cores busy.
+///
+/// # Errors
+/// When `folder` itself cannot be read.
+pub(super) async fn find(
+    folder: &Path,
     max_file_bytes: u64,
-) -> Result<TemplateSources, RegistryError> {
-    let directory: PathBuf = directory.to_owned();
-    blocking(move || TemplateSources::read(&directory, max_file_bytes)).await
-}
-
-/// Parses those that are not known, beside the runtime's own threads.
-pub(super) async fn parse(sources: TemplateSources, max_file_bytes: u64) -> TemplateFiles {
-    blocking(move || TemplateFiles::of(sources, max_file_bytes)).await
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    // The task is not cancelled, so that it ends without an answer means that it panicked.
-    tokio::task::spawn_blocking(work)
+) -> Result<FoundTemplates, RegistryError> {
+    let folder = folder.to_owned();
+    tokio::task::spawn_blocking(move || find_blocking(&folder, max_file_bytes))
         .await
+        // Nobody cancels the task, so an error means that it panicked.
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-impl TaskTemplateDiscoveryResult {
-    pub(super) fn new(
-        files: TemplateFiles,
-        registered: Vec<Registration>,
-        invalidation: CacheInvalidation,
-    ) -> Self {
-        Self {
-            total_files: files.total_files,
-            registered,
-            errors: files.errors,
-            warnings: files.warnings,
-            invalidation,
+fn find_blocking(folder: &Path, max_file_bytes: u64) -> Result<FoundTemplates, RegistryError> {
+    // The walk reports an unreadable folder like any other entry, but here nothing can follow it.
+    std::fs::read_dir(folder).map_err(|source| RegistryError::Folder {
+        path: folder.display().to_string(),
+        source: Arc::new(source),
+    })?;
+    let mut found = FoundTemplates::default();
+    let mut entries = Vec::new();
+    // Sorts while it walks, because comparing whole paths takes far longer.
+    let walk = WalkDir::new(folder)
+        .follow_links(true)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
+    for entry in walk {
+        match entry {
+            Ok(entry) if is_template(&entry) => entries.push(entry),
+            Ok(_) => {}
+            // An editor's lock file is a hidden link to nowhere.
+            Err(error) if error.path().is_some_and(is_hidden) => {}
+            Err(error) => found.errors.push(walk_problem(folder, &error)),
+        }
+    }
+    found.total_files = entries.len();
+    let limits = TemplateLimits::with_max_bytes(max_file_bytes);
+    let files: Vec<_> = entries
+        .into_par_iter()
+        .map(|entry| {
+            let checked = check_file(&entry, max_file_bytes, limits);
+            (entry.into_path(), checked)
+        })
+        .collect();
+    let mut seen = HashMap::new();
+    for (path, checked) in files {
+        match checked {
+            Ok(file) => found.add(path, file, &mut seen),
+            Err(error) => found.errors.extend(file_problems(&path, &error)),
+        }
+    }
+    // Stable, so that the problems of one file keep the order of their lines.
+    found.errors.sort_by(|a, b| a.file.cmp(&b.file));
+    Ok(found)
+}
+
+/// The first file of each template, with the hash of its document.
+type Seen = HashMap<(String, String, String), (PathBuf, ContentHash)>;
+
+impl FoundTemplates {
+    /// Adds a file. The first of several files with one template wins; another one is an error, or a
+    /// warning if its document is the same.
+    fn add(&mut self, path: PathBuf, file: CheckedFile, seen: &mut Seen) {
+        let CheckedFile { template, warnings } = file;
+        let key = (
+            template.namespace.clone(),
+            template.name.clone(),
+            template.version.clone(),
+        );
+        match seen.entry(key) {
+            Entry::Vacant(vacant) => {
+                let warnings = warnings.iter();
+                self.warnings
+                    .extend(warnings.map(|problem| discovery_problem(&path, problem)));
+                vacant.insert((path, template.hash));
+                self.templates.push(template);
+            }
+            Entry::Occupied(first) => {
+                let (namespace, name, version) = first.key();
+                let name = format!("{namespace}/{name}/{version}");
+                let (first, hash) = first.get();
+                let first = first.display();
+                if *hash == template.hash {
+                    let message = format!("{first} has the same template {name} already");
+                    self.warnings.push(whole_file(path, message));
+                } else {
+                    let message = format!(
+                        "{first} has another template {name}, which counts; give one of them another version"
+                    );
+                    self.errors.push(whole_file(path, message));
+                }
+            }
         }
     }
 }
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// Returns true for names of templates. Reading reports those that are not regular files.
+fn is_template(entry: &DirEntry) -> bool {
+    let extension = entry.path().extension();
+    extension.is_some_and(|extension| extension == "yaml" || extension == "yml")
+        && !entry.file_type().is_dir()
+}
+
+fn check_file(
+    entry: &DirEntry,
+    max_file_bytes: u64,
+    limits: TemplateLimits,
+) -> Result<CheckedFile, FileError> {
+    let document = TemplateDocument::from_yaml(&read_file(entry, max_file_bytes)?, limits)?;
+    Ok(CheckedFile {
+        template: Submission::from(&document),
+        warnings: document.warnings().to_vec(),
+    })
+}
+
+fn read_file(entry: &DirEntry, limit: u64) -> Result<Vec<u8>, FileError> {
+    // Opening a pipe would wait for a writer.
+    if !entry.file_type().is_file() {
+        return Err(FileError::NotRegular);
+    }
+    let file = File::open(entry.path())?;
+    // The file may grow while it is read, so one byte past the limit decides.
+    let expected = file.metadata()?.len().min(limit).saturating_add(1);
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(FileError::TooLarge { limit });
+    }
+    Ok(bytes)
+}
+
+fn file_problems(path: &Path, error: &FileError) -> Vec<DiscoveryProblem> {
+    if let FileError::Template(error) = error
+        && !error.problems().is_empty()
+    {
+        let problems = error.problems().iter();
+        return problems
+            .map(|problem| discovery_problem(path, problem))
+            .collect();
+    }
+    vec![whole_file(path.to_path_buf(), error.to_string())]
+}
+
+fn discovery_problem(path: &Path, problem: &Problem) -> DiscoveryProblem {
+    DiscoveryProblem {
+        file: path.to_path_buf(),
+        line: problem.line,
+        path: problem.path.clone(),
+        message: problem.kind.to_string(),
+    }
+}
+
+fn walk_problem(folder: &Path, error: &walkdir::Error) -> DiscoveryProblem {
+    let path = error.path().unwrap_or(folder).to_path_buf();
+    let message = match (error.loop_ancestor(), error.io_error()) {
+        (Some(ancestor), _) => format!(
+            "this link leads back to {}, which contains it",
+            ancestor.display()
+        ),
+        (None, Some(error)) => format!("it cannot be read: {error}"),
+        (None, None) => error.to_string(),
+    };
+    whole_file(path, message)
+}
+
+fn whole_file(file: PathBuf, message: String) -> DiscoveryProblem {
+    DiscoveryProblem {
+        file,
+        line: None,
+        path: String::new(),
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Lists registered names.
+//! Lists registered templates from the database.
 
 use std::time::Duration;
 
@@ -9,33 +9,33 @@ use super::RegistryError;
 use crate::database;
 use crate::types::ContentHash;
 
-/// How long a listing may take.
+/// The longest time that a listing may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A registered name and what it points to.
+/// A registered template without its document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RegisteredTemplate {
+pub struct TemplateListing {
     /// The template's namespace.
     pub namespace: String,
     /// The template's name.
     pub name: String,
     /// The template's version.
     pub version: String,
-    /// What its author says that it does.
+    /// The author's description.
     pub description: Option<String>,
-    /// The content hash of its body.
+    /// The hash of its document.
     pub hash: ContentHash,
-    /// The commit that made it current, in the database's order of commits.
+    /// The position of the commit that made it current.
     pub sequence: i64,
-    /// When its content was registered, by the database's clock.
+    /// The time at which its content was registered, by the database's clock.
     pub registered_at: DateTime<Utc>,
 }
 
-/// Registered names, sorted, read from the database; of one namespace if one is given.
+/// Returns the registered templates, sorted by name; those of one namespace if one is given.
 pub(super) async fn list(
     pool: &PgPool,
     namespace: Option<&str>,
-) -> Result<Vec<RegisteredTemplate>, RegistryError> {
+) -> Result<Vec<TemplateListing>, RegistryError> {
     let rows = database::read(pool, LIMIT, |connection| {
         let namespace = namespace.map(str::to_owned);
         Box::pin(async move {
@@ -56,7 +56,7 @@ pub(super) async fn list(
     })
     .await?;
     let templates = rows.into_iter().filter_map(|row| {
-        Some(RegisteredTemplate {
+        Some(TemplateListing {
             hash: row.content_hash.parse().ok()?,
             namespace: row.namespace,
             name: row.name,

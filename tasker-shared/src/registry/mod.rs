@@ -1,7 +1,7 @@
-//! The template registry: who is registered, what it holds, and how a resolve finds it.
+//! The template registry: registers, resolves and lists templates.
 //!
-//! [`TaskHandlerRegistry`] is the way in. Inside, [`resolver`] is the one place that puts the
-//! tiers together, and [`directory`] knows what is current.
+//! [`TaskHandlerRegistry`] is the public face. [`resolver`] puts the tiers together, [`index`] knows
+//! which document is current, [`registration`] writes, and [`discovery`] reads template files.
 
 mod body;
 mod body_slot;
@@ -13,8 +13,6 @@ mod flights;
 mod index;
 mod index_status;
 pub mod inspection;
-mod known_files;
-mod large_batch;
 mod listing;
 mod local_tier;
 mod registration;
@@ -22,17 +20,13 @@ mod resolution;
 mod resolve_metrics;
 mod resolver;
 mod retirement;
-mod submission;
 mod task_handler_registry;
-mod template_files;
-mod template_sources;
 mod tiers;
 
-pub use discovery::TaskTemplateDiscoveryResult;
+pub use discovery::{DiscoveryProblem, TaskTemplateDiscoveryResult};
 pub use errors::RegistryError;
 pub use index_status::IndexStatus;
-pub use listing::RegisteredTemplate;
-pub use registration::{Registration, RegistrationStatus};
+pub use listing::TemplateListing;
+pub use registration::{RegistrationOutcome, RegistrationStatus};
 pub use resolution::{Resolution, Tier};
 pub use task_handler_registry::TaskHandlerRegistry;
-pub use template_files::DiscoveryProblem;

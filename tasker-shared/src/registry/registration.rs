@@ -1,45 +1,50 @@
-//! Registering templates: the write path.
+//! Registers templates: the write path.
 //!
-//! Of a large batch only those documents are sent whose hash is not the registered one. Which ones
-//! these are, the directory knows where it is at hand; else PostgreSQL is first told the hashes. We
-//! compute these hashes; the registered ones are PostgreSQL's own. If the two ever computed different
-//! ones, a document would be sent that is there already, and PostgreSQL, which compares what it has
-//! stored, would find it unchanged.
+//! Sends only the documents whose hash is not the registered one. The template index knows the
+//! registered hashes if the caller has it; else PostgreSQL is asked for them first, when the batch is
+//! large. We compute the hashes that are compared. PostgreSQL computes the registered ones. If the two
+//! ever differed, a registered document would be sent again, and PostgreSQL, which compares it with the
+//! stored one, would leave the row unchanged.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::RegistryError;
 use super::index::{Snapshot, TemplateName};
-use super::known_files::Marks;
-use super::submission::{Content, Submission};
-use crate::database;
+use crate::database::{self, jsonb};
 use crate::metrics::TEMPLATE_REGISTRATIONS;
+use crate::models::core::identity_strategy::IdentityStrategy;
+use crate::models::core::task_template::TemplateDocument;
+use crate::types::ContentHash;
 
-/// How long registering a batch may take.
+/// The longest time that registering a batch may take.
 const LIMIT: Duration = Duration::from_secs(30);
-/// The most that one statement carries; a larger batch takes several, in one transaction.
+/// The most that one statement carries. A larger batch takes several, in one transaction.
 const STATEMENT_BYTES: usize = 32 * 1024 * 1024;
-/// A batch of fewer bytes is sent without asking first what of it is registered already: sending
-/// it costs less than the question.
-const UNASKED_BYTES: usize = 64 * 1024;
+/// A smaller batch is sent without asking for hashes first, because that costs less than the question.
+const ASK_FIRST_BYTES: usize = 64 * 1024;
+/// The width of the description's column. The document keeps the author's whole text.
+const DESCRIPTION_CHARACTERS: usize = 255;
 
-/// What registering a template did.
+/// The effect of registering a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegistrationStatus {
     /// The name was new.
     Created,
-    /// The name pointed to other content.
+    /// The name had another document, description or strategy.
     Updated,
-    /// The content was registered already; nothing was written.
+    /// The template was registered already. Nothing was written.
     Unchanged,
 }
 
 impl RegistrationStatus {
+    const ALL: [Self; 3] = [Self::Created, Self::Updated, Self::Unchanged];
+
     /// A label for metrics and logs.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -51,240 +56,199 @@ impl RegistrationStatus {
     }
 }
 
-/// A template that was registered.
+/// The outcome of registering one template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registration {
+pub struct RegistrationOutcome {
     /// The template's namespace.
     pub namespace: String,
     /// The template's name.
     pub name: String,
     /// The template's version.
     pub version: String,
-    /// What registering it did.
+    /// The effect.
     pub status: RegistrationStatus,
     /// The row in `tasker.named_tasks`.
     pub named_task_uuid: Uuid,
 }
 
-impl Registration {
-    pub(super) fn template_name(&self) -> TemplateName<'_> {
-        TemplateName {
+/// The outcome of registering a batch.
+#[derive(Debug, Default)]
+pub(super) struct BatchOutcome {
+    /// One for each template, in the order given.
+    pub(super) outcomes: Vec<RegistrationOutcome>,
+    /// The statement was sent more than once, as after a lost connection. The first one may have
+    /// written templates that the last one reports as unchanged.
+    retried: bool,
+    /// The index had every template, so PostgreSQL was not asked.
+    pub(super) all_in_index: bool,
+}
+
+impl BatchOutcome {
+    /// Returns the names that may point to another document than before.
+    pub(super) fn written(&self) -> impl Iterator<Item = TemplateName<'_>> {
+        self.outcomes
+            .iter()
+            .filter(|one| self.retried || one.status != RegistrationStatus::Unchanged)
+            .map(|one| TemplateName {
+                namespace: &one.namespace,
+                name: &one.name,
+                version: &one.version,
+            })
+    }
+}
+
+/// A template that can be sent to PostgreSQL, with the hash that it will have there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Submission {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) version: String,
+    description: Option<String>,
+    strategy: Option<&'static str>,
+    /// As PostgreSQL writes a `jsonb`, so equal documents have equal texts.
+    pub(super) document: String,
+    pub(super) hash: ContentHash,
+}
+
+impl From<&TemplateDocument> for Submission {
+    fn from(document: &TemplateDocument) -> Self {
+        let template = document.template();
+        let document = jsonb::text(document.json());
+        Self {
+            namespace: template.namespace_name.clone(),
+            name: template.name.clone(),
+            version: template.version.clone(),
+            description: template
+                .description
+                .as_deref()
+                .map(|text| text.chars().take(DESCRIPTION_CHARACTERS).collect()),
+            strategy: template.identity_strategy.map(IdentityStrategy::name),
+            hash: ContentHash::from_bytes(Sha256::digest(&document).into()),
+            document,
+        }
+    }
+}
+
+impl Submission {
+    /// Returns `Unchanged` if `snapshot` contains this exact template.
+    fn look_up(&self, snapshot: &Snapshot) -> Option<StatusAndRow> {
+        let name = TemplateName {
             namespace: &self.namespace,
             name: &self.name,
             version: &self.version,
-        }
+        };
+        let pointer = &snapshot.get(name)?.pointer;
+        let strategy = pointer.identity_strategy.name();
+        let is_same =
+            pointer.hash == self.hash && self.strategy.is_none_or(|wanted| wanted == strategy);
+        is_same.then_some((RegistrationStatus::Unchanged, pointer.named_task_uuid))
     }
 }
 
-/// What a batch came to.
-#[derive(Debug, Default)]
-pub(super) struct Registered {
-    /// One for each template, in their order.
-    pub(super) registrations: Vec<Registration>,
-    /// What was registered, in the same order.
-    templates: Vec<Arc<[Submission]>>,
-    /// The statement was sent more than once, as after its connection was lost: what is told as
-    /// unchanged may have been written by the first.
-    retried: bool,
-    /// All of it was found in the directory, and PostgreSQL was not asked.
-    known: bool,
-}
+type StatusAndRow = (RegistrationStatus, Uuid);
 
-impl Registered {
-    /// The names that point elsewhere than before, as far as that can be told.
-    pub(super) fn written(&self) -> impl Iterator<Item = TemplateName<'_>> {
-        self.registrations
-            .iter()
-            .filter(|one| self.retried || one.status != RegistrationStatus::Unchanged)
-            .map(Registration::template_name)
-    }
-
-    /// Whether the directory had all of it as it is.
-    pub(super) fn was_known(&self) -> bool {
-        self.known
-    }
-
-    /// What was registered, and why it was not.
-    pub(super) fn and_error(
-        registered: Result<Self, RegistryError>,
-    ) -> (Self, Result<(), RegistryError>) {
-        match registered {
-            Ok(registered) => (registered, Ok(())),
-            Err(error) => (Self::default(), Err(error)),
-        }
-    }
-
-    /// Of what was registered already as it is, and was read from a file: its row, and the marks of
-    /// that file.
-    pub(super) fn unchanged_from_files(&self) -> impl Iterator<Item = (Uuid, Marks)> {
-        let both = self.registrations.iter().zip(self.templates());
-        both.filter(|(registration, _)| registration.status == RegistrationStatus::Unchanged)
-            .filter_map(|(registration, template)| {
-                Some((registration.named_task_uuid, template.marks?))
-            })
-    }
-
-    fn templates(&self) -> impl Iterator<Item = &Submission> {
-        self.templates.iter().flat_map(|templates| &**templates)
-    }
-
-    /// This, and what another batch came to.
-    pub(super) fn followed_by(mut self, other: Self) -> Self {
-        self.registrations.extend(other.registrations);
-        self.templates.extend(other.templates);
-        self.retried |= other.retried;
-        self.known &= other.known;
-        self
-    }
-
-    /// Whether this picture has exactly what was registered.
-    pub(super) fn is_in(&self, snapshot: &Snapshot) -> bool {
-        let mut both = self.registrations.iter().zip(self.templates());
-        both.all(|(registration, template)| {
-            snapshot
-                .get(registration.template_name())
-                .is_some_and(|entry| {
-                    entry.pointer.hash == template.hash
-                        && entry.pointer.named_task_uuid == registration.named_task_uuid
-                })
-        })
-    }
-}
-
-/// Registers all of `templates` or none. Names must not repeat.
+/// Registers all of `templates` or none, in one transaction. Names must not repeat.
 ///
-/// `known` is a picture of what is registered, not older than the request to register them. What it
-/// has as it is, PostgreSQL is neither asked about nor sent.
+/// Templates that `index` contains are neither looked up in PostgreSQL nor sent. It must be a snapshot
+/// that is no older than the request to register.
 pub(super) async fn register(
     pool: &PgPool,
     templates: Vec<Submission>,
-    known: Option<&Snapshot>,
-) -> Result<Registered, RegistryError> {
-    if templates.is_empty() {
-        return Ok(Registered::default());
-    }
+    index: Option<&Snapshot>,
+) -> Result<BatchOutcome, RegistryError> {
+    let known = templates
+        .iter()
+        .map(|template| template.look_up(index?))
+        .collect::<Vec<_>>();
+    let all_in_index = known.iter().all(Option::is_some);
     let templates: Arc<[Submission]> = templates.into();
-    let in_directory = |template: &Submission| unchanged(template, known?);
-    let all_known = templates
-        .iter()
-        .all(|template| in_directory(template).is_some());
-    let found: Vec<Option<Written>> = templates
-        .iter()
-        .map(|template| in_directory(template).or_else(|| registered_before(template)))
-        .collect();
     let mut attempts = 0;
-    let written = if found.iter().all(Option::is_some) {
-        Ok(found.into_iter().flatten().collect())
+    let results = if all_in_index {
+        known.into_iter().flatten().collect()
     } else {
-        let asks = known.is_none();
+        let asks_first = index.is_none();
         // Registering is idempotent, so it may be tried again on another connection.
         database::read(pool, LIMIT, |connection| {
             attempts += 1;
-            write_all(connection, Arc::clone(&templates), found.clone(), asks)
+            register_on(
+                connection,
+                Arc::clone(&templates),
+                known.clone(),
+                asks_first,
+            )
         })
         .await
+        .inspect_err(|_| count("failed", templates.len()))?
     };
-    let written: Vec<Written> = match written {
-        Ok(written) => written,
-        Err(error) => {
-            count("failed", templates.len());
-            return Err(error.into());
-        }
-    };
-    for status in [
-        RegistrationStatus::Created,
-        RegistrationStatus::Updated,
-        RegistrationStatus::Unchanged,
-    ] {
-        let of_it = written.iter().filter(|(written, _)| *written == status);
-        count(status.label(), of_it.count());
+    for counted in RegistrationStatus::ALL {
+        let of_status = results.iter().filter(|(status, _)| *status == counted);
+        count(counted.label(), of_status.count());
     }
-    let registrations =
-        templates
-            .iter()
-            .zip(written)
-            .map(|(template, (status, named_task_uuid))| Registration {
+    let outcomes = templates
+        .iter()
+        .zip(results)
+        .map(
+            |(template, (status, named_task_uuid))| RegistrationOutcome {
                 namespace: template.namespace.clone(),
                 name: template.name.clone(),
                 version: template.version.clone(),
                 status,
                 named_task_uuid,
-            });
-    let registrations: Vec<Registration> = registrations.collect();
-    Ok(Registered {
-        registrations,
-        templates: vec![templates],
+            },
+        );
+    Ok(BatchOutcome {
+        outcomes: outcomes.collect(),
         retried: attempts > 1,
-        known: all_known,
+        all_in_index,
     })
 }
 
-/// What registering `template` comes to if this picture has it as it is.
-pub(super) fn unchanged(template: &Submission, known: &Snapshot) -> Option<Written> {
-    let pointer = &known.get(template.template_name())?.pointer;
-    let is_same = pointer.hash == template.hash
-        && template
-            .strategy
-            .is_none_or(|strategy| strategy == pointer.identity_strategy.name());
-    is_same.then_some((RegistrationStatus::Unchanged, pointer.named_task_uuid))
-}
-
-/// What registering `template` comes to if PostgreSQL has been asked.
-fn registered_before(template: &Submission) -> Option<Written> {
-    match template.content {
-        Content::Registered(uuid) => Some((RegistrationStatus::Unchanged, uuid)),
-        Content::Document(_) => None,
-    }
-}
-
-pub(super) fn count(status: &'static str, templates: usize) {
+fn count(status: &'static str, templates: usize) {
     if templates > 0 {
         let templates = u64::try_from(templates).unwrap_or(u64::MAX);
         metrics::counter!(TEMPLATE_REGISTRATIONS.name, "status" => status).increment(templates);
     }
 }
 
-type Written = (RegistrationStatus, Uuid);
-
-fn write_all(
+fn register_on(
     connection: &mut PgConnection,
     templates: Arc<[Submission]>,
-    mut written: Vec<Option<Written>>,
-    asks: bool,
-) -> BoxFuture<'_, Result<Vec<Written>, sqlx::Error>> {
+    mut results: Vec<Option<StatusAndRow>>,
+    asks_first: bool,
+) -> BoxFuture<'_, Result<Vec<StatusAndRow>, sqlx::Error>> {
     Box::pin(async move {
-        let bytes: usize = templates.iter().map(Submission::bytes).sum();
-        if asks && bytes > UNASKED_BYTES {
-            registered(connection, &templates, &mut written).await?;
+        let bytes: usize = templates.iter().map(|one| one.document.len()).sum();
+        if asks_first && bytes > ASK_FIRST_BYTES {
+            look_up_unchanged(connection, &templates, &mut results).await?;
         }
         let rest: Vec<usize> = (0..templates.len())
-            .filter(|item| written[*item].is_none())
+            .filter(|item| results[*item].is_none())
             .collect();
-        match *batches(&templates, &rest) {
+        match *statements(&templates, &rest) {
             [] => {}
-            [batch] => write(connection, &templates, batch, &mut written).await?,
-            ref batches => {
+            [items] => write(connection, &templates, items, &mut results).await?,
+            ref statements => {
                 let mut transaction = connection.begin().await?;
-                for batch in batches {
-                    write(&mut transaction, &templates, batch, &mut written).await?;
+                for items in statements {
+                    write(&mut transaction, &templates, items, &mut results).await?;
                 }
                 transaction.commit().await?;
             }
         }
-        written
+        results
             .into_iter()
-            .map(|written| written.ok_or(sqlx::Error::RowNotFound))
+            .map(|result| result.ok_or(sqlx::Error::RowNotFound))
             .collect()
     })
 }
 
 /// Cuts `items` so that no statement carries too much.
-fn batches<'a>(templates: &[Submission], items: &'a [usize]) -> Vec<&'a [usize]> {
+fn statements<'a>(templates: &[Submission], items: &'a [usize]) -> Vec<&'a [usize]> {
     let mut bytes = 0;
     items
         .chunk_by(|before, after| {
-            bytes += templates[*before].bytes();
-            let fits = bytes + templates[*after].bytes() <= STATEMENT_BYTES;
+            bytes += templates[*before].document.len();
+            let fits = bytes + templates[*after].document.len() <= STATEMENT_BYTES;
             if !fits {
                 bytes = 0;
             }
@@ -293,23 +257,19 @@ fn batches<'a>(templates: &[Submission], items: &'a [usize]) -> Vec<&'a [usize]>
         .collect()
 }
 
-/// Notes which of `templates` are registered already as they are.
-async fn registered(
+/// Sets the results of those templates that PostgreSQL has already. Sends hashes, not documents.
+async fn look_up_unchanged(
     connection: &mut PgConnection,
     templates: &[Submission],
-    written: &mut [Option<Written>],
+    results: &mut [Option<StatusAndRow>],
 ) -> Result<(), sqlx::Error> {
-    let namespaces: Vec<&str> = column(templates, |template| template.namespace.as_str());
-    let names: Vec<&str> = column(templates, |template| template.name.as_str());
-    let versions: Vec<&str> = column(templates, |template| template.version.as_str());
-    let descriptions: Vec<Option<&str>> =
-        column(templates, |template| template.description.as_deref());
-    let strategies: Vec<Option<&str>> = column(templates, |template| template.strategy);
-    let hashes: Vec<String> = column(templates, |template| template.hash.to_string());
+    let templates: Vec<&Submission> = templates.iter().collect();
+    let columns = Columns::new(&templates);
+    let hashes: Vec<String> = templates.iter().map(|one| one.hash.to_string()).collect();
     let rows = sqlx::query!(
         r#"
         SELECT i.item AS "item!", t.named_task_uuid AS "named_task_uuid!"
-        -- The hash as its column's type, which is compared without making a text of each.
+        -- The hash has its column's type, because comparing texts would convert each row.
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
                     $6::text[]::bpchar[])
             WITH ORDINALITY
@@ -321,61 +281,47 @@ async fn registered(
             AND t.description IS NOT DISTINCT FROM i.description
             AND (i.strategy IS NULL OR t.identity_strategy::text = i.strategy)
         "#,
-        &namespaces as &[&str],
-        &names as &[&str],
-        &versions as &[&str],
-        &descriptions as &[Option<&str>],
-        &strategies as &[Option<&str>],
+        &columns.namespaces as &[&str],
+        &columns.names as &[&str],
+        &columns.versions as &[&str],
+        &columns.descriptions as &[Option<&str>],
+        &columns.strategies as &[Option<&str>],
         &hashes,
     )
     .fetch_all(connection)
     .await?;
     for row in rows {
-        if let Some(written) = place(row.item).and_then(|place| written.get_mut(place)) {
-            *written = Some((RegistrationStatus::Unchanged, row.named_task_uuid));
+        if let Some(result) = index_of(row.item).and_then(|index| results.get_mut(index)) {
+            *result = Some((RegistrationStatus::Unchanged, row.named_task_uuid));
         }
     }
     Ok(())
 }
 
-/// Writes `items` of `templates`, and notes what became of them.
+/// Writes `items` of `templates`, and sets their results.
 async fn write(
     connection: &mut PgConnection,
     templates: &[Submission],
     items: &[usize],
-    written: &mut [Option<Written>],
+    results: &mut [Option<StatusAndRow>],
 ) -> Result<(), sqlx::Error> {
     let batch: Vec<&Submission> = items.iter().map(|item| &templates[*item]).collect();
-    // Made here: PostgreSQL before 18 takes some 5 us for each, and has to look up those that it made.
-    let uuids: Vec<Uuid> = column(&batch, |_| Uuid::now_v7());
-    let namespaces: Vec<&str> = column(&batch, |template| template.namespace.as_str());
-    let names: Vec<&str> = column(&batch, |template| template.name.as_str());
-    let versions: Vec<&str> = column(&batch, |template| template.version.as_str());
-    let descriptions: Vec<Option<&str>> =
-        column(&batch, |template| template.description.as_deref());
-    let strategies: Vec<Option<&str>> = column(&batch, |template| template.strategy);
-    let configurations: Vec<&str> = column(&batch, Submission::document);
-    let marks = |of: fn(&Marks) -> &[u8; 32]| -> Vec<Option<&[u8]>> {
-        column(&batch, |template| {
-            template.marks.as_ref().map(|marks| &of(marks)[..])
-        })
-    };
-    let file_marks = marks(|marks| marks.file.as_bytes());
-    let registered_marks = marks(|marks| marks.registered.as_bytes());
+    let columns = Columns::new(&batch);
+    let documents: Vec<&str> = batch.iter().map(|one| one.document.as_str()).collect();
+    // Made here, because PostgreSQL before 18 takes about 5 us for each.
+    let uuids: Vec<Uuid> = items.iter().map(|_| Uuid::now_v7()).collect();
     let rows = sqlx::query!(
         r#"
         SELECT item AS "item!", status AS "status!", named_task_uuid AS "named_task_uuid!"
-        FROM tasker.register_templates($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        FROM tasker.register_templates($1, $2, $3, $4, $5, $6, $7)
         "#,
         &uuids,
-        &namespaces as &[&str],
-        &names as &[&str],
-        &versions as &[&str],
-        &descriptions as &[Option<&str>],
-        &strategies as &[Option<&str>],
-        &configurations as &[&str],
-        &file_marks as &[Option<&[u8]>],
-        &registered_marks as &[Option<&[u8]>],
+        &columns.namespaces as &[&str],
+        &columns.names as &[&str],
+        &columns.versions as &[&str],
+        &columns.descriptions as &[Option<&str>],
+        &columns.strategies as &[Option<&str>],
+        &documents as &[&str],
     )
     .fetch_all(connection)
     .await?;
@@ -385,24 +331,36 @@ async fn write(
             "updated" => RegistrationStatus::Updated,
             _ => RegistrationStatus::Unchanged,
         };
-        if let Some(item) = place(row.item).and_then(|place| items.get(place)) {
-            written[*item] = Some((status, row.named_task_uuid));
+        if let Some(item) = index_of(row.item).and_then(|index| items.get(index)) {
+            results[*item] = Some((status, row.named_task_uuid));
         }
     }
     Ok(())
 }
 
-/// PostgreSQL counts from 1.
-fn place(item: i64) -> Option<usize> {
-    usize::try_from(item).ok()?.checked_sub(1)
+/// The parallel arrays that both statements take.
+struct Columns<'a> {
+    namespaces: Vec<&'a str>,
+    names: Vec<&'a str>,
+    versions: Vec<&'a str>,
+    descriptions: Vec<Option<&'a str>>,
+    strategies: Vec<Option<&'a str>>,
 }
 
-fn column<'a, S: std::borrow::Borrow<Submission>, T: 'a>(
-    templates: &'a [S],
-    of: impl Fn(&'a Submission) -> T,
-) -> Vec<T> {
-    templates
-        .iter()
-        .map(|template| of(template.borrow()))
-        .collect()
+impl<'a> Columns<'a> {
+    fn new(templates: &[&'a Submission]) -> Self {
+        let all = || templates.iter();
+        Self {
+            namespaces: all().map(|one| one.namespace.as_str()).collect(),
+            names: all().map(|one| one.name.as_str()).collect(),
+            versions: all().map(|one| one.version.as_str()).collect(),
+            descriptions: all().map(|one| one.description.as_deref()).collect(),
+            strategies: all().map(|one| one.strategy).collect(),
+        }
+    }
+}
+
+/// Returns the index of an item that PostgreSQL counts from 1.
+fn index_of(item: i64) -> Option<usize> {
+    usize::try_from(item).ok()?.checked_sub(1)
 }

@@ -13,7 +13,7 @@ use super::distributed_tier::DistributedTier;
 use super::flights::Flights;
 use super::index::{Entry, Freshness, Moment, PollReason, TemplateIndex, TemplateName};
 use super::local_tier::LocalTier;
-use super::registration::Registered;
+use super::registration::BatchOutcome;
 use super::resolution::{Resolution, Tier};
 use super::resolve_metrics::ResolveMetrics;
 use super::retirement::Retirement;
@@ -258,22 +258,16 @@ impl Resolver {
             .unwrap_or(Loaded::Failed(RegistryError::ShutDown))
     }
 
-    /// After this no resolve of this process uses what was read before it was registered. Waits, for a
-    /// bounded time, for what is news.
+    /// Waits, for a bounded time, until no resolve of this process uses pointers from before `batch`
+    /// was registered.
     ///
-    /// What was registered already may be news all the same: another process may have written it a
-    /// moment ago. It is none when the directory points to it; but a poll may be under way that finds
-    /// what was there before, unless it was the directory that knew it.
-    pub(super) async fn read_back(&self, registered: &Registered) {
-        if registered.was_known() {
-            return;
+    /// An unchanged template may be news too, because another process may have written it a moment
+    /// ago; but not if the index had it.
+    pub(super) async fn read_back(&self, batch: &BatchOutcome) {
+        if !batch.all_in_index {
+            // If the poll fails, the next resolve waits for another.
+            self.index().wrote().await.ok();
         }
-        if registered.written().next().is_none() && registered.is_in(&self.index().snapshot()) {
-            self.index().require_now();
-            return;
-        }
-        // A directory that cannot be read waits with the next resolve.
-        self.index().wrote().await.ok();
     }
 
     /// Deletes the bodies of a namespace, or all, from both tiers.

@@ -6,18 +6,17 @@ use std::sync::Arc;
 use sqlx::PgPool;
 
 use super::distributed_tier::DistributedTier;
-use super::index::{Moment, Snapshot, TemplateIndex, TemplateName};
+use super::index::{Moment, TemplateName};
 use super::index_status::IndexStatus;
 use super::inspection::{self, CacheEntries, Inspection};
-use super::listing::{self, RegisteredTemplate};
-use super::registration::{self, Registered, Registration, RegistrationStatus};
+use super::listing::{self, TemplateListing};
+use super::registration::{
+    self, BatchOutcome, RegistrationOutcome, RegistrationStatus, Submission,
+};
 use super::resolution::{Resolution, Tier};
 use super::resolve_metrics::ResolveMetrics;
 use super::resolver::Resolver;
-use super::submission::Submission;
-use super::{
-    RegistryError, TaskTemplateDiscoveryResult, body, discovery, known_files, large_batch,
-};
+use super::{RegistryError, TaskTemplateDiscoveryResult, body, discovery};
 use crate::cache::CacheProvider;
 use crate::config::tasker::{CacheConfig, TaskTemplatesConfig};
 use crate::database::HeldConnections;
@@ -48,18 +47,6 @@ pub struct TaskHandlerRegistry {
 struct Cache {
     resolver: Resolver,
     invalidate_on_boot: bool,
-}
-
-impl Cache {
-    /// Has this process see what was registered, and deletes what it replaced. Both are bounded.
-    /// Neither may fail the registration: it is committed.
-    async fn publish(&self, registered: &Registered) {
-        let deleted = self.resolver.distributed();
-        tokio::join!(
-            self.resolver.read_back(registered),
-            deleted.delete_names(registered.written()),
-        );
-    }
 }
 
 impl TaskHandlerRegistry {
@@ -220,14 +207,14 @@ impl TaskHandlerRegistry {
     /// process resolves what was registered.
     ///
     /// # Errors
-    /// [`RegistryError::Database`] if PostgreSQL fails; then the template may be registered or
-    /// not, and registering it again is safe.
+    /// [`RegistryError::Database`] if PostgreSQL fails. The template may be registered or not, and
+    /// registering it again is safe.
     pub async fn register_task_template(
         &self,
         template: &TemplateDocument,
-    ) -> Result<Registration, RegistryError> {
-        let mut registered = self.register_all(vec![template.into()]).await?;
-        Ok(registered.remove(0))
+    ) -> Result<RegistrationOutcome, RegistryError> {
+        let mut outcomes = self.register_all(vec![template.into()]).await?;
+        Ok(outcomes.remove(0))
     }
 
     /// Registers all templates or none, in one transaction. Names must not repeat.
@@ -237,7 +224,7 @@ impl TaskHandlerRegistry {
     pub async fn register_task_templates(
         &self,
         templates: &[TemplateDocument],
-    ) -> Result<Vec<Registration>, RegistryError> {
+    ) -> Result<Vec<RegistrationOutcome>, RegistryError> {
         self.register_all(templates.iter().map(Submission::from).collect())
             .await
     }
@@ -245,96 +232,74 @@ impl TaskHandlerRegistry {
     async fn register_all(
         &self,
         templates: Vec<Submission>,
-    ) -> Result<Vec<Registration>, RegistryError> {
-        let index = self.cache.as_ref().map(|cache| cache.resolver.index());
-        let _own_write = index.map(TemplateIndex::begin_own_write);
-        let registered = registration::register(&self.db_pool, templates, None).await?;
-        if let Some(cache) = &self.cache {
-            cache.publish(&registered).await;
-        }
-        self.tell_registered(&registered);
-        Ok(registered.registrations)
+    ) -> Result<Vec<RegistrationOutcome>, RegistryError> {
+        let batch = registration::register(&self.db_pool, templates, None).await?;
+        self.publish(&batch, false).await;
+        Ok(batch.outcomes)
     }
 
-    /// Registers every template file below `directory`, and deletes what is cached of those that it
-    /// writes. Meanwhile it deletes all cached templates, unless `invalidate_on_boot` is off.
+    /// Registers every template file below `folder` in one transaction, and then deletes all cached
+    /// templates, or those that changed if `invalidate_on_boot` is off.
     ///
-    /// A file that cannot be used is told in the result and does not stop the others. Templates
-    /// whose files are gone stay registered. A file whose bytes a template was registered from, or
-    /// found to be registered, is not parsed while that template is registered as it was then, unless
-    /// there is something to warn of. With a cache, what else is registered already is told by the
-    /// directory, as it was at some moment after the call, by hash and strategy: a `description`
-    /// column that was changed by hand stays until the document changes.
-    ///
-    /// Each template is registered whole or not at all, and a few are together. With a cache, 512 KiB
-    /// of documents or more are registered in two transactions at once, if the pool has six
-    /// connections. If one fails, what the other registered is published all the same.
+    /// A file that cannot be used is reported in the result and does not stop the others. Templates
+    /// whose files are gone stay registered. With a cache, the template index, read after the call,
+    /// says which templates are registered already, by hash and strategy: a `description` column that
+    /// was changed by hand stays until the document changes.
     ///
     /// # Errors
     /// [`RegistryError::Folder`] if the folder cannot be read; [`RegistryError::Database`] if
-    /// PostgreSQL fails: then some templates may be registered, and discovering them again is safe.
+    /// PostgreSQL fails. Discovering the templates again is safe.
     pub async fn discover_and_register_templates(
         &self,
-        directory: impl AsRef<Path>,
+        folder: impl AsRef<Path>,
     ) -> Result<TaskTemplateDiscoveryResult, RegistryError> {
-        // The directory is read while the files are, and knows by then what of them is registered.
+        // The index is loaded while the files are parsed.
         let begun = Moment::now();
         self.start();
         let max_file_bytes = self.task_templates.max_file_bytes;
-        let mut sources = discovery::read(directory.as_ref(), max_file_bytes).await?;
-        let known = match &self.cache {
+        let found = discovery::find(folder.as_ref(), max_file_bytes).await?;
+        let index = match &self.cache {
             Some(cache) => cache.resolver.index().snapshot_since(begun).await,
             None => None,
         };
-        // Boxed, as the other parts are, so that who discovers is a small future.
-        let register = Box::pin(async {
-            // Where nothing is registered, nothing is from a file.
-            if known.as_ref().is_none_or(|known| known.len() > 0) {
-                Box::pin(sources.recognise(&self.connections)).await;
-            }
-            let mut files = discovery::parse(sources, max_file_bytes).await;
-            let templates = std::mem::take(&mut files.templates);
-            let registering = Box::pin(self.register_each(templates, known.as_deref()));
-            let (registered, result) = registering.await;
-            (files, registered, result)
-        });
-        let cache = self.cache.as_ref();
-        let invalidates = cache.filter(|cache| cache.invalidate_on_boot);
-        let ((files, registered, result), invalidation) = match invalidates {
-            // Side by side: what is written is deleted once more, when it is.
-            Some(cache) => tokio::join!(register, Box::pin(cache.resolver.invalidate(None))),
-            None => (register.await, CacheInvalidation::default()),
-        };
-        self.tell_registered(&registered);
-        if invalidates.is_some() {
-            self.tell_invalidated(None);
-        }
-        result?;
-        let unmarked = registered.unchanged_from_files().collect();
-        Box::pin(known_files::mark(&self.db_pool, unmarked)).await;
-        Ok(TaskTemplateDiscoveryResult::new(
-            files,
-            registered.registrations,
+        // Boxed, so that the caller's future is small.
+        let registering = registration::register(&self.db_pool, found.templates, index.as_deref());
+        let batch = Box::pin(registering).await?;
+        let invalidates = self
+            .cache
+            .as_ref()
+            .is_some_and(|cache| cache.invalidate_on_boot);
+        let invalidation = Box::pin(self.publish(&batch, invalidates)).await;
+        Ok(TaskTemplateDiscoveryResult {
+            total_files: found.total_files,
+            registered: batch.outcomes,
+            errors: found.errors,
+            warnings: found.warnings,
             invalidation,
-        ))
+        })
     }
 
-    /// Registers and publishes what it can of `templates`; answers that, and what kept the rest from
-    /// it.
-    async fn register_each(
-        &self,
-        templates: Vec<Submission>,
-        known: Option<&Snapshot>,
-    ) -> (Registered, Result<(), RegistryError>) {
-        let cache = self.cache.as_ref();
-        let _own_write = cache.map(|cache| cache.resolver.index().begin_own_write());
-        let (registered, result) = large_batch::register(&self.db_pool, templates, known).await;
-        // With nothing registered there may be no database to read it back from.
-        let is_any = result.is_ok() || !registered.registrations.is_empty();
-        if let Some(cache) = cache.filter(|_| is_any) {
-            cache.publish(&registered).await;
+    /// Waits until this process sees the registered templates, and deletes the cached ones: all of
+    /// them, or those that were replaced. Both are bounded. Neither may fail the registration, because
+    /// it is committed.
+    async fn publish(&self, batch: &BatchOutcome, invalidates_all: bool) -> CacheInvalidation {
+        let mut invalidation = CacheInvalidation::default();
+        if let Some(cache) = &self.cache {
+            let delete = async {
+                if invalidates_all {
+                    return cache.resolver.invalidate(None).await;
+                }
+                let distributed = cache.resolver.distributed();
+                distributed.delete_names(batch.written()).await;
+                CacheInvalidation::default()
+            };
+            ((), invalidation) = tokio::join!(cache.resolver.read_back(batch), delete);
         }
-        (registered, result)
+        self.announce(batch);
+        if invalidates_all {
+            self.tell_invalidated(None);
+        }
+        invalidation
     }
 
     /// Registered names, sorted, as the database has them; of one namespace if one is given.
@@ -344,7 +309,7 @@ impl TaskHandlerRegistry {
     pub async fn list_templates(
         &self,
         namespace: Option<&str>,
-    ) -> Result<Vec<RegisteredTemplate>, RegistryError> {
+    ) -> Result<Vec<TemplateListing>, RegistryError> {
         listing::list(&self.db_pool, namespace).await
     }
 
@@ -439,15 +404,15 @@ impl TaskHandlerRegistry {
         self.connections.shutdown().await;
     }
 
-    fn tell_registered(&self, registered: &Registered) {
-        for registration in &registered.registrations {
-            let Registration {
+    fn announce(&self, batch: &BatchOutcome) {
+        for outcome in &batch.outcomes {
+            let RegistrationOutcome {
                 namespace,
                 name,
                 version,
                 status,
                 ..
-            } = registration.clone();
+            } = outcome.clone();
             self.tell(match status {
                 RegistrationStatus::Unchanged => RegistryEvent::Unchanged {
                     namespace,

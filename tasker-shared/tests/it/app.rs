@@ -66,11 +66,6 @@ impl TestApp {
         }
     }
 
-    /// Whether its registries cache.
-    pub(crate) fn caches(&self) -> bool {
-        self.cache != Cache::Disabled
-    }
-
     /// Caching as tests want it: every entry would live for an hour, so that nothing is right
     /// only because it expired.
     pub(crate) fn cache_config(&self) -> CacheConfig {
@@ -89,17 +84,8 @@ impl TestApp {
 
     /// A registry as another process has it: a pool and caches of its own, no Redis.
     pub(crate) fn local_only(&self, config: CacheConfig) -> TaskHandlerRegistry {
-        self.local_only_with_connections(CONNECTIONS, config)
-    }
-
-    /// The same with a pool of another size.
-    pub(crate) fn local_only_with_connections(
-        &self,
-        connections: u32,
-        config: CacheConfig,
-    ) -> TaskHandlerRegistry {
         TaskHandlerRegistry::with_cache(
-            pool_of(connections, self.database.url()),
+            pool(self.database.url()),
             Arc::new(CacheProvider::noop()),
             config,
         )

@@ -1,7 +1,6 @@
-//! Discovering template files: what of them is parsed, what is written, and what is told.
+//! Discovery of template files: registers those that changed, and reports errors and warnings.
 
 use serde_json::Value;
-use tasker_shared::config::tasker::TaskTemplatesConfig;
 use tasker_shared::registry::{RegistrationStatus, TaskTemplateDiscoveryResult};
 use tempfile::TempDir;
 
@@ -11,15 +10,14 @@ use crate::registration::written_rows;
 
 with_every_cache! {
     a_discovery_registers_what_it_can_and_names_the_rest,
-    a_discovery_writes_what_is_not_registered_as_it_is_and_nothing_else,
-    a_file_that_says_what_is_registered_from_it_is_not_parsed,
+    a_discovery_writes_only_templates_that_changed,
     a_row_that_was_changed_by_hand_is_registered_from_its_file_again,
-    two_files_with_one_template_are_told_each_time,
-    what_is_doubtful_is_told_each_time,
-    a_row_that_says_what_a_file_says_is_given_its_marks,
+    two_files_with_one_template_are_reported_each_time,
+    warnings_are_reported_each_time,
+    a_file_that_says_the_same_in_other_words_writes_nothing,
 }
 
-/// Discovers as another process does, that has just started.
+/// Runs a discovery in a process that has just started.
 async fn discover(app: &TestApp, folder: &TempDir) -> TaskTemplateDiscoveryResult {
     let registry = app.registry().await;
     let found = registry.discover_and_register_templates(folder.path());
@@ -54,7 +52,7 @@ async fn a_discovery_registers_what_it_can_and_names_the_rest(app: TestApp) {
         .unwrap();
 }
 
-async fn a_discovery_writes_what_is_not_registered_as_it_is_and_nothing_else(app: TestApp) {
+async fn a_discovery_writes_only_templates_that_changed(app: TestApp) {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, document: &Value| {
         let path = folder.path().join(format!("{name}.yaml"));
@@ -67,7 +65,7 @@ async fn a_discovery_writes_what_is_not_registered_as_it_is_and_nothing_else(app
         write(name, &document);
     }
     let discover = async || {
-        // As another process does it, that has just started.
+        // A process that has just started.
         let registry = app.registry().await;
         let found = registry.discover_and_register_templates(folder.path());
         let registered = found.await.unwrap().registered;
@@ -104,34 +102,11 @@ async fn a_discovery_writes_what_is_not_registered_as_it_is_and_nothing_else(app
     for name in names {
         let resolved = registry.get_template("payments", name, "1.0.0").await;
         let resolved = resolved.unwrap();
-        let place = names.iter().position(|other| *other == name).unwrap();
-        assert_eq!(resolved.named_task_uuid, again[place]);
+        let index = names.iter().position(|other| *other == name).unwrap();
+        assert_eq!(resolved.named_task_uuid, again[index]);
         assert_eq!(resolved.identity_strategy.name(), "always_unique");
         assert_eq!(marker(&resolved), if name == "changed" { 2 } else { 1 });
     }
-}
-
-async fn a_file_that_says_what_is_registered_from_it_is_not_parsed(app: TestApp) {
-    let folder = folder();
-    let first = discover(&app, &folder).await;
-    assert_eq!(statuses(&first), [RegistrationStatus::Created]);
-    assert_eq!(first.errors.len(), 1);
-    // The row says that it was registered from the other file, which no parser can read.
-    let wrong = std::fs::read(folder.path().join("wrong.yaml")).unwrap();
-    let marked =
-        sqlx::query("UPDATE tasker.named_tasks SET file_mark = $1 WHERE file_mark IS NOT NULL");
-    let marked = marked.bind(mark(&app, &wrong).await).execute(&app.pool);
-    assert_eq!(marked.await.unwrap().rows_affected(), 1);
-    std::fs::remove_file(folder.path().join("refund.yaml")).unwrap();
-    let second = discover(&app, &folder).await;
-    assert_eq!(second.registered.len(), 1, "{:?}", second.errors);
-    assert_eq!(second.registered[0].status, RegistrationStatus::Unchanged);
-    assert_eq!(second.registered[0].name, "refund");
-    assert_eq!(
-        second.registered[0].named_task_uuid,
-        first.registered[0].named_task_uuid
-    );
-    assert!(second.errors.is_empty());
 }
 
 async fn a_row_that_was_changed_by_hand_is_registered_from_its_file_again(app: TestApp) {
@@ -191,7 +166,7 @@ async fn a_row_that_was_changed_by_hand_is_registered_from_its_file_again(app: T
     }
 }
 
-async fn two_files_with_one_template_are_told_each_time(app: TestApp) {
+async fn two_files_with_one_template_are_reported_each_time(app: TestApp) {
     let folder = folder();
     let text = document("payments", "refund", 1).to_string();
     write(&folder, "refund_again.yaml", &text);
@@ -203,16 +178,16 @@ async fn two_files_with_one_template_are_told_each_time(app: TestApp) {
     for expected in [RegistrationStatus::Created, RegistrationStatus::Unchanged] {
         let found = discover(&app, &folder).await;
         assert_eq!(statuses(&found), [expected]);
-        let told = |problems: &[tasker_shared::registry::DiscoveryProblem]| -> Vec<String> {
+        let files_of = |problems: &[tasker_shared::registry::DiscoveryProblem]| -> Vec<String> {
             let files = problems.iter().map(|problem| problem.file.file_name());
             files
                 .map(|name| name.unwrap().to_string_lossy().into_owned())
                 .collect()
         };
-        assert_eq!(told(&found.warnings), ["refund_again.yaml"]);
-        assert_eq!(told(&found.errors), ["refund_other.yaml", "wrong.yaml"]);
+        assert_eq!(files_of(&found.warnings), ["refund_again.yaml"]);
+        assert_eq!(files_of(&found.errors), ["refund_other.yaml", "wrong.yaml"]);
     }
-    // Another file that comes before it counts, though the one that is registered is known.
+    // A new file that comes before it counts, although the other one is registered.
     write(
         &folder,
         "before.yaml",
@@ -223,7 +198,7 @@ async fn two_files_with_one_template_are_told_each_time(app: TestApp) {
     assert_eq!(current(&app.registry().await).await, 3);
 }
 
-async fn what_is_doubtful_is_told_each_time(app: TestApp) {
+async fn warnings_are_reported_each_time(app: TestApp) {
     let folder = tempfile::tempdir().unwrap();
     let text = "name: refund\nnamespace_name: payments\nversion: 1.10\nsteps:\n  - name: only\n    handler:\n      callable: Only\n";
     write(&folder, "doubtful.yaml", text);
@@ -235,50 +210,19 @@ async fn what_is_doubtful_is_told_each_time(app: TestApp) {
     }
 }
 
-async fn a_row_that_says_what_a_file_says_is_given_its_marks(app: TestApp) {
+async fn a_file_that_says_the_same_in_other_words_writes_nothing(app: TestApp) {
     let folder = folder();
-    let file = folder.path().join("refund.yaml");
     let registered = template("payments", "refund", 1);
     let other = app.uncached();
     other.register_task_template(&registered).await.unwrap();
-    let sequence = app.sequence().await;
+    let before = (app.sequence().await, written_rows(&app).await);
     let document = document("payments", "refund", 1);
-    let texts = [
-        // Registered by other means.
-        document.to_string(),
-        // The same in other words.
-        format!("# reviewed\n{document}"),
-    ];
-    for text in texts {
-        std::fs::write(&file, &text).unwrap();
+    for text in [document.to_string(), format!("# reviewed\n{document}")] {
+        write(&folder, "refund.yaml", &text);
         let found = discover(&app, &folder).await;
         assert_eq!(statuses(&found), [RegistrationStatus::Unchanged]);
-        let marks: Vec<Option<Vec<u8>>> =
-            sqlx::query_scalar("SELECT file_mark FROM tasker.named_tasks")
-                .fetch_all(&app.pool)
-                .await
-                .unwrap();
-        assert_eq!(marks, [Some(mark(&app, text.as_bytes()).await)]);
-
-        let rows = written_rows(&app).await;
-        let again = discover(&app, &folder).await;
-        assert_eq!(statuses(&again), [RegistrationStatus::Unchanged]);
-        assert_eq!(written_rows(&app).await, rows);
+        assert_eq!((app.sequence().await, written_rows(&app).await), before);
     }
-    assert_eq!(app.sequence().await, sequence);
-}
-
-/// What a row that is registered from a file with these bytes is marked with.
-async fn mark(app: &TestApp, bytes: &[u8]) -> Vec<u8> {
-    let rules_revision = 1_i32;
-    let max_bytes = TaskTemplatesConfig::default().max_file_bytes;
-    sqlx::query_scalar("SELECT sha256(int4send($1) || int8send($2) || $3)")
-        .bind(rules_revision)
-        .bind(i64::try_from(max_bytes).unwrap())
-        .bind(bytes)
-        .fetch_one(&app.pool)
-        .await
-        .unwrap()
 }
 
 #[tokio::test]

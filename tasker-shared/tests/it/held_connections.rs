@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use tasker_shared::cache::CacheProvider;
-use tasker_shared::registry::{RegistrationStatus, TaskHandlerRegistry};
+use tasker_shared::registry::TaskHandlerRegistry;
 
-use crate::app::{TestApp, current, eventually, folder, pool_of, template};
+use crate::app::{TestApp, current, eventually, pool_of, template};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -83,31 +82,6 @@ async fn resolves_hand_a_connection_to_each_other_and_give_it_back_in_the_end() 
         (opened == 1).then_some(())
     };
     eventually("ten resolves use one connection", of_one).await;
-}
-
-#[tokio::test]
-async fn a_boot_looks_its_files_up_on_the_connection_that_read_the_directory() {
-    let app = TestApp::start().await;
-    let folder = folder();
-    let boot = async |pool: &PgPool| {
-        let registry = TaskHandlerRegistry::with_cache(
-            pool.clone(),
-            Arc::new(CacheProvider::noop()),
-            app.cache_config(),
-        );
-        let found = registry.discover_and_register_templates(folder.path());
-        let found = found.await.unwrap();
-        registry.shutdown().await;
-        found.registered[0].status
-    };
-    boot(&app.pool).await;
-    // The pool alone would open a second one almost each time.
-    let of_one = || async {
-        let pool = pool_of(4, app.database.url());
-        assert_eq!(boot(&pool).await, RegistrationStatus::Unchanged);
-        (pool.size() == 1).then_some(())
-    };
-    eventually("a boot that changes nothing uses one connection", of_one).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tasker_shared::registry::{
-    DiscoveryProblem, Registration, RegistrationStatus, RegistryError, TaskTemplateDiscoveryResult,
+    DiscoveryProblem, RegistrationOutcome, RegistrationStatus, RegistryError,
+    TaskTemplateDiscoveryResult,
 };
 
 use super::template_directories::TemplateDirectoryError;
@@ -89,10 +90,10 @@ pub(crate) struct RegisteredNames(HashSet<(String, String, String)>);
 impl RegisteredNames {
     /// Adds what `directory` gave. Tells the operator of names that an earlier directory had with
     /// other content, and answers how many those are: each boot would register both in turn.
-    pub(crate) fn add(&mut self, directory: &Path, registered: &[Registration]) -> usize {
+    pub(crate) fn add(&mut self, directory: &Path, registered: &[RegistrationOutcome]) -> usize {
         let mut repeated = 0;
         for registration in registered {
-            let Registration {
+            let RegistrationOutcome {
                 namespace,
                 name,
                 version,
@@ -140,14 +141,14 @@ fn log_problem(problem: &DiscoveryProblem, what: &'static str) {
 #[cfg(test)]
 mod tests {
     use tasker_shared::registry::{
-        DiscoveryProblem, Registration, RegistrationStatus, TaskTemplateDiscoveryResult,
+        DiscoveryProblem, RegistrationOutcome, RegistrationStatus, TaskTemplateDiscoveryResult,
     };
     use uuid::Uuid;
 
     use super::{DiscoverySummary, RegisteredNames};
 
-    fn registration(status: RegistrationStatus) -> Registration {
-        Registration {
+    fn registration(status: RegistrationStatus) -> RegistrationOutcome {
+        RegistrationOutcome {
             namespace: "namespace".into(),
             name: "name".into(),
             version: "1.0.0".into(),

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use tasker_shared::models::core::identity_strategy::IdentityStrategy;
-use tasker_shared::registry::{RegisteredTemplate, RegistryError};
+use tasker_shared::registry::{RegistryError, TemplateListing};
 use tasker_shared::types::{Document, HandlerMetadata};
 use tasker_web::ProblemBody;
 use tasker_web::problem_kinds as kinds;
@@ -50,8 +50,8 @@ pub(crate) struct HandlerSummary {
     registered_at: DateTime<Utc>,
 }
 
-impl From<RegisteredTemplate> for HandlerSummary {
-    fn from(template: RegisteredTemplate) -> Self {
+impl From<TemplateListing> for HandlerSummary {
+    fn from(template: TemplateListing) -> Self {
         Self {
             namespace: template.namespace,
             name: template.name,
@@ -236,10 +236,7 @@ impl HandlerInfo {
 
 impl ApiState {
     /// The registered templates of `namespace`. One that cannot be a name has none.
-    async fn templates_of(
-        &self,
-        namespace: &str,
-    ) -> Result<Vec<RegisteredTemplate>, RegistryError> {
+    async fn templates_of(&self, namespace: &str) -> Result<Vec<TemplateListing>, RegistryError> {
         if namespace.contains('\0') {
             return Ok(Vec::new());
         }

@@ -1,10 +1,10 @@
-//! Moments of this process, and until when the directory may be used.
+//! Moments of this process, and the deadline of the template index.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A moment on this process's monotonic clock, which goes on while the process is frozen.
+/// A moment on this process's monotonic clock, which also advances while the process is frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
 
@@ -12,8 +12,8 @@ impl Moment {
     pub(crate) fn now() -> Self {
         static START: OnceLock<Instant> = OnceLock::new();
         let nanos = START.get_or_init(Instant::now).elapsed().as_nanos();
-        // Nanoseconds fit in 64 bits for five hundred years. Moments start at one, so that zero
-        // can stand for "never".
+        // Nanoseconds fit in 64 bits for five hundred years. Moments start at one, because zero means
+        // "never".
         Self(u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1))
     }
 
@@ -22,7 +22,7 @@ impl Moment {
     }
 }
 
-/// Until when the pointers may be used.
+/// The deadline until which the pointers may be used.
 #[derive(Debug)]
 pub(crate) struct Validity {
     max_staleness_nanos: u64,
@@ -33,9 +33,9 @@ pub(crate) struct Validity {
 
 #[derive(Debug, Default)]
 struct Inner {
-    // When the newest successful poll was sent.
+    // The time at which the newest successful poll was sent.
     sent: u64,
-    // Polls sent before this do not count: this process has written since.
+    // Polls sent before this do not count, because this process has written since.
     required: u64,
 }
 
@@ -48,23 +48,24 @@ impl Validity {
         }
     }
 
-    /// Whether the pointers may be used at `now`.
+    /// Returns true if the pointers may be used at `now`.
     pub(crate) fn holds_at(&self, now: Moment) -> bool {
-        // Acquire: who sees the validity of a poll also sees the picture that it brought.
+        // Acquire, because a reader that sees the renewed deadline must also see the snapshot.
         now.0 <= self.until.load(Ordering::Acquire)
     }
 
-    /// A poll that was sent at `sent` succeeded, and its picture is in place.
+    /// Extends the deadline after a successful poll that was sent at `sent`. Its snapshot must be
+    /// stored already.
     pub(crate) fn renew(&self, sent: Moment) {
         self.update(|inner| inner.sent = inner.sent.max(sent.0));
     }
 
-    /// Only polls sent at `moment` or later count from now on.
+    /// Makes only polls count that are sent at `moment` or later.
     pub(crate) fn require(&self, moment: Moment) {
         self.update(|inner| inner.required = inner.required.max(moment.0));
     }
 
-    /// The earliest moment a poll may have been sent at to be of use at `now`.
+    /// Returns the earliest moment at which a poll may have been sent to be useful at `now`.
     pub(crate) fn not_before(&self, now: Moment) -> Moment {
         let required = self
             .inner
@@ -74,7 +75,7 @@ impl Validity {
         Moment(required.max(now.0.saturating_sub(self.max_staleness_nanos)))
     }
 
-    /// Whether this process has written since the newest successful poll was sent.
+    /// Returns true if this process has written since the newest successful poll was sent.
     pub(crate) fn is_superseded(&self) -> bool {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.sent < inner.required
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_report_of_an_earlier_poll_takes_nothing_back() {
+    fn a_late_report_of_an_earlier_poll_does_not_shorten_the_deadline() {
         let validity = Validity::new(BOUND);
         validity.renew(Moment(50));
         validity.renew(Moment(20));
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_is_of_use_if_it_is_within_the_bound_and_after_the_last_write() {
+    fn a_poll_is_useful_if_it_is_within_the_bound_and_after_the_last_write() {
         let validity = Validity::new(BOUND);
         assert_eq!(validity.not_before(Moment(500)), Moment(400));
         validity.require(Moment(450));

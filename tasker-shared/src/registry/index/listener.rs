@@ -1,5 +1,7 @@
-//! Hears of changes early. Nothing depends on it: where notifications cannot arrive, behind a
-//! pooler in transaction mode or over a half-open connection, news waits for the next poll.
+//! Wakes the poller early when PostgreSQL notifies of a change.
+//!
+//! Nothing depends on it: if notifications cannot arrive, as behind a pooler in transaction mode,
+//! changes wait for the next poll.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +14,9 @@ use super::Shared;
 use crate::metrics::DIRECTORY_LISTENER_UP;
 
 const CHANNEL: &str = "tasker_templates";
-/// How long connecting, and an answer to "are you there", may take.
+/// The longest time that connecting, or the answer to a liveness query, may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// How long the connection may be silent before it is asked whether it is there.
+/// The silence after which the connection is checked.
 const SILENCE: Duration = Duration::from_secs(10);
 /// The longest pause between attempts to listen.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
@@ -26,17 +28,17 @@ pub(super) async fn run(shared: Arc<Shared>) {
             let mut pause = Duration::from_millis(100);
             let mut is_first = true;
             loop {
-                // What came since the poller began, a moment ago, is early enough in its next poll.
+                // The poller has just started, so its next poll is early enough for the first connection.
                 let may_have_missed = !std::mem::take(&mut is_first);
                 if let Ok(Ok(listener)) = timeout(ANSWER_LIMIT, connect(&shared)).await {
                     pause = Duration::from_millis(100);
                     metrics::gauge!(DIRECTORY_LISTENER_UP.name).set(1.0);
                     if may_have_missed {
-                        // What was announced while nobody listened.
+                        // Something may have been announced while nobody listened.
                         shared.announce(i64::MAX);
                     }
                     listen(listener, &shared).await;
-                    debug!("notifications of changed templates stopped; listening anew");
+                    debug!("the connection for template notifications was lost; reconnecting");
                 }
                 metrics::gauge!(DIRECTORY_LISTENER_UP.name).set(0.0);
                 sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
@@ -48,13 +50,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 async fn connect(shared: &Shared) -> Result<PgListener, sqlx::Error> {
-    // A connection of its own: a listener keeps its connection, and the pool's are for requests.
+    // A connection of its own, because a listener keeps it, and the pool's are for requests.
     let options = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ANSWER_LIMIT);
     let pool = options.connect_lazy_with((*shared.pool.connect_options()).clone());
     let mut listener = PgListener::connect_with(&pool).await?;
-    // A listener that reconnects by itself does not say what it missed.
+    // Eager reconnection would hide that notifications were missed.
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
     Ok(listener)
@@ -64,12 +66,14 @@ async fn connect(shared: &Shared) -> Result<PgListener, sqlx::Error> {
 async fn listen(mut listener: PgListener, shared: &Shared) {
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
-            // The trigger sends the place; who sends no number has the directory look.
-            Ok(Ok(Some(told))) => shared.announce(told.payload().parse().unwrap_or(i64::MAX)),
+            // The trigger sends the position. Any other payload causes a poll.
+            Ok(Ok(Some(notification))) => {
+                shared.announce(notification.payload().parse().unwrap_or(i64::MAX));
+            }
             Ok(Ok(None) | Err(_)) => return,
             Err(_silent) => {
-                let question = sqlx::query("SELECT 1").execute(&mut listener);
-                if !matches!(timeout(ANSWER_LIMIT, question).await, Ok(Ok(_))) {
+                let check = sqlx::query("SELECT 1").execute(&mut listener);
+                if !matches!(timeout(ANSWER_LIMIT, check).await, Ok(Ok(_))) {
                     return;
                 }
             }

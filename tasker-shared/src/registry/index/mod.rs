@@ -1,13 +1,12 @@
-//! The directory: which body every registered name points to, in memory, no older than a bound.
+//! The template index: an in-memory map from registered names to hashes, no older than a bound.
 //!
-//! The directory is written by one task, the poller, and by nobody else; readers see an immutable
-//! [`Snapshot`]. It knows nothing of bodies: the local tier holds them at its entries, in slots that
-//! only that tier writes. A notification from PostgreSQL only wakes the poller
-//! early: losing all of them makes news later, never wrong.
+//! One task, the poller, writes it; readers see an immutable [`Snapshot`]. It knows nothing of documents
+//! and tiers. A notification from PostgreSQL only wakes the poller early: losing all of them makes
+//! changes arrive later, never wrong.
 //!
-//! Its age is counted from the moment at which the last successful poll was *sent*. What a poll
-//! answers was true at some moment after it was sent, so a pointer that is used within the bound
-//! was current within the bound.
+//! Its age counts from the moment at which the last successful poll was *sent*. The answer of a poll was
+//! true at some moment after it was sent, so a pointer that is used within the bound was current within
+//! the bound.
 
 mod clock;
 mod listener;
@@ -33,10 +32,10 @@ pub(crate) use snapshot::{Entry, Pointer, Snapshot, TemplateName};
 use crate::database::HeldConnections;
 use clock::Validity;
 
-/// How long a resolve waits for a poll before it says that the directory is stale.
+/// The longest time that a resolve waits for a poll.
 const WAIT_LIMIT: Duration = Duration::from_secs(3);
 
-/// Why a poll was asked for.
+/// The reason for a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PollReason {
     Start,
@@ -60,32 +59,32 @@ impl PollReason {
     }
 }
 
-/// How far a pointer may be trusted.
+/// The trust that a pointer deserves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// It was current within the bound.
     Fresh,
-    /// It is older than the bound by so much, and the configuration allows it.
+    /// It is older than the bound by this much, and the configuration allows it.
     StaleBy(Duration),
 }
 
-/// The directory cannot be used: it is older than its bound and no poll succeeded in time.
+/// The index cannot be used: it is older than its bound, and no poll succeeded in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexStale;
 
-/// What the last polls came to.
+/// The moments of the last polls.
 #[derive(Debug, Clone, Copy, Default)]
 struct PollReport {
-    /// When the last poll was sent, which may be under way.
+    /// The last poll was sent then. It may be under way.
     sent: Option<Moment>,
-    /// When the last poll that succeeded was sent.
+    /// The last successful poll was sent then.
     succeeded: Option<Moment>,
-    /// When the last poll that failed was sent.
+    /// The last failed poll was sent then.
     failed: Option<Moment>,
 }
 
 impl PollReport {
-    /// Whether a poll is under way that was sent at `moment` or later.
+    /// Returns true if a poll is under way that was sent at `moment` or later.
     fn is_under_way_since(&self, moment: Moment) -> bool {
         self.sent.is_some_and(|sent| sent >= moment)
             && self.sent > self.succeeded
@@ -105,37 +104,26 @@ struct Shared {
     snapshot: ArcSwap<Snapshot>,
     validity: Validity,
     reports: watch::Sender<PollReport>,
-    // One permit however many ask: they share the next poll.
+    // One permit for all callers, because they share the next poll.
     wanted: Notify,
     wanted_for_unknown_name: Notify,
     notified: Notify,
-    // The latest place in the history that was told of and not looked at.
+    // The latest announced position, or 0 if no announcement is pending.
     announced: AtomicI64,
-    // How many writes of this process are under way.
-    own_writes: watch::Sender<usize>,
     on_gone: OnGone,
     cancel: CancellationToken,
 }
 
 impl Shared {
-    /// Notes that the history has come to `place`.
-    fn announce(&self, place: i64) {
-        self.announced.fetch_max(place, Ordering::AcqRel);
+    /// Wakes the poller for the commit at this position.
+    fn announce(&self, sequence: i64) {
+        self.announced.fetch_max(sequence, Ordering::AcqRel);
         self.notified.notify_one();
     }
 }
 
-/// A write of this process that is under way, until it is dropped.
-pub(crate) struct OwnWrite(Arc<Shared>);
-
-impl Drop for OwnWrite {
-    fn drop(&mut self) {
-        self.0.own_writes.send_modify(|writes| *writes -= 1);
-    }
-}
-
-/// The directory of one process. Cheap to share behind an `Arc`; its two background tasks start
-/// with the first use and stop with [`TemplateIndex::shutdown`] or when it is dropped.
+/// The template index of one process. Its two background tasks start with the first use, and stop with
+/// [`TemplateIndex::shutdown`] or when it is dropped.
 pub(crate) struct TemplateIndex {
     shared: Arc<Shared>,
     started: AtomicBool,
@@ -143,7 +131,7 @@ pub(crate) struct TemplateIndex {
 }
 
 impl TemplateIndex {
-    /// A directory that has not been read yet.
+    /// Creates an index that is not loaded yet.
     pub(crate) fn new(
         pool: PgPool,
         connections: Arc<HeldConnections>,
@@ -164,7 +152,6 @@ impl TemplateIndex {
                 wanted_for_unknown_name: Notify::new(),
                 notified: Notify::new(),
                 announced: AtomicI64::new(0),
-                own_writes: watch::Sender::new(0),
                 on_gone,
                 cancel: CancellationToken::new(),
             }),
@@ -184,45 +171,45 @@ impl TemplateIndex {
         self.tasks.close();
     }
 
-    /// The picture of this moment.
+    /// Returns the current snapshot.
     pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.shared.snapshot.load()
     }
 
-    /// The picture of this moment, to be kept across waits.
+    /// Returns the current snapshot, for use across waits.
     pub(crate) fn snapshot_now(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
     }
 
-    /// How old the pointers may be.
+    /// Returns the bound.
     pub(crate) fn max_staleness(&self) -> Duration {
         self.shared.max_staleness
     }
 
-    /// Whether each resolve waits for a poll that was sent after it arrived.
+    /// Returns true if each resolve waits for a poll that was sent after it arrived.
     pub(crate) fn is_linearizable(&self) -> bool {
         self.shared.max_staleness.is_zero()
     }
 
-    /// Whether `entry` is what its name points to now.
+    /// Returns true if `entry` is current in this snapshot.
     pub(crate) fn is_current(&self, entry: &Entry) -> bool {
         self.snapshot()
             .get(entry.name())
             .is_some_and(|current| current.id == entry.id)
     }
 
-    /// Whether the pointers are within the bound at this moment. Costs a look at the clock.
+    /// Returns true if the pointers are within the bound now.
     pub(crate) fn is_fresh(&self) -> bool {
         self.shared.validity.holds_at(Moment::now())
     }
 
-    /// Time since the last successful poll was sent; `None` before the first.
+    /// Returns the time since the last successful poll was sent; `None` before the first.
     pub(crate) fn age(&self) -> Option<Duration> {
         let succeeded = self.shared.reports.borrow().succeeded?;
         Some(Moment::now().since(succeeded))
     }
 
-    /// Waits, where it must, until the pointers may be used by a resolve that `arrived` then.
+    /// Waits, if necessary, until a resolve that `arrived` then may use the pointers.
     ///
     /// All waiters share polls. Cancelling a waiter cancels nothing else.
     pub(crate) async fn ensure_fresh(&self, arrived: Moment) -> Result<Freshness, IndexStale> {
@@ -236,13 +223,13 @@ impl TemplateIndex {
             } else {
                 validity.not_before(now)
             };
-            // With the database known to be lost there is nothing to wait for.
+            // The database is known to be lost, so waiting would not help.
             if let Some(stale_by) = self.allowed_staleness().filter(|_| self.last_poll_failed()) {
                 return Ok(Freshness::StaleBy(stale_by));
             }
             match self.poll_sent_after(since, PollReason::Stale).await {
                 Ok(()) if self.is_linearizable() => return Ok(Freshness::Fresh),
-                // The poll that came may have been sent so long ago that it is too old by now.
+                // The poll may have taken so long that it is too old already.
                 Ok(()) if now.since(arrived) <= WAIT_LIMIT => {}
                 Ok(()) => return Err(IndexStale),
                 Err(stale) => {
@@ -291,34 +278,18 @@ impl TemplateIndex {
         }
     }
 
-    /// The picture of a poll that was sent at `moment` or later; none if there is no such poll in
-    /// time.
+    /// Returns a snapshot that was polled at `moment` or later; none if no such poll succeeds in time.
     pub(crate) async fn snapshot_since(&self, moment: Moment) -> Option<Arc<Snapshot>> {
         let polled = self.poll_sent_after(moment, PollReason::Stale).await;
         polled.ok().map(|()| self.snapshot_now())
     }
 
-    /// While this is held, notifications cause no poll: most tell of what this process writes, which
-    /// [`TemplateIndex::wrote`] reads once it is all there. What others write waits with them, but not
-    /// past the next poll by the interval, hence not past the bound.
-    pub(crate) fn begin_own_write(&self) -> OwnWrite {
-        self.shared.own_writes.send_modify(|writes| *writes += 1);
-        OwnWrite(Arc::clone(&self.shared))
-    }
-
-    /// After a write by this process: no resolve uses pointers of before it. Waits until they
-    /// have been read, at most as long as a resolve would.
+    /// Waits, at most as long as a resolve would, until the pointers include a write of this process
+    /// that was committed before the call. From the call on, no resolve uses older ones.
     pub(crate) async fn wrote(&self) -> Result<(), IndexStale> {
-        let committed = self.require_now();
-        self.poll_sent_after(committed, PollReason::Written).await
-    }
-
-    /// From this moment, which it answers, no resolve uses pointers that were read before it: the next
-    /// one waits for a poll, unless one comes first.
-    pub(crate) fn require_now(&self) -> Moment {
         let now = Moment::now();
         self.shared.validity.require(now);
-        now
+        self.poll_sent_after(now, PollReason::Written).await
     }
 
     /// Stops the background tasks and waits for them.
@@ -333,9 +304,9 @@ impl TemplateIndex {
         report.failed > report.succeeded
     }
 
-    // How far past the bound the pointers are, if the configuration lets them be used.
+    // Returns the time past the bound if the configuration allows such pointers.
     fn allowed_staleness(&self) -> Option<Duration> {
-        // What this process has written since is not forgotten for the sake of an answer.
+        // A process must not lose sight of its own writes.
         if self.shared.serve_stale.is_zero() || self.shared.validity.is_superseded() {
             return None;
         }

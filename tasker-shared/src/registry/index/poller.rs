@@ -1,4 +1,4 @@
-//! The one task that writes the directory.
+//! The one task that writes the template index.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,21 +8,20 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{Instrument, debug, info, warn};
 
 use super::clock::Moment;
-use super::queries::{self, News, Place};
+use super::queries::{self, Changes, Position};
 use super::{PollReason, Shared};
 use crate::database::{self, DatabaseError};
 use crate::metrics::{
     DIRECTORY_AGE, DIRECTORY_LAG, DIRECTORY_POLLS, DIRECTORY_RELOADS, DIRECTORY_TEMPLATES,
 };
 
-/// How long a poll may take before its connection is given up.
+/// The longest time that a poll may take.
 const POLL_LIMIT: Duration = Duration::from_secs(2);
-/// How long reading everything may take.
+/// The longest time that loading all names may take.
 const LOAD_LIMIT: Duration = Duration::from_secs(30);
-/// The pause between polls for names that are not known, which bounds what a flood of unknown
-/// names costs the database.
+/// The pause between polls for unknown names, so that a flood of them costs the database little.
 const UNKNOWN_NAME_PAUSE: Duration = Duration::from_millis(50);
-/// The pause between polls for notifications, which come as fast as commits do.
+/// The pause between polls for notifications, because they arrive as fast as commits.
 const NOTIFIED_PAUSE: Duration = Duration::from_millis(5);
 /// The first pause after a poll that failed; it doubles up to the second.
 const FIRST_FAILURE_PAUSE: Duration = Duration::from_millis(50);
@@ -32,7 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let cancel = shared.cancel.clone();
     let poller = Poller {
         interval: interval(shared.max_staleness),
-        place: None,
+        position: None,
         failures: 0,
         last_sent: None,
         shared,
@@ -46,7 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 // Four polls within the bound: one or two may be lost before a resolve has to wait.
 fn interval(max_staleness: Duration) -> Duration {
     if max_staleness.is_zero() {
-        // Every resolve polls anyway; this keeps the picture near when nobody asks.
+        // Every resolve polls anyway. This keeps the snapshot recent between resolves.
         return Duration::from_secs(1);
     }
     (max_staleness / 4).clamp(Duration::from_millis(5), Duration::from_secs(5))
@@ -55,7 +54,7 @@ fn interval(max_staleness: Duration) -> Duration {
 struct Poller {
     shared: Arc<Shared>,
     interval: Duration,
-    place: Option<Place>,
+    position: Option<Position>,
     failures: u32,
     last_sent: Option<Instant>,
 }
@@ -66,7 +65,7 @@ impl Poller {
         loop {
             let sent = Moment::now();
             self.last_sent = Some(Instant::now());
-            // Nobody waits for this.
+            // Nobody waits for this change.
             self.shared.reports.send_if_modified(|report| {
                 report.sent = Some(sent);
                 false
@@ -77,7 +76,7 @@ impl Poller {
         }
     }
 
-    // Waits for a reason to poll. A reason that comes while a poll is under way is kept.
+    // Waits for a reason to poll. A reason that arrived during the last poll counts.
     async fn wait(&self) -> PollReason {
         let sent = self.last_sent.unwrap_or_else(Instant::now);
         let shared = &self.shared;
@@ -86,14 +85,11 @@ impl Poller {
             () = shared.wanted.notified() => PollReason::Stale,
             () = async {
                 loop {
-                    // What a poll for another reason came before was not looked at.
+                    // An announcement newer than the last poll is still pending.
                     if shared.announced.load(Ordering::Acquire) == 0 {
                         shared.notified.notified().await;
                     }
                     sleep_until(sent + NOTIFIED_PAUSE).await;
-                    // The sender is there as long as `shared` is.
-                    let mut own_writes = shared.own_writes.subscribe();
-                    own_writes.wait_for(|writes| *writes == 0).await.ok();
                     if self.is_news(shared.announced.swap(0, Ordering::AcqRel)) {
                         return;
                     }
@@ -107,21 +103,22 @@ impl Poller {
         }
     }
 
-    /// Whether a poll may not have seen what was announced. In another history the same place may
-    /// be news that is taken for old: it comes with the interval.
+    /// Returns true if the last poll may have missed the announced position. In another history an
+    /// equal position may be missed; the next poll by the interval finds it.
     fn is_news(&self, announced: i64) -> bool {
-        self.place.is_none_or(|place| place.sequence < announced)
+        self.position
+            .is_none_or(|position| position.sequence < announced)
     }
 
     async fn poll(&mut self) -> Result<(), DatabaseError> {
-        if let Some(place) = self.place {
-            let news = database::read(&self.shared.pool, POLL_LIMIT, move |connection| {
-                Box::pin(queries::poll(connection, place))
+        if let Some(position) = self.position {
+            let answer = database::read(&self.shared.pool, POLL_LIMIT, move |connection| {
+                Box::pin(queries::poll(connection, position))
             })
             .await?;
-            match news {
-                News::Since {
-                    place,
+            match answer {
+                Changes::Since {
+                    position,
                     changes,
                     lag_seconds,
                 } => {
@@ -130,18 +127,18 @@ impl Poller {
                         self.publish(next, &gone);
                     }
                     metrics::gauge!(DIRECTORY_LAG.name).set(lag_seconds.unwrap_or(0.0));
-                    self.place = Some(place);
+                    self.position = Some(position);
                     return Ok(());
                 }
-                News::OtherHistory => {
+                Changes::OtherHistory => {
                     info!(
-                        sequence = place.sequence,
-                        "the database has another history; reading all templates"
+                        sequence = position.sequence,
+                        "the database has another history; loading all template names"
                     );
                 }
             }
         }
-        let reason = if self.place.is_none() {
+        let reason = if self.position.is_none() {
             "start"
         } else {
             "other_history"
@@ -150,13 +147,13 @@ impl Poller {
         // Who waited for this reads next, as a boot does that looks its files up, and may do so on the
         // same connection.
         let connections = self.shared.connections.without_turns();
-        let (place, names) = database::read_on(&connections, LOAD_LIMIT, |connection| {
+        let (position, names) = database::read_on(&connections, LOAD_LIMIT, |connection| {
             Box::pin(queries::load(connection))
         })
         .await?;
         let (next, gone) = self.shared.snapshot.load().replaced_by(names);
         self.publish(next, &gone);
-        self.place = Some(place);
+        self.position = Some(position);
         Ok(())
     }
 
@@ -167,7 +164,7 @@ impl Poller {
         )]
         metrics::gauge!(DIRECTORY_TEMPLATES.name).set(next.len() as f64);
         self.shared.snapshot.store(Arc::new(next));
-        // After the picture, so that whoever still finds one of these current is heard of here.
+        // After the snapshot is stored, so that nobody finds these entries current later.
         for entry in gone {
             (self.shared.on_gone)(entry);
         }
@@ -191,7 +188,7 @@ impl Poller {
                 if self.failures > 0 {
                     info!(
                         failures = self.failures,
-                        "the template directory is polled again"
+                        "polling the template index succeeds again"
                     );
                 }
                 self.failures = 0;
@@ -204,9 +201,9 @@ impl Poller {
             Err(error) => {
                 self.failures += 1;
                 if self.failures == 1 {
-                    warn!(%error, "the template directory cannot be polled; templates are served from memory until the bound");
+                    warn!(%error, "polling the template index failed; serving templates from memory until the staleness bound");
                 } else {
-                    debug!(%error, failures = self.failures, "the template directory cannot be polled");
+                    debug!(%error, failures = self.failures, "polling the template index failed");
                 }
                 self.shared
                     .reports

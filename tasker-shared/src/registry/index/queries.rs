@@ -1,4 +1,4 @@
-//! What the directory asks PostgreSQL.
+//! The two queries of the poller.
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
@@ -8,36 +8,39 @@ use uuid::Uuid;
 use super::snapshot::{Change, Pointer};
 use crate::models::core::identity_strategy::IdentityStrategy;
 
-/// A place in the database's history. The stamp tells histories apart that reach the same
-/// number: a restored backup, a promoted replica.
+/// A position in the order of commits. The stamp distinguishes histories that reach the same number,
+/// as after a restored backup or a failover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) sequence: i64,
     pub(super) stamp: Uuid,
 }
 
-/// What a poll found.
+/// The answer of a poll.
 #[derive(Debug)]
-pub(super) enum News {
-    /// The database is at `place`, and `changes` lead there.
+pub(super) enum Changes {
+    /// The database is at `position`, and `changes` lead there.
     Since {
-        place: Place,
+        position: Position,
         changes: Vec<Change>,
-        /// How long ago the oldest of the commits happened, by the database's clock.
+        /// The age of the oldest of the commits, by the database's clock.
         lag_seconds: Option<f64>,
     },
-    /// The database does not know the place that was asked from.
+    /// The database does not know the position that was sent.
     OtherHistory,
 }
 
-/// Everything after `place`, from one snapshot of the database.
-pub(super) async fn poll(connection: &mut PgConnection, place: Place) -> Result<News, sqlx::Error> {
-    // The clock's row is joined to every change; without a change it comes alone. One statement,
-    // hence one snapshot, hence a prefix of the history.
+/// Reads all changes after `position`, from one snapshot of the database.
+pub(super) async fn poll(
+    connection: &mut PgConnection,
+    position: Position,
+) -> Result<Changes, sqlx::Error> {
+    // The clock's row is joined to every change; without a change it is the only row. One statement
+    // reads one snapshot, hence a prefix of the history.
     //
-    // Most polls find the clock where it was. The planner cannot know that and may choose to read
-    // the whole table; OFFSET keeps the subquery apart, so that it is not begun at all unless the
-    // clock has moved. LIMIT tells it that the clock is one row.
+    // Most polls find no change. The planner cannot know that and may choose to read the whole table.
+    // OFFSET keeps the subquery apart, so that it does not start unless the clock has moved. LIMIT
+    // says that the clock is one row.
     let rows = sqlx::query!(
         r#"
         SELECT c.sequence AS clock,
@@ -60,20 +63,20 @@ pub(super) async fn poll(connection: &mut PgConnection, place: Place) -> Result<
             OFFSET 0
         ) v ON true
         "#,
-        place.sequence,
-        place.stamp,
+        position.sequence,
+        position.stamp,
     )
     .fetch_all(connection)
     .await?;
 
     let Some(first) = rows.first() else {
-        return Ok(News::OtherHistory);
+        return Ok(Changes::OtherHistory);
     };
-    let known = first.same_history && first.clock >= place.sequence;
+    let known = first.same_history && first.clock >= position.sequence;
     let (true, Some(stamp)) = (known, first.stamp) else {
-        return Ok(News::OtherHistory);
+        return Ok(Changes::OtherHistory);
     };
-    let place = Place {
+    let position = Position {
         sequence: first.clock,
         stamp,
     };
@@ -95,17 +98,17 @@ pub(super) async fn poll(connection: &mut PgConnection, place: Place) -> Result<
             })
         })
         .collect();
-    Ok(News::Since {
-        place,
+    Ok(Changes::Since {
+        position,
         changes,
         lag_seconds,
     })
 }
 
-/// All registered names, from one snapshot of the database.
+/// Reads all registered names, from one snapshot of the database.
 pub(super) async fn load(
     connection: &mut PgConnection,
-) -> Result<(Place, Vec<Change>), sqlx::Error> {
+) -> Result<(Position, Vec<Change>), sqlx::Error> {
     let mut rows = sqlx::query!(
         r#"
         SELECT c.sequence AS "clock?", latest.stamp AS "stamp?",
@@ -121,19 +124,19 @@ pub(super) async fn load(
     )
     .fetch(connection);
 
-    // Without its clock or its latest stamp a history cannot be followed, but it can be read: the
-    // nil stamp makes the next poll read it again.
-    let mut place = Place {
+    // Without a clock or a latest stamp the history cannot be followed, but it can be read. The nil
+    // stamp makes the next poll load everything again.
+    let mut position = Position {
         sequence: 0,
         stamp: Uuid::nil(),
     };
     let mut names = Vec::new();
-    // Taken over one by one: all rows and all names together would need twice the memory.
+    // Converted one by one, because all rows and all names together would need twice the memory.
     while let Some(row) = rows.try_next().await? {
         if names.is_empty() {
-            place = Place {
-                sequence: row.clock.unwrap_or(place.sequence),
-                stamp: row.stamp.unwrap_or(place.stamp),
+            position = Position {
+                sequence: row.clock.unwrap_or(position.sequence),
+                stamp: row.stamp.unwrap_or(position.stamp),
             };
         }
         if let (Some(sequence), Some(registered_at)) = (row.sequence, row.registered_at)
@@ -154,7 +157,7 @@ pub(super) async fn load(
             });
         }
     }
-    Ok((place, names))
+    Ok((position, names))
 }
 
 fn pointer(
@@ -166,11 +169,11 @@ fn pointer(
 ) -> Option<Pointer> {
     Some(Pointer {
         sequence,
-        // The trigger writes 64 hexadecimal digits. Anything else is nothing that a body's hash
-        // could match, so the name counts as not registered.
+        // The trigger writes 64 hexadecimal digits. No document could match anything else, so the
+        // name counts as not registered.
         hash: hash?.parse().ok()?,
         named_task_uuid: named_task_uuid?,
-        // As text: the type of its own would have to be asked for on each connection.
+        // As text, because sqlx would look up the enum type on each connection.
         identity_strategy: IdentityStrategy::from_name(identity_strategy?)?,
         registered_at,
     })

@@ -1,8 +1,7 @@
-//! An immutable picture of all registered names and what they point to.
+//! An immutable map from all registered names to their pointers.
 //!
-//! A picture is made of shards behind `Arc`s: the next picture copies only the shards that a
-//! change touches, so that following one change costs the same beside ten templates and beside
-//! a hundred thousand.
+//! A snapshot consists of shards behind `Arc`s. The next snapshot copies only the shards that a change
+//! touches, so that following one change costs the same with ten templates as with a hundred thousand.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::types::ContentHash;
 
 const SHARDS: usize = 512;
 
-/// A template's name, borrowed from whoever asks.
+/// A template's name, borrowed from the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TemplateName<'a> {
     pub(crate) namespace: &'a str,
@@ -26,7 +25,7 @@ pub(crate) struct TemplateName<'a> {
     pub(crate) version: &'a str,
 }
 
-/// What a name points to.
+/// The current document, row and strategy of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pointer {
     pub(crate) sequence: i64,
@@ -36,10 +35,10 @@ pub(crate) struct Pointer {
     pub(crate) registered_at: DateTime<Utc>,
 }
 
-/// A name with its pointer. A name that comes to point elsewhere is another entry.
+/// A name with its pointer. A changed pointer makes a new entry.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Names this entry, and no other of this process, for as long as the process lives.
+    /// Identifies this entry in this process. Never used again.
     pub(crate) id: u64,
     namespace: Arc<str>,
     // Name and version in one allocation: there may be a hundred thousand entries.
@@ -95,19 +94,19 @@ impl Entry {
     }
 }
 
-/// A name's news, as a poll brings it.
+/// A changed name, as a poll reads it.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) version: String,
-    /// `None` when the name is not registered any more.
+    /// `None` if the name is no longer registered.
     pub(crate) pointer: Option<Pointer>,
 }
 
 type Shard = HashTable<Arc<Entry>>;
 
-/// All registered names at one moment of the database's history.
+/// All registered names at one position.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     shards: Vec<Arc<Shard>>,
@@ -125,7 +124,7 @@ impl Snapshot {
         }
     }
 
-    /// How many names are registered.
+    /// Returns the number of registered names.
     pub(crate) fn len(&self) -> usize {
         self.templates
     }
@@ -134,14 +133,14 @@ impl Snapshot {
         self.shards.iter().flat_map(|shard| shard.iter())
     }
 
-    /// The entry of a name. Allocates nothing and takes no lock.
+    /// Returns the entry of a name. Allocates nothing and takes no lock.
     pub(crate) fn get(&self, name: TemplateName<'_>) -> Option<&Arc<Entry>> {
         let hash = self.hash(name);
         self.shards[shard_of(hash)].find(hash, |entry| entry.name() == name)
     }
 
-    /// This picture with `changes` made, and the entries that are not in it any more. Entries
-    /// whose pointer did not change stay the same entries.
+    /// Returns a snapshot with `changes` applied, and the entries that it lost. Entries whose pointer did
+    /// not change stay the same entries.
     pub(crate) fn with_changes(
         &self,
         changes: impl IntoIterator<Item = Change>,
@@ -177,8 +176,8 @@ impl Snapshot {
         (next, gone)
     }
 
-    /// A picture of exactly `names` that shares the entries which did not change with this one,
-    /// and the entries that are not in it any more.
+    /// Returns a snapshot of exactly `names`, which shares unchanged entries with this one, and the
+    /// entries that it lost.
     pub(crate) fn replaced_by(
         &self,
         names: impl IntoIterator<Item = Change>,
@@ -224,7 +223,7 @@ impl Snapshot {
         (next, gone)
     }
 
-    // Entries of one namespace share its text where a neighbour in the shard has it already.
+    // Shares the namespace's text if one of the first entries has it.
     fn intern(&self, namespace: &str) -> Arc<str> {
         self.iter()
             .take(64)

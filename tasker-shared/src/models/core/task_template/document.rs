@@ -5,12 +5,6 @@ use serde_json::Value;
 
 use super::{Problem, TaskTemplate, TemplateError, TemplateLimits, validation, yaml};
 
-/// Counts the ways in which files were read and checked. To be raised whenever a file that was fine
-/// may from now on be refused, be warned of, or come to another document, description or text of a
-/// `jsonb`: a file whose template is registered is only read again under another number. The first
-/// discovery under it reads every file, and marks the rows anew.
-pub(crate) const RULES_REVISION: u32 = 1;
-
 /// A checked template with everything that its author wrote.
 ///
 /// Two are equal when their documents are, whether they were read from YAML or not.

@@ -23,7 +23,6 @@ mod tests;
 mod validation;
 mod yaml;
 
-pub(crate) use document::RULES_REVISION;
 pub use document::TemplateDocument;
 pub use environment::apply_environment;
 pub use errors::TemplateError;

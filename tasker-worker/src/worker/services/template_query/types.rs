@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tasker_shared::models::core::identity_strategy::IdentityStrategy;
-use tasker_shared::registry::RegisteredTemplate;
+use tasker_shared::registry::TemplateListing;
 use tasker_shared::types::{CacheInvalidation, CacheStats, ContentHash, Document, HandlerMetadata};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -40,8 +40,8 @@ pub struct RegisteredTemplateResponse {
     pub hash: ContentHash,
 }
 
-impl From<RegisteredTemplate> for RegisteredTemplateResponse {
-    fn from(template: RegisteredTemplate) -> Self {
+impl From<TemplateListing> for RegisteredTemplateResponse {
+    fn from(template: TemplateListing) -> Self {
         Self {
             namespace: template.namespace,
             name: template.name,

@@ -3,8 +3,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::TemplateFiles;
-use crate::registry::template_sources::TemplateSources;
+use super::{FoundTemplates, find_blocking};
 use crate::registry::{DiscoveryProblem, RegistryError};
 
 const LIMIT: u64 = 64 * 1024;
@@ -15,21 +14,21 @@ fn template(name: &str) -> String {
     )
 }
 
-fn write(directory: &TempDir, path: &str, text: &str) {
-    let path = directory.path().join(path);
+fn write(folder: &TempDir, path: &str, text: &str) {
+    let path = folder.path().join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
 }
 
-fn read(directory: &TempDir) -> TemplateFiles {
-    read_below(directory.path())
+fn read(folder: &TempDir) -> FoundTemplates {
+    read_below(folder.path())
 }
 
-fn read_below(directory: &Path) -> TemplateFiles {
-    TemplateFiles::of(TemplateSources::read(directory, LIMIT).unwrap(), LIMIT)
+fn read_below(folder: &Path) -> FoundTemplates {
+    find_blocking(folder, LIMIT).unwrap()
 }
 
-fn names(files: &TemplateFiles) -> Vec<&str> {
+fn names(files: &FoundTemplates) -> Vec<&str> {
     let templates = files.templates.iter();
     templates.map(|template| template.name.as_str()).collect()
 }
@@ -43,14 +42,14 @@ fn file_names(problems: &[DiscoveryProblem]) -> Vec<&str> {
 
 #[test]
 fn template_files_are_found_at_any_depth_in_the_order_of_paths() {
-    let directory = TempDir::new().unwrap();
-    write(&directory, "b.yaml", &template("b"));
-    write(&directory, "a/deep/er/a.yml", &template("a"));
-    write(&directory, "c.yaml", &template("c"));
-    write(&directory, "notes.txt", "not: [a template");
-    write(&directory, ".hidden.yaml", "not: [a template");
-    write(&directory, ".git/x.yaml", "not: [a template");
-    let files = read(&directory);
+    let folder = TempDir::new().unwrap();
+    write(&folder, "b.yaml", &template("b"));
+    write(&folder, "a/deep/er/a.yml", &template("a"));
+    write(&folder, "c.yaml", &template("c"));
+    write(&folder, "notes.txt", "not: [a template");
+    write(&folder, ".hidden.yaml", "not: [a template");
+    write(&folder, ".git/x.yaml", "not: [a template");
+    let files = read(&folder);
     assert_eq!(names(&files), ["a", "b", "c"]);
     assert_eq!(files.total_files, 3);
     assert!(files.errors.is_empty(), "{:?}", files.errors);
@@ -59,31 +58,28 @@ fn template_files_are_found_at_any_depth_in_the_order_of_paths() {
 
 #[test]
 fn a_folder_comes_before_what_its_name_begins() {
-    let directory = TempDir::new().unwrap();
+    let folder = TempDir::new().unwrap();
     for path in ["a.yaml", "a-b/y.yaml", "a/z.yaml"] {
         let name = path.replace(['.', '-', '/'], "_");
-        write(&directory, path, &template(&name));
+        write(&folder, path, &template(&name));
     }
     // `Path` orders by components.
-    assert_eq!(
-        names(&read(&directory)),
-        ["a_z_yaml", "a_b_y_yaml", "a_yaml"]
-    );
+    assert_eq!(names(&read(&folder)), ["a_z_yaml", "a_b_y_yaml", "a_yaml"]);
 }
 
 #[test]
-fn bad_files_are_told_and_stop_no_others() {
-    let directory = TempDir::new().unwrap();
-    write(&directory, "a_syntax.yaml", "name: [\n");
+fn bad_files_are_reported_and_stop_no_others() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, "a_syntax.yaml", "name: [\n");
     write(
-        &directory,
+        &folder,
         "b_invalid.yaml",
         &template("b").replace("callable: Only", "method: x\n    dependencies: [none]"),
     );
-    write(&directory, "c_binary.yaml", "name: a\n\u{1}\n");
-    write(&directory, "d_empty.yaml", "");
-    write(&directory, "good.yaml", &template("good"));
-    let files = read(&directory);
+    write(&folder, "c_binary.yaml", "name: a\n\u{1}\n");
+    write(&folder, "d_empty.yaml", "");
+    write(&folder, "good.yaml", &template("good"));
+    let files = read(&folder);
     assert_eq!(names(&files), ["good"]);
     assert_eq!(files.total_files, 5);
     assert_eq!(
@@ -96,12 +92,12 @@ fn bad_files_are_told_and_stop_no_others() {
             "d_empty.yaml"
         ]
     );
-    let places: Vec<_> = files.errors[1..3]
+    let lines_and_paths: Vec<_> = files.errors[1..3]
         .iter()
         .map(|problem| (problem.line, problem.path.as_str()))
         .collect();
     assert_eq!(
-        places,
+        lines_and_paths,
         [
             (Some(6), "steps[0].handler.callable"),
             (Some(8), "steps[0].dependencies[0]")
@@ -111,14 +107,10 @@ fn bad_files_are_told_and_stop_no_others() {
 }
 
 #[test]
-fn what_is_doubtful_is_told_of_a_file_that_counts() {
-    let directory = TempDir::new().unwrap();
-    write(
-        &directory,
-        "a.yaml",
-        &template("a").replace("1.0.0", "1.10"),
-    );
-    let files = read(&directory);
+fn warnings_are_reported_for_files_that_count() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, "a.yaml", &template("a").replace("1.0.0", "1.10"));
+    let files = read(&folder);
     assert_eq!(files.templates[0].version, "1.10");
     assert_eq!(files.warnings.len(), 1);
     assert_eq!(files.warnings[0].line, Some(3));
@@ -127,41 +119,37 @@ fn what_is_doubtful_is_told_of_a_file_that_counts() {
 
 #[test]
 fn a_file_over_the_limit_is_refused_unread() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("huge.yaml");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("huge.yaml");
     // Sparse: reading it would be noticed.
     fs::File::create(&path)
         .unwrap()
         .set_len(50 * 1024 * 1024 * 1024)
         .unwrap();
-    let files = read(&directory);
+    let files = read(&folder);
     assert_eq!(file_names(&files.errors), ["huge.yaml"]);
     assert!(files.errors[0].message.contains("65536 bytes"));
 }
 
 #[test]
 fn the_first_of_two_files_with_one_name_counts() {
-    let directory = TempDir::new().unwrap();
-    write(&directory, "a.yaml", &template("same"));
+    let folder = TempDir::new().unwrap();
+    write(&folder, "a.yaml", &template("same"));
     write(
-        &directory,
+        &folder,
         "b.yaml",
         &template("same").replace("Only", "Other"),
     );
+    write(&folder, "c.yaml", &format!("# again\n{}", template("same")));
     write(
-        &directory,
-        "c.yaml",
-        &format!("# again\n{}", template("same")),
-    );
-    write(
-        &directory,
+        &folder,
         "d.yaml",
         &template("same").replace("1.0.0", "1.0.1"),
     );
-    let files = read(&directory);
+    let files = read(&folder);
     let versions: Vec<_> = files.templates.iter().map(|one| &*one.version).collect();
     assert_eq!(versions, ["1.0.0", "1.0.1"]);
-    assert!(files.templates[0].document().contains("Only"));
+    assert!(files.templates[0].document.contains("Only"));
     assert_eq!(file_names(&files.errors), ["b.yaml"]);
     assert!(files.errors[0].message.contains("a.yaml"));
     assert!(files.errors[0].message.contains("files/same/1.0.0"));
@@ -170,28 +158,28 @@ fn the_first_of_two_files_with_one_name_counts() {
 }
 
 #[test]
-fn a_directory_that_is_none_is_an_error() {
-    let directory = TempDir::new().unwrap();
-    write(&directory, "file", "");
+fn a_missing_folder_is_an_error() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, "file", "");
     for path in ["absent", "file"] {
-        let path = directory.path().join(path);
-        let error = TemplateSources::read(&path, LIMIT).unwrap_err();
-        let RegistryError::Folder { path: told, .. } = &error else {
+        let path = folder.path().join(path);
+        let error = find_blocking(&path, LIMIT).unwrap_err();
+        let RegistryError::Folder { path: reported, .. } = &error else {
             panic!("{error:?}");
         };
-        assert_eq!(Path::new(told), path);
+        assert_eq!(Path::new(reported), path);
     }
 }
 
 #[test]
-fn an_empty_directory_has_no_files() {
+fn an_empty_folder_has_no_files() {
     let files = read(&TempDir::new().unwrap());
     assert_eq!(files.total_files, 0);
     assert!(files.errors.is_empty());
 }
 
 #[test]
-fn our_own_examples_are_valid_and_doubtless() {
+fn our_own_examples_are_valid_without_warnings() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/tasks");
     let files = read_below(&examples);
     assert!(files.templates.len() >= 4, "{:?}", names(&files));
@@ -199,13 +187,10 @@ fn our_own_examples_are_valid_and_doubtless() {
     assert!(files.errors.is_empty(), "{:?}", files.errors);
     assert!(files.warnings.is_empty(), "{:?}", files.warnings);
     for template in &files.templates {
-        // Where a file lies says what is in it.
+        // The path of an example is its namespace and name.
         let path = format!("{}/{}.yaml", template.namespace, template.name);
         assert!(examples.join(&path).is_file(), "{path}");
-        assert!(
-            template.document().contains("\"input_schema\": {"),
-            "{path}"
-        );
+        assert!(template.document.contains("\"input_schema\": {"), "{path}");
     }
 }
 
@@ -219,40 +204,40 @@ mod unix {
     use super::{file_names, names, read, template, write};
 
     #[test]
-    fn links_are_followed_and_a_loop_is_told() {
-        let directory = TempDir::new().unwrap();
+    fn links_are_followed_and_a_loop_is_reported() {
+        let folder = TempDir::new().unwrap();
         let elsewhere = TempDir::new().unwrap();
         write(&elsewhere, "linked.yaml", &template("linked"));
-        write(&directory, "inner/good.yaml", &template("good"));
-        symlink(elsewhere.path(), directory.path().join("link")).unwrap();
-        symlink(directory.path(), directory.path().join("inner/loop")).unwrap();
-        let files = read(&directory);
+        write(&folder, "inner/good.yaml", &template("good"));
+        symlink(elsewhere.path(), folder.path().join("link")).unwrap();
+        symlink(folder.path(), folder.path().join("inner/loop")).unwrap();
+        let files = read(&folder);
         assert_eq!(names(&files), ["good", "linked"]);
         assert_eq!(file_names(&files.errors), ["loop"]);
         assert!(files.errors[0].message.contains("leads back"));
     }
 
     #[test]
-    fn a_link_to_nowhere_is_told_unless_it_is_hidden() {
-        let directory = TempDir::new().unwrap();
-        write(&directory, "good.yaml", &template("good"));
-        symlink("nowhere", directory.path().join("gone.yaml")).unwrap();
-        symlink("nowhere", directory.path().join(".#good.yaml")).unwrap();
-        let files = read(&directory);
+    fn a_link_to_nowhere_is_reported_unless_it_is_hidden() {
+        let folder = TempDir::new().unwrap();
+        write(&folder, "good.yaml", &template("good"));
+        symlink("nowhere", folder.path().join("gone.yaml")).unwrap();
+        symlink("nowhere", folder.path().join(".#good.yaml")).unwrap();
+        let files = read(&folder);
         assert_eq!(names(&files), ["good"]);
         assert_eq!(file_names(&files.errors), ["gone.yaml"]);
     }
 
     #[test]
-    fn what_is_no_regular_file_is_not_opened() {
-        let directory = TempDir::new().unwrap();
-        let _socket = UnixListener::bind(directory.path().join("socket.yaml")).unwrap();
-        let pipe = directory.path().join("pipe.yaml");
-        // Opening a pipe that nobody writes to would wait for ever.
+    fn a_file_that_is_not_regular_is_not_opened() {
+        let folder = TempDir::new().unwrap();
+        let _socket = UnixListener::bind(folder.path().join("socket.yaml")).unwrap();
+        let pipe = folder.path().join("pipe.yaml");
+        // Opening a pipe that nobody writes to would wait forever.
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
         assert!(made.unwrap().success());
-        symlink("/dev/zero", directory.path().join("zeros.yaml")).unwrap();
-        let files = read(&directory);
+        symlink("/dev/zero", folder.path().join("zeros.yaml")).unwrap();
+        let files = read(&folder);
         assert!(files.templates.is_empty());
         assert_eq!(
             file_names(&files.errors),
