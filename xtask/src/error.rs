@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::process::{ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus};
 
 use tasker_test_support::TestkitError;
 
@@ -25,10 +25,6 @@ pub(crate) enum XtaskError {
         #[source]
         source: io::Error,
     },
-    #[error("a folder cannot be listed")]
-    Walk(#[from] walkdir::Error),
-    #[error("the migrations cannot be applied")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
     #[error("PostgreSQL refused a connection or a statement")]
     Database(#[from] sqlx::Error),
     #[error("Redis refused a connection or a command")]
@@ -49,21 +45,15 @@ pub(crate) enum XtaskError {
         status: u16,
         body: String,
     },
-    #[error("no template in config/tasks makes a task that the demonstration can ask for")]
-    NoTemplate,
-    #[error("the changed template did not arrive within {seconds} s")]
-    NoChange { seconds: u64 },
     #[error(
         "these generated files are not current; run `cargo xtask generate` and commit them:\n  {}",
         files.join("\n  ")
     )]
     NotCurrent { files: Vec<String> },
-    #[error("interrupted")]
-    Interrupted,
 }
 
 impl XtaskError {
-    /// A program's own exit code where one failed, 130 for an interruption as shells have it.
+    /// A program's own exit code where one failed.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Command { status, .. } => status
@@ -71,9 +61,13 @@ impl XtaskError {
                 .and_then(|code| u8::try_from(code).ok())
                 .unwrap_or(1)
                 .into(),
-            Self::Interrupted => ExitCode::from(130),
             _ => ExitCode::FAILURE,
         }
+    }
+
+    pub(crate) fn spawn(command: &Command) -> impl FnOnce(io::Error) -> Self + use<> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        |source| Self::Spawn { program, source }
     }
 
     pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

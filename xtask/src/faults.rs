@@ -23,7 +23,7 @@ pub(crate) struct Options {
 }
 
 /// Prints the fault table. Fails if a row misses a bar.
-pub(crate) async fn run(options: &Options, may_install: bool) -> Result<ExitCode, XtaskError> {
+pub(crate) async fn run(options: &Options) -> Result<ExitCode, XtaskError> {
     let mut arguments = vec![String::from("table")];
     if !options.only.is_empty() {
         arguments.extend([String::from("--only"), options.only.join(",")]);
@@ -34,20 +34,18 @@ pub(crate) async fn run(options: &Options, may_install: bool) -> Result<ExitCode
     if options.quick {
         arguments.push(String::from("--quick"));
     }
-    start(&arguments, may_install).await
+    start(&arguments).await
 }
 
 /// Builds `tasker-chaos`, in the profile that this program has, and runs it with a PostgreSQL.
-pub(crate) async fn start(arguments: &[String], may_install: bool) -> Result<ExitCode, XtaskError> {
+pub(crate) async fn start(arguments: &[String]) -> Result<ExitCode, XtaskError> {
     let mut build = cargo();
     build.args(["build", "--package", "tasker-chaos"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
     succeed(build).await?;
-    let postgres = servers::postgres(may_install).await?;
-    // Each row starts its own: this one only finds out whether it can, and installs it.
-    drop(servers::own_redis(may_install).await?);
+    let postgres = servers::postgres().await?;
     let program = target_folder()?.join("tasker-chaos");
     let mut faults = tokio::process::Command::new(&program);
     faults

@@ -1,148 +1,92 @@
-//! `cargo xtask generate`: the files that are made from code, and committed.
+//! `cargo xtask generate`: the committed files that are made from code.
 //!
-//! Queries are checked against a database when their crates are compiled, and what the database
-//! said of each is kept in `.sqlx`. Everything else is written by tests with `generated` in their
-//! names, which compare when `UPDATE_GENERATED` is not set.
+//! `.sqlx` holds the types of each query, as a migrated database reports them while the crates are
+//! compiled. All other files are written by tests with `generated` in their names, which compare
+//! them unless `UPDATE_GENERATED` is set.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, FileTimes};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
+use std::{fs, io};
 
-use sqlx::migrate::Migrator;
-use sqlx::{Connection, PgConnection};
-use tasker_test_support::{HeldFolder, TestDatabase};
-
-use crate::cargo::{cargo, root, succeed};
 use crate::error::XtaskError;
-use crate::servers;
+use crate::launch::{cargo, root, succeed, with_servers};
 
-/// File names with their contents.
+/// Files by name.
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// Renews the generated files, or only compares them.
-pub(crate) async fn run(check: bool, may_install: bool) -> Result<(), XtaskError> {
+/// Renews the generated files. With `check`, changes nothing and fails if one is out of date.
+pub(crate) fn run(check: bool) -> Result<(), XtaskError> {
     let committed = root().join(".sqlx");
-    let wanted = queries(may_install).await?;
-    let present = read(&committed)?;
-    let differing: Vec<String> = wanted
+    let (wanted, present) = (queries()?, read(&committed)?);
+    let differing: Vec<&String> = wanted
         .keys()
         .chain(present.keys())
         .filter(|name| wanted.get(*name) != present.get(*name))
-        .map(|name| format!(".sqlx/{name}"))
         .collect();
-    if check && !differing.is_empty() {
-        return Err(XtaskError::NotCurrent { files: differing });
-    }
-    if !differing.is_empty() {
-        replace(&committed, &present, &wanted)?;
-    }
     println!(
         "{} queries in .sqlx, {} changed",
         wanted.len(),
         differing.len()
     );
-
-    let mut tests = cargo();
-    tests.args([
-        "test",
-        "--workspace",
-        "--all-features",
-        "--lib",
-        "--no-fail-fast",
-        "generated",
-    ]);
+    if check && !differing.is_empty() {
+        return Err(XtaskError::NotCurrent {
+            files: differing
+                .iter()
+                .map(|name| format!(".sqlx/{name}"))
+                .collect(),
+        });
+    }
+    for name in differing {
+        let path = committed.join(name);
+        let outcome = match wanted.get(name) {
+            Some(content) => fs::write(&path, content),
+            None => fs::remove_file(&path),
+        };
+        outcome.map_err(XtaskError::file(path))?;
+    }
+    let mut tests = cargo("test");
+    tests.args(["--workspace", "--all-features", "--lib", "--no-fail-fast"]);
+    tests.arg("generated");
     if !check {
         tests.env("UPDATE_GENERATED", "1");
     }
-    succeed(tests).await
+    succeed(tests)
 }
 
-/// What a database with the current schema says of every query.
-async fn queries(may_install: bool) -> Result<Files, XtaskError> {
-    let postgres = servers::postgres(may_install).await?;
-    let database = TestDatabase::create_on(postgres.url()).await?;
-    let mut connection = PgConnection::connect(database.url()).await?;
-    let migrations = root().join("tasker-shared/migrations");
-    Migrator::new(migrations.as_path())
-        .await?
-        .run(&mut connection)
-        .await?;
-    connection.close().await?;
-
-    let folder = HeldFolder::create()?;
-    touch_crates()?;
-    let mut check = cargo();
-    check
-        .args(["check", "--workspace", "--all-features", "--all-targets"])
-        .env("SQLX_OFFLINE", "false")
-        .env("SQLX_OFFLINE_DIR", folder.path())
-        .env("DATABASE_URL", database.url());
-    succeed(check).await?;
-    read(folder.path())
-}
-
-/// Cargo cannot know that queries are to be checked again; a crate that is newer than its build
-/// is compiled again, and only the workspace's own crates are.
-fn touch_crates() -> Result<(), XtaskError> {
-    let files = walkdir::WalkDir::new(root())
-        .min_depth(2)
-        .max_depth(4)
-        .into_iter();
-    let files = files.filter_entry(|entry| {
-        // Neither what cargo built nor what git keeps, and nothing that has no sources in it.
-        !matches!(
-            entry.file_name().to_str(),
-            Some("target" | ".git" | "node_modules")
-        )
-    });
-    for entry in files {
-        let entry = entry?;
-        let path = entry.path();
-        let is_root = ["src/lib.rs", "src/main.rs", "tests/it/main.rs"]
-            .iter()
-            .any(|suffix| path.ends_with(suffix));
-        if is_root {
-            let now = FileTimes::new().set_modified(SystemTime::now());
-            File::options()
-                .append(true)
-                .open(path)
-                .and_then(|file| file.set_times(now))
-                .map_err(XtaskError::file(path))?;
+/// Returns the types of all queries, as a database with the current schema reports them.
+fn queries() -> Result<Files, XtaskError> {
+    let folder = root().join("target/sqlx-queries");
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(XtaskError::file(folder)(error));
         }
+        _ => fs::create_dir_all(&folder).map_err(XtaskError::file(&folder))?,
     }
-    Ok(())
+    let mut check = with_servers();
+    check.args(["--migrations", "tasker-shared/migrations", "cargo", "check"]);
+    check.args(["--workspace", "--all-features", "--all-targets"]);
+    // The build script of the crate with the queries runs again when this changes, so each is
+    // checked again.
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    check.env("TASKER_CHECK_QUERIES_ONLINE", now.as_nanos().to_string());
+    check.env("SQLX_OFFLINE", "false");
+    check.env("SQLX_OFFLINE_DIR", &folder);
+    succeed(check)?;
+    read(&folder)
 }
 
 fn read(folder: &Path) -> Result<Files, XtaskError> {
     let mut files = Files::new();
-    if !folder.is_dir() {
-        return Ok(files);
-    }
-    for entry in walkdir::WalkDir::new(folder).min_depth(1).max_depth(1) {
-        let path = entry?.into_path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+    for entry in fs::read_dir(folder).map_err(XtaskError::file(folder))? {
+        let entry = entry.map_err(XtaskError::file(folder))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with("query-") {
-            let content = fs::read(&path).map_err(XtaskError::file(path))?;
-            files.insert(name, content);
+            let path = entry.path();
+            files.insert(name, fs::read(&path).map_err(XtaskError::file(path))?);
         }
     }
     Ok(files)
-}
-
-fn replace(folder: &Path, present: &Files, wanted: &Files) -> Result<(), XtaskError> {
-    fs::create_dir_all(folder).map_err(XtaskError::file(folder))?;
-    for name in present.keys().filter(|name| !wanted.contains_key(*name)) {
-        let path = folder.join(name);
-        fs::remove_file(&path).map_err(XtaskError::file(path))?;
-    }
-    for (name, content) in wanted {
-        let path = folder.join(name);
-        fs::write(&path, content).map_err(XtaskError::file(path))?;
-    }
-    Ok(())
 }

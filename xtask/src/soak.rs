@@ -19,7 +19,7 @@ pub(crate) struct Options {
 }
 
 /// Lets Redis fail at random. Fails if memory, tasks, connections or file descriptors grow.
-pub(crate) async fn run(options: &Options, may_install: bool) -> Result<ExitCode, XtaskError> {
+pub(crate) async fn run(options: &Options) -> Result<ExitCode, XtaskError> {
     let seed = options.seed.unwrap_or_else(rand::random);
     let arguments = [
         "soak",
@@ -29,5 +29,5 @@ pub(crate) async fn run(options: &Options, may_install: bool) -> Result<ExitCode
         &seed.to_string(),
     ]
     .map(str::to_owned);
-    faults::start(&arguments, may_install).await
+    faults::start(&arguments).await
 }

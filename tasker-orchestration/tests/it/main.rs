@@ -10,4 +10,3 @@ mod operations;
 mod process;
 mod reading;
 mod secrets;
-mod secrets_at_start;

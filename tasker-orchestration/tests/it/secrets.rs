@@ -1,4 +1,9 @@
-//! No password is in anything that the program says, whatever happens to it while it runs.
+//! A running program prints and answers no password, whatever fails.
+
+mod at_start;
+mod failures;
+mod secret;
+mod servers;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,31 +14,26 @@ use tasker_orchestration::service::INFO;
 use tasker_shared::SystemContext;
 use tasker_shared::cache::CacheService;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskerConfig};
-use tasker_test_support::{GuardedServers, Secret, ServiceProcess, TestDatabase, ordeal};
+use tasker_test_support::{ServiceProcess, TestDatabase};
 use tasker_web::causes;
 use tasker_web::{AppParts, Lifecycle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use self::secret::Secret;
+use self::servers::PasswordServers;
 use crate::process::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_password_is_printed_or_answered_through_all_failures() {
-    let told = ordeal(
-        "tasker-orchestration",
-        Path::new(env!("CARGO_BIN_EXE_tasker-orchestration")),
-        "TASKER__ORCHESTRATION__WEB__BIND_ADDRESS",
-        &[("TASKER_LOG_FORMAT", "json")],
-    )
-    .await
-    .unwrap();
+    let told = failures::run_through().await.unwrap();
     for expected in [
         "\"level\":\"TRACE\"",
         "\"target\":\"sqlx::query\"",
         "the cache cannot be used yet",
         "the cache is not used until it is well again",
-        "the template directory cannot be polled",
+        "polling the template index failed",
         "password authentication failed",
         "stopped",
     ] {
@@ -48,7 +48,7 @@ async fn no_password_is_printed_or_answered_through_all_failures() {
     ] {
         assert!(told.answered.contains(expected), "no answer has {expected}");
     }
-    assert_eq!(told.betrayal(), None);
+    assert_eq!(told.leak(), None);
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn no_password_is_printed_when_redis_quotes_it() {
     )
     .await
     .unwrap();
-    // It says so once, and then each time that it has tried again.
+    // It logs the first failure, and then each retry.
     let tried_again = async {
         while !service.log().contains("the cache still cannot be used") {
             service.check_alive().unwrap();
@@ -87,7 +87,7 @@ async fn no_password_is_printed_when_redis_quotes_it() {
     }
 }
 
-/// A server that answers whatever it is sent as old ones answer a command that they do not know.
+/// A server that answers each command as old versions answer an unknown one: with its arguments.
 async fn quoting_redis() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -108,7 +108,7 @@ async fn quoting_redis() -> SocketAddr {
 
 #[tokio::test]
 async fn no_password_is_in_what_can_be_printed_in_the_process() {
-    let servers = GuardedServers::start().await.unwrap();
+    let servers = PasswordServers::start().await.unwrap();
     let mut config = TaskerConfig::default();
     config.common.database.url = servers.database_url();
     config.common.cache = Some(CacheConfig {
@@ -135,7 +135,7 @@ async fn no_password_is_in_what_can_be_printed_in_the_process() {
     let pool = context.database_pool();
     let printed = format!("{parts:?} {parts:#?} {pool:?} {status:?}");
     for text in told.iter().chain([&printed]) {
-        assert!(!servers.are_betrayed_by(text), "{text}");
+        assert!(!servers.are_leaked_by(text), "{text}");
     }
     context.shutdown().await;
 }

@@ -10,8 +10,8 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Whom servers run as instead of root: `postgres`, else `nobody`. None where we are not root
-    /// and servers run as ourselves.
+    /// Returns the account that servers run as instead of root: `postgres`, else `nobody`. Returns
+    /// none if we are not root, because servers then run as the same user.
     pub(crate) fn unprivileged() -> Result<Option<Self>, TestkitError> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);

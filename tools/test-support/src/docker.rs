@@ -1,85 +1,120 @@
-//! Whether there is a Docker engine.
+//! The local Docker engine, and a server in one of its containers.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::mem::ManuallyDrop;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::programs;
+use testcontainers::core::{IntoContainerPort, WaitFor};
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+use uuid::Uuid;
 
-/// An engine that works answers a ping in milliseconds; one that does not must not cost more.
+use crate::held_shell::HeldShell;
+use crate::{TestkitError, ports, programs};
+
+/// A working engine answers a ping in milliseconds. A broken one must not delay more than this.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// The limit for pulling an image and starting it.
+const CREATE_DEADLINE: Duration = Duration::from_mins(3);
 
-/// A Docker engine that answers.
-#[derive(Debug, Clone)]
-pub(crate) struct Engine {
-    /// As in `DOCKER_HOST`.
-    pub(crate) endpoint: String,
-    /// The command line program, which removes containers after we are gone.
-    pub(crate) client: PathBuf,
+/// Waits for the pipe to close, then removes the container with its volumes.
+const REMOVE: &str = r#"
+trap '' HUP INT TERM
+while read -r order; do :; done
+DOCKER_HOST=$2 "$1" rm --force --volumes "$3"
+"#;
+
+/// An image with a server.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) name: &'static str,
+    pub(crate) tag: &'static str,
+    /// The server's port in the container.
+    pub(crate) port: u16,
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+    pub(crate) command: Vec<String>,
 }
 
-impl Engine {
-    /// Looks where testcontainers will look. Takes well under a second where there is none.
-    pub(crate) fn detect() -> Option<Self> {
-        let client = programs::on_path("docker")?;
-        endpoints()
-            .into_iter()
-            .find(|endpoint| matches!(ping(endpoint), Ok(true)))
-            .map(|endpoint| Self { endpoint, client })
-    }
+/// A container, which is removed on drop, or when this process ends.
+#[derive(Debug)]
+pub(crate) struct Container {
+    /// Never dropped, because its destructor needs a runtime, and the shell removes the container.
+    _handle: ManuallyDrop<Box<ContainerAsync<GenericImage>>>,
+    _remover: HeldShell,
+}
 
-    /// Whether containers can publish their ports on this machine's loopback address only.
-    pub(crate) fn is_local(&self) -> bool {
-        self.endpoint.starts_with("unix://")
+impl Container {
+    /// Starts a container whose port is published on the loopback address only, and returns it with
+    /// that port. Returns none if there is no local engine.
+    pub(crate) async fn start(image: Image) -> Result<Option<(Self, u16)>, TestkitError> {
+        let Some((client, endpoint)) = programs::on_path("docker").zip(engine()) else {
+            return Ok(None);
+        };
+        let id = Uuid::now_v7().simple();
+        let name = format!("tasker-test-support-{}-{id}", image.name);
+        // The remover comes first, so that a container is removed however far its start gets.
+        let arguments = [client.into(), endpoint.into(), name.clone().into()];
+        let remover = HeldShell::start(REMOVE, &arguments, &[], None).map_err(|source| {
+            TestkitError::Supervisor {
+                program: image.name,
+                source,
+            }
+        })?;
+        let port = ports::free()?;
+        let mut request = GenericImage::new(image.name, image.tag)
+            .with_wait_for(WaitFor::Nothing)
+            .with_container_name(name)
+            .with_mapped_port(port, image.port.tcp())
+            .with_cmd(image.command)
+            .with_host_config_modifier(|host| {
+                let bindings = host.port_bindings.iter_mut();
+                let bindings = bindings.flat_map(|map| map.values_mut());
+                for binding in bindings.flatten().flatten() {
+                    binding.host_ip = Some(String::from("127.0.0.1"));
+                }
+            });
+        for (name, value) in image.environment {
+            request = request.with_env_var(*name, *value);
+        }
+        let handle = tokio::time::timeout(CREATE_DEADLINE, request.start())
+            .await
+            .map_err(|_| TestkitError::too_slow(image.name, "start", CREATE_DEADLINE, ""))??;
+        let container = Self {
+            _handle: ManuallyDrop::new(Box::new(handle)),
+            _remover: remover,
+        };
+        Ok(Some((container, port)))
     }
 }
 
-fn endpoints() -> Vec<String> {
-    if let Some(host) = std::env::var("DOCKER_HOST")
-        .ok()
-        .filter(|host| !host.is_empty())
-    {
-        return vec![host];
+/// Returns the endpoint of the local engine that testcontainers will use, if it answers. Takes well
+/// under a second if there is none.
+fn engine() -> Option<String> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(host) = variable("DOCKER_HOST") {
+        let socket = host.strip_prefix("unix://")?;
+        return matches!(ping(socket.into()), Ok(true)).then_some(host);
     }
-    let mut sockets = vec![String::from("/var/run/docker.sock")];
+    let mut sockets = vec![PathBuf::from("/var/run/docker.sock")];
     for (folder, socket) in [
         ("XDG_RUNTIME_DIR", ".docker/run/docker.sock"),
         ("HOME", ".docker/run/docker.sock"),
         ("HOME", ".docker/desktop/docker.sock"),
     ] {
-        sockets.extend(std::env::var(folder).map(|folder| format!("{folder}/{socket}")));
+        sockets.extend(variable(folder).map(|folder| PathBuf::from(folder).join(socket)));
     }
     // testcontainers takes the first socket that exists, answering or not.
-    sockets.retain(|socket| std::fs::exists(socket).is_ok_and(|exists| exists));
-    sockets
-        .into_iter()
-        .take(1)
-        .map(|socket| format!("unix://{socket}"))
-        .collect()
+    let socket = sockets.into_iter().find(|socket| socket.exists())?;
+    let endpoint = format!("unix://{}", socket.display());
+    matches!(ping(socket), Ok(true)).then_some(endpoint)
 }
 
-fn ping(endpoint: &str) -> io::Result<bool> {
-    if let Some(path) = endpoint.strip_prefix("unix://") {
-        let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(PING_TIMEOUT))?;
-        stream.set_write_timeout(Some(PING_TIMEOUT))?;
-        return answers(stream);
-    }
-    let Some(address) = endpoint.strip_prefix("tcp://") else {
-        return Ok(false);
-    };
-    let Some(address) = address.to_socket_addrs()?.next() else {
-        return Ok(false);
-    };
-    let stream = TcpStream::connect_timeout(&address, PING_TIMEOUT)?;
+fn ping(socket: PathBuf) -> io::Result<bool> {
+    let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PING_TIMEOUT))?;
     stream.set_write_timeout(Some(PING_TIMEOUT))?;
-    answers(stream)
-}
-
-fn answers(mut stream: impl Read + Write) -> io::Result<bool> {
     stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n")?;
     let mut reply = [0; 12];
     stream.read_exact(&mut reply)?;

@@ -1,68 +1,65 @@
-//! What can go wrong between wanting a server and having one.
+//! Failures to start or to control a server.
 
 use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-/// Why a server could not be had, or did not do what it was told.
+/// A server could not be started, or did not do what was requested.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TestkitError {
-    /// No way of getting this server works on this machine.
+    /// A program is missing and could not be installed.
     #[error(
-        "no {service} to be had: {variable} names none that answers, no Docker engine gave one, \
-         and its programs are not on PATH or where Debian puts them. Install it (on Debian: \
-         apt-get install {debian_package}), set {variable}, or run `cargo xtask test`, which \
-         installs what is missing where it may"
+        "`{program}` is not on PATH and cannot be installed from here; install it (on Debian: \
+         apt-get install {debian_package}), start a Docker engine, or name running servers in \
+         DATABASE_URL and REDIS_URL"
     )]
     NotInstalled {
-        /// The server, as a person calls it.
-        service: &'static str,
-        /// The environment variable that names one.
-        variable: &'static str,
-        /// The Debian package that has its programs.
+        /// The program.
+        program: &'static str,
+        /// The Debian package that contains it.
         debian_package: &'static str,
     },
-    /// We are root, which PostgreSQL refuses, and there is nobody else to be.
+    /// PostgreSQL refuses to run as root, and there is no other account.
     #[error(
         "running as root, and the users `postgres` and `nobody` do not exist to run servers as"
     )]
     NoUnprivilegedUser,
-    /// The folder for a server's files could not be made.
-    #[error("the temporary folder for a server's files cannot be made")]
+    /// The folder for a server's files could not be created.
+    #[error("the temporary folder for a server's files cannot be created")]
     Folder(#[source] io::Error),
-    /// Every port that was tried is taken.
+    /// All ports that were tried are in use.
     #[error("no free port on 127.0.0.1")]
     NoFreePort,
-    /// The supervising shell did not start, or is gone.
-    #[error("the shell that supervises {program} cannot be reached")]
+    /// The supervising shell did not start, or has ended.
+    #[error("the shell that supervises {program} does not run")]
     Supervisor {
         /// The server's program.
         program: &'static str,
-        /// What the operating system said.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// The server's process ended when it should have run.
+    /// The server's process ended unexpectedly.
     #[error("{program} ended with status {status}; its log says:\n{log}")]
     Exited {
         /// The server's program.
         program: &'static str,
-        /// Its exit status, as the shell saw it: above 128 it is 128 plus a signal.
+        /// Its exit status in the shell's form: 128 plus the signal after a signal.
         status: String,
-        /// The end of what it wrote.
+        /// The end of its log.
         log: String,
     },
-    /// The server did not get where it should within the deadline.
+    /// The server missed a deadline.
     #[error("{program} did not {action} within {seconds} s; its log says:\n{log}")]
     TooSlow {
         /// The server's program.
         program: &'static str,
-        /// What was waited for.
+        /// The action that did not happen.
         action: &'static str,
-        /// How long was waited.
+        /// The deadline, in seconds.
         seconds: u64,
-        /// The end of what it wrote.
+        /// The end of its log.
         log: String,
     },
     /// A signal could not be sent.
@@ -70,43 +67,37 @@ pub enum TestkitError {
     Signal {
         /// The server's program.
         program: &'static str,
-        /// What the operating system said.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// The Docker engine refused.
-    #[error("the Docker engine did not do what it was asked")]
+    /// The Docker engine refused a request.
+    #[error("the Docker engine refused a request")]
     Docker(#[from] testcontainers::TestcontainersError),
-    /// A statement of ours failed.
+    /// A connection or statement failed.
     #[error("PostgreSQL refused a connection or a statement")]
     Postgres(#[from] sqlx::Error),
-    /// A command of ours failed.
+    /// A connection or command failed.
     #[error("Redis refused a connection or a command")]
     Redis(#[from] redis::RedisError),
     /// No node of a cluster, or no sentinel, names a primary.
     #[error("no primary is known")]
     NoPrimary,
-    /// Certificates could not be made.
-    #[error("certificates cannot be made")]
+    /// Certificates could not be created.
+    #[error("certificates cannot be created")]
     Certificates(#[from] rcgen::Error),
-    /// A service did not answer.
-    #[error("the service does not answer")]
-    Http(#[from] reqwest::Error),
-    /// A service answered something else than it should.
-    #[error("the service's answer cannot be read")]
-    Answer(#[from] serde_json::Error),
-    /// A server's URL cannot be understood. The URL is not repeated: it may hold a password.
-    #[error("the server's URL cannot be understood")]
+    /// A server's URL is invalid. The URL is not shown, because it may contain a password.
+    #[error("the server's URL is invalid")]
     Url(#[from] url::ParseError),
-    /// The URL has no host, so there is nothing that a proxy could stand before.
+    /// The URL of the server behind a proxy names no host.
     #[error("the server's URL names no host")]
     NoHost,
-    /// The proxy could not listen on its port.
-    #[error("the proxy cannot listen on its port")]
-    Proxy(#[source] io::Error),
+    /// A socket of this process could not be used.
+    #[error("a socket cannot be used")]
+    Socket(#[source] io::Error),
 }
 
-/// How much of a log an error carries, in bytes.
+/// The bytes of a log that an error contains at most.
 const LOG_TAIL: usize = 4000;
 
 impl TestkitError {
@@ -138,7 +129,7 @@ fn tail(log: &str) -> String {
     log[log.ceil_char_boundary(start)..].to_owned()
 }
 
-/// An error with its causes, in one line.
+/// Returns an error with its causes, in one line.
 #[must_use]
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use crate::TestkitError;
 use crate::account::Account;
 
-/// Makes a folder that belongs to the user whom the server runs as. It is removed on drop, unless
-/// it was handed on to a supervisor with [`TempDir::keep`].
+/// Creates a folder that belongs to the user whom the server runs as. It is removed on drop, unless
+/// a supervisor takes it over by [`TempDir::keep`].
 pub(crate) fn create(prefix: &str, account: Option<Account>) -> Result<TempDir, TestkitError> {
     // Root's own temporary folder may be one that nobody else can enter.
     let parent = match account {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-/// Asserts that `file` is what the code says; writes it first when `UPDATE_GENERATED=1` is set, as
-/// `cargo xtask generate` does.
+/// Asserts that `file` equals the generated text. Writes it first if `UPDATE_GENERATED=1` is set,
+/// as `cargo xtask generate` does.
 ///
 /// # Panics
-/// When the file differs, or cannot be written.
+/// If the file differs, or cannot be written.
 pub fn assert_generated(file: &Path, generated: &str) {
     let shown = file.display();
     if std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1") {
@@ -15,6 +15,6 @@ pub fn assert_generated(file: &Path, generated: &str) {
     let committed = std::fs::read_to_string(file).unwrap_or_default();
     assert!(
         committed == generated,
-        "{shown} is not what the code says; renew it with `cargo xtask generate`"
+        "{shown} is out of date; renew it with `cargo xtask generate`"
     );
 }

@@ -1,4 +1,4 @@
-//! A temporary folder that is removed even when we are killed.
+//! A temporary folder that is removed even when this process is killed.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,7 @@ while read -r order; do :; done
 rm -rf "$1"
 "#;
 
-/// An empty folder with a name that nobody else has. It is removed with all that is in it on drop,
-/// or when this process ends, however it comes.
+/// A new folder. It is removed with its files on drop, or when this process ends, however it ends.
 #[derive(Debug)]
 pub struct HeldFolder {
     path: PathBuf,
@@ -22,12 +21,12 @@ pub struct HeldFolder {
 }
 
 impl HeldFolder {
-    /// Makes a folder.
+    /// Creates a folder.
     pub fn create() -> Result<Self, TestkitError> {
         Self::create_as(None)
     }
 
-    /// Makes a folder that the servers of this crate can read, whoever they run as.
+    /// Creates a folder that the servers of this crate can read.
     pub(crate) fn create_for_servers() -> Result<Self, TestkitError> {
         Self::create_as(Account::unprivileged()?)
     }
@@ -42,7 +41,7 @@ impl HeldFolder {
         })
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

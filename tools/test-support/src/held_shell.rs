@@ -1,10 +1,9 @@
-//! A shell that cleans up after us when we are gone.
+//! A shell that cleans up after this process has ended.
 //!
-//! A destructor does not run when a process is killed, and the ways in which an operating system
-//! could end children with their parent are either not portable or need unsafe code. So whatever
-//! must not outlive us is in the care of a small shell that reads a pipe which we hold. When the
-//! pipe closes, for whatever reason, the shell does its last work. It has a process group of its
-//! own, so that Ctrl-C in a terminal reaches us and not it.
+//! A destructor does not run when a process is killed, and an operating system's ways to end
+//! children with their parent are not portable or need unsafe code. So a small shell reads from a
+//! pipe that this process holds open. When the pipe closes, for any reason, the shell cleans up. It
+//! has a process group of its own, so that Ctrl-C in a terminal does not reach it.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -15,19 +14,19 @@ use std::time::{Duration, Instant};
 use crate::account::Account;
 
 const POLL: Duration = Duration::from_millis(10);
-/// Longer than any of the scripts gives the thing that it ends.
+/// Longer than any script takes to clean up.
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A running shell. The other end of its standard input closes on drop, or when this process ends.
 #[derive(Debug)]
 pub(crate) struct HeldShell {
     shell: Child,
-    /// None only while being dropped.
+    /// None only during the drop.
     orders: Option<ChildStdin>,
 }
 
 impl HeldShell {
-    /// The shell has our environment with `environment` above it.
+    /// Starts the script with this process's environment, extended by `environment`.
     pub(crate) fn start(
         script: &str,
         arguments: &[OsString],
@@ -60,7 +59,7 @@ impl HeldShell {
 }
 
 impl Drop for HeldShell {
-    /// Blocks until the shell has done its last work, or for ten seconds: then it goes on alone.
+    /// Waits until the shell has cleaned up, ten seconds at most; then it continues alone.
     fn drop(&mut self) {
         drop(self.orders.take());
         let start = Instant::now();

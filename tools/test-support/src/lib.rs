@@ -1,35 +1,26 @@
-//! PostgreSQL and Redis for tests and demonstrations: found, or started and stopped.
+//! PostgreSQL and Redis for tests, tools and the demonstration.
 //!
-//! [`postgres`] and [`redis`] give every test of a process the same server: the one that
-//! `DATABASE_URL` or `REDIS_URL` names, else one from a Docker engine, else one started from the
-//! programs on this machine. [`TestDatabase`] is a database of a test's own on that server.
+//! [`postgres`] and [`redis`] return servers that all tests of a process share: those that
+//! `DATABASE_URL` and `REDIS_URL` name, else containers of a local Docker engine, else servers
+//! started from the programs of this machine. Tests change nothing that the variables name but
+//! databases and keys of their own: [`TestDatabase`] is a new database on the shared server.
+//!
 //! [`PostgresServer`] and [`RedisServer`] are servers of a test's own, to kill, freeze and restart.
-//! [`RedisCluster`] and [`RedisSentinel`] are several of them that belong together, and [`TlsFiles`] are
-//! certificates for them.
-//! [`TcpProxy`] stands before any server and spoils the connection to it. [`GuardedServers`] ask
-//! for passwords, which are [`Secret`]s that can be looked for in what a program says, such as in
-//! [everything](ask_everything) that it answers during an [ordeal].
+//! [`RedisCluster`] and [`RedisSentinel`] consist of several, [`TlsFiles`] are certificates for
+//! them, and [`TcpProxy`] breaks the connection to any server. They need the servers' programs;
+//! [`ensure_program`] installs what is missing where that is possible. All listen on the loopback
+//! address only.
 //!
-//! Whatever is started here ends with the process that started it, however that process ends: a
-//! supervising shell holds the other end of a pipe and cleans up when the pipe closes.
-//!
-//! This crate knows nothing of Tasker's schema: tests migrate their databases themselves. Of its
-//! services it knows where they tell their health and their routes. It never installs anything;
-//! `cargo xtask test` does, where it may.
+//! Servers end with the process that started them, however it ends: a supervising shell holds the
+//! other end of a pipe and cleans up when the pipe closes.
 
 mod account;
-mod acquired;
-mod api_tour;
-mod container;
 mod docker;
 mod error;
 mod folder;
 mod generated;
-mod guarded_servers;
 mod held_folder;
 mod held_shell;
-mod instance;
-mod ordeal;
 mod ports;
 mod postgres_server;
 mod processes;
@@ -39,28 +30,25 @@ mod redis_control;
 mod redis_launch;
 mod redis_sentinel;
 mod redis_server;
-mod secret;
 mod service_process;
+mod shared;
 mod supervisor;
 mod tcp_proxy;
 mod test_database;
 mod tls_files;
 
-pub use acquired::{Origin, Postgres, Redis, postgres, redacted, redis};
-pub use api_tour::ask_everything;
 pub use error::{TestkitError, causes};
 pub use generated::assert_generated;
-pub use guarded_servers::GuardedServers;
 pub use held_folder::HeldFolder;
-pub use ordeal::{Testimony, ordeal};
 pub use ports::free as free_port;
 pub use postgres_server::PostgresServer;
+pub use programs::ensure_program;
 pub use redis_cluster::RedisCluster;
 pub use redis_control::connection as redis_connection;
 pub use redis_sentinel::RedisSentinel;
 pub use redis_server::RedisServer;
-pub use secret::Secret;
 pub use service_process::ServiceProcess;
+pub use shared::{SharedServer, postgres, redis};
 pub use tcp_proxy::TcpProxy;
 pub use test_database::TestDatabase;
 pub use tls_files::TlsFiles;

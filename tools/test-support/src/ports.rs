@@ -6,12 +6,12 @@ use rand::RngExt;
 
 use crate::TestkitError;
 
-/// Below the range from which Linux and macOS take the ports of outgoing connections: a server
-/// that is killed and restarted on its port must not find it taken by a client.
+/// Below the ports of outgoing connections on Linux and macOS, because a client must not take the
+/// port of a server that is killed and restarted.
 const RANGE: std::ops::Range<u16> = 18_000..32_000;
 
-/// A port that was free on the loopback address a moment ago. Somebody else may take it before
-/// the server does, so its users try again with another.
+/// Returns a port that was free on the loopback address a moment ago. Another process may take it
+/// before the server does, so callers try again with another one.
 pub fn free() -> Result<u16, TestkitError> {
     let mut random = rand::rng();
     (0..100)

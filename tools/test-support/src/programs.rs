@@ -1,16 +1,94 @@
-//! Server programs that are installed on this machine.
+//! Server programs of this machine: found, or installed from Debian packages.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::TestkitError;
+
 /// The oldest PostgreSQL that Tasker supports.
 const OLDEST_POSTGRES: u32 = 15;
+/// Set in the environment, it forbids [`ensure_program`] to install anything.
+const NO_INSTALL: &str = "TASKER_NO_INSTALL";
+/// Servers are often outside of an ordinary user's `PATH`.
+const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
-/// The folder that holds `initdb` and `postgres` of a supported version: on PATH, else the newest
-/// of Debian's.
+/// Installing a server package would also start its server. Package scripts ask `policy-rc.d`
+/// first, and its 101 forbids it. An existing one is the administrator's and stays.
+const INSTALL: &str = r"
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    trap 'exit 130' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q >&2
+apt-get install -q -y --no-install-recommends --no-upgrade -o DPkg::Lock::Timeout=120 $1 >&2
+";
+
+/// Returns the path of a program. Installs the Debian package that contains it if the program is
+/// missing, we are root on Debian or Ubuntu, and `TASKER_NO_INSTALL` is not set.
+pub async fn ensure_program(
+    name: &'static str,
+    package: &'static str,
+) -> Result<PathBuf, TestkitError> {
+    ensure(name, package, move || on_path(name)).await
+}
+
+/// Returns the folder that holds `initdb` and `postgres` of a supported version, installed if need
+/// be.
+pub(crate) async fn ensure_postgres() -> Result<PathBuf, TestkitError> {
+    ensure("postgres", "postgresql", postgres_bin).await
+}
+
+/// Returns `redis-server`, else `valkey-server`, installed if need be.
+pub(crate) async fn ensure_redis() -> Result<PathBuf, TestkitError> {
+    ensure("redis-server", "redis-server", redis_server).await
+}
+
+async fn ensure(
+    program: &'static str,
+    debian_package: &'static str,
+    find: impl Fn() -> Option<PathBuf> + Send + 'static,
+) -> Result<PathBuf, TestkitError> {
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    let missing = TestkitError::NotInstalled {
+        program,
+        debian_package,
+    };
+    if !may_install() {
+        return Err(missing);
+    }
+    let installed = tokio::task::spawn_blocking(move || {
+        // Tests run side by side, and each may be the first to need the program.
+        let lock = File::create(std::env::temp_dir().join("tasker-install.lock")).ok()?;
+        lock.lock().ok()?;
+        if find().is_none() {
+            eprintln!("installing {debian_package} with apt-get");
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", INSTALL, "install", debian_package]);
+            shell.stdin(Stdio::null()).status().ok()?;
+        }
+        find()
+    });
+    installed.await.ok().flatten().ok_or(missing)
+}
+
+fn may_install() -> bool {
+    rustix::process::geteuid().is_root()
+        && Path::new("/etc/debian_version").exists()
+        && on_path("apt-get").is_some()
+        && std::env::var_os(NO_INSTALL).is_none()
+}
+
+/// `postgres` on `PATH` decides, else the newest of Debian's versions.
 pub(crate) fn postgres_bin() -> Option<PathBuf> {
-    let on_path = path_folders().filter_map(|folder| {
-        // A link on PATH leads to the folder where the other programs are.
+    let on_path = folders().filter_map(|folder| {
+        // A link on PATH leads to the folder that has the other programs.
         let program = folder.join("postgres").canonicalize().ok()?;
         program.parent().map(Path::to_path_buf)
     });
@@ -29,21 +107,21 @@ pub(crate) fn postgres_bin() -> Option<PathBuf> {
         .find(|folder| is_supported_postgres(folder))
 }
 
-/// `redis-server`, else `valkey-server`, on PATH.
 pub(crate) fn redis_server() -> Option<PathBuf> {
     on_path("redis-server").or_else(|| on_path("valkey-server"))
 }
 
-/// The first program of this name on PATH.
+/// Returns the first program of this name on `PATH`, else in the system's folders.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
-    path_folders()
+    folders()
         .map(|folder| folder.join(name))
         .find(|program| program.is_file())
 }
 
-fn path_folders() -> impl Iterator<Item = PathBuf> {
+fn folders() -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).collect::<Vec<_>>().into_iter()
+    let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    path.into_iter().chain(SYSTEM_FOLDERS.map(PathBuf::from))
 }
 
 fn is_supported_postgres(folder: &Path) -> bool {
@@ -57,7 +135,7 @@ fn is_supported_postgres(folder: &Path) -> bool {
             .is_some_and(|major| major >= OLDEST_POSTGRES)
 }
 
-/// The 15 of `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, and of `16beta1`.
+/// Returns the 15 of `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, and of `15beta1`.
 fn major_version(output: &str) -> Option<u32> {
     let (_, version) = output.split_once("(PostgreSQL) ")?;
     let digits = version

@@ -8,17 +8,15 @@ use crate::{RedisServer, TestkitError, TlsFiles};
 
 /// Slots of a cluster.
 const SLOTS: usize = 16384;
-/// How long a node may be silent before the others call it lost. A failover takes this, and one
-/// to two seconds.
+/// The silence after which a node counts as lost. A failover takes one to two seconds more.
 const NODE_TIMEOUT_MS: &str = "1500";
-/// Keys that one step of a move takes along.
+/// Keys that one step of a move transfers.
 const KEYS_A_STEP: &str = "100";
 
 /// A cluster of servers on this machine's loopback address. Node `n` is a primary at first if `n`
 /// is below the number of primaries, and else a replica of the primary `n % primaries`.
 ///
-/// It is as lasting as its nodes are: see [`RedisServer`]. It needs the programs on this machine;
-/// nodes in containers could not reach each other under the addresses that clients use.
+/// It ends as its nodes do: see [`RedisServer`].
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
@@ -26,14 +24,13 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// Starts a cluster whose primaries have so many replicas each, and waits until all nodes
-    /// agree that it is well.
+    /// Starts a cluster whose primaries have so many replicas each, and waits until it is healthy.
     pub async fn start(primaries: usize, replicas_of_each: usize) -> Result<Self, TestkitError> {
         Self::start_with(primaries, replicas_of_each, &[], None).await
     }
 
-    /// The same with further command line arguments for every node, and with TLS for clients and
-    /// between nodes if there are files for it. The nodes' ports without TLS stay open.
+    /// Starts a cluster with further command line arguments for every node, and with TLS for
+    /// clients and between nodes if there are files for it. The nodes' ports without TLS stay open.
     pub async fn start_with(
         primaries: usize,
         replicas_of_each: usize,
@@ -52,25 +49,25 @@ impl RedisCluster {
         Ok(cluster)
     }
 
-    /// The nodes.
+    /// Returns the nodes.
     #[must_use]
     pub fn nodes(&self) -> &[RedisServer] {
         &self.nodes
     }
 
-    /// The URL of the first node.
+    /// Returns the URL of the first node.
     #[must_use]
     pub fn url(&self) -> String {
         self.nodes[0].url()
     }
 
-    /// The nodes' addresses, as `host:port`.
+    /// Returns the nodes' addresses, as `host:port`.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
         self.nodes.iter().map(RedisServer::address).collect()
     }
 
-    /// The node that is now the primary of `slot`, as those that answer see it.
+    /// Returns the current primary of `slot`, as the first node that answers sees it.
     pub async fn primary_of(&self, slot: u16) -> Result<usize, TestkitError> {
         let mut last = None;
         for node in &self.nodes {
@@ -86,11 +83,10 @@ impl RedisCluster {
         Err(last.unwrap_or(TestkitError::NoPrimary))
     }
 
-    /// Makes the replica take its primary's place, with the primary's consent, and waits until
-    /// all nodes know. All must run.
+    /// Promotes a replica with its primary's consent, and waits until all nodes know. All must run.
     pub async fn promote(&self, replica: usize) -> Result<(), TestkitError> {
         self.until("replicate", async || {
-            // Nodes that take it for a primary would not vote for it.
+            // Nodes vote only for a node that they know as a replica.
             Ok(self.all_see(replica, "slave").await? && self.follows(replica).await?)
         })
         .await?;
@@ -107,7 +103,7 @@ impl RedisCluster {
     }
 
     /// Moves the slots and their keys from one primary to another, while both go on serving.
-    /// The other nodes hear of it by and by.
+    /// The other nodes learn it later.
     pub async fn move_slots(
         &self,
         slots: std::ops::Range<u16>,
@@ -138,7 +134,7 @@ impl RedisCluster {
                 command.extend(keys.iter().map(String::as_str));
                 ask(source, &command).await?;
             }
-            // The new owner first: nobody is then sent to a node that refuses the slot.
+            // The new owner first, so that no client is redirected to a node that refuses the slot.
             let told = [&set[..], &["NODE", &self.ids[to]]].concat();
             ask(target, &told).await?;
             ask(source, &told).await?;
@@ -146,7 +142,8 @@ impl RedisCluster {
         Ok(())
     }
 
-    /// Adds a primary without slots, as the last node, and waits until all nodes agree that all is well. It has neither further arguments nor TLS.
+    /// Adds a primary without slots, further arguments or TLS as the last node, and waits until the
+    /// cluster is healthy.
     pub async fn add_primary(&mut self) -> Result<(), TestkitError> {
         let node = start_node(&[], None).await?;
         self.ids.push(text(ask(&node, &["CLUSTER", "MYID"]).await?));
@@ -182,10 +179,10 @@ impl RedisCluster {
         self.until_well().await
     }
 
-    /// Has the first node meet this one.
+    /// Introduces this node to the first one.
     async fn introduce(&self, number: usize) -> Result<(), TestkitError> {
         let node = &self.nodes[number];
-        // Equal epochs would be settled by nodes taking others, which takes a while.
+        // Nodes take seconds to settle equal epochs.
         let epoch = (number + 1).to_string();
         ask(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
         if number > 0 {
@@ -196,7 +193,7 @@ impl RedisCluster {
         Ok(())
     }
 
-    /// Waits until every node knows all.
+    /// Waits until every node knows all others.
     async fn until_met(&self) -> Result<(), TestkitError> {
         self.until("meet", async || {
             for node in &self.nodes {
@@ -210,7 +207,7 @@ impl RedisCluster {
         .await
     }
 
-    /// Whether every node lists this one with this role.
+    /// Returns `true` if every node lists this one with this role.
     async fn all_see(&self, node: usize, role: &str) -> Result<bool, TestkitError> {
         let is_seen = |line: &str| line.starts_with(&self.ids[node]) && line.contains(role);
         for viewer in &self.nodes {
@@ -222,7 +219,7 @@ impl RedisCluster {
         Ok(true)
     }
 
-    /// Whether this replica has its primary's data and gets more as it comes.
+    /// Returns `true` if this replica is in sync with its primary.
     async fn follows(&self, replica: usize) -> Result<bool, TestkitError> {
         let state = ask(&self.nodes[replica], &["INFO", "replication"]).await?;
         Ok(text(state).contains("master_link_status:up"))
@@ -251,7 +248,7 @@ impl RedisCluster {
             }))
     }
 
-    /// Which node's port an answer to `CLUSTER SLOTS` gives for `slot`.
+    /// Returns the node whose port an answer to `CLUSTER SLOTS` has for `slot`.
     fn owner(&self, answer: &Value, slot: u16) -> Option<usize> {
         let Value::Array(ranges) = answer else {
             return None;

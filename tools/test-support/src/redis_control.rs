@@ -1,4 +1,4 @@
-//! Commands to servers of ours, each on a connection of its own, so that servers may come and go.
+//! Commands to servers, each on a new connection, because servers stop and restart.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,16 @@ use redis::{AsyncConnectionConfig, Client, RedisError, Value};
 
 use crate::{RedisServer, TestkitError};
 
-/// The client's own limit of half a second is one that a busy machine runs into.
+/// The client's default of half a second is too short for a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Among servers that belong together some may be gone, and the others are asked meanwhile.
+/// Shorter, because some servers of a cluster may be down while the others are asked.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long servers that belong together may take to agree, and how often they are asked.
+/// The limit for servers of a cluster to agree.
 const AGREE_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
-/// A connection to the Redis at `url`, to look at it or to tell it something. It is made, and each
-/// command answered, within 30 s, or fails.
+/// Returns a connection to the Redis at `url`. Connecting and each command fail after 30 s.
 pub async fn connection(url: &str) -> Result<MultiplexedConnection, RedisError> {
     connection_within(url, LIMIT).await
 }
@@ -34,7 +33,7 @@ async fn connection_within(
         .await
 }
 
-/// Sends one command to the server's port without TLS and waits for its answer, 5 s at most.
+/// Sends one command to the server's port without TLS and returns the answer. Fails after 5 s.
 pub(crate) async fn ask(server: &RedisServer, words: &[&str]) -> Result<Value, TestkitError> {
     let mut connection = connection_within(&server.url(), ASK_LIMIT).await?;
     let mut command = redis::Cmd::new();
@@ -43,7 +42,7 @@ pub(crate) async fn ask(server: &RedisServer, words: &[&str]) -> Result<Value, T
     Ok(answer?)
 }
 
-/// An answer's text; of a list, the text of its first entry.
+/// Returns the text of an answer, or of its first entry if it is a list.
 pub(crate) fn text(answer: Value) -> String {
     match answer {
         Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -53,8 +52,8 @@ pub(crate) fn text(answer: Value) -> String {
     }
 }
 
-/// Asks until servers that belong together, such as `server`, have `reached` what `action` names. One
-/// that has just been lost or told something may refuse for a moment.
+/// Waits until `reached` returns `true`; `action` names that for the error. Errors count as
+/// `false`, because servers of a cluster refuse commands for a moment after a change.
 pub(crate) async fn until(
     server: &RedisServer,
     what: &'static str,

@@ -1,13 +1,13 @@
-//! What a Redis server is started with, besides what all are.
+//! Arguments of a Redis server beyond the common ones.
 
 use crate::{TestkitError, TlsFiles, ports};
 
-/// Further arguments, of which the later ones win, and the ports in them.
+/// Further arguments, of which later ones win, and the ports in them.
 #[derive(Debug, Default)]
 pub(crate) struct Launch {
     pub(crate) arguments: Vec<String>,
     pub(crate) tls_port: Option<u16>,
-    /// Where nodes of a cluster talk to each other; 0 for a server that is none.
+    /// The port for the other nodes of a cluster; 0 outside of a cluster.
     pub(crate) bus_port: u16,
 }
 
@@ -39,7 +39,7 @@ impl Launch {
     }
 
     pub(crate) fn listen_for_nodes(&mut self) -> Result<(), TestkitError> {
-        // Not the port above by ten thousand: connections of clients come from there.
+        // The default, 10,000 above, is in the range of outgoing connections.
         self.bus_port = ports::free()?;
         self.add(&["--cluster-port", &self.bus_port.to_string()]);
         Ok(())

@@ -3,14 +3,14 @@
 use crate::redis_control::{ask, text, until};
 use crate::{RedisServer, TestkitError};
 
-/// How long the primary may be silent before the sentinels replace it.
+/// The silence after which the sentinels replace the primary.
 const DOWN_AFTER_MS: &str = "1000";
 const FAILOVER_TIMEOUT_MS: &str = "5000";
-/// The name under which the sentinels know the primary.
+/// The sentinels' name of the primary.
 const PRIMARY_NAME: &str = "tasker-primary";
 
 /// Two servers, of which the first is the primary at first, and three sentinels, on this machine's
-/// loopback address. They are as lasting as [`RedisServer`]s are.
+/// loopback address. They end as [`RedisServer`]s do.
 #[derive(Debug)]
 pub struct RedisSentinel {
     servers: [RedisServer; 2],
@@ -23,16 +23,16 @@ impl RedisSentinel {
         Self::start_with(&[], &[]).await
     }
 
-    /// The same with further command line arguments for the servers and for the sentinels. The
-    /// sentinels must be able to use the servers, and we both, without a password.
+    /// Starts all with further command line arguments for the servers and for the sentinels. None
+    /// may require a password.
     pub async fn start_with(
         server_arguments: &[&str],
         sentinel_arguments: &[&str],
     ) -> Result<Self, TestkitError> {
         let delay = ["--repl-diskless-sync-delay", "0"];
         let arguments = [&delay[..], server_arguments].concat();
-        let primary = RedisServer::start_program(&arguments).await?;
-        let replica = RedisServer::start_program(&arguments).await?;
+        let primary = RedisServer::start_with(&arguments).await?;
+        let replica = RedisServer::start_with(&arguments).await?;
         let port = primary.port().to_string();
         ask(&replica, &["REPLICAOF", "127.0.0.1", &port]).await?;
         let mut sentinels = Vec::new();
@@ -47,25 +47,25 @@ impl RedisSentinel {
         Ok(started)
     }
 
-    /// The name under which the sentinels know the primary.
+    /// Returns the sentinels' name of the primary.
     #[must_use]
     pub fn primary_name(&self) -> &'static str {
         PRIMARY_NAME
     }
 
-    /// The servers; the first is the primary at first.
+    /// Returns the servers; the first is the primary at first.
     #[must_use]
     pub fn servers(&self) -> &[RedisServer; 2] {
         &self.servers
     }
 
-    /// The sentinels.
+    /// Returns the sentinels.
     #[must_use]
     pub fn sentinels(&self) -> &[RedisServer] {
         &self.sentinels
     }
 
-    /// Waits until every sentinel names this server the primary, and it is one.
+    /// Waits until every sentinel names this server as the primary, and it is one.
     pub async fn until_primary(&self, server: usize) -> Result<(), TestkitError> {
         let port = self.servers[server].port().to_string();
         self.until("replace the primary", async || {
@@ -97,7 +97,6 @@ impl RedisSentinel {
         }
         self.until("know each other", async || {
             for sentinel in &self.sentinels {
-                // The quorum counts the usable sentinels; the replica takes a look at the primary.
                 let quorum = ask(sentinel, &["SENTINEL", "CKQUORUM", PRIMARY_NAME]).await?;
                 let replicas = ask(sentinel, &["SENTINEL", "REPLICAS", PRIMARY_NAME]).await?;
                 let replica = text(replicas).is_empty();
@@ -120,7 +119,7 @@ impl RedisSentinel {
     }
 }
 
-/// Host and port of the primary, as the sentinel sees it.
+/// Returns host and port of the primary, as the sentinel sees it.
 async fn named(sentinel: &RedisServer) -> Result<(String, String), TestkitError> {
     let question = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY_NAME];
     match ask(sentinel, &question).await? {

@@ -1,20 +1,20 @@
-//! A program of our own that must not outlive us.
+//! A program that must not outlive this process.
 
 use std::path::Path;
 
 use crate::supervisor::Supervised;
 use crate::{TestkitError, folder};
 
-/// A running program, told to end with SIGTERM on drop, or when this process ends, however it
-/// comes. One that does not obey within five seconds is killed.
+/// A running program. It gets SIGTERM on drop, or when this process ends, however it ends, and is
+/// killed five seconds later.
 #[derive(Debug)]
 pub struct ServiceProcess {
     process: Supervised,
 }
 
 impl ServiceProcess {
-    /// Starts a program as the user that we are, with our environment and `environment` above it.
-    /// Returns when its process exists, which is before it is ready for anything.
+    /// Starts a program as the same user, with this process's environment extended by
+    /// `environment`. Returns when its process exists, which is before it is ready.
     pub async fn start(
         name: &'static str,
         program: &Path,
@@ -27,39 +27,32 @@ impl ServiceProcess {
         Ok(Self { process })
     }
 
-    /// Tells the program to end, and waits until it has.
+    /// Sends SIGTERM and waits for the end.
     pub async fn stop(&self) -> Result<(), TestkitError> {
         self.process.stop().await
     }
 
-    /// Kills the program at once, and waits until it is gone.
+    /// Kills the program and waits for its end.
     pub async fn kill(&self) -> Result<(), TestkitError> {
         self.process.kill().await
     }
 
-    /// Stops the program from running without its connections noticing.
+    /// Suspends the program; its connections stay open.
     pub fn freeze(&self) -> Result<(), TestkitError> {
         self.process.freeze()
     }
 
-    /// Lets a frozen program run on.
+    /// Resumes a frozen program.
     pub fn thaw(&self) -> Result<(), TestkitError> {
         self.process.thaw()
     }
 
     /// Fails, with the program's output, if it has ended.
     pub fn check_alive(&self) -> Result<(), TestkitError> {
-        match self.process.exit_status() {
-            None => Ok(()),
-            Some(status) => Err(TestkitError::exited(
-                self.process.program(),
-                status,
-                &self.process.log(),
-            )),
-        }
+        self.process.check_alive()
     }
 
-    /// Everything that the program wrote.
+    /// Returns everything that the program wrote.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()

@@ -1,6 +1,6 @@
-//! A server program that runs under a supervisor's eyes: started, stopped, killed, frozen.
+//! A program that a supervisor starts and stops, and that can be killed and frozen.
 //!
-//! The supervisor is the shell script beside this file; see [`HeldShell`] for why it is a shell.
+//! The supervisor is the shell script beside this file; [`HeldShell`] says why it is a shell.
 
 use std::ffi::OsString;
 use std::io;
@@ -17,10 +17,12 @@ use crate::processes;
 
 const SCRIPT: &str = include_str!("supervisor.sh");
 const POLL: Duration = Duration::from_millis(10);
-/// The supervisor kills a server that has not obeyed for 5 s.
+/// Longer than the 5 s after which the supervisor kills a server.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const START_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the processes of a killed server may take to vanish.
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The limit for the processes of a killed server to vanish.
 const VANISH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// One server program with its folder. It does not run until [`Supervised::start`]. On drop the
@@ -33,8 +35,8 @@ pub(crate) struct Supervised {
 }
 
 impl Supervised {
-    /// Hands the folder to a supervisor that will run `command` in it, when told to, and stop it
-    /// with `stop_signal` (a name such as `TERM`).
+    /// Hands the folder to a supervisor that can run `command` in it and stop it with `stop_signal`
+    /// (a name such as `TERM`).
     pub(crate) fn new(
         program: &'static str,
         folder: TempDir,
@@ -54,18 +56,14 @@ impl Supervised {
         })
     }
 
-    pub(crate) fn program(&self) -> &'static str {
-        self.program
-    }
-
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Starts the server and returns when its process exists, which is before it is of any use.
+    /// Starts the server and returns when its process exists, which is before it is ready.
     pub(crate) async fn start(&self) -> Result<(), TestkitError> {
         self.stopped().await?;
-        // What the last run left behind must not be taken for news of this one.
+        // Files of the last run must not be taken for those of this one.
         for file in ["pid", "exited", "frozen"] {
             match std::fs::remove_file(self.folder.join(file)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -79,7 +77,7 @@ impl Supervised {
         self.wait_until("start", START_DEADLINE, started).await
     }
 
-    /// Tells the server to stop and waits until it has. Nothing happens to one that has stopped.
+    /// Stops the server and waits for its end. Does nothing if it has stopped.
     pub(crate) async fn stop(&self) -> Result<(), TestkitError> {
         if self.running_pid().is_none() {
             return Ok(());
@@ -93,7 +91,7 @@ impl Supervised {
         let pids = self.pids();
         self.signal(&pids, Signal::KILL)?;
         self.stopped().await?;
-        // PostgreSQL does not start while a process of the one before it holds its shared memory.
+        // PostgreSQL does not start while an old process holds its shared memory.
         let start = Instant::now();
         while pids.iter().any(|pid| test_kill_process(*pid).is_ok())
             && start.elapsed() < VANISH_DEADLINE
@@ -103,9 +101,9 @@ impl Supervised {
         Ok(())
     }
 
-    /// Stops the server's process and its children from running.
+    /// Suspends the server's process and its children.
     pub(crate) fn freeze(&self) -> Result<(), TestkitError> {
-        // Once the parent stands still there are no new children to miss.
+        // A suspended parent starts no new children.
         let parent: Vec<Pid> = self.running_pid().into_iter().collect();
         self.note_frozen(&parent)?;
         self.signal(&parent, Signal::STOP)?;
@@ -114,21 +112,57 @@ impl Supervised {
         self.signal(&pids, Signal::STOP)
     }
 
-    /// Lets the server's process and its children run on.
+    /// Resumes the server's process and its children.
     pub(crate) fn thaw(&self) -> Result<(), TestkitError> {
         self.signal(&self.pids(), Signal::CONT)?;
         self.note_frozen(&[])
     }
 
-    /// The status with which the server ended, if it has.
-    pub(crate) fn exit_status(&self) -> Option<String> {
+    /// Returns the exit status of a server that has ended.
+    fn exit_status(&self) -> Option<String> {
         self.line("exited")
     }
 
-    /// Everything that the server wrote, over all its restarts.
+    /// Returns everything that the server wrote, over all its restarts.
     pub(crate) fn log(&self) -> String {
         let bytes = std::fs::read(self.folder.join("log")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Starts the server, after stopping it if it runs, and waits until the probe succeeds. Fails
+    /// at once if the server ends instead.
+    pub(crate) async fn restart(
+        &self,
+        probe: impl AsyncFn() -> Result<(), TestkitError>,
+    ) -> Result<(), TestkitError> {
+        self.stop().await?;
+        self.start().await?;
+        let start = Instant::now();
+        loop {
+            self.check_alive()?;
+            if let Ok(Ok(())) = tokio::time::timeout(PROBE_TIMEOUT, probe()).await {
+                return self.check_alive();
+            }
+            if start.elapsed() > READY_DEADLINE {
+                let action = "accept connections";
+                let log = self.log();
+                return Err(TestkitError::too_slow(
+                    self.program,
+                    action,
+                    READY_DEADLINE,
+                    &log,
+                ));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Fails, with the end of the log, if the server has ended.
+    pub(crate) fn check_alive(&self) -> Result<(), TestkitError> {
+        match self.exit_status() {
+            None => Ok(()),
+            Some(status) => Err(TestkitError::exited(self.program, status, &self.log())),
+        }
     }
 
     async fn stopped(&self) -> Result<(), TestkitError> {
@@ -164,7 +198,7 @@ impl Supervised {
         Pid::from_raw(self.line("pid")?.parse().ok()?)
     }
 
-    /// The server's process and its children, which may have process groups of their own.
+    /// Returns the server's process and its children, which may have process groups of their own.
     fn pids(&self) -> Vec<Pid> {
         let Some(parent) = self.running_pid() else {
             return Vec::new();
@@ -174,7 +208,7 @@ impl Supervised {
         pids
     }
 
-    /// Sends a signal to each process. One that is gone is not an error.
+    /// Sends a signal to each process. Skips those that have ended.
     fn signal(&self, pids: &[Pid], signal: Signal) -> Result<(), TestkitError> {
         pids.iter()
             .try_for_each(|pid| match kill_process(*pid, signal) {
@@ -186,7 +220,7 @@ impl Supervised {
             })
     }
 
-    /// Tells the supervisor which processes it has to wake before it can stop the server.
+    /// Lists the processes that the supervisor has to resume before it can stop the server.
     fn note_frozen(&self, pids: &[Pid]) -> Result<(), TestkitError> {
         let list: Vec<String> = pids
             .iter()
@@ -195,7 +229,7 @@ impl Supervised {
         std::fs::write(self.folder.join("frozen"), list.join(" ")).map_err(TestkitError::Folder)
     }
 
-    /// A file's one line, once it is written to its end.
+    /// Returns the line in a file once it is complete.
     fn line(&self, file: &str) -> Option<String> {
         let text = std::fs::read_to_string(self.folder.join(file)).ok()?;
         text.strip_suffix('\n').map(str::to_owned)

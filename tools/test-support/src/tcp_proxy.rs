@@ -1,4 +1,4 @@
-//! A TCP proxy that spoils the connection to a server.
+//! A TCP proxy that delays, holds back, refuses or cuts connections to a server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::{TestkitError, ports};
 
-/// What the proxy does with bytes and with new connections.
+/// The treatment of bytes and of new connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Forward { delay: Duration },
@@ -24,18 +24,18 @@ enum Mode {
     Refuse,
 }
 
-/// What the acceptor has made of the mode.
+/// The mode's effects so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Status {
     listening: bool,
-    /// Connections that were accepted before the last cut are closed once this is past it.
+    /// The last cut whose connections are closed.
     generation: u64,
 }
 
-/// A proxy on a loopback port before a server. It forwards until told otherwise; dropping it
-/// closes everything.
+/// A proxy on a loopback port. It forwards until its mode changes, and closes all connections on
+/// drop.
 ///
-/// Needs the Tokio runtime that it was started in. Any number of tasks may share it.
+/// It runs in the Tokio runtime that it was started in. Tasks may share it.
 #[derive(Debug)]
 pub struct TcpProxy {
     url: Url,
@@ -48,8 +48,8 @@ pub struct TcpProxy {
 }
 
 impl TcpProxy {
-    /// Puts a proxy before the server of this URL. A URL without a port has PostgreSQL's or
-    /// Redis's, as its scheme says.
+    /// Starts a proxy to the server of this URL. The default port is PostgreSQL's or Redis's, by
+    /// the scheme.
     pub async fn before(url: &str) -> Result<Self, TestkitError> {
         let mut url = Url::parse(url)?;
         let host = url.host_str().ok_or(TestkitError::NoHost)?.to_owned();
@@ -95,25 +95,25 @@ impl TcpProxy {
         })
     }
 
-    /// The server's URL, leading through the proxy.
+    /// Returns the server's URL through the proxy.
     #[must_use]
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
 
-    /// The proxy's port on 127.0.0.1.
+    /// Returns the proxy's port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// How many connections were ever accepted.
+    /// Returns the number of connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Forwards everything at once. What a half-open connection held back is delivered now.
+    /// Forwards everything at once, and delivers what half-open connections held back.
     pub async fn forward(&self) {
         self.set(Mode::Forward {
             delay: Duration::ZERO,
@@ -121,13 +121,13 @@ impl TcpProxy {
         .await;
     }
 
-    /// Holds every piece back for this long, in both directions.
+    /// Delays every piece for this long, in both directions.
     pub async fn delay(&self, delay: Duration) {
         self.set(Mode::Forward { delay }).await;
     }
 
-    /// Holds so many of a hundred pieces back for this long, at random, as a network does that
-    /// loses packets and sends them again. What follows on the same connection waits behind them.
+    /// Delays this percentage of pieces at random, as a network that loses packets and sends them
+    /// again. Later pieces on the same connection wait behind them.
     pub async fn stall(&self, percent: u8, delay: Duration) {
         self.set(Mode::Stall { percent, delay }).await;
     }
@@ -137,18 +137,18 @@ impl TcpProxy {
         self.set(Mode::HalfOpen).await;
     }
 
-    /// Accepts new connections and never answers on them, not even later; they are kept for as long
-    /// as their clients keep them. Those that exist go on.
+    /// Accepts new connections and never answers on them, in no later mode either. They stay open
+    /// until their clients close them. Existing connections are not affected.
     pub async fn black_hole(&self) {
         self.set(Mode::BlackHole).await;
     }
 
-    /// Refuses new connections. Those that exist go on.
+    /// Refuses new connections. Existing connections are not affected.
     pub async fn refuse(&self) {
         self.set(Mode::Refuse).await;
     }
 
-    /// Closes all connections that exist, once. New ones are treated as before.
+    /// Closes all existing connections, once. The mode stays.
     pub async fn cut(&self) {
         self.generation.send_modify(|generation| *generation += 1);
         let wanted = *self.generation.borrow();
@@ -162,7 +162,7 @@ impl TcpProxy {
     }
 
     async fn settled(&self, reached: impl FnMut(&Status) -> bool) {
-        // The acceptor ends with the runtime only, and then there is nothing to wait for.
+        // The acceptor ends only with the runtime.
         let _ = self.status.clone().wait_for(reached).await;
     }
 }
@@ -219,7 +219,7 @@ async fn listen(port: u16) -> Result<TcpListener, TestkitError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     TcpListener::bind(address)
         .await
-        .map_err(TestkitError::Proxy)
+        .map_err(TestkitError::Socket)
 }
 
 async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
@@ -229,11 +229,11 @@ async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
     }
 }
 
-/// One connection, from both sides.
+/// Serves one connection, in both directions.
 async fn serve(mut client: TcpStream, target: (String, u16), modes: watch::Receiver<Mode>) {
     let black_hole = *modes.borrow() == Mode::BlackHole;
     if black_hole {
-        // Until the client closes the connection, or it is cut.
+        // Ends when the client closes the connection, or it is cut.
         let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
         return;
     }
@@ -249,7 +249,7 @@ async fn serve(mut client: TcpStream, target: (String, u16), modes: watch::Recei
     );
 }
 
-/// Forwards one direction until it ends. The end is forwarded too.
+/// Forwards one direction until its end, and the end too.
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watch::Receiver<Mode>) {
     let mut buffer = vec![0; 64 * 1024];
     loop {

@@ -7,13 +7,12 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use url::Url;
 use uuid::Uuid;
 
-use crate::{TestkitError, acquired};
+use crate::{TestkitError, postgres};
 
 const DROP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// An empty database with a name that nobody else has. It is dropped on drop, with whatever is
-/// still connected to it; a test process that is killed leaves it behind on a server that is not
-/// ours.
+/// An empty database with a unique name. It is dropped with its connections on drop. A test process
+/// that is killed leaves it behind on a server that it did not start.
 #[derive(Debug)]
 pub struct TestDatabase {
     admin_url: String,
@@ -24,15 +23,15 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// Creates a database on this process's PostgreSQL, see [`postgres`](crate::postgres).
     pub async fn create() -> Result<Self, TestkitError> {
-        Self::create_on(acquired::postgres().await?.url()).await
+        Self::create_on(postgres().await?.url()).await
     }
 
-    /// Creates a database on the server of this URL, whose user must be allowed to.
+    /// Creates a database on the server of this URL, whose user must have the right to.
     pub async fn create_on(admin_url: &str) -> Result<Self, TestkitError> {
         let name = format!("tasker_test_{}", Uuid::now_v7().simple());
         let mut url = Url::parse(admin_url)?;
         url.set_path(&name);
-        // Nobody can be connected to template0, so databases can be created side by side.
+        // template0 accepts no connections, so databases can be created concurrently.
         execute(
             admin_url,
             format!("CREATE DATABASE {name} TEMPLATE template0"),
@@ -45,13 +44,13 @@ impl TestDatabase {
         })
     }
 
-    /// The database's URL.
+    /// Returns the database's URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The database's name.
+    /// Returns the database's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -59,11 +58,11 @@ impl TestDatabase {
 }
 
 impl Drop for TestDatabase {
-    /// Best effort, and bounded: the server may be the very thing that the test has killed.
+    /// Gives up after a while, because the test may have killed the server.
     fn drop(&mut self) {
         let url = std::mem::take(&mut self.admin_url);
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // The runtime that we may be in cannot be waited for from within.
+        // A task of a runtime cannot block on that runtime.
         let dropper = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -77,7 +76,7 @@ impl Drop for TestDatabase {
     }
 }
 
-/// Runs one statement on a connection of its own. Its text holds nothing but our own names.
+/// Runs one statement, whose text contains only names of this file, on a new connection.
 async fn execute(url: &str, statement: String) -> Result<(), TestkitError> {
     let mut connection = PgConnection::connect(url).await?;
     connection.execute(AssertSqlSafe(statement)).await?;

@@ -1,4 +1,4 @@
-//! Certificates for tests, made anew each time: a private authority and what it signed.
+//! Certificates for tests: a new private authority, and certificates that it signed.
 
 use std::path::PathBuf;
 
@@ -10,22 +10,22 @@ use rcgen::{
 use crate::{HeldFolder, TestkitError};
 
 /// PEM files: an authority, a server's certificate for `localhost` and `127.0.0.1`, a client's
-/// certificate, and an authority that signed none of these. They vanish with this value or
-/// with the process.
+/// certificate, and an authority that signed none of these. They are removed on drop, or when this
+/// process ends.
 #[derive(Debug)]
 pub struct TlsFiles {
     folder: HeldFolder,
 }
 
 impl TlsFiles {
-    /// Makes all of them.
+    /// Creates all files.
     pub fn create() -> Result<Self, TestkitError> {
         let files = Self {
             folder: HeldFolder::create_for_servers()?,
         };
         let authority = authority("Tasker's tests")?;
         files.write("ca.pem", &authority.pem())?;
-        let stranger = self::authority("Nobody's authority")?;
+        let stranger = self::authority("Another authority")?;
         files.write("other-ca.pem", &stranger.pem())?;
         for (name, usage) in [
             ("server", ExtendedKeyUsagePurpose::ServerAuth),
@@ -45,25 +45,25 @@ impl TlsFiles {
         Ok(files)
     }
 
-    /// The certificate of the authority that signed the server's and the client's.
+    /// Returns the certificate of the authority that signed the server's and the client's.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
         self.file("ca.pem")
     }
 
-    /// The certificate of an authority that signed nothing.
+    /// Returns the certificate of an authority that signed nothing.
     #[must_use]
     pub fn other_authority(&self) -> PathBuf {
         self.file("other-ca.pem")
     }
 
-    /// The server's certificate and its key.
+    /// Returns the server's certificate and its key.
     #[must_use]
     pub fn server(&self) -> [PathBuf; 2] {
         [self.file("server.pem"), self.file("server.key")]
     }
 
-    /// The client's certificate and its key.
+    /// Returns the client's certificate and its key.
     #[must_use]
     pub fn client(&self) -> [PathBuf; 2] {
         [self.file("client.pem"), self.file("client.key")]

@@ -16,6 +16,7 @@ mod propagation;
 mod readers;
 mod recorder;
 mod report;
+mod service;
 mod stage;
 mod templates;
 mod timeline;
@@ -57,7 +58,7 @@ pub(crate) struct Options {
 }
 
 /// Builds the processes, lets things go wrong, and judges. Fails if anything was not as promised.
-pub(crate) async fn run(options: Options, may_install: bool) -> Result<ExitCode, XtaskError> {
+pub(crate) async fn run(options: Options) -> Result<ExitCode, XtaskError> {
     build().await?;
     let length = match (options.minutes, options.seconds) {
         (Some(minutes), _) => Duration::from_mins(minutes),
@@ -76,7 +77,7 @@ pub(crate) async fn run(options: Options, may_install: bool) -> Result<ExitCode,
     let mut tasks = JoinSet::new();
     let recorder = Arc::new(Recorder::default());
     let (agents, address) = Agents::listen(Arc::clone(&recorder), &mut tasks).await?;
-    let stage = Arc::new(Stage::set(options.max_staleness_ms, &address, may_install).await?);
+    let stage = Arc::new(Stage::set(options.max_staleness_ms, &address).await?);
     let mut connection = stage.connect().await?;
     audit::install(&mut connection).await?;
     writers::prepare(&mut connection, &recorder).await?;

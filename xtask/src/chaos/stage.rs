@@ -10,11 +10,10 @@ use tasker_test_support::{
 };
 use tokio::sync::Mutex;
 
+use super::service::{Kind, ORCHESTRATION, Service, WORKER};
 use super::templates;
 use crate::cargo::{root, target_folder};
-use crate::demo::service::{Kind, ORCHESTRATION, Service, WORKER};
 use crate::error::XtaskError;
-use crate::servers;
 
 const DATABASE: &str = "chaos";
 /// Longer than any fault lasts.
@@ -62,13 +61,9 @@ impl Program {
 
 impl Stage {
     /// Starts both servers and both services. The agents come later, with [`Stage::start_agent`].
-    pub(super) async fn set(
-        max_staleness_ms: u32,
-        coordinator: &str,
-        may_install: bool,
-    ) -> Result<Self, XtaskError> {
-        let postgres = servers::own_postgres(may_install).await?;
-        let redis = servers::own_redis(may_install).await?;
+    pub(super) async fn set(max_staleness_ms: u32, coordinator: &str) -> Result<Self, XtaskError> {
+        let postgres = PostgresServer::start().await?;
+        let redis = RedisServer::start().await?;
         let mut connection = PgConnection::connect(&postgres.url("postgres")).await?;
         connection.execute("CREATE DATABASE chaos").await?;
         connection.close().await?;

@@ -11,8 +11,11 @@ use tasker_test_support::{PostgresServer, RedisServer};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let postgres = PostgresServer::start().await?;
     let redis = RedisServer::start().await?;
-    let mut urls = vec![postgres.url("postgres"), redis.url()];
-    urls.extend(redis.unix_url());
+    let urls = [
+        postgres.url("postgres"),
+        redis.url(),
+        redis.unix_url().unwrap_or_default(),
+    ];
     writeln!(io::stdout(), "{}", urls.join("\n"))?;
     Ok(tokio::signal::ctrl_c().await?)
 }

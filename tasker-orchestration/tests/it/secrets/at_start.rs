@@ -1,16 +1,18 @@
-//! No password is in anything that a program says which cannot start.
+//! A program that fails to start prints no password.
 
 use std::os::unix::fs::PermissionsExt;
 
-use tasker_test_support::{GuardedServers, HeldFolder, Secret};
+use tasker_test_support::HeldFolder;
 
+use super::secret::Secret;
+use super::servers::PasswordServers;
 use crate::process::{output, program, text};
 
-/// What a wrong configuration ends a service with, and what a lost database does.
+/// Exit codes for an invalid configuration and for a database that cannot be reached.
 const CONFIG: i32 = 78;
 const UNAVAILABLE: i32 = 69;
 
-/// A variable, a value with a password in it, and what a start with it ends with.
+/// A variable, a value that contains a password, and the exit code of a start with it.
 const WRONG_VALUES: [(&str, &str, i32); 21] = [
     (
         "DATABASE_URL",
@@ -108,7 +110,7 @@ async fn no_password_is_printed_by_a_start_that_fails() {
 
 #[tokio::test]
 async fn no_password_is_printed_when_it_is_refused() {
-    let servers = GuardedServers::start().await.unwrap();
+    let servers = PasswordServers::start().await.unwrap();
     let wrong = Secret::new();
     let refused = servers.database_url_with(&wrong);
     for url in [format!("{refused}?connect_timeout=1"), refused] {

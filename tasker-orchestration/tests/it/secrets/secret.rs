@@ -1,49 +1,43 @@
-//! Secrets that can be looked for in whatever a program says.
+//! Passwords that can be recognised in all that a program prints.
 
 use std::fmt::Write;
 
 use rand::distr::{Alphanumeric, SampleString};
 
-/// A password that nothing else looks like.
+/// A random password.
 ///
-/// It begins and ends with characters that URLs, JSON and globs give a meaning to. Its middle is
-/// random letters and digits, which no such encoding changes; [`Secret::is_in`] looks for these.
+/// It begins and ends with characters that have a meaning in URLs, JSON and globs. Its middle is
+/// random letters and digits, which no such encoding changes; [`Secret::is_in`] searches for these.
 #[derive(Debug, Clone)]
-pub struct Secret {
+pub(super) struct Secret {
     core: String,
 }
 
 impl Secret {
-    /// A new secret.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             core: Alphanumeric.sample_string(&mut rand::rng(), 18),
         }
     }
 
-    /// The password.
-    #[must_use]
-    pub fn password(&self) -> String {
+    /// Returns the password.
+    pub(super) fn password(&self) -> String {
         format!("/@:{}%41?", self.core)
     }
 
-    /// The password as it stands in a URL.
-    #[must_use]
-    pub fn in_url(&self) -> String {
+    /// Returns the password, percent-encoded.
+    pub(super) fn in_url(&self) -> String {
         encoded_for_urls(&self.password())
     }
 
-    /// The middle of the password, which may stand anywhere as it is.
-    #[must_use]
-    pub fn core(&self) -> &str {
+    /// Returns the middle of the password, which needs no encoding anywhere.
+    pub(super) fn core(&self) -> &str {
         &self.core
     }
 
-    /// Whether `text` contains the secret: as it is, in other case, percent-encoded, in base64
-    /// (alone or after a user), in hexadecimal or as a list of bytes.
-    #[must_use]
-    pub fn is_in(&self, text: &str) -> bool {
+    /// Returns `true` if `text` contains the secret: plain, in another case, percent-encoded, in
+    /// base64 (alone or after a user's name), in hexadecimal or as a list of bytes.
+    pub(super) fn is_in(&self, text: &str) -> bool {
         let core = self.core.as_bytes();
         let lower = text.to_ascii_lowercase();
         let in_any_case = [
@@ -61,12 +55,6 @@ impl Secret {
     }
 }
 
-impl Default for Secret {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 fn joined(bytes: &[u8], separator: &str, one: impl Fn(u8) -> String) -> String {
     let all: Vec<String> = bytes.iter().map(|byte| one(*byte)).collect();
     all.join(separator)
@@ -80,8 +68,8 @@ fn encoded_for_urls(text: &str) -> String {
     })
 }
 
-/// The digits that stand for `bytes` in base64 after `offset` other bytes, without those at both
-/// ends that depend on the neighbours.
+/// Returns the digits of `bytes` in base64 after `offset` other bytes, without those at both ends
+/// that depend on the neighbours.
 fn in_base64(bytes: &[u8], offset: usize) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bits: Vec<u8> = std::iter::repeat_n(0, offset)
@@ -98,7 +86,7 @@ fn in_base64(bytes: &[u8], offset: usize) -> String {
         .collect()
 }
 
-/// The other alphabet of base64.
+/// Converts to the alphabet of base64 for URLs.
 fn for_urls(base64: &str) -> String {
     base64.replace('+', "-").replace('/', "_")
 }
@@ -133,18 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_not_found() {
+    fn other_texts_do_not_contain_it() {
         for text in ["", "Xq7Kd2Vb9Tn4", "postgres://app:***@db", "***"] {
             assert!(!secret().is_in(text), "{text}");
         }
     }
 
     #[test]
-    fn secrets_differ_and_stand_in_urls_as_they_are() {
+    fn secrets_differ_and_can_be_in_urls() {
         assert_ne!(Secret::new().password(), Secret::new().password());
         let secret = secret();
         let url = format!("redis://app:{}@localhost", secret.in_url());
-        let url = url::Url::parse(&url).unwrap();
+        let url: reqwest::Url = url.parse().unwrap();
         assert_eq!(url.password(), Some(secret.in_url().as_str()));
     }
 }

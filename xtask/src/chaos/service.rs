@@ -1,11 +1,10 @@
 //! A service that runs as a process of its own, and is asked over HTTP.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method};
 use serde_json::Value;
-use tasker_test_support::{ServiceProcess, free_port};
+use tasker_test_support::ServiceProcess;
 
 use crate::cargo::target_folder;
 use crate::error::XtaskError;
@@ -72,30 +71,8 @@ impl Service {
         &self.process
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Ends the service and waits until it has ended.
-    pub(crate) async fn stop(self) -> Result<(), XtaskError> {
-        Ok(self.process.stop().await?)
-    }
-
     pub(crate) async fn get(&self, path: &str) -> Result<Value, XtaskError> {
         let text = self.ask(Method::GET, path, None).await?;
-        Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
-    }
-
-    pub(crate) async fn get_text(&self, path: &str) -> Result<String, XtaskError> {
-        self.ask(Method::GET, path, None).await
-    }
-
-    pub(crate) async fn delete(&self, path: &str) -> Result<(), XtaskError> {
-        self.ask(Method::DELETE, path, None).await.map(drop)
-    }
-
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, XtaskError> {
-        let text = self.ask(Method::POST, path, Some(body)).await?;
         Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
@@ -137,13 +114,5 @@ impl Service {
             tokio::time::sleep(POLL).await;
         }
         Ok(())
-    }
-}
-
-/// The service's usual port if it is free, else any.
-pub(crate) fn port(usual: u16) -> Result<u16, XtaskError> {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, usual)) {
-        Ok(_) => Ok(usual),
-        Err(_) => Ok(free_port()?),
     }
 }

@@ -1,36 +1,39 @@
-//! A PostgreSQL and a Redis that ask for passwords.
+//! A PostgreSQL and a Redis that require passwords.
 
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::{PostgresServer, RedisServer, Secret, TestDatabase, TestkitError, redis_connection};
+use tasker_test_support::{
+    PostgresServer, RedisServer, TestDatabase, TestkitError, redis_connection,
+};
 
-/// The user of both servers. A user's name is no secret.
+use super::secret::Secret;
+
+/// The user of both servers. A user's name is not a secret.
 const USER: &str = "app";
-/// How long a server may take to apply what it was told.
+/// The limit for a server to apply a changed setting.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A PostgreSQL and a Redis of a test's own on which the user `app` needs a password, to kill,
-/// freeze and lock out a program under test with.
+/// A PostgreSQL and a Redis of a test's own, on which the user `app` needs a password.
 #[derive(Debug)]
-pub struct GuardedServers {
+pub(super) struct PasswordServers {
     // Dropped first: it is dropped by a statement.
     database: TestDatabase,
     /// The PostgreSQL. Its superuser `postgres` needs no password.
-    pub postgres: PostgresServer,
+    pub(super) postgres: PostgresServer,
     /// The Redis. Its default user needs no password.
-    pub redis: RedisServer,
+    pub(super) redis: RedisServer,
     /// The password of `app` in PostgreSQL.
-    pub postgres_secret: Secret,
+    pub(super) postgres_secret: Secret,
     /// The password of `app` in Redis.
-    pub redis_secret: Secret,
+    pub(super) redis_secret: Secret,
 }
 
-impl GuardedServers {
+impl PasswordServers {
     /// Starts both, with an empty database that belongs to `app`.
-    pub async fn start() -> Result<Self, TestkitError> {
+    pub(super) async fn start() -> Result<Self, TestkitError> {
         let (postgres_secret, redis_secret) = (Secret::new(), Secret::new());
         let password = format!(">{}", redis_secret.password());
         let account = ["--user", USER, "on", &password, "~*", "&*", "+@all"];
@@ -44,39 +47,34 @@ impl GuardedServers {
             postgres_secret,
             redis_secret,
         };
-        servers.ask_for_passwords().await?;
+        servers.require_passwords().await?;
         Ok(servers)
     }
 
-    /// The database's URL, with user and password.
-    #[must_use]
-    pub fn database_url(&self) -> String {
+    /// Returns the database's URL, with user and password.
+    pub(super) fn database_url(&self) -> String {
         self.database_url_with(&self.postgres_secret)
     }
 
-    /// The database's URL with another password.
-    #[must_use]
-    pub fn database_url_with(&self, secret: &Secret) -> String {
+    /// Returns the database's URL with another password.
+    pub(super) fn database_url_with(&self, secret: &Secret) -> String {
         let database = self.postgres.url(self.database.name());
         database.replacen("postgres@", &format!("{USER}:{}@", secret.in_url()), 1)
     }
 
-    /// Redis' URL, with user and password.
-    #[must_use]
-    pub fn redis_url(&self) -> String {
+    /// Returns the URL of Redis, with user and password.
+    pub(super) fn redis_url(&self) -> String {
         let account = format!("redis://{USER}:{}@", self.redis_secret.in_url());
         self.redis.url().replacen("redis://", &account, 1)
     }
 
-    /// Whether either password is in `text`, in any form.
-    #[must_use]
-    pub fn are_betrayed_by(&self, text: &str) -> bool {
+    /// Returns `true` if either password is in `text`, in any form.
+    pub(super) fn are_leaked_by(&self, text: &str) -> bool {
         self.postgres_secret.is_in(text) || self.redis_secret.is_in(text)
     }
 
-    /// Gives `app` another password in PostgreSQL and ends its sessions, or gives it back the
-    /// one that its URL has.
-    pub async fn lock_postgres(&self, locked: bool) -> Result<(), TestkitError> {
+    /// Changes the password of `app` in PostgreSQL and ends its sessions, or restores the password.
+    pub(super) async fn lock_postgres(&self, locked: bool) -> Result<(), TestkitError> {
         let secret = if locked {
             Secret::new()
         } else {
@@ -92,9 +90,8 @@ impl GuardedServers {
         .await
     }
 
-    /// Gives `app` another password in Redis and ends its connections, or gives it back the one
-    /// that its URL has.
-    pub async fn lock_redis(&self, locked: bool) -> Result<(), TestkitError> {
+    /// Changes the password of `app` in Redis and ends its connections, or restores the password.
+    pub(super) async fn lock_redis(&self, locked: bool) -> Result<(), TestkitError> {
         let secret = if locked {
             Secret::new()
         } else {
@@ -113,8 +110,8 @@ impl GuardedServers {
         Ok(())
     }
 
-    /// Makes the account, and lets nobody but the superuser in without a password.
-    async fn ask_for_passwords(&self) -> Result<(), TestkitError> {
+    /// Creates the account, and requires a password from all users but the superuser.
+    async fn require_passwords(&self) -> Result<(), TestkitError> {
         let password = self.postgres_secret.password();
         let rules = "DO $$ BEGIN EXECUTE format(
             'COPY (VALUES (''host all postgres all trust''), (''host all all all scram-sha-256'')) \
@@ -126,25 +123,18 @@ impl GuardedServers {
             "SELECT pg_reload_conf()",
         ])
         .await?;
-        // The server reads its rules again when it comes to it.
+        // The server reloads its rules in the background.
         let nobody = self.database_url_with(&Secret::new());
         let start = Instant::now();
         while PgConnection::connect(&nobody).await.is_ok() {
-            if start.elapsed() > PATIENCE {
-                let log = self.postgres.log().await;
-                return Err(TestkitError::too_slow(
-                    "postgres",
-                    "ask for passwords",
-                    PATIENCE,
-                    &log,
-                ));
-            }
+            let log = self.postgres.log().await;
+            assert!(start.elapsed() < PATIENCE, "no password is required: {log}");
             tokio::time::sleep(POLL).await;
         }
         Ok(())
     }
 
-    /// Runs statements that hold nothing but names and passwords of ours.
+    /// Runs statements that contain only names and passwords of this file.
     async fn as_superuser(&self, statements: &[&str]) -> Result<(), TestkitError> {
         let mut connection = PgConnection::connect(&self.postgres.url("postgres")).await?;
         for statement in statements {

@@ -1,0 +1,68 @@
+//! Runs a command with a PostgreSQL and a Redis: `with-servers [--migrations FOLDER] COMMAND...`
+//!
+//! `DATABASE_URL` and `REDIS_URL` name the servers to the command. They are those that the
+//! variables name already if these answer, else servers that end with this program. With
+//! `--migrations`, `DATABASE_URL` names a new database with these migrations, which is dropped
+//! afterwards.
+
+use std::process::{ExitCode, ExitStatus};
+
+use sqlx::migrate::Migrator;
+use sqlx::{Connection, PgConnection};
+use tasker_test_support::{TestDatabase, causes, postgres, redis};
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+type Failure = Box<dyn std::error::Error>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(status) => {
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            ExitCode::from(code.unwrap_or(1))
+        }
+        Err(error) => {
+            eprintln!("error: {}", causes(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<ExitStatus, Failure> {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    let migrations = arguments
+        .next_if(|argument| argument == "--migrations")
+        .and_then(|_| arguments.next());
+    let program = arguments
+        .next()
+        .ok_or("usage: with-servers [--migrations FOLDER] COMMAND...")?;
+    let (postgres, redis) = tokio::try_join!(postgres(), redis())?;
+    eprintln!("PostgreSQL  {postgres}\nRedis       {redis}");
+    let database = match migrations {
+        Some(folder) => Some(migrated(folder.as_ref()).await?),
+        None => None,
+    };
+    let database_url = database.as_ref().map_or(postgres.url(), TestDatabase::url);
+    // Ctrl-C reaches the command as well, which ends by itself; then the database is dropped.
+    let _interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut command = Command::new(program)
+        .args(arguments)
+        .env("DATABASE_URL", database_url)
+        .env("REDIS_URL", redis.url())
+        .kill_on_drop(true)
+        .spawn()?;
+    tokio::select! {
+        status = command.wait() => Ok(status?),
+        _ = terminated.recv() => Err("terminated".into()),
+    }
+}
+
+async fn migrated(folder: &std::path::Path) -> Result<TestDatabase, Failure> {
+    let database = TestDatabase::create().await?;
+    let mut connection = PgConnection::connect(database.url()).await?;
+    Migrator::new(folder).await?.run(&mut connection).await?;
+    connection.close().await?;
+    Ok(database)
+}

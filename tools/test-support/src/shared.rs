@@ -1,0 +1,175 @@
+//! The PostgreSQL and the Redis that all tests of a process share.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::docker::{Container, Image};
+use crate::{PostgresServer, RedisServer, TestkitError, causes, postgres_server, redis_server};
+
+/// The limit for a server that the environment names to answer.
+const REACH_DEADLINE: Duration = Duration::from_secs(5);
+/// The limit for a server in a container to answer.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A server that all tests of this process share.
+#[derive(Debug)]
+pub struct SharedServer {
+    url: String,
+    owner: Owner,
+}
+
+/// The value whose drop ends the server.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the values are kept, not used")]
+enum Owner {
+    /// Somebody else, who set `DATABASE_URL` or `REDIS_URL`.
+    Environment,
+    Container(Container),
+    Postgres(PostgresServer),
+    Redis(RedisServer),
+}
+
+impl SharedServer {
+    /// Returns the server's URL. PostgreSQL's names a database whose user may create others.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl fmt::Display for SharedServer {
+    /// Writes the URL without secrets, and the source of the server.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.owner {
+            Owner::Environment => "named by the environment",
+            Owner::Container(_) => "started in a container",
+            Owner::Postgres(_) | Owner::Redis(_) => "started from this machine's programs",
+        };
+        write!(formatter, "{} ({source})", redacted(&self.url))
+    }
+}
+
+/// Returns the PostgreSQL of this process: the one that `DATABASE_URL` names if it answers, else a
+/// container, else one started from this machine's programs. It stays until the process ends.
+///
+/// It holds no connection, so tests with separate runtimes can share it.
+pub async fn postgres() -> Result<&'static SharedServer, TestkitError> {
+    static POSTGRES: OnceCell<SharedServer> = OnceCell::const_new();
+    let find = || async {
+        let answers = postgres_server::answers;
+        if let Some(server) = named_by("DATABASE_URL", answers).await {
+            return Ok(server);
+        }
+        let url = |port| format!("postgres://postgres@127.0.0.1:{port}/postgres");
+        if let Some(server) = in_container(postgres_server::image(), url, answers).await {
+            return Ok(server);
+        }
+        let server = PostgresServer::start().await?;
+        Ok(SharedServer {
+            url: server.url("postgres"),
+            owner: Owner::Postgres(server),
+        })
+    };
+    POSTGRES.get_or_try_init(find).await
+}
+
+/// Returns the Redis of this process, from the same sources, first the one that `REDIS_URL` names.
+pub async fn redis() -> Result<&'static SharedServer, TestkitError> {
+    static REDIS: OnceCell<SharedServer> = OnceCell::const_new();
+    let find = || async {
+        let answers = redis_server::answers;
+        if let Some(server) = named_by("REDIS_URL", answers).await {
+            return Ok(server);
+        }
+        let url = |port| format!("redis://127.0.0.1:{port}");
+        if let Some(server) = in_container(redis_server::image(), url, answers).await {
+            return Ok(server);
+        }
+        let server = RedisServer::start().await?;
+        Ok(SharedServer {
+            url: server.url(),
+            owner: Owner::Redis(server),
+        })
+    };
+    REDIS.get_or_try_init(find).await
+}
+
+/// Returns a URL without its password and parameters.
+fn redacted(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else {
+        return String::from("(an invalid URL)");
+    };
+    if url.password().is_some() && url.set_password(Some("***")).is_err() {
+        return String::from("(a URL whose password cannot be hidden)");
+    }
+    // Parameters can contain secrets too.
+    url.set_query(None);
+    url.into()
+}
+
+/// Returns the server that this variable names, if it answers.
+async fn named_by(
+    variable: &str,
+    answers: impl AsyncFn(&str) -> Result<(), TestkitError>,
+) -> Option<SharedServer> {
+    let url = std::env::var(variable).ok().filter(|url| !url.is_empty())?;
+    match tokio::time::timeout(REACH_DEADLINE, answers(&url)).await {
+        Ok(Ok(())) => {
+            let owner = Owner::Environment;
+            return Some(SharedServer { url, owner });
+        }
+        Ok(Err(error)) => {
+            eprintln!("cannot use the server in {variable}: {}", causes(&error));
+        }
+        Err(_) => eprintln!("the server in {variable} does not answer; looking for another"),
+    }
+    None
+}
+
+/// Returns a server in a container, if there is a Docker engine that can run one.
+async fn in_container(
+    image: Image,
+    url: impl Fn(u16) -> String,
+    answers: impl AsyncFn(&str) -> Result<(), TestkitError>,
+) -> Option<SharedServer> {
+    let start = async {
+        let Some((container, port)) = Container::start(image).await? else {
+            return Ok(None);
+        };
+        let url = url(port);
+        while answers(&url).await.is_err() {
+            tokio::time::sleep(POLL).await;
+        }
+        let owner = Owner::Container(container);
+        Ok::<_, TestkitError>(Some(SharedServer { url, owner }))
+    };
+    match tokio::time::timeout(START_DEADLINE, start).await {
+        Ok(Ok(server)) => return server,
+        Ok(Err(error)) => eprintln!("not using the Docker engine: {}", causes(&error)),
+        Err(_) => eprintln!("not using the Docker engine: its container does not answer"),
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redacted;
+
+    #[test]
+    fn a_password_is_never_printed() {
+        assert_eq!(
+            redacted("postgres://tasker:secret@db.example:5432/tasker?password=secret"),
+            "postgres://tasker:***@db.example:5432/tasker"
+        );
+        assert_eq!(
+            redacted("redis://:secret@localhost:6379/1"),
+            "redis://:***@localhost:6379/1"
+        );
+        assert_eq!(redacted("redis://localhost:6379"), "redis://localhost:6379");
+        assert!(!redacted("no url, secret").contains("secret"));
+    }
+}
