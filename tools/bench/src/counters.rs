@@ -1,4 +1,4 @@
-//! How many statements and commands something takes.
+//! Counts SQL statements of this process and commands of Redis.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,64 +6,39 @@ use std::sync::{Mutex, PoisonError};
 
 use redis::aio::MultiplexedConnection;
 use tracing::field::{Field, Visit};
-use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry};
 
-use crate::error::BenchError;
+use crate::error::Result;
 
-/// sqlx tells of every statement that it has sent.
+/// sqlx logs each statement that it sent to this target.
 const SQLX: &str = "sqlx::query";
 
 static LISTENING: AtomicBool = AtomicBool::new(false);
 static STATEMENTS: Mutex<Vec<Statement>> = Mutex::new(Vec::new());
 
-/// A statement that PostgreSQL was sent.
-#[derive(Debug, Clone, Default)]
+/// A statement that was sent to PostgreSQL.
+#[derive(Debug, Default)]
 pub(crate) struct Statement {
-    /// Its first words, where it is a long one.
+    /// The first words of a long text.
     summary: String,
     text: String,
-    pub(crate) seconds: f64,
 }
 
 impl Statement {
-    /// Whether it is the directory's question for news, which is asked whatever happens.
-    pub(crate) fn is_poll(&self) -> bool {
-        self.text().contains("same_history")
-    }
-
-    /// What was sent.
-    pub(crate) fn text(&self) -> &str {
-        if self.text.is_empty() {
-            &self.summary
-        } else {
-            &self.text
-        }
-    }
-
-    /// Whether it reads a template or what leads to one: not the directory, no notifications, and
-    /// not what sets up a connection.
-    pub(crate) fn reads_a_template(&self) -> bool {
-        !self.is_poll()
-            && ["tasker.named_tasks", "tasker.task_namespaces"]
-                .iter()
-                .any(|table| self.text().contains(table))
+    /// Returns `true` for a statement that loads a document, unlike polls, `LISTEN` and the set-up
+    /// of a connection.
+    pub(crate) fn loads_a_document(&self) -> bool {
+        [&self.summary, &self.text]
+            .iter()
+            .any(|text| text.contains("configuration"))
     }
 }
 
 struct StatementLog;
 
 impl<S: Subscriber> Layer<S> for StatementLog {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if metadata.target() == SQLX {
-            Interest::sometimes()
-        } else {
-            Interest::never()
-        }
-    }
-
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
         metadata.target() == SQLX && LISTENING.load(Ordering::Relaxed)
     }
@@ -71,10 +46,8 @@ impl<S: Subscriber> Layer<S> for StatementLog {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut statement = Statement::default();
         event.record(&mut statement);
-        STATEMENTS
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(statement);
+        let mut statements = STATEMENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        statements.push(statement);
     }
 }
 
@@ -87,54 +60,35 @@ impl Visit for Statement {
         }
     }
 
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        if field.name() == "elapsed_secs" {
-            self.seconds = value;
-        }
-    }
-
     fn record_debug(&mut self, _field: &Field, _value: &dyn std::fmt::Debug) {}
 }
 
-/// Has this process able to listen to sqlx.
+/// Lets this process see the statements that sqlx logs.
 pub(crate) fn install() {
-    // Nobody else in this program installs one.
+    // It fails only if another subscriber was installed, and there is none.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(StatementLog));
 }
 
-/// What `work` answers, and the statements that this process sent meanwhile.
+/// Returns the result of `work`, and the statements that this process sent meanwhile.
 pub(crate) async fn statements<T>(
-    work: impl Future<Output = Result<T, BenchError>>,
-) -> Result<(T, Vec<Statement>), BenchError> {
+    work: impl Future<Output = Result<T>>,
+) -> Result<(T, Vec<Statement>)> {
     taken();
     LISTENING.store(true, Ordering::Relaxed);
-    let answer = work.await;
+    let result = work.await;
     LISTENING.store(false, Ordering::Relaxed);
-    Ok((answer?, taken()))
+    Ok((result?, taken()))
 }
 
 fn taken() -> Vec<Statement> {
     std::mem::take(&mut *STATEMENTS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// How many operations on the distributed cache this process has given up for lack of time.
-pub(crate) fn cache_timeouts() -> u64 {
-    let metrics = tasker_web::recorder().render();
-    let timeouts = metrics.lines().filter(|line| {
-        line.starts_with("tasker_cache_operations_total{") && line.contains("result=\"timeout\"")
-    });
-    timeouts
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-        .sum()
-}
-
-/// How often Redis was called, by command.
-#[derive(Debug, Clone, Default)]
+/// Calls of Redis since the server's start, by command.
 pub(crate) struct Commands(BTreeMap<String, u64>);
 
 impl Commands {
-    /// Since the server's start.
-    pub(crate) async fn read(redis: &mut MultiplexedConnection) -> Result<Self, BenchError> {
+    pub(crate) async fn read(redis: &mut MultiplexedConnection) -> Result<Self> {
         let info: String = redis::cmd("INFO")
             .arg("commandstats")
             .query_async(redis)
@@ -147,9 +101,9 @@ impl Commands {
         Ok(Self(calls.collect()))
     }
 
-    /// Calls of `command` since `before`.
+    /// Returns the calls of `command` since `before`.
     pub(crate) fn since(&self, before: &Self, command: &str) -> u64 {
-        let of = |commands: &Self| commands.0.get(command).copied().unwrap_or(0);
-        of(self) - of(before)
+        let calls = |commands: &Self| commands.0.get(command).copied().unwrap_or(0);
+        calls(self) - calls(before)
     }
 }

@@ -1,4 +1,4 @@
-//! Why nothing could be measured.
+//! Reasons for which a row cannot be measured.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,9 @@ use tasker_shared::database::DatabaseError;
 use tasker_shared::models::core::task_template::TemplateError;
 use tasker_shared::registry::RegistryError;
 
-/// Why nothing could be measured.
+pub(crate) type Result<T = ()> = std::result::Result<T, BenchError>;
+
+/// A reason for which a row cannot be measured.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
     #[error("the runtime does not start")]
@@ -20,18 +22,14 @@ pub(crate) enum BenchError {
     Sql(#[from] sqlx::Error),
     #[error("Redis failed")]
     Redis(#[from] redis::RedisError),
-    #[error("a template was not resolved, registered or discovered")]
+    #[error("the registry failed")]
     Registry(#[from] RegistryError),
-    #[error("a template of the benchmark is none")]
+    #[error("invalid benchmark template")]
     Template(#[from] TemplateError),
-    #[error("JSON of the benchmark is none")]
+    #[error("invalid benchmark JSON")]
     Json(#[from] serde_json::Error),
-    #[error("a service did not start")]
-    Context(#[from] tasker_shared::system_context::ContextError),
-    #[error("a part of the load panicked")]
+    #[error("a caller panicked")]
     Panicked(#[from] tokio::task::JoinError),
-    #[error("Redis was not used, so there is nothing to measure")]
-    RedisNotUsed,
     #[error("{what}: expected {expected}, found {found}")]
     Unexpected {
         what: &'static str,
@@ -44,4 +42,22 @@ pub(crate) enum BenchError {
         #[source]
         source: io::Error,
     },
+}
+
+impl BenchError {
+    /// Fails unless both are equal.
+    pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(
+        what: &'static str,
+        expected: &T,
+        found: &T,
+    ) -> Result {
+        if expected == found {
+            return Ok(());
+        }
+        Err(Self::Unexpected {
+            what,
+            expected: format!("{expected:?}"),
+            found: format!("{found:?}"),
+        })
+    }
 }

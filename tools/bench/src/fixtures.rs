@@ -1,9 +1,6 @@
 //! Templates of a given size.
 
-use serde_json::{Value, json};
-use tasker_shared::models::core::task_template::TemplateDocument;
-
-use crate::error::BenchError;
+use std::fmt::Write;
 
 /// The version of all templates of the benchmark.
 pub(crate) const VERSION: &str = "1.0.0";
@@ -12,6 +9,7 @@ pub(crate) const VERSION: &str = "1.0.0";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) label: &'static str,
+    /// The length of the document as JSON, roughly.
     pub(crate) bytes: usize,
 }
 
@@ -24,76 +22,67 @@ pub(crate) const LARGE: Size = Size {
     bytes: 50 * 1024,
 };
 
-/// A template of about `size`, as authors write them: a chain of steps with settings.
-pub(crate) fn document(namespace: &str, name: &str, size: Size) -> Value {
-    let mut steps = Vec::new();
-    let mut bytes = 500;
-    while bytes < size.bytes {
-        let step = step(steps.len());
-        bytes += step.to_string().len() + 1;
-        steps.push(step);
+/// A step is this long as JSON, and all that is not a step is as long as one.
+const STEP_BYTES: usize = 420;
+
+const HEAD: &str = r"
+version: '1.0.0'
+description: Takes an order from its validation to its shipment
+metadata:
+  author: The benchmark
+  tags: [orders, shop]
+task_handler:
+  callable: Shop::OrderHandler
+  initialization:
+    currency: EUR
+    limit: 5000
+input_schema:
+  type: object
+  required: [order_id]
+  properties:
+    order_id: {type: integer}
+    note: {type: string}
+steps:
+";
+
+const STEP: &str = r"
+    description: Asks the inventory for all items of the order
+    handler:
+      callable: Shop::StepHandler
+      initialization:
+        service: inventory
+        strict: true
+    system_dependency: inventory
+    retry:
+      retryable: true
+      max_attempts: 3
+      backoff: exponential
+      backoff_base_ms: 100
+      max_backoff_ms: 10000
+    timeout_seconds: 30
+";
+
+/// Returns the YAML of a template of about `size`: a chain of steps with settings, as authors write
+/// them.
+pub(crate) fn yaml(namespace: &str, name: &str, size: Size) -> String {
+    let mut text = format!("name: {name}\nnamespace_name: {namespace}{HEAD}");
+    for step in 1..size.bytes / STEP_BYTES {
+        let dependencies = match step {
+            1 => String::new(),
+            _ => format!("step_{}", step - 1),
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "  - name: step_{step}\n    dependencies: [{dependencies}]{STEP}"
+        );
     }
-    json!({
-        "name": name,
-        "namespace_name": namespace,
-        "version": VERSION,
-        "description": "Takes an order from its validation to its shipment",
-        "metadata": {"author": "The benchmark", "tags": ["orders", "shop"]},
-        "task_handler": {
-            "callable": "Shop::OrderHandler",
-            "initialization": {"currency": "EUR", "limit": 5000},
-        },
-        "input_schema": {
-            "type": "object",
-            "required": ["order_id"],
-            "properties": {"order_id": {"type": "integer"}, "note": {"type": "string"}},
-        },
-        "steps": steps,
-    })
+    text
 }
 
-fn step(number: usize) -> Value {
-    let before: Vec<String> = number
-        .checked_sub(1)
-        .map(|before| format!("step_{before}"))
-        .into_iter()
-        .collect();
-    json!({
-        "name": format!("step_{number}"),
-        "description": "Asks the inventory whether all items of the order are there",
-        "handler": {
-            "callable": "Shop::StepHandler",
-            "initialization": {"service": "inventory", "retries": number, "strict": true},
-        },
-        "system_dependency": "inventory",
-        "dependencies": before,
-        "retry": {
-            "retryable": true, "max_attempts": 3, "backoff": "exponential",
-            "backoff_base_ms": 100, "max_backoff_ms": 10_000,
-        },
-        "timeout_seconds": 30,
-    })
-}
-
-/// The names `prefix_0`, `prefix_1`, and so on.
-pub(crate) fn names(prefix: &str, count: usize) -> Vec<String> {
+/// Returns the names `template_0`, `template_1`, and so on.
+pub(crate) fn names(count: usize) -> Vec<String> {
     (0..count)
-        .map(|number| format!("{prefix}_{number}"))
-        .collect()
-}
-
-/// Templates with these names.
-pub(crate) fn documents(
-    namespace: &str,
-    names: &[String],
-    size: Size,
-) -> Result<Vec<TemplateDocument>, BenchError> {
-    names
-        .iter()
-        .map(|name| {
-            Ok(TemplateDocument::from_json(document(
-                namespace, name, size,
-            ))?)
-        })
+        .map(|number| format!("template_{number}"))
         .collect()
 }

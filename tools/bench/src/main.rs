@@ -1,10 +1,9 @@
-//! What resolving, booting and invalidating cost, beside the least that they could.
+//! Measures the rows of the design's table, each with its bar: `cargo xtask bench [--only ROW] >
+//! table.md`.
 //!
-//! `cargo xtask bench` builds this with optimisation and runs it with a PostgreSQL and a Redis.
-//! Everything is measured in one process: a figure of ours and its yardstick take turns, round by
-//! round, so that what else the machine does falls on both.
-//!
-//! It measures the crates from outside, through what they offer to everybody.
+//! Our figure and its yardstick are measured in turns, in one process and run, so that other load
+//! on the machine falls on both. Progress goes to standard error, the table to standard output. The
+//! exit code is 1 if a bar was missed.
 
 #![expect(
     clippy::print_stdout,
@@ -12,86 +11,81 @@
 )]
 
 mod boot;
+mod cache_off;
 mod cold;
-mod core_waits;
 mod counters;
-mod directory;
 mod error;
 mod fixtures;
+mod idle;
+mod index;
 mod invalidation;
-mod letter;
 mod measure;
 mod redis_hit;
 mod report;
-mod svg;
-mod tasks;
-mod uncached;
 mod warm;
 mod world;
 
-use std::path::PathBuf;
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use tasker_web::causes;
+use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::error::BenchError;
+use crate::error::{BenchError, Result};
 use crate::measure::Effort;
 use crate::report::Report;
 use crate::world::World;
 
 /// Measures Tasker beside its yardsticks.
 #[derive(Debug, Parser)]
-#[command(name = "tasker-bench", version)]
+#[command(name = "cargo xtask bench")]
 struct Options {
-    /// Fewer rounds and smaller ones: figures that are good for a look.
+    /// Fewer and smaller rounds: figures for a first look.
     #[arg(long)]
     quick: bool,
-    /// Write all rounds of all figures here.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write a picture of latency percentiles here.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "target/bench-latencies.svg"
-    )]
-    svg: PathBuf,
-    /// Only these groups.
-    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
-    only: Vec<Group>,
+    /// Only these rows.
+    #[arg(long, value_name = "ROW", value_delimiter = ',')]
+    only: Vec<Row>,
 }
 
-/// What is measured, in this order.
+/// A row of the design's table, in the order in which they are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Group {
+enum Row {
     Warm,
-    Redis,
-    Uncached,
+    RedisHit,
+    CacheOff,
     Cold,
     Boot,
-    Tasks,
-    Directory,
-    // Last: it leaves Redis with a million keys to forget.
+    Index,
+    Idle,
+    // Last, because it leaves memory of a million keys in Redis.
     Invalidation,
 }
 
-impl Group {
-    async fn run(
-        self,
-        world: &World,
-        effort: Effort,
-        report: &mut Report,
-    ) -> Result<(), BenchError> {
+/// Everything that a row needs to be measured.
+struct Bench {
+    world: World,
+    effort: Effort,
+    report: Report,
+}
+
+impl Bench {
+    fn parts(&mut self) -> (&World, Effort, &mut Report) {
+        (&self.world, self.effort, &mut self.report)
+    }
+}
+
+impl Row {
+    async fn measure(self, bench: &mut Bench) -> Result {
         match self {
-            Self::Warm => warm::run(world, effort, report).await,
-            Self::Redis => redis_hit::run(world, effort, report).await,
-            Self::Uncached => uncached::run(world, effort, report).await,
-            Self::Cold => cold::run(world, effort, report).await,
-            Self::Boot => boot::run(world, effort, report).await,
-            Self::Tasks => tasks::run(world, effort, report).await,
-            Self::Directory => directory::run(world, effort, report).await,
-            Self::Invalidation => invalidation::run(effort, report).await,
+            Self::Warm => warm::measure(bench).await,
+            Self::RedisHit => redis_hit::measure(bench).await,
+            Self::CacheOff => cache_off::measure(bench).await,
+            Self::Cold => cold::measure(bench).await,
+            Self::Boot => boot::measure(bench).await,
+            Self::Index => index::measure(bench).await,
+            Self::Idle => idle::measure(bench).await,
+            Self::Invalidation => invalidation::measure(bench).await,
         }
     }
 }
@@ -99,43 +93,44 @@ impl Group {
 fn main() -> ExitCode {
     let options = Options::parse();
     match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {}", causes(&error));
+            let mut cause: Option<&dyn Error> = Some(&error);
+            while let Some(error) = cause {
+                eprintln!("error: {error}");
+                cause = error.source();
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(options: &Options) -> Result<(), BenchError> {
+/// Returns `true` if all bars are met.
+fn run(options: &Options) -> Result<bool> {
     counters::install();
-    // The services count into a recorder, so what is measured here does.
-    tasker_web::recorder();
+    // Services record metrics, so registries do it here too.
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::set_global_recorder(recorder).expect("no other recorder is installed");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(BenchError::Runtime)?;
-    let effort = Effort::new(options.quick);
-    let only = options.only.iter().map(|group| format!("{group:?}"));
-    let mut report = Report::new(options.quick, only.collect());
-    let measured = runtime.block_on(measure(options, effort, &mut report));
-    // What was measured before something failed is told as well.
-    report.is_complete = measured.is_ok();
-    report.print();
-    let json = options.json.as_deref();
-    let written = json.map_or(Ok(()), |path| report.write_json(path));
-    let drawn = svg::write(&options.svg, report.latencies());
-    measured.and(written).and(drawn)
-}
-
-async fn measure(options: &Options, effort: Effort, report: &mut Report) -> Result<(), BenchError> {
-    let world = World::create().await?;
-    report.machine.postgres = world.postgres_version().await?;
-    report.machine.redis = world.redis_version().await?;
-    for group in Group::value_variants() {
-        if options.only.is_empty() || options.only.contains(group) {
-            group.run(&world, effort, report).await?;
+    runtime.block_on(async {
+        let world = World::create().await?;
+        let mut bench = Bench {
+            report: Report::new(&world.servers().await?, options.quick),
+            effort: Effort::new(options.quick),
+            world,
+        };
+        let mut measured = Ok(());
+        for row in Row::value_variants() {
+            if measured.is_ok() && (options.only.is_empty() || options.only.contains(row)) {
+                measured = row.measure(&mut bench).await;
+            }
         }
-    }
-    Ok(())
+        // Rows before a failure are shown as well.
+        bench.report.print();
+        measured.map(|()| bench.report.all_are_met())
+    })
 }

@@ -1,10 +1,13 @@
-//! Load, and rounds in which two figures take turns.
+//! Load, and rounds in which our figure and its yardstick take turns.
 
+use std::iter::StepBy;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::error::BenchError;
+use crate::error::Result;
 
-/// How much is done for one figure.
+/// The size of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
@@ -19,102 +22,76 @@ impl Effort {
         }
     }
 
-    /// Rounds of what takes long.
+    /// Returns the number of rounds for measurements that take seconds each.
     pub(crate) fn few_rounds(self) -> usize {
         if self.quick { 2 } else { 5 }
     }
 
-    /// `count`, or a part of it.
+    /// Returns `count`, or a quarter of it.
     pub(crate) fn of(self, count: usize) -> usize {
         if self.quick { count.div_ceil(4) } else { count }
     }
 }
 
-/// Does `operations` operations, `concurrency` at a time, each with its number. Answers how long
-/// it took.
-pub(crate) async fn load<F, Fut>(
+/// The operations of one of several concurrent callers, by number.
+pub(crate) type Numbers = StepBy<Range<usize>>;
+
+/// Runs the operations of `numbers` with so many concurrent callers. Each has a handle of its own
+/// to what is `shared`, so that no count of references is a part of an operation.
+pub(crate) async fn load<T, F, Fut>(
     concurrency: usize,
-    operations: usize,
-    operation: F,
-) -> Result<Duration, BenchError>
+    numbers: Range<usize>,
+    shared: &Arc<T>,
+    caller: F,
+) -> Result<Duration>
 where
-    F: Fn(usize) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Result<(), BenchError>> + Send,
+    F: Fn(Arc<T>, Numbers) -> Fut,
+    Fut: Future<Output = Result> + Send + 'static,
 {
     let started = Instant::now();
-    let mut tasks = Vec::with_capacity(concurrency);
-    for first in 0..concurrency {
-        let operation = operation.clone();
-        tasks.push(tokio::spawn(async move {
-            for number in (first..operations).step_by(concurrency) {
-                operation(number).await?;
-            }
-            Ok::<_, BenchError>(())
-        }));
-    }
-    for task in tasks {
-        task.await??;
+    let callers: Vec<_> = (0..concurrency)
+        .map(|first| {
+            let numbers = (numbers.start + first..numbers.end).step_by(concurrency);
+            tokio::spawn(caller(Arc::clone(shared), numbers))
+        })
+        .collect();
+    for caller in callers {
+        caller.await??;
     }
     Ok(started.elapsed())
 }
 
-/// How long each of `operations` operations took, `concurrency` at a time.
-pub(crate) async fn latencies<F, Fut>(
-    concurrency: usize,
-    operations: usize,
-    operation: F,
-) -> Result<Vec<Duration>, BenchError>
-where
-    F: Fn(usize) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Result<(), BenchError>> + Send,
-{
-    let mut tasks = Vec::with_capacity(concurrency);
-    for first in 0..concurrency {
-        let operation = operation.clone();
-        tasks.push(tokio::spawn(async move {
-            let mut took = Vec::with_capacity(operations / concurrency + 1);
-            for number in (first..operations).step_by(concurrency) {
-                let started = Instant::now();
-                operation(number).await?;
-                took.push(started.elapsed());
-            }
-            Ok::<_, BenchError>(took)
-        }));
-    }
-    let mut all = Vec::with_capacity(operations);
-    for task in tasks {
-        all.extend(task.await??);
-    }
-    all.sort_unstable();
-    Ok(all)
-}
-
-/// Operations a second.
+/// Returns the operations per second of a [`load`].
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-pub(crate) fn rate(operations: usize, took: Duration) -> f64 {
-    operations as f64 / took.as_secs_f64()
+pub(crate) async fn rate<T, F, Fut>(
+    concurrency: usize,
+    numbers: Range<usize>,
+    shared: &Arc<T>,
+    caller: F,
+) -> Result<f64>
+where
+    F: Fn(Arc<T>, Numbers) -> Fut,
+    Fut: Future<Output = Result> + Send + 'static,
+{
+    let operations = numbers.len();
+    let took = load(concurrency, numbers, shared, caller).await?;
+    Ok(operations as f64 / took.as_secs_f64())
 }
 
-/// Milliseconds.
 pub(crate) fn ms(took: Duration) -> f64 {
     took.as_secs_f64() * 1e3
 }
 
-/// One round: a figure of ours and its yardstick's.
+/// Our figure of one round, and the yardstick's.
 pub(crate) type Pair = (f64, f64);
 
-/// Measures both in turn, and who is first changes each round. The first round warms up.
-pub(crate) async fn rounds<Ours, Yard, OursFut, YardFut>(
+/// Measures both in turns; the one that begins changes each round. The first round warms up and is
+/// dropped.
+pub(crate) async fn rounds(
     rounds: usize,
-    mut ours: Ours,
-    mut yardstick: Yard,
-) -> Result<Vec<Pair>, BenchError>
-where
-    Ours: FnMut() -> OursFut,
-    Yard: FnMut() -> YardFut,
-    OursFut: Future<Output = Result<f64, BenchError>>,
-    YardFut: Future<Output = Result<f64, BenchError>>,
-{
+    mut ours: impl AsyncFnMut() -> Result<f64>,
+    mut yardstick: impl AsyncFnMut() -> Result<f64>,
+) -> Result<Vec<Pair>> {
     let mut pairs = Vec::with_capacity(rounds);
     for round in 0..=rounds {
         let pair = if round % 2 == 0 {

@@ -1,255 +1,103 @@
-//! The first resolve of a template in a process, with its body in Redis.
+//! The first resolve of a template in a process while Redis has it, beside a plain cache that gets
+//! and parses the value on every hit.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use serde::Deserialize;
 use tasker_shared::models::core::task_template::TaskTemplate;
 use tasker_shared::registry::Tier;
-use tasker_shared::types::Document;
 
-use crate::error::BenchError;
-use crate::fixtures::{LARGE, SMALL, Size, VERSION};
-use crate::letter::Letter;
-use crate::measure::{Effort, latencies, load, rate, rounds};
-use crate::report::{Bar, Report};
-use crate::world::World;
+use crate::Bench;
+use crate::error::Result;
+use crate::fixtures::{LARGE, SMALL};
+use crate::measure::{load, rate, rounds};
+use crate::report::Bar;
+use crate::world::{Templates, World, resolve};
 
-/// Templates of one size; each is resolved once a round.
-struct Cold {
-    namespace: String,
-    names: Arc<Vec<String>>,
-    keys: Arc<Vec<String>>,
-}
-
-/// How many of them are resolved before a round is measured: whoever allocates first tidies up what the
-/// other side of the comparison has left behind, which is the work of neither.
+const CONCURRENCY: usize = 64;
+/// Resolves before each measured round. The first ones release memory of the round before.
 const UNMEASURED: usize = 512;
 
-pub(crate) async fn run(
-    world: &World,
-    effort: Effort,
-    report: &mut Report,
-) -> Result<(), BenchError> {
+/// The value of the plain cache: names, and the template.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "it is parsed and dropped")]
+struct Plain {
+    namespace: String,
+    name: String,
+    version: String,
+    template: TaskTemplate,
+}
+
+const PLAIN_VALUES: &str = "SELECT json_build_object('namespace', n.name, 'name', t.name,
+        'version', t.version, 'template', t.configuration)::text
+    FROM tasker.named_tasks t JOIN tasker.task_namespaces n USING (task_namespace_uuid)
+    WHERE n.name = $1";
+
+pub(crate) async fn measure(bench: &mut Bench) -> Result {
+    let (world, effort, report) = bench.parts();
     for (size, count) in [(SMALL, 4_000), (LARGE, 400)] {
-        let cold = prepare(world, size, UNMEASURED + effort.of(count)).await?;
-        let bare = world.redis().await?;
-        let letter = Letter::connect(world.pool.clone(), &world.redis_url).await?;
-        // Its misses, which fill Redis.
-        by_the_letter(&letter, &cold, 16).await?;
-        for concurrency in [1, 16, 64, 256] {
-            // What is judged has more rounds: one takes 30 ms and is off by half as often as not.
-            let is_judged = concurrency == 64;
-            let count = effort.rounds * if is_judged { 3 } else { 1 };
-            let pairs = rounds(
-                count,
-                || ours(world, &cold, concurrency),
-                || get_and_parse(&bare, &cold, concurrency),
-            )
-            .await?;
-            let limit = if size == SMALL { 1.3 } else { 1.2 };
-            report.compared(
-                format!("first resolve, Redis hit, {}, c={concurrency}", size.label),
-                "us each",
-                "bare GET and one parse",
-                times(pairs),
-                is_judged.then_some(Bar::AtMost(limit)),
-            );
-            if is_judged {
-                let pairs = rounds(
-                    count,
-                    || ours(world, &cold, concurrency),
-                    || get_and_read(&bare, &cold, concurrency),
-                )
-                .await?;
-                report.compared(
-                    format!("first resolve, Redis hit, {}, c={concurrency}", size.label),
-                    "us each",
-                    "bare GET and a parse that keeps the text",
-                    times(pairs),
-                    None,
-                );
-            }
-            let pairs = rounds(
-                count,
-                || ours(world, &cold, concurrency),
-                || by_the_letter(&letter, &cold, concurrency),
-            )
-            .await?;
-            report.compared(
-                format!("first resolve, Redis hit, {}, c={concurrency}", size.label),
-                "/s",
-                "the letter of the specification",
-                pairs,
-                (is_judged && size == SMALL).then_some(Bar::AtLeast(1.5)),
-            );
-        }
-        latency(world, &cold, &bare, size, report).await?;
+        let namespace = format!("cold{}", size.bytes);
+        let count = UNMEASURED + effort.of(count);
+        let templates = world.register(&namespace, count, size).await?;
+        world.fill(&templates).await?;
+        let plain_keys = Arc::new(fill_plain(world, &templates).await?);
+        let mut redis = world.redis().await?;
+        // A round takes 30 ms, so it takes many of them for a stable median.
+        let pairs = rounds(
+            3 * effort.rounds,
+            async || ours(world, &templates).await,
+            async || get_and_parse(&redis, &plain_keys).await,
+        )
+        .await?;
+        let what = format!("first resolve, Redis hit, {}, c={CONCURRENCY}", size.label);
+        report.compared(what, "/s", "GET and parse", &pairs, Bar::AtLeast(1.0));
+        let () = redis.unlink(&*plain_keys).await?;
     }
     Ok(())
 }
 
-fn times(rates: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    rates
-        .into_iter()
-        .map(|(ours, theirs)| (1e6 / ours, 1e6 / theirs))
-        .collect()
+/// Caches the templates as the plain cache does, and returns their keys.
+async fn fill_plain(world: &World, templates: &Templates) -> Result<Vec<String>> {
+    let values = sqlx::query_scalar(PLAIN_VALUES).bind(&templates.namespace);
+    let values: Vec<String> = values.fetch_all(&world.pool).await?;
+    let keys = templates.keys.iter().map(|key| format!("plain:{key}"));
+    let pairs: Vec<(String, String)> = keys.zip(values).collect();
+    let () = world.redis().await?.mset(&pairs).await?;
+    Ok(pairs.into_iter().map(|(key, _)| key).collect())
 }
 
-async fn prepare(world: &World, size: Size, count: usize) -> Result<Cold, BenchError> {
-    let namespace = format!("cold{}", size.bytes);
-    let names = world.register(&namespace, count, size).await?;
-    world.fill(&namespace, &names).await?;
-    let keys = names.iter().map(|name| world.key(&namespace, name));
-    Ok(Cold {
-        keys: Arc::new(keys.collect()),
-        namespace,
-        names,
-    })
-}
-
-async fn ours(world: &World, cold: &Cold, concurrency: usize) -> Result<f64, BenchError> {
+async fn ours(world: &World, templates: &Arc<Templates>) -> Result<f64> {
     let process = world.process().await?;
-    let names = Arc::clone(&cold.names);
-    let registry = Arc::clone(&process.registry);
-    let namespace: Arc<str> = cold.namespace.as_str().into();
-    let per_second = measured(concurrency, names.len(), move |number| {
-        let (registry, names) = (Arc::clone(&registry), Arc::clone(&names));
-        let namespace = Arc::clone(&namespace);
-        async move {
-            let resolved = registry
-                .resolve(&namespace, &names[number], VERSION)
-                .await?;
-            expect_redis(resolved.tier)
-        }
-    })
-    .await?;
+    let resolve = |numbers| {
+        resolve(
+            &process.registry,
+            templates,
+            CONCURRENCY,
+            numbers,
+            Tier::Redis,
+        )
+    };
+    resolve(0..UNMEASURED).await?;
+    let per_second = resolve(UNMEASURED..templates.names.len()).await?;
     process.stop().await;
     Ok(per_second)
 }
 
-/// How many operations a second, once those that are not measured are done.
-async fn measured<F, Fut>(
-    concurrency: usize,
-    operations: usize,
-    operation: F,
-) -> Result<f64, BenchError>
-where
-    F: Fn(usize) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Result<(), BenchError>> + Send,
-{
-    load(concurrency, UNMEASURED, operation.clone()).await?;
-    let measured = operations - UNMEASURED;
-    let rest = move |number| operation(UNMEASURED + number);
-    Ok(rate(measured, load(concurrency, measured, rest).await?))
-}
-
-fn expect_redis(tier: Tier) -> Result<(), BenchError> {
-    if tier == Tier::Redis {
-        return Ok(());
-    }
-    Err(BenchError::Unexpected {
-        what: "the tier of a resolve",
-        expected: Tier::Redis.label().to_owned(),
-        found: tier.label().to_owned(),
-    })
-}
-
-/// The parse is of the body into the typed view, which is what callers work with.
-async fn get_and_parse(
-    redis: &MultiplexedConnection,
-    cold: &Cold,
-    concurrency: usize,
-) -> Result<f64, BenchError> {
-    let (redis, keys) = (redis.clone(), Arc::clone(&cold.keys));
-    measured(concurrency, cold.keys.len(), move |number| {
-        let (mut redis, keys) = (redis.clone(), Arc::clone(&keys));
+async fn get_and_parse(redis: &MultiplexedConnection, keys: &Arc<Vec<String>>) -> Result<f64> {
+    let get = |keys: Arc<Vec<String>>, numbers| {
+        let mut redis = redis.clone();
         async move {
-            let text: String = redis.get(&keys[number]).await?;
-            let body = text.split_once('\n').map_or("", |(_, body)| body);
-            black_box(serde_json::from_str::<TaskTemplate>(body)?);
+            for number in numbers {
+                let key: &String = &keys[number];
+                let value: Vec<u8> = redis.get(key).await?;
+                black_box(serde_json::from_slice::<Plain>(&value)?);
+            }
             Ok(())
         }
-    })
-    .await
-}
-
-/// The same with the parse of the registry, which keeps the text.
-async fn get_and_read(
-    redis: &MultiplexedConnection,
-    cold: &Cold,
-    concurrency: usize,
-) -> Result<f64, BenchError> {
-    let (redis, keys) = (redis.clone(), Arc::clone(&cold.keys));
-    measured(concurrency, cold.keys.len(), move |number| {
-        let (mut redis, keys) = (redis.clone(), Arc::clone(&keys));
-        async move {
-            let text: String = redis.get(&keys[number]).await?;
-            let start = text.find('\n').map_or(0, |end| end + 1);
-            black_box(Document::read::<TaskTemplate>(&text[start..])?);
-            Ok(())
-        }
-    })
-    .await
-}
-
-async fn by_the_letter(
-    letter: &Letter,
-    cold: &Cold,
-    concurrency: usize,
-) -> Result<f64, BenchError> {
-    let (letter, names) = (letter.clone(), Arc::clone(&cold.names));
-    let namespace: Arc<str> = cold.namespace.as_str().into();
-    measured(concurrency, cold.names.len(), move |number| {
-        let (mut letter, names) = (letter.clone(), Arc::clone(&names));
-        let namespace = Arc::clone(&namespace);
-        async move {
-            black_box(letter.resolve(&namespace, &names[number], VERSION).await?);
-            Ok(())
-        }
-    })
-    .await
-}
-
-async fn latency(
-    world: &World,
-    cold: &Cold,
-    bare: &MultiplexedConnection,
-    size: Size,
-    report: &mut Report,
-) -> Result<(), BenchError> {
-    let process = world.process().await?;
-    let (registry, names) = (Arc::clone(&process.registry), Arc::clone(&cold.names));
-    let namespace: Arc<str> = cold.namespace.as_str().into();
-    let sorted = latencies(64, names.len(), move |number| {
-        let (registry, names) = (Arc::clone(&registry), Arc::clone(&names));
-        let namespace = Arc::clone(&namespace);
-        async move {
-            black_box(
-                registry
-                    .resolve(&namespace, &names[number], VERSION)
-                    .await?,
-            );
-            Ok(())
-        }
-    })
-    .await?;
-    report.add_latencies(
-        format!("first resolve, Redis, {}, c=64", size.label),
-        sorted,
-    );
-    process.stop().await;
-    let (bare, keys) = (bare.clone(), Arc::clone(&cold.keys));
-    let sorted = latencies(64, keys.len(), move |number| {
-        let (mut bare, keys) = (bare.clone(), Arc::clone(&keys));
-        async move {
-            let text: String = bare.get(&keys[number]).await?;
-            black_box(text);
-            Ok(())
-        }
-    })
-    .await?;
-    report.add_latencies(format!("bare GET, {}, c=64", size.label), sorted);
-    Ok(())
+    };
+    load(CONCURRENCY, 0..UNMEASURED, keys, get).await?;
+    rate(CONCURRENCY, UNMEASURED..keys.len(), keys, get).await
 }

@@ -1,78 +1,109 @@
-//! The database, the Redis, and registries on them as other processes would have them.
+//! The database, the Redis, and registries on them as separate processes would have them.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use sqlx::PgPool;
-use tasker_shared::cache::{CacheProvider, keys};
+use tasker_shared::cache::CacheProvider;
 use tasker_shared::config::tasker::{CacheConfig, DatabaseConfig, RedisConfig};
 use tasker_shared::database::{migrator, pool};
-use tasker_shared::models::core::task_template::TemplateDocument;
-use tasker_shared::registry::TaskHandlerRegistry;
+use tasker_shared::models::core::task_template::{TemplateDocument, TemplateLimits};
+use tasker_shared::registry::{TaskHandlerRegistry, Tier};
 use tasker_test_support::{TestDatabase, redis_connection};
 
-use crate::error::BenchError;
-use crate::fixtures::{self, VERSION};
+use crate::error::{BenchError, Result};
+use crate::fixtures::{self, Size, VERSION};
+use crate::measure::rate;
 
-/// How many fills are handed over before they are waited for; the queue holds more.
+/// The fills that are queued before they are waited for. The queue has room for more.
 const FILL_BATCH: usize = 500;
-/// Where no Redis is.
-const NOBODY: &str = "redis://127.0.0.1:1";
-/// How long anything that happens in the background may take.
+/// The limit for work in the background.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is measured on.
+/// A database of this run's own, and a Redis with a key prefix of this run's own.
 pub(crate) struct World {
     pub(crate) pool: PgPool,
     pub(crate) redis_url: String,
     prefix: String,
-    database: TestDatabase,
+    _database: TestDatabase,
 }
 
-/// A registry as a process of its own has it.
-#[derive(Clone)]
+/// A registry with a cache provider, as one process has them.
 pub(crate) struct Process {
     pub(crate) registry: Arc<TaskHandlerRegistry>,
     pub(crate) provider: Arc<CacheProvider>,
 }
 
+/// Registered templates of one namespace.
+pub(crate) struct Templates {
+    pub(crate) namespace: String,
+    pub(crate) names: Vec<String>,
+    /// Tasker's keys in Redis.
+    pub(crate) keys: Vec<String>,
+}
+
 impl World {
-    pub(crate) async fn create() -> Result<Self, BenchError> {
+    pub(crate) async fn create() -> Result<Self> {
+        Self::create_with(tasker_test_support::redis().await?.url().to_owned()).await
+    }
+
+    /// Creates a database, to be used with this Redis.
+    pub(crate) async fn create_with(redis_url: String) -> Result<Self> {
         let database = TestDatabase::create().await?;
-        let pool = migrated_pool(&database).await?;
         Ok(Self {
-            pool,
-            redis_url: tasker_test_support::redis().await?.url().to_owned(),
+            pool: migrated_pool(&database).await?,
+            redis_url,
             prefix: format!("bench_{}", database.name()),
-            database,
+            _database: database,
         })
     }
 
-    pub(crate) fn database_url(&self) -> &str {
-        self.database.url()
+    /// Returns the servers' names and versions.
+    pub(crate) async fn servers(&self) -> Result<String> {
+        let version = sqlx::query_scalar("SHOW server_version");
+        let postgres: String = version.fetch_one(&self.pool).await?;
+        let mut info = redis::cmd("INFO");
+        let connection = &mut self.redis().await?;
+        let info: redis::InfoDict = info.arg("server").query_async(connection).await?;
+        let redis: String = info.get("redis_version").unwrap_or_default();
+        Ok(format!("PostgreSQL {postgres}, Redis {redis}"))
     }
 
-    pub(crate) async fn postgres_version(&self) -> Result<String, BenchError> {
-        Ok(sqlx::query_scalar("SHOW server_version")
-            .fetch_one(&self.pool)
-            .await?)
+    /// Returns a registry with empty caches and a loaded index.
+    pub(crate) async fn process(&self) -> Result<Process> {
+        let process = self.process_on(self.pool.clone()).await?;
+        process.load_index().await;
+        Ok(process)
     }
 
-    pub(crate) async fn redis_version(&self) -> Result<String, BenchError> {
-        let info: String = redis::cmd("INFO")
-            .arg("server")
-            .query_async(&mut self.redis().await?)
-            .await?;
-        let version = info
-            .lines()
-            .find_map(|line| line.strip_prefix("redis_version:"));
-        Ok(version.unwrap_or("unknown").trim().to_owned())
+    /// Returns a registry with empty caches whose index is not loaded.
+    pub(crate) async fn process_on(&self, pool: PgPool) -> Result<Process> {
+        let provider = CacheProvider::from_config_graceful(&self.cache_config()).await;
+        BenchError::expect("Redis in use", &true, &provider.is_enabled())?;
+        Ok(self.process_with(pool, provider))
     }
 
-    /// The configuration of services, with a budget for Redis that a busy machine does not use
-    /// up: what takes longer would be measured as another tier.
-    pub(crate) fn cache_config(&self) -> CacheConfig {
+    /// Returns a registry without Redis, and with a loaded index.
+    pub(crate) async fn local_process(&self, pool: PgPool) -> Process {
+        let process = self.process_with(pool, CacheProvider::noop());
+        process.load_index().await;
+        process
+    }
+
+    fn process_with(&self, pool: PgPool, provider: CacheProvider) -> Process {
+        let provider = Arc::new(provider);
+        let (shared, config) = (Arc::clone(&provider), self.cache_config());
+        Process {
+            registry: Arc::new(TaskHandlerRegistry::with_cache(pool, shared, config)),
+            provider,
+        }
+    }
+
+    /// Returns the services' configuration, but with so much time for Redis that a pause of the
+    /// machine does not turn a hit into a load from PostgreSQL.
+    fn cache_config(&self) -> CacheConfig {
         CacheConfig {
             enabled: true,
             key_prefix: self.prefix.clone(),
@@ -85,125 +116,44 @@ impl World {
         }
     }
 
-    /// A registry with empty caches of its own, whose directory is read.
-    pub(crate) async fn process(&self) -> Result<Process, BenchError> {
-        let process = self.process_on(self.pool.clone()).await?;
-        process.wait_for_index().await;
-        Ok(process)
-    }
-
-    /// The same with the budget for Redis that services have by default.
-    pub(crate) async fn process_on_budget(&self) -> Result<Process, BenchError> {
-        let config = CacheConfig {
-            operation_timeout_ms: CacheConfig::default().operation_timeout_ms,
-            ..self.cache_config()
-        };
-        let process = Self::process_with(self.pool.clone(), config).await?;
-        process.wait_for_index().await;
-        Ok(process)
-    }
-
-    pub(crate) async fn process_on(&self, pool: PgPool) -> Result<Process, BenchError> {
-        Self::process_with(pool, self.cache_config()).await
-    }
-
-    async fn process_with(pool: PgPool, config: CacheConfig) -> Result<Process, BenchError> {
-        let provider = Arc::new(CacheProvider::from_config_graceful(&config).await);
-        if !provider.is_enabled() {
-            return Err(BenchError::RedisNotUsed);
-        }
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let status = provider.status().await;
-            if status.connections_up == status.connections_max {
-                break;
-            }
-            if tokio::time::Instant::now() > deadline {
-                return Err(BenchError::RedisNotUsed);
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let registry = TaskHandlerRegistry::with_cache(pool, Arc::clone(&provider), config);
-        Ok(Process {
-            registry: Arc::new(registry),
-            provider,
-        })
-    }
-
-    /// A registry that caches in the process only, whose directory is read.
-    pub(crate) async fn local_process(&self) -> Process {
-        self.process_of(CacheProvider::noop()).await
-    }
-
-    /// A registry that is to use a Redis which is not there, whose directory is read.
-    pub(crate) async fn process_without_redis(&self) -> Result<Process, BenchError> {
-        let config = CacheConfig {
-            redis: Some(RedisConfig {
-                url: NOBODY.to_owned(),
-                ..RedisConfig::default()
-            }),
-            ..self.cache_config()
-        };
-        let provider = CacheProvider::from_config_graceful(&config).await;
-        if provider.is_enabled() {
-            return Err(BenchError::Unexpected {
-                what: "the Redis that is to be absent",
-                expected: String::from("nobody"),
-                found: String::from("a Redis"),
-            });
-        }
-        Ok(self.process_of(provider).await)
-    }
-
-    async fn process_of(&self, provider: CacheProvider) -> Process {
-        let provider = Arc::new(provider);
-        let registry = TaskHandlerRegistry::with_cache(
-            self.pool.clone(),
-            Arc::clone(&provider),
-            self.cache_config(),
-        );
-        let process = Process {
-            registry: Arc::new(registry),
-            provider,
-        };
-        process.wait_for_index().await;
-        process
-    }
-
-    pub(crate) fn uncached(&self) -> TaskHandlerRegistry {
-        TaskHandlerRegistry::new(self.pool.clone())
-    }
-
-    /// One multiplexed connection.
-    pub(crate) async fn redis(&self) -> Result<MultiplexedConnection, BenchError> {
+    pub(crate) async fn redis(&self) -> Result<MultiplexedConnection> {
         Ok(redis_connection(&self.redis_url).await?)
     }
 
-    /// The key under which Tasker keeps a template.
-    pub(crate) fn key(&self, namespace: &str, name: &str) -> String {
-        keys::key(&self.prefix, "task_template", &[namespace, name, VERSION])
-    }
-
-    /// Registers templates of this size, and answers their names.
+    /// Registers `count` templates of this size.
     pub(crate) async fn register(
         &self,
         namespace: &str,
         count: usize,
-        size: fixtures::Size,
-    ) -> Result<Arc<Vec<String>>, BenchError> {
-        let names = fixtures::names("template", count);
-        let documents: Vec<TemplateDocument> = fixtures::documents(namespace, &names, size)?;
-        self.uncached().register_task_templates(&documents).await?;
-        Ok(Arc::new(names))
+        size: Size,
+    ) -> Result<Arc<Templates>> {
+        let names = fixtures::names(count);
+        let mut documents = Vec::new();
+        let mut keys = Vec::new();
+        for name in &names {
+            let yaml = fixtures::yaml(namespace, name, size);
+            let document = TemplateDocument::from_yaml(yaml.as_bytes(), TemplateLimits::default());
+            documents.push(document?);
+            let prefix = &self.prefix;
+            keys.push(format!(
+                "{prefix}:task_template:{namespace}:{name}:{VERSION}"
+            ));
+        }
+        let registry = TaskHandlerRegistry::new(self.pool.clone());
+        registry.register_task_templates(&documents).await?;
+        Ok(Arc::new(Templates {
+            namespace: namespace.to_owned(),
+            names,
+            keys,
+        }))
     }
 
-    /// Has Redis hold these templates.
-    pub(crate) async fn fill(&self, namespace: &str, names: &[String]) -> Result<(), BenchError> {
+    /// Fills Redis with these templates.
+    pub(crate) async fn fill(&self, templates: &Arc<Templates>) -> Result {
         let process = self.process().await?;
-        for batch in names.chunks(FILL_BATCH) {
-            for name in batch {
-                process.registry.resolve(namespace, name, VERSION).await?;
-            }
+        for start in (0..templates.names.len()).step_by(FILL_BATCH) {
+            let batch = start..templates.names.len().min(start + FILL_BATCH);
+            resolve(&process.registry, templates, 1, batch, Tier::Database).await?;
             process.provider.flush_fills(PATIENCE).await;
         }
         process.stop().await;
@@ -212,8 +162,8 @@ impl World {
 }
 
 impl Process {
-    async fn wait_for_index(&self) {
-        // An unknown name is answered from a directory that is read.
+    async fn load_index(&self) {
+        // An unknown name is not found only once the index is loaded.
         let _not_found = self.registry.resolve("none", "none", VERSION).await;
     }
 
@@ -224,17 +174,49 @@ impl Process {
     }
 }
 
-/// A pool as the services have it, on a database that is brought up to date.
-pub(crate) async fn migrated_pool(database: &TestDatabase) -> Result<PgPool, BenchError> {
-    let pool = new_pool(database)?;
+/// Resolves templates by number, again from the first after the last, and returns the resolves per
+/// second. Fails if another tier than `tier` answers.
+pub(crate) async fn resolve(
+    registry: &Arc<TaskHandlerRegistry>,
+    templates: &Arc<Templates>,
+    concurrency: usize,
+    numbers: Range<usize>,
+    tier: Tier,
+) -> Result<f64> {
+    let shared = Arc::new((Arc::clone(registry), Arc::clone(templates)));
+    rate(
+        concurrency,
+        numbers,
+        &shared,
+        |shared, numbers| async move {
+            let (
+                registry,
+                Templates {
+                    namespace, names, ..
+                },
+            ) = (&shared.0, &*shared.1);
+            for number in numbers {
+                let name = &names[number % names.len()];
+                let resolved = registry.resolve(namespace, name, VERSION).await?;
+                BenchError::expect("tier", &tier, &resolved.tier)?;
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Returns a pool as the services have it, on a database with the current schema.
+pub(crate) async fn migrated_pool(database: &TestDatabase) -> Result<PgPool> {
+    let pool = new_pool(database.url())?;
     migrator::migrate(&pool).await?;
     Ok(pool)
 }
 
-/// A pool of a new process, without connections.
-pub(crate) fn new_pool(database: &TestDatabase) -> Result<PgPool, BenchError> {
+/// Returns the pool of a new process, without connections.
+pub(crate) fn new_pool(url: &str) -> Result<PgPool> {
     let config = DatabaseConfig {
-        url: database.url().to_owned(),
+        url: url.to_owned(),
         ..DatabaseConfig::default()
     };
     Ok(pool::create(&config)?)

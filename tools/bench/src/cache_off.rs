@@ -1,0 +1,82 @@
+//! Resolves without a cache, beside one bare statement.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use tasker_shared::registry::{TaskHandlerRegistry, Tier};
+
+use crate::Bench;
+use crate::counters;
+use crate::error::Result;
+use crate::fixtures::{LARGE, SMALL, VERSION};
+use crate::measure::{rate, rounds};
+use crate::report::Bar;
+use crate::world::{Templates, World, resolve};
+
+const BARE: &str = "SELECT n.name, t.name, t.version, t.named_task_uuid, t.configuration::text
+    FROM tasker.named_tasks t JOIN tasker.task_namespaces n USING (task_namespace_uuid)
+    WHERE n.name = $1 AND t.name = $2 AND t.version = $3";
+
+pub(crate) async fn measure(bench: &mut Bench) -> Result {
+    let (world, effort, report) = bench.parts();
+    let registry = Arc::new(TaskHandlerRegistry::new(world.pool.clone()));
+    for size in [SMALL, LARGE] {
+        let namespace = format!("uncached{}", size.bytes);
+        let templates = world.register(&namespace, 1, size).await?;
+        for concurrency in [1, 64] {
+            let operations = 0..effort.of(2_000);
+            let pairs = rounds(
+                effort.rounds,
+                async || {
+                    resolve(
+                        &registry,
+                        &templates,
+                        concurrency,
+                        operations.clone(),
+                        Tier::Database,
+                    )
+                    .await
+                },
+                async || bare(world, &templates, concurrency, operations.len()).await,
+            )
+            .await?;
+            let what = format!("resolve, cache off, {}, c={concurrency}", size.label);
+            report.compared(what, "/s", "bare joined SELECT", &pairs, Bar::AtLeast(0.75));
+        }
+        let one = resolve(&registry, &templates, 1, 0..1, Tier::Database);
+        let (_, sent) = counters::statements(one).await?;
+        #[expect(clippy::cast_precision_loss, reason = "the count is small")]
+        let count = [sent.len() as f64];
+        let what = format!("resolve, cache off, {}", size.label);
+        report.alone(what, "statements", count, Bar::Exactly(1.0));
+    }
+    Ok(())
+}
+
+async fn bare(
+    world: &World,
+    templates: &Arc<Templates>,
+    concurrency: usize,
+    operations: usize,
+) -> Result<f64> {
+    let shared = Arc::new((world.pool.clone(), Arc::clone(templates)));
+    rate(
+        concurrency,
+        0..operations,
+        &shared,
+        |shared, numbers| async move {
+            let (pool, templates) = &*shared;
+            for _ in numbers {
+                let row: (String, String, String, uuid::Uuid, String) = sqlx::query_as(BARE)
+                    .bind(&templates.namespace)
+                    .bind(&templates.names[0])
+                    .bind(VERSION)
+                    .fetch_one(pool)
+                    .await?;
+                black_box(row);
+            }
+            Ok(())
+        },
+    )
+    .await
+}
