@@ -1,8 +1,8 @@
-//! What Tasker's services share: the template registry with its caches, the models that it
-//! reads and writes, configuration, and the context that ties them together.
+//! The library of Tasker's services: the template registry with its caches, models,
+//! configuration, and the context that connects them.
 //!
-//! Start reading at [`registry::TaskHandlerRegistry`]; `ARCHITECTURE.md` in the repository has
-//! the map.
+//! Start reading at [`registry::TaskHandlerRegistry`]. `ARCHITECTURE.md` in the repository has the
+//! map.
 
 pub mod cache;
 pub mod config;

@@ -1,16 +1,16 @@
-//! Every metric of the workspace: name, kind, unit and help, in one place.
+//! All metrics of the workspace: name, kind, unit and help.
 //!
-//! Code that counts names a constant of this module: `metrics::counter!(TEMPLATE_RESOLVES.name,
-//! "tier" => "local")`. [`describe_all`] tells an installed recorder about all of them.
+//! Code that counts uses a constant of this module: `metrics::counter!(TEMPLATE_RESOLVES.name,
+//! "tier" => "local")`. [`describe_all`] describes all metrics to an installed recorder.
 
 use metrics::Unit;
 
-/// What a metric measures.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows while the process lives.
+    /// A value that only grows while the process lives.
     Counter,
-    /// A value at this moment.
+    /// A current value.
     Gauge,
     /// A distribution of values.
     Histogram,
@@ -21,11 +21,11 @@ pub enum Kind {
 pub struct Metric {
     /// The name in Prometheus' text format.
     pub name: &'static str,
-    /// What it measures.
+    /// The kind.
     pub kind: Kind,
     /// The unit of its values.
     pub unit: Unit,
-    /// What it means, labels included.
+    /// The meaning of the metric and of its labels.
     pub help: &'static str,
 }
 
@@ -52,49 +52,49 @@ metrics_table! {
     TEMPLATE_REGISTRATIONS: Counter, Count, "tasker_template_registrations_total",
         "Templates registered, by `status` (created, updated, unchanged, failed).";
     TEMPLATE_LOCAL_BYTES: Gauge, Bytes, "tasker_template_local_bytes",
-        "Bytes of template bodies that the local tier holds.";
+        "Bytes of template documents that the local tier holds.";
     TEMPLATE_LOCAL_ENTRIES: Gauge, Count, "tasker_template_local_entries",
-        "Template bodies that the local tier holds.";
+        "Template documents that the local tier holds.";
     TEMPLATE_FILLS: Counter, Count, "tasker_template_fills_total",
-        "Template bodies handed to the distributed cache, by `result` (queued, dropped, useless).";
+        "Template documents sent to the distributed cache, by `result` (queued, dropped, useless).";
     TEMPLATE_CACHE_MISMATCH: Counter, Count, "tasker_template_cache_mismatch_total",
-        "Cached bodies that were served although PostgreSQL disagreed, found by the background comparison. Must stay 0.";
+        "Cached documents that differed from PostgreSQL, found by the background comparison. Must stay 0.";
     TEMPLATE_CACHE_COMPARISONS: Counter, Count, "tasker_template_cache_comparisons_total",
-        "Cached bodies that the background comparison compared with PostgreSQL.";
+        "Cached documents that the background comparison compared with PostgreSQL.";
     DIRECTORY_TEMPLATES: Gauge, Count, "tasker_template_directory_templates",
-        "Registered templates that this process knows.";
+        "Registered templates in this process's template index.";
     DIRECTORY_AGE: Gauge, Seconds, "tasker_template_directory_age_seconds",
-        "Time since the last successful poll of the template directory was sent.";
+        "Time since the last successful poll of the template index was sent.";
     DIRECTORY_LAG: Gauge, Seconds, "tasker_template_directory_lag_seconds",
-        "Age of the oldest commit that the last poll brought, when it arrived; 0 when it brought none.";
+        "Age of the oldest commit in the last poll when it arrived; 0 if it returned none.";
     DIRECTORY_POLLS: Counter, Count, "tasker_template_directory_polls_total",
-        "Polls of the template directory, by `reason` (start, timer, notified, stale, unknown_name, written) and `result` (ok, error, timeout).";
+        "Polls of the template index, by `reason` (start, timer, notified, stale, unknown_name, written) and `result` (ok, error, timeout).";
     DIRECTORY_RELOADS: Counter, Count, "tasker_template_directory_reloads_total",
-        "Full reloads of the template directory, by `reason` (start, behind, other_history).";
+        "Full reloads of the template index, by `reason` (start, behind, other_history).";
     DIRECTORY_LISTENER_UP: Gauge, Count, "tasker_template_listener_up",
-        "1 while notifications of changed templates can arrive, else 0. Without them news waits for the next poll.";
+        "1 while notifications of changed templates can arrive, else 0. Without them changes wait for the next poll.";
     CACHE_OPERATIONS: Counter, Count, "tasker_cache_operations_total",
         "Operations on the distributed cache, by `operation` (get, set, delete, delete_pattern, ping) and `result` (ok, hit, miss, timeout, connection, backend, bad_answer, rejected).";
     CACHE_OPERATION_DURATION: Histogram, Seconds, "tasker_cache_operation_duration_seconds",
         "Duration of operations on the distributed cache, by `operation`.";
     CACHE_IN_USE: Gauge, Count, "tasker_cache_in_use",
-        "1 once the configured distributed cache has been reached, 0 until then; absent if none is wanted.";
+        "1 once the configured distributed cache has been reached, 0 until then; absent if none is configured.";
     CACHE_BREAKER_OPEN: Gauge, Count, "tasker_cache_breaker_open",
-        "1 while the breaker keeps requests from the distributed cache, else 0.";
+        "1 while the breaker is open and no request uses the distributed cache, else 0.";
     CACHE_BREAKER_TRANSITIONS: Counter, Count, "tasker_cache_breaker_transitions_total",
         "Changes of the breaker's state, by `to` (open, closed).";
     CACHE_PENDING_FILLS: Gauge, Count, "tasker_cache_pending_fills",
-        "Entries waiting to be written to the distributed cache.";
+        "Entries in the queue for the distributed cache.";
     CACHE_FILLS_DROPPED: Counter, Count, "tasker_cache_fills_dropped_total",
         "Entries not written to the distributed cache, by `reason` (queue_full, unavailable, failed, invalidated).";
     CACHE_BAD_ANSWERS: Counter, Count, "tasker_cache_bad_answers_total",
         "Entries of the distributed cache that could not be used, by `kind` (wrong_type, too_large, format, garbage, other_name).";
     CACHE_REFUSALS: Counter, Count, "tasker_cache_refusals_total",
-        "Errors that the distributed cache answered, by `code` (OOM, READONLY, MOVED and the like; other).";
+        "Errors that the distributed cache returned, by `code` (OOM, READONLY, MOVED and the like; other).";
     EVENTS_DROPPED: Counter, Count, "tasker_events_dropped_total",
         "Registry events that slow listeners lost.";
     WORKER_TEMPLATE_REQUESTS: Counter, Count, "tasker_worker_template_requests_total",
-        "Look-ups in the worker's cache of environment-resolved templates, by `result` (hit, miss).";
+        "Look-ups in the worker's cache of templates with overrides applied, by `result` (hit, miss).";
     TASKS_CREATED: Counter, Count, "tasker_tasks_total",
         "Answered task requests, by `result` (created, deduplicated, rejected, failed).";
     HTTP_REQUESTS: Counter, Count, "tasker_http_requests_total",
@@ -103,7 +103,7 @@ metrics_table! {
         "Duration of HTTP requests, by `method` and `route`.";
 }
 
-/// Tells the installed recorder unit and help of every metric.
+/// Describes unit and help of all metrics to the installed recorder.
 pub fn describe_all() {
     for metric in ALL {
         match metric.kind {

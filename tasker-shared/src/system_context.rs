@@ -1,4 +1,4 @@
-//! Everything a service holds while it runs.
+//! The shared parts of a running service.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use crate::database::{self, DatabaseError};
 use crate::events::EventPublisher;
 use crate::registry::TaskHandlerRegistry;
 
-/// How long closing the pool may take.
+/// Longest wait for the pool to close.
 const CLOSE_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Why a context could not be made.
+/// A context could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContextError {
     /// PostgreSQL cannot be connected to or migrated.
     #[error("PostgreSQL at {url} cannot be used")]
     Database {
-        /// Where, without secrets.
+        /// The URL without secrets.
         url: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: DatabaseError,
     },
@@ -38,15 +38,15 @@ pub struct SystemContext {
     pub cache_provider: Arc<CacheProvider>,
     /// The template registry.
     pub task_handler_registry: Arc<TaskHandlerRegistry>,
-    /// News of what the registry does.
+    /// Publishes the registry's events.
     pub event_publisher: Arc<EventPublisher>,
     pool: PgPool,
 }
 
 impl SystemContext {
-    /// Connects to PostgreSQL, brings its schema up to date, and makes a context.
+    /// Connects to PostgreSQL, migrates its schema, and creates a context.
     ///
-    /// Redis has no say in whether this succeeds: see [`CacheProvider::from_config_graceful`].
+    /// It does not depend on Redis: see [`CacheProvider::from_config_graceful`].
     ///
     /// # Errors
     /// [`ContextError::Database`] if PostgreSQL cannot be connected to within
@@ -58,13 +58,13 @@ impl SystemContext {
             source,
         };
         let pool = database::pool::create(&config.common.database).map_err(failed)?;
-        // Fails soon and clearly where PostgreSQL is not there.
+        // Fail early and clearly if PostgreSQL is not reachable.
         drop(pool.acquire().await.map_err(|error| failed(error.into()))?);
         database::migrator::migrate(&pool).await.map_err(failed)?;
         Ok(Self::from_pools_and_config(pool, config).await)
     }
 
-    /// Makes a context on a pool whose database is migrated.
+    /// Creates a context on a pool whose database is migrated.
     pub async fn from_pools_and_config(pool: PgPool, config: TaskerConfig) -> Self {
         let cache_provider = Arc::new(Self::create_cache_provider(&config).await);
         let event_publisher = Arc::new(EventPublisher::new());
@@ -91,13 +91,13 @@ impl SystemContext {
         }
     }
 
-    /// The pool.
+    /// Returns the pool.
     #[must_use]
     pub fn database_pool(&self) -> &PgPool {
         &self.pool
     }
 
-    /// The distributed cache.
+    /// Returns the distributed cache.
     #[must_use]
     pub fn cache_provider(&self) -> &Arc<CacheProvider> {
         &self.cache_provider
@@ -107,7 +107,7 @@ impl SystemContext {
     pub async fn shutdown(&self) {
         self.task_handler_registry.shutdown().await;
         self.cache_provider.shutdown().await;
-        // A request that still holds a connection has been given its time; it loses it now.
+        // A request that still holds a connection has had its time, so do not wait longer for it.
         tokio::time::timeout(CLOSE_LIMIT, self.pool.close())
             .await
             .ok();

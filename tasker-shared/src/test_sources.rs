@@ -1,10 +1,10 @@
-//! Our own source files, for tests of what they say.
+//! The workspace's source files, for tests that search them.
 
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-/// Path and text of each source file of the services and of this crate.
+/// Returns path and text of each source file of the services and of this crate.
 pub(crate) fn all() -> Vec<(PathBuf, String)> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();

@@ -1,5 +1,5 @@
-//! What the configuration structs demand of a value beyond its type. Messages never contain the
-//! value: it may be a URL with a password.
+//! Checks of values beyond their types. Messages never contain the value, because it may be a URL
+//! with a password.
 
 use std::net::SocketAddr;
 
@@ -21,8 +21,8 @@ fn require(holds: bool, code: &'static str, message: &'static str) -> Result<(),
     }
 }
 
-/// Whether `text` can name an environment. It becomes a part of a path, so it has no separator
-/// and no dot.
+/// Returns true if `text` can name an environment. It becomes a part of a path, so it has no
+/// separator and no dot.
 pub(super) fn is_environment_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
@@ -86,9 +86,11 @@ pub(super) fn database_url(text: &str) -> Result<(), ValidationError> {
     )
 }
 
-/// Whether an `@` stands where only a user's would: after an unescaped `/`, `?` or `#` in a
-/// password, the rest of the password counts as database, parameter or fragment, and would be
-/// shown as one. The parameters of these names may have one.
+/// Returns true if the rest of a password may have been parsed as another part of the URL.
+///
+/// After an unescaped `/`, `?` or `#` in a password, its rest is parsed as path, parameter or
+/// fragment, and would be shown in logs. The `@` of the user is then there. The `parameters` may
+/// contain an `@` of their own.
 pub(super) fn has_rest_of_password(url: &Url, parameters: &[&str]) -> bool {
     let is_one_of_them = |part: &str| {
         part.split_once('=')
@@ -99,7 +101,7 @@ pub(super) fn has_rest_of_password(url: &Url, parameters: &[&str]) -> bool {
             .split('&')
             .any(|part| part.contains('@') && !is_one_of_them(part))
     };
-    // Without a host there is no password before the path, which may be that of a socket.
+    // A URL without a host has no password before its path, which may be that of a socket.
     (url.has_host() && url.path().contains('@'))
         || url
             .fragment()

@@ -1,12 +1,11 @@
-//! Layers configuration sources and checks the result.
+//! Loads the configuration from its sources and checks it.
 //!
 //! From weakest to strongest: the embedded defaults, `tasker/base/*.toml`,
 //! `tasker/environments/$TASKER_ENV/*.toml`, variables such as `TASKER__COMMON__CACHE__ENABLED`.
 //! Layers are merged key by key; a list replaces a list. Files may refer to the variables on
 //! [`EnvVarRule::ALLOWLIST`], and to no others.
 //!
-//! What is not here: which keys there are (the structs say), and which options a program takes on
-//! its command line.
+//! The structs define the keys. Options on a program's command line are not handled here.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,23 +22,23 @@ const CONFIG_ROOT: &str = "TASKER_CONFIG_ROOT";
 const DEFAULT_ROOT: &str = "config";
 const DEFAULT_ENVIRONMENT: &str = "development";
 
-/// A variable that configuration files may refer to, and what its value must look like.
+/// A variable that configuration files may refer to, and the form of its value.
 ///
-/// The list keeps a configuration file from reading what is none of its business, such as the
-/// credentials of another program, into a place that prints it.
+/// The allowlist keeps a configuration file from reading other variables, such as the credentials
+/// of another program, which might then be printed.
 #[derive(Debug, Clone, Copy)]
 pub struct EnvVarRule {
     /// The variable.
     pub name: &'static str,
-    /// What its value must look like, as the end of "must be ...".
+    /// The form of its value, as the end of "must be ...".
     pub pattern: &'static str,
-    /// Whether a value looks like that.
+    /// Returns true if a value has that form.
     pub accepts: fn(&str) -> bool,
-    /// What the variable is for.
-    pub what: &'static str,
+    /// The variable's meaning.
+    pub meaning: &'static str,
 }
 
-/// Two rules with one name are one rule; functions cannot be compared.
+/// Compares names only, because functions cannot be compared.
 impl PartialEq for EnvVarRule {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -51,7 +50,7 @@ pub(super) const ENVIRONMENT: EnvVarRule = EnvVarRule {
     name: "TASKER_ENV",
     pattern: "1 to 64 letters, digits, `_` and `-`",
     accepts: is_environment_name,
-    what: "the environment: which overrides apply to the configuration and to templates",
+    meaning: "the environment, whose overrides apply to the configuration and to templates",
 };
 
 impl EnvVarRule {
@@ -61,48 +60,48 @@ impl EnvVarRule {
             name: "DATABASE_URL",
             pattern: "a URL that starts with postgres:// or postgresql://",
             accepts: |value| has_scheme(value, &["postgres", "postgresql"]),
-            what: "where PostgreSQL is",
+            meaning: "the address of PostgreSQL",
         },
         Self {
             name: "REDIS_URL",
             pattern: "a URL that starts with redis://, rediss://, unix:// or redis+unix://",
             accepts: |value| has_scheme(value, &["redis", "rediss", "unix", "redis+unix"]),
-            what: "where Redis is",
+            meaning: "the address of Redis",
         },
         Self {
             name: "REDIS_USERNAME",
             pattern: NO_CONTROLS,
             accepts: has_no_controls,
-            what: "the user of Redis",
+            meaning: "the user of Redis",
         },
         Self {
             name: "REDIS_PASSWORD",
             pattern: NO_CONTROLS,
             accepts: has_no_controls,
-            what: "the password of Redis",
+            meaning: "the password of Redis",
         },
         Self {
             name: "REDIS_SENTINEL_USERNAME",
             pattern: NO_CONTROLS,
             accepts: has_no_controls,
-            what: "the user of the sentinels of Redis",
+            meaning: "the user of the sentinels of Redis",
         },
         Self {
             name: "REDIS_SENTINEL_PASSWORD",
             pattern: NO_CONTROLS,
             accepts: has_no_controls,
-            what: "the password of the sentinels of Redis",
+            meaning: "the password of the sentinels of Redis",
         },
         ENVIRONMENT,
         Self {
             name: "TASKER_TEMPLATE_PATH",
             pattern: "a path without control characters",
             accepts: has_no_controls,
-            what: "the one directory in which a worker looks for task templates",
+            meaning: "the only folder in which a worker looks for task templates",
         },
     ];
 
-    /// The rule for the variable `name`.
+    /// Returns the rule for the variable `name`.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         Self::ALLOWLIST.iter().find(|rule| rule.name == name)
     }
@@ -123,17 +122,17 @@ fn has_scheme(value: &str, schemes: &[&str]) -> bool {
     })
 }
 
-/// Loads the configuration from a folder and an environment that are given to it.
+/// Loads the configuration from a given folder and given variables.
 pub struct ConfigLoader {
     root: Option<PathBuf>,
     env: BTreeMap<String, String>,
-    /// Variables that matter here and whose values are no text.
+    /// Relevant variables whose values are not Unicode.
     not_unicode: Vec<String>,
 }
 
 impl ConfigLoader {
-    /// A loader that reads the files in `root`, the folder that holds `tasker`, and looks up
-    /// variables in `env` alone. Without `root` the embedded defaults stand for the files.
+    /// Returns a loader that reads the files in `root`, the folder that holds `tasker`, and looks up
+    /// variables in `env` only. Without `root` only the embedded defaults and `env` apply.
     #[must_use]
     pub fn new(root: Option<PathBuf>, env: BTreeMap<String, String>) -> Self {
         Self {
@@ -143,7 +142,7 @@ impl ConfigLoader {
         }
     }
 
-    /// A loader over the process's environment as it is now. The folder is the one that
+    /// Returns a loader over the process's current environment. The folder is the one that
     /// `TASKER_CONFIG_ROOT` names, else `config` below the working directory if that holds
     /// `tasker`, else none.
     #[must_use]
@@ -154,12 +153,12 @@ impl ConfigLoader {
     /// Loads the configuration of this process.
     ///
     /// # Errors
-    /// Everything that is wrong with it, as far as it can be told at once.
+    /// Fails with all problems that can be found at once.
     pub fn load_from_process() -> Result<TaskerConfig, ConfigError> {
         Self::from_process_env().load()
     }
 
-    /// As [`Self::from_process_env`], over variables that a test can name.
+    /// Does the work of [`Self::from_process_env`] on variables that a test can choose.
     pub(super) fn from_variables(
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Self {
@@ -196,7 +195,7 @@ impl ConfigLoader {
     /// Loads, merges and checks.
     ///
     /// # Errors
-    /// Everything that is wrong with the configuration, as far as it can be told at once.
+    /// Fails with all problems that can be found at once.
     pub fn load(&self) -> Result<TaskerConfig, ConfigError> {
         let mut problems: Vec<ConfigProblem> = self
             .not_unicode
@@ -208,11 +207,11 @@ impl ConfigLoader {
         let files = self.files(&mut problems);
         let overrides = env_override::read(&self.env, &mut problems);
         let merged = merge::merge(files, overrides, &mut problems);
-        let in_force = merge::fill_in(merged, |name| self.variable(name), &mut problems);
+        let in_force = merge::resolve(merged, |name| self.variable(name), &mut problems);
         let config = merge::assemble(&in_force);
         for (path, constraint) in validation::broken_constraints(&config) {
-            // A value that is wrong was left out above; a constraint that its default then breaks
-            // together with other values says nothing.
+            // A wrong value was left out above. If its default then breaks a constraint together
+            // with other values, that is not worth a report.
             let known_wrong = problems
                 .iter()
                 .filter_map(ConfigProblem::path)
@@ -232,7 +231,7 @@ impl ConfigLoader {
         }
     }
 
-    /// The files that apply, weakest first.
+    /// Returns the files that apply, weakest first.
     fn files(&self, problems: &mut Vec<ConfigProblem>) -> Vec<Layer> {
         let chosen = self.variable(ENVIRONMENT.name);
         let environment = chosen.unwrap_or(DEFAULT_ENVIRONMENT);
@@ -249,7 +248,7 @@ impl ConfigLoader {
         files
     }
 
-    /// A variable's value; an empty one counts as unset.
+    /// Returns a variable's value. An empty one counts as unset.
     fn variable(&self, name: &str) -> Option<&str> {
         self.env
             .get(name)
@@ -258,7 +257,7 @@ impl ConfigLoader {
     }
 }
 
-/// Shows no variable: their values hold secrets.
+/// Shows no variable, because their values may be secrets.
 impl fmt::Debug for ConfigLoader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConfigLoader")

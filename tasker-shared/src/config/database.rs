@@ -1,4 +1,4 @@
-//! PostgreSQL.
+//! The connection to PostgreSQL.
 
 use derive_builder::Builder;
 use schemars::JsonSchema;
@@ -8,7 +8,7 @@ use validator::Validate;
 use super::macros::impl_builder_default;
 use super::{checks, redact};
 
-/// `[common.database]`: the one hard dependency.
+/// `[common.database]`: the connection to PostgreSQL.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
@@ -40,24 +40,24 @@ impl std::fmt::Debug for DatabaseConfig {
 #[serde(default, deny_unknown_fields)]
 #[validate(schema(function = checks::pool_bounds))]
 pub struct PoolConfig {
-    /// The most connections that this process opens.
+    /// Most connections that a process opens.
     ///
     /// Default 20.
     #[builder(default = "20")]
     #[validate(range(min = 2, max = 10_000))]
     pub max_connections: u32,
-    /// Connections that are kept open when idle; at most `max_connections`.
+    /// Idle connections that are kept open; at most `max_connections`.
     ///
     /// Default 1.
     #[builder(default = "1")]
     pub min_connections: u32,
-    /// How long a request waits for a free connection, in seconds.
+    /// Longest wait for a free connection, in seconds.
     ///
     /// Default 5.
     #[builder(default = "5")]
     #[validate(range(min = 1, max = 300))]
     pub acquire_timeout_seconds: u32,
-    /// How long a statement may run, in milliseconds.
+    /// Longest run of a statement, in milliseconds. PostgreSQL cancels a longer one.
     ///
     /// Default 10000.
     #[builder(default = "10_000")]

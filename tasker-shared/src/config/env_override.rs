@@ -14,18 +14,18 @@ use super::flatten::{Located, conform, expected};
 
 const PREFIX: &str = "tasker__";
 
-/// The name of the variable that sets the key at `path`.
+/// Returns the name of the variable that sets the key at `path`.
 pub(super) fn variable_for(path: &str) -> String {
     format!("{PREFIX}{}", path.replace('.', "__")).to_uppercase()
 }
 
-/// Whether a variable of this name sets a key.
+/// Returns true if a variable of this name sets a key.
 pub(super) fn is_override(name: &str) -> bool {
     name.get(..PREFIX.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-/// The values that variables set, by dotted path.
+/// Returns the values that variables set, by dotted path.
 pub(super) fn read(
     env: &BTreeMap<String, String>,
     problems: &mut Vec<ConfigProblem>,
@@ -78,7 +78,7 @@ pub(super) fn read(
         .collect()
 }
 
-/// `text` as a value of `kind`; nothing if it is none.
+/// Returns `text` as a value of `kind`, or nothing if it is none.
 pub(super) fn parse(kind: Kind, text: &str) -> Option<Value> {
     let trimmed = text.trim();
     let value = match kind {
@@ -89,7 +89,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Option<Value> {
         Kind::Float => Value::Float(trimmed.parse().ok()?),
         Kind::Text => Value::String(text.to_owned()),
         Kind::TextList if trimmed.starts_with('[') => {
-            // The value could close the array and go on with keys of its own; only the array counts.
+            // Refuse a text that closes the array and adds keys of its own.
             let mut document: Table = format!("list = {trimmed}").parse().ok()?;
             let list = document.remove("list")?;
             return document

@@ -1,10 +1,10 @@
-//! Why a configuration cannot be used, in sentences that name the place and never the value.
+//! Errors of loading the configuration. They name files and keys, and never values.
 
 use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value was set.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A default that is compiled in; the name of its file.
@@ -25,10 +25,10 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Everything that is wrong with a configuration, as far as it can be told at once.
+/// All problems of a configuration that can be found at once.
 ///
-/// Shown, it is one line a problem. Neither it nor its sources contain a configured value, so it
-/// can be logged.
+/// Its `Display` has one line for each problem. Neither it nor its sources contain a configured
+/// value, so it can be logged.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", list(.problems))]
 pub struct ConfigError {
@@ -40,7 +40,7 @@ impl ConfigError {
         Self { problems }
     }
 
-    /// What is wrong, in the order in which it was found; at least one problem.
+    /// Returns the problems in the order in which they were found; at least one.
     #[must_use]
     pub fn problems(&self) -> &[ConfigProblem] {
         &self.problems
@@ -58,11 +58,11 @@ fn list(problems: &[ConfigProblem]) -> String {
     lines.join("\n")
 }
 
-/// One thing that is wrong with a configuration.
+/// A problem of a configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigProblem {
-    /// `TASKER_CONFIG_ROOT` names a folder that is not there or holds no configuration.
+    /// `TASKER_CONFIG_ROOT` names a folder that does not exist or has no configuration.
     #[error(
         "there is no folder {}: set TASKER_CONFIG_ROOT to the folder that holds `tasker`",
         .folder.display()
@@ -77,11 +77,11 @@ pub enum ConfigProblem {
         .folder.display(), .known.join(", ")
     )]
     UnknownEnvironment {
-        /// What `TASKER_ENV` says.
+        /// The value of `TASKER_ENV`.
         name: String,
         /// The folder that was looked for.
         folder: PathBuf,
-        /// The environments that there are.
+        /// The existing environments.
         known: Vec<String>,
     },
     /// A file or folder cannot be read.
@@ -89,7 +89,7 @@ pub enum ConfigProblem {
     Unreadable {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -100,32 +100,32 @@ pub enum ConfigProblem {
         file: PathBuf,
         /// From 1.
         line: usize,
-        /// From 1, in bytes.
+        /// In bytes, from 1.
         column: usize,
-        /// What the parser expected; it quotes nothing of the file.
+        /// The parser's message, which quotes nothing of the file.
         message: String,
     },
     /// A key that no configuration struct has.
     #[error("{origin}: `{}` is not a known key; the nearest is `{nearest}`", .path.escape_debug())]
     UnknownKey {
-        /// Where it is.
+        /// The source of the key.
         origin: Origin,
         /// The dotted path of the key.
         path: String,
-        /// The dotted path of the known key that is most like it, as a variable's name if the
-        /// key comes from a variable.
+        /// The dotted path of the most similar known key, as a variable's name if the key comes from a
+        /// variable.
         nearest: String,
     },
     /// A value of the wrong type.
     #[error("{origin}: `{path}` must be {expected}, and is {found}")]
     WrongType {
-        /// Where it is.
+        /// The source of the key.
         origin: Origin,
         /// The dotted path of the key.
         path: String,
         /// The type, with its article.
         expected: String,
-        /// The type of what was found, with its article.
+        /// The type that was found, with its article.
         found: &'static str,
     },
     /// `${` that is not the start of `${NAME}` or `${NAME:-default}`.
@@ -133,7 +133,7 @@ pub enum ConfigProblem {
         "{origin}: `{path}` has a `${{` that does not start `${{NAME}}` or `${{NAME:-default}}`"
     )]
     MalformedReference {
-        /// Where it is.
+        /// The source of the key.
         origin: Origin,
         /// The dotted path of the key.
         path: String,
@@ -143,7 +143,7 @@ pub enum ConfigProblem {
         "{origin}: `{path}` refers to the variable {variable}; files may refer to {allowed} only"
     )]
     UnlistedVariable {
-        /// Where it is.
+        /// The source of the key.
         origin: Origin,
         /// The dotted path of the key.
         path: String,
@@ -155,29 +155,29 @@ pub enum ConfigProblem {
     /// A reference without a default to a variable that is unset or empty.
     #[error("{origin}: `{path}` needs the variable {variable}, which is not set")]
     UnsetVariable {
-        /// Where it is.
+        /// The source of the key.
         origin: Origin,
         /// The dotted path of the key.
         path: String,
         /// The variable.
         variable: &'static str,
     },
-    /// A variable on the allowlist whose value is not what it should be.
+    /// A variable on the allowlist with a value of another form.
     #[error("the variable {variable} must be {expected}{}", reference(.used_at.as_ref()))]
     BadVariable {
         /// The variable.
         variable: &'static str,
-        /// What the value should look like.
+        /// The form of the value.
         expected: &'static str,
-        /// The file and the dotted path of the key that refer to it, if it is a file that does.
+        /// The file and the dotted path of the key that refers to it; nothing if no file does.
         used_at: Option<(Origin, String)>,
     },
     /// Two variables set one key, in different spellings.
     #[error("{first} and {second} set the same key; remove one")]
     DuplicateVariable {
-        /// The one.
+        /// The first variable.
         first: String,
-        /// The other.
+        /// The second variable.
         second: String,
     },
     /// A variable whose value is not Unicode.
@@ -189,17 +189,17 @@ pub enum ConfigProblem {
     /// A value of the right type that breaks a constraint.
     #[error("{}`{path}` {constraint}", place(.origin.as_ref()))]
     Invalid {
-        /// Where the value is set; nothing if the constraint is about several values together.
+        /// The source of the value; nothing if the constraint is about several values together.
         origin: Option<Origin>,
         /// The dotted path of the key, or of the section if the constraint is about several keys.
         path: String,
-        /// What must hold, as the end of a sentence.
+        /// The constraint as the end of a sentence.
         constraint: String,
     },
 }
 
 impl ConfigProblem {
-    /// A name for this kind of problem that stays the same from release to release.
+    /// Returns a name for this kind of problem that stays the same in all releases.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -219,7 +219,7 @@ impl ConfigProblem {
         }
     }
 
-    /// The dotted path of the key that the problem is about, if it is about one.
+    /// Returns the dotted path of the key that the problem is about, if it is about one.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         match self {

@@ -1,5 +1,5 @@
-//! Which keys there are, read from the JSON Schema of the configuration structs, so that a new
-//! field is known to the loader, the variables and the reference without being listed again.
+//! The known keys, read from the JSON Schema of the configuration structs, so that a new field is
+//! known to the loader, the variables and the reference without being listed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -10,11 +10,11 @@ use serde_json::Value as Json;
 
 use super::tasker::TaskerConfig;
 
-/// What a key's value can be.
+/// The type of a key's value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     Bool,
-    /// With the least and the greatest value that the field's type holds.
+    /// With the least and the greatest value that are allowed.
     Integer(i64, i64),
     Float,
     Text,
@@ -39,7 +39,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// The keys of [`TaskerConfig`].
+    /// Returns the keys of [`TaskerConfig`].
     pub(super) fn all() -> &'static Self {
         static ALL: LazyLock<Fields> = LazyLock::new(|| {
             let mut fields = Fields::default();
@@ -49,7 +49,7 @@ impl Fields {
         &ALL
     }
 
-    /// The known key most like `path`, sections included.
+    /// Returns the known key or section that is most similar to `path`.
     pub(super) fn nearest(&self, path: &str) -> &str {
         let path = path.to_lowercase();
         self.values
@@ -82,7 +82,7 @@ impl Fields {
     }
 }
 
-/// `name` below `parent`; the root's name is empty.
+/// Returns the path of `name` below `parent`. The root's path is empty.
 pub(super) fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() {
         name.to_owned()
@@ -91,8 +91,8 @@ pub(super) fn join(parent: &str, name: &str) -> String {
     }
 }
 
-/// The JSON Schema of the configuration, every section written out where it stands. An optional
-/// section is one that may be missing: TOML has no null.
+/// Returns the JSON Schema of the configuration with all sections inlined. Null is not allowed,
+/// because TOML has none.
 pub(super) fn schema() -> Schema {
     let mut schema = SchemaSettings::draft2020_12()
         .with(|settings| settings.inline_subschemas = true)
@@ -116,7 +116,7 @@ fn without_null(schema: &mut Schema) {
 fn kind_of(schema: &Json) -> Kind {
     match (schema["type"].as_str(), schema["format"].as_str()) {
         (Some("boolean"), _) => Kind::Bool,
-        // TOML's integers are those of i64.
+        // TOML's integers have 64 bits and a sign.
         (Some("integer"), Some("uint32")) => Kind::Integer(0, u32::MAX.into()),
         (Some("integer"), Some("uint64")) => Kind::Integer(0, i64::MAX),
         (Some("integer"), _) => Kind::Integer(i64::MIN, i64::MAX),
@@ -127,7 +127,7 @@ fn kind_of(schema: &Json) -> Kind {
 }
 
 fn bounds_of(schema: &Json) -> Option<String> {
-    // The type's own lower bound says nothing that a reader would not expect.
+    // A lower bound of 0 needs no mention.
     let least = schema["minimum"].as_u64().filter(|least| *least > 0);
     let most = schema["maximum"].as_u64();
     match (least, most) {

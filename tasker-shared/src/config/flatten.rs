@@ -1,19 +1,19 @@
-//! One layer's tables as values by dotted path, each checked against the known keys. What is
-//! wrong is reported and left out, so that the rest can still be checked.
+//! Turns a layer's tables into values by dotted path and checks them against the known keys. A wrong
+//! value is reported and left out, so that the others can still be checked.
 
 use toml::{Table, Value};
 
 use super::errors::{ConfigProblem, Origin};
 use super::fields::{Fields, Kind, join};
 
-/// A value and where it was set.
+/// A value and its source.
 #[derive(Debug, Clone)]
 pub(super) struct Located {
     pub(super) value: Value,
     pub(super) origin: Origin,
 }
 
-/// Reads the values of `table`, which stands in `origin`, in the order of its keys.
+/// Returns the values of `table` from `origin` in the order of its keys.
 pub(super) fn flatten(
     table: Table,
     origin: &Origin,
@@ -34,7 +34,7 @@ fn descend(
     let fields = Fields::all();
     for (name, value) in table {
         let path = join(parent, &name);
-        // A quoted key with a dot in it spells the path of another key; it is not that key.
+        // A quoted key with a dot in it looks like the path of another key and is not that key.
         let is_one_segment = !name.contains('.');
         if is_one_segment && fields.sections.contains(&path) {
             match value {
@@ -61,7 +61,7 @@ fn descend(
     }
 }
 
-/// The value as `kind` has it; the value itself if it is none of that kind.
+/// Checks that the value is of this kind. Returns the value as the error if it is not.
 pub(super) fn conform(kind: Kind, value: Value) -> Result<Value, Value> {
     let fits = match (kind, &value) {
         (Kind::Bool, Value::Boolean(_))
@@ -74,7 +74,7 @@ pub(super) fn conform(kind: Kind, value: Value) -> Result<Value, Value> {
     if fits { Ok(value) } else { Err(value) }
 }
 
-/// The kind as an error names it.
+/// Returns the kind's name in errors.
 pub(super) fn expected(kind: Kind) -> String {
     match kind {
         Kind::Bool => "`true` or `false`".to_owned(),

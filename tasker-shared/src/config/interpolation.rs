@@ -1,7 +1,7 @@
 //! `${NAME}` and `${NAME:-default}` in the texts of configuration files.
 //!
-//! As in a shell, a variable that is empty counts as unset. There is no nesting, and what a
-//! variable holds is not read again: a `${` in a password stays as it is.
+//! As in a shell, an empty variable counts as unset. There is no nesting, and a variable's value is
+//! not interpolated again, so that a `${` in a password stays unchanged.
 
 use super::config_loader::EnvVarRule;
 
@@ -15,11 +15,11 @@ pub(super) enum Piece<'a> {
     },
 }
 
-/// A `${` that starts no reference.
+/// A `${` that does not start a reference.
 #[derive(Debug, PartialEq)]
 pub(super) struct Malformed;
 
-/// Takes a text apart.
+/// Splits a text into literals and references.
 pub(super) fn parse(text: &str) -> Result<Vec<Piece<'_>>, Malformed> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -30,8 +30,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Piece<'_>>, Malformed> {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
         };
-        // Anything else may be the secret of somebody who did not mean to refer to a variable,
-        // and the name of a reference is printed.
+        // Any other text may be a secret that was not meant as a reference, and the name of a
+        // reference is printed.
         if !is_variable_name(name) {
             return Err(Malformed);
         }
@@ -54,7 +54,7 @@ fn is_variable_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// Why a text cannot be filled in.
+/// A text cannot be interpolated.
 #[derive(Debug, PartialEq)]
 pub(super) enum Unresolved {
     Malformed,
@@ -63,7 +63,7 @@ pub(super) enum Unresolved {
     Refused(&'static EnvVarRule),
 }
 
-/// Whether every reference is well formed and to a variable on the allowlist.
+/// Checks that each reference is well formed and names a variable on the allowlist.
 pub(super) fn check(text: &str) -> Result<(), Unresolved> {
     for piece in parse(text).map_err(|Malformed| Unresolved::Malformed)? {
         if let Piece::Reference { name, .. } = piece {
@@ -73,8 +73,8 @@ pub(super) fn check(text: &str) -> Result<(), Unresolved> {
     Ok(())
 }
 
-/// `text` with its references replaced by what `lookup` says.
-pub(super) fn fill<'a>(
+/// Returns `text` with its references replaced by the values that `lookup` returns.
+pub(super) fn interpolate<'a>(
     text: &str,
     lookup: impl Fn(&str) -> Option<&'a str>,
 ) -> Result<String, Unresolved> {

@@ -1,4 +1,4 @@
-//! The files that a configuration is made of, in the order in which they apply.
+//! The files of a configuration, in the order in which they apply.
 
 use std::fs;
 use std::io;
@@ -8,8 +8,7 @@ use toml::Table;
 
 use super::errors::{ConfigProblem, Origin};
 
-/// The defaults of every key, which are also their documentation: the base files of the
-/// repository, as they were when this was compiled.
+/// The defaults of all keys, and their documentation: the repository's base files at compile time.
 const EMBEDDED: [(&str, &str); 3] = [
     (
         "common.toml",
@@ -41,7 +40,7 @@ pub(super) struct Layer {
     pub(super) table: Table,
 }
 
-/// The embedded defaults.
+/// Returns the embedded defaults.
 pub(super) fn embedded() -> impl Iterator<Item = Layer> {
     EMBEDDED.iter().map(|(name, text)| Layer {
         origin: Origin::Embedded(name),
@@ -51,11 +50,11 @@ pub(super) fn embedded() -> impl Iterator<Item = Layer> {
     })
 }
 
-/// The files below `root`: `tasker/base`, then `tasker/environments/{environment}`, in each the
-/// files that end in `.toml` by name, so that of two files which set one key the later name wins.
+/// Returns the `.toml` files below `root`: those of `tasker/base`, then those of
+/// `tasker/environments/{environment}`, in each by name, so that the later name wins.
 ///
-/// An environment that the folder does not have is a problem if somebody chose it (`chosen`),
-/// since a misspelled name would otherwise run without its settings.
+/// An environment without a folder is a problem if `chosen`, because a service with a misspelt
+/// environment would otherwise run without its settings.
 pub(super) fn below(
     root: &Path,
     environment: &str,
@@ -108,7 +107,7 @@ fn files_in(folder: &Path, problems: &mut Vec<ConfigProblem>) -> Vec<PathBuf> {
     }
 }
 
-/// For an error's text only, so a folder that cannot be listed has nothing to offer.
+/// Returns the names of the folders in `folder` for an error's text, or none if it cannot be read.
 fn folders_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .into_iter()
@@ -141,8 +140,7 @@ fn read(file: PathBuf, problems: &mut Vec<ConfigProblem>) -> Option<Layer> {
     }
 }
 
-/// The parser's error shows the line that it stumbled over, which may hold a password; its
-/// message and position alone do not.
+/// Keeps the parser's message and line and drops the quoted text, which may contain a password.
 fn syntax(file: PathBuf, text: &str, error: &toml::de::Error) -> ConfigProblem {
     let offset = error.span().map_or(0, |span| span.start);
     let before = text.get(..offset).unwrap_or(text);

@@ -1,7 +1,7 @@
-/// `Default` from the defaults that the struct's builder names, so that they are written once.
+/// Implements `Default` with the defaults of the struct's builder.
 ///
-/// The struct itself must not be `#[builder(default)]`: its builder would then start from this very
-/// `Default`, and never end.
+/// The struct must not be `#[builder(default)]`, because its builder would then call this `Default`
+/// without end.
 macro_rules! impl_builder_default {
     ($($config:ident => $builder:ident),+ $(,)?) => {
         $(

@@ -1,4 +1,4 @@
-//! Layers on top of one another, key by key, until one configuration is left.
+//! Merges layers key by key into one configuration.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::interpolation::{self, Unresolved};
 use super::layers::Layer;
 use super::tasker::TaskerConfig;
 
-/// The strongest value of each key by dotted path, with its references not filled in yet.
+/// Returns the strongest value of each key by dotted path. References are not resolved yet.
 pub(super) fn merge(
     files: Vec<Layer>,
     overrides: Vec<(String, Located)>,
@@ -34,25 +34,25 @@ pub(super) fn merge(
     merged
 }
 
-/// Fills in the references of the values in force, so that a variable which only an overridden
-/// value refers to is not looked at.
-pub(super) fn fill_in<'a>(
+/// Resolves the references of the strongest values only, so that a variable which an overridden
+/// value refers to is not needed.
+pub(super) fn resolve<'a>(
     merged: BTreeMap<String, Located>,
     lookup: impl Fn(&str) -> Option<&'a str>,
     problems: &mut Vec<ConfigProblem>,
 ) -> BTreeMap<String, Located> {
     let mut in_force = BTreeMap::new();
     for (path, Located { value, origin }) in merged {
-        // What a variable holds is taken as it is.
-        let filled = match &origin {
+        // The value of a variable is not interpolated.
+        let resolved = match &origin {
             Origin::Variable(_) => Ok(value),
-            Origin::Embedded(_) | Origin::File(_) => fill(value, &lookup),
+            Origin::Embedded(_) | Origin::File(_) => interpolate(value, &lookup),
         };
-        match filled {
+        match resolved {
             Ok(value) => {
                 in_force.insert(path, Located { value, origin });
             }
-            // Reported when it was to choose the files.
+            // This was reported when the environment chose the files.
             Err(Unresolved::Refused(rule)) if *rule == ENVIRONMENT => {}
             Err(reason) => problems.push(unresolved(reason, origin, path)),
         }
@@ -60,12 +60,15 @@ pub(super) fn fill_in<'a>(
     in_force
 }
 
-fn fill<'a>(value: Value, lookup: &impl Fn(&str) -> Option<&'a str>) -> Result<Value, Unresolved> {
+fn interpolate<'a>(
+    value: Value,
+    lookup: &impl Fn(&str) -> Option<&'a str>,
+) -> Result<Value, Unresolved> {
     match value {
-        Value::String(text) => interpolation::fill(&text, lookup).map(Value::String),
+        Value::String(text) => interpolation::interpolate(&text, lookup).map(Value::String),
         Value::Array(items) => items
             .into_iter()
-            .map(|item| fill(item, lookup))
+            .map(|item| interpolate(item, lookup))
             .collect::<Result<Vec<_>, _>>()
             .map(Value::Array),
         other => Ok(other),
@@ -103,7 +106,7 @@ fn unresolved(reason: Unresolved, origin: Origin, path: String) -> ConfigProblem
     }
 }
 
-/// The values as the structs; a key without a value takes its struct's default.
+/// Builds the structs from the values. A key without a value has its struct's default.
 pub(super) fn assemble(in_force: &BTreeMap<String, Located>) -> TaskerConfig {
     let mut root = Table::new();
     for (path, located) in in_force {

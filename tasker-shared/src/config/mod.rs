@@ -1,8 +1,8 @@
-//! Configuration: one file a concern, layered by the loader.
+//! Configuration.
 //!
-//! The structs say what there is, with defaults and checks; [`ConfigLoader`] fills them from the
-//! embedded defaults, the files of `config/tasker` and the environment. `docs/configuration.md`
-//! is generated from the structs by [`reference`].
+//! The structs define keys, defaults and checks. [`ConfigLoader`] fills them from the embedded
+//! defaults, the files of `config/tasker` and the environment. [`reference`] generates
+//! `docs/configuration.md` from them.
 
 mod checks;
 mod env_override;

@@ -1,15 +1,15 @@
-//! URLs without their secrets, for logs, errors and endpoints.
+//! Hides the secrets of URLs in logs, errors and answers.
 //!
-//! A URL is shown when it is certain which of its parts are secret, and hidden otherwise. Hiding
-//! too much costs an operator a look at the configuration; hiding too little costs a password.
+//! A URL whose secret parts cannot be identified with certainty is hidden as a whole, because a
+//! hidden host is a smaller loss than a shown password.
 
 use serde::Serializer;
 use url::Url;
 
 const HIDDEN: &str = "***";
 
-/// Only these are shown: in `user:secret@host`, which somebody wrote without its scheme, the user
-/// would be taken for one.
+/// Only URLs with these schemes are shown, because in `user:secret@host` without a scheme the user
+/// would be parsed as one.
 const KNOWN_SCHEMES: [&str; 8] = [
     "postgres",
     "postgresql",
@@ -21,9 +21,10 @@ const KNOWN_SCHEMES: [&str; 8] = [
     "https",
 ];
 
-/// `text` with its password, every query value and its fragment replaced by `***`. So is a user
-/// without a password, which is where tokens are put, except for PostgreSQL, where it is a name.
-/// A text that is no URL of a kind that is known here is replaced whole.
+/// Returns `text` with its password, all query values and its fragment replaced by `***`.
+///
+/// A user without a password is hidden too, because it may be a token; for PostgreSQL it is a name
+/// and is shown. A text that is not a URL with a known scheme is replaced as a whole.
 #[must_use]
 pub fn url(text: &str) -> String {
     let Ok(url) = Url::parse(text) else {
@@ -33,8 +34,8 @@ pub fn url(text: &str) -> String {
     if !KNOWN_SCHEMES.contains(&scheme) {
         return HIDDEN.to_owned();
     }
-    // After an unescaped `/`, `?` or `#` in a password, the rest of the password counts as path,
-    // query or fragment, and what precedes it as host and port. The `@` of the user is then there.
+    // After an unescaped `/`, `?` or `#` in a password, its beginning is parsed as host and port and
+    // its rest as path, query or fragment. The `@` of the user is then there.
     let after_host = &url[url::Position::BeforePath..];
     if url.cannot_be_a_base() || after_host.contains('@') {
         return format!("{scheme}:{HIDDEN}");
@@ -53,7 +54,7 @@ pub fn url(text: &str) -> String {
     format!("{scheme}://{user}{host}{path}{query}{fragment}")
 }
 
-/// A part without `=` may be a value as well as a name, so it is hidden too.
+/// A part without `=` is hidden too, because it may be a value.
 fn hide_query_values(query: &str) -> String {
     let parts: Vec<String> = query
         .split('&')
@@ -65,7 +66,7 @@ fn hide_query_values(query: &str) -> String {
     format!("?{}", parts.join("&"))
 }
 
-/// For `#[serde(serialize_with)]`: a configuration that is shown carries no secret.
+/// Serializes a URL without its secrets, for `#[serde(serialize_with)]`.
 pub fn serialize_url<S: Serializer>(value: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&url(value))
 }

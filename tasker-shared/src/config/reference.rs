@@ -1,7 +1,7 @@
-//! The generated reference: the JSON Schema for editors and the table for readers.
+//! Generates the JSON Schema of the configuration and the page that lists its keys.
 //!
-//! Both come from the structs and the embedded defaults, and are committed; a test fails when a
-//! committed file lags, and rewrites it instead when `UPDATE_GENERATED=1` is set.
+//! Both are committed. A test fails if a committed file is not current, and rewrites it if
+//! `UPDATE_GENERATED=1` is set.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,41 +23,40 @@ const INTRODUCTION: &str = "\
 
 This page is generated from `tasker-shared/src/config`; `cargo xtask generate` renews it.
 
-A service reads its configuration once, when it starts. Each source overrides those before it,
-key by key:
+A service reads its configuration once, at start. Each source overrides the sources above it, key by
+key:
 
-1. the defaults below, which are compiled in (the files of `config/tasker/base`),
+1. the defaults below, which are compiled in from `config/tasker/base`,
 2. `config/tasker/base/*.toml`,
 3. `config/tasker/environments/$TASKER_ENV/*.toml`,
-4. the variables that the table names, such as `TASKER__COMMON__CACHE__ENABLED=false`.
+4. the variables in the tables below, such as `TASKER__COMMON__CACHE__ENABLED=false`.
 
-`TASKER_CONFIG_ROOT` names the folder that holds `tasker/`, by default `config` in the working
-directory; without such a folder the compiled defaults stand. `TASKER_ENV` is `development` unless
-set. Within a folder the files apply in the order of their names.
+`TASKER_CONFIG_ROOT` names the folder that holds `tasker/`. By default it is `config` in the working
+directory. Without such a folder only the compiled defaults and the variables apply. `TASKER_ENV` is
+`development` by default. Files of one folder apply in the order of their names.
 
-A variable's text is read as its key's type asks: `true` or `false`, a number, a text, or a list,
-which is separated by commas or written as in TOML. Upper and lower case are the same in its name.
+The type of the key determines how a variable is read: `true` or `false`, a number, a text, or a
+list, which is separated by commas or written as in TOML. Names are not case-sensitive.
 
-In the files, a text may contain `${NAME}` or `${NAME:-default}`, for these variables and no others
-(an empty variable counts as unset):
+A text in a file may contain `${NAME}` or `${NAME:-default}` for these variables and no others. An
+empty variable counts as unset.
 
 ";
 
 const CHECKS: &str = "
 An unknown key, a value of the wrong type and a value out of bounds are errors. `--check-config`
-lists all of them without starting anything. No error, log or endpoint shows a password.
+lists all of them and does not start the service. No error, log or endpoint shows a password.
 ";
 
-/// The JSON Schema of the configuration, for editors and for checking files: every key is
-/// optional, an unknown key is an error.
+/// Returns the JSON Schema of the configuration. Each key is optional, an unknown key is an error.
 ///
 /// # Panics
-/// Never in a build whose tests pass: the embedded defaults are checked against the structs there.
+/// Never in a build whose tests pass, because they check the embedded defaults against the structs.
 #[must_use]
 pub fn schema_json() -> String {
     let mut schema = schema();
     schema.insert("title".to_owned(), "Tasker configuration".into());
-    // The structs' defaults are without secrets and without the services' own addresses.
+    // Replace the structs' defaults, which hide secrets and lack the services' own addresses.
     remove_defaults(&mut schema);
     for (path, default) in defaults() {
         let pointer = format!("/properties/{}", path.replace('.', "/properties/"));
@@ -78,7 +77,7 @@ fn remove_defaults(schema: &mut Schema) {
     transform_subschemas(&mut remove_defaults, schema);
 }
 
-/// The page that lists all keys, in Markdown.
+/// Returns the page that lists all keys, in Markdown.
 #[must_use]
 pub fn reference_markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
@@ -86,7 +85,7 @@ pub fn reference_markdown() -> String {
     for rule in EnvVarRule::ALLOWLIST {
         line(
             &mut page,
-            &[&format!("`{}`", rule.name), rule.what, rule.pattern],
+            &[&format!("`{}`", rule.name), rule.meaning, rule.pattern],
         );
     }
     page.push_str(CHECKS);
@@ -122,7 +121,7 @@ pub fn reference_markdown() -> String {
     page
 }
 
-/// Fields in the order of their sections, so that a section is not interrupted by the ones below it.
+/// Returns the fields in the order of their sections, so that subsections follow their section.
 fn by_section(fields: &BTreeMap<String, Field>) -> Vec<(&str, &Field)> {
     let mut sorted: Vec<_> = fields
         .iter()
@@ -141,12 +140,12 @@ fn line(page: &mut String, cells: &[&str]) {
     page.push_str("|\n");
 }
 
-/// The embedded defaults with their references as they are written.
+/// Returns the embedded defaults with unresolved references.
 fn defaults() -> BTreeMap<String, Located> {
     merge::merge(layers::embedded().collect(), Vec::new(), &mut Vec::new())
 }
 
-/// What holds when nothing is set, and the variables that the default refers to.
+/// Returns the default without references, and the variables that it refers to.
 fn default_and_variables(value: &Value) -> (String, Vec<String>) {
     let Value::String(text) = value else {
         return (value.to_string(), Vec::new());

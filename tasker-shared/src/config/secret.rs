@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A password or the like. Only [`Secret::expose`] gives it away; printed or serialized it is `***`,
-/// and nothing if it is empty.
+/// A password or a token. Only [`Secret::expose`] returns it. Printed or serialized it is `***`, or
+/// empty if it is empty.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself.
+    /// Returns the text itself.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Returns true if the text is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

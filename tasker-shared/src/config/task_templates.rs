@@ -1,4 +1,4 @@
-//! Where task templates are found.
+//! Folders and limits of task templates.
 
 use derive_builder::Builder;
 use schemars::JsonSchema;
@@ -11,12 +11,12 @@ use super::macros::impl_builder_default;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskTemplatesConfig {
-    /// Directories that a worker searches at boot, unless `TASKER_TEMPLATE_PATH` names one.
+    /// Folders that a worker searches for templates at start. `TASKER_TEMPLATE_PATH` replaces them.
     ///
     /// Default `["config/tasks"]`.
     #[builder(default = "vec![String::from(\"config/tasks\")]")]
     pub search_paths: Vec<String>,
-    /// The largest template file that is read, in bytes.
+    /// Largest template file in bytes. A larger file is an error.
     ///
     /// Default 1048576 (1 MiB).
     #[builder(default = "1024 * 1024")]

@@ -1,4 +1,4 @@
-//! The whole configuration, as the services hold it.
+//! The root of the configuration.
 
 use derive_builder::Builder;
 use schemars::JsonSchema;
@@ -18,7 +18,7 @@ pub use super::web::{WebConfig, WebConfigBuilder};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskerConfig {
-    /// What every service reads.
+    /// Keys of all services.
     #[builder(default)]
     #[validate(nested)]
     pub common: CommonConfig,
@@ -36,7 +36,7 @@ pub struct TaskerConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CommonConfig {
-    /// The name of the environment whose template overrides apply.
+    /// The environment whose overrides apply to templates.
     ///
     /// Default `development`.
     #[builder(default = "String::from(\"development\")")]
@@ -46,11 +46,11 @@ pub struct CommonConfig {
     #[builder(default)]
     #[validate(nested)]
     pub database: DatabaseConfig,
-    /// Where task templates are found.
+    /// Folders and limits of task templates.
     #[builder(default)]
     #[validate(nested)]
     pub task_templates: TaskTemplatesConfig,
-    /// The template cache; off when missing.
+    /// The template cache. Off if the section is missing.
     #[builder(default)]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(nested)]
@@ -75,7 +75,7 @@ pub struct WorkerConfig {
     #[builder(default = "listening_on(\"127.0.0.1:8081\")")]
     #[validate(nested)]
     pub web: WebConfig,
-    /// How many environment-resolved templates the worker's own cache holds.
+    /// Most templates, with the environment's overrides applied, that a worker's own cache holds.
     ///
     /// Default 1000.
     #[builder(default = "1000")]
@@ -84,11 +84,10 @@ pub struct WorkerConfig {
 }
 
 impl TaskerConfig {
-    /// The configuration in force as JSON, for people and endpoints to read: passwords and other
-    /// secrets in URLs are replaced by `***`, so it cannot be loaded again.
+    /// Returns the configuration as JSON. Passwords and other secrets are replaced by `***`.
     ///
     /// # Panics
-    /// Never: every field is a text, a number, a truth value, or a list or section of these.
+    /// Never, because each field is a text, a number, a boolean, or a list or section of these.
     #[must_use]
     pub fn to_public_json(&self) -> serde_json::Value {
         serde_json::to_value(self).expect("the configuration has text keys and plain values only")

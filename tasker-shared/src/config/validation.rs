@@ -1,5 +1,4 @@
-//! The `validator` crate's findings as problems with dotted paths and without values, which that
-//! crate would print.
+//! Turns the `validator` crate's errors, which print values, into problems without values.
 
 use std::borrow::Cow;
 
@@ -8,7 +7,7 @@ use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKin
 use super::fields::join;
 use super::tasker::TaskerConfig;
 
-/// What `config` breaks, as (path, constraint), by path.
+/// Returns the (path, constraint) pairs that `config` breaks, by path.
 pub(super) fn broken_constraints(config: &TaskerConfig) -> Vec<(String, String)> {
     let mut found = Vec::new();
     if let Err(errors) = config.validate() {
@@ -20,7 +19,7 @@ pub(super) fn broken_constraints(config: &TaskerConfig) -> Vec<(String, String)>
 
 fn collect(parent: &str, errors: &ValidationErrors, found: &mut Vec<(String, String)>) {
     for (name, kind) in errors.errors() {
-        // Constraints over several fields of a struct are filed under this name.
+        // The crate's name for constraints over several fields of a struct.
         let path = if name == "__all__" {
             parent.to_owned()
         } else {
@@ -40,7 +39,7 @@ fn collect(parent: &str, errors: &ValidationErrors, found: &mut Vec<(String, Str
     }
 }
 
-/// The constraint as the end of the sentence "`path` ...".
+/// Returns the constraint as the end of the sentence "`path` ...".
 fn constraint(error: &ValidationError) -> String {
     if let Some(message) = &error.message {
         return message.clone().into_owned();

@@ -1,17 +1,17 @@
-//! In-process news of what the registry did.
+//! In-process events of the template registry.
 
 use tokio::sync::broadcast;
 
 use crate::metrics::EVENTS_DROPPED;
 
-/// How many events a listener may be behind before it loses the oldest.
+/// The number of unread events after which a listener loses the oldest.
 const CAPACITY: usize = 1024;
 
-/// What the registry did.
+/// An action of the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegistryEvent {
-    /// A template's content was registered, for the first time or anew.
+    /// A template was created, or its document was replaced.
     Registered {
         /// The template's namespace.
         namespace: String,
@@ -20,7 +20,7 @@ pub enum RegistryEvent {
         /// The template's version.
         version: String,
     },
-    /// A template was registered with the content that it had.
+    /// A template was registered again with the same document.
     Unchanged {
         /// The template's namespace.
         namespace: String,
@@ -29,7 +29,7 @@ pub enum RegistryEvent {
         /// The template's version.
         version: String,
     },
-    /// Cached templates were deleted: all, one namespace's, or one.
+    /// Cached templates were deleted: all, those of one namespace, or one.
     Invalidated {
         /// The namespace; `None` for all.
         namespace: Option<String>,
@@ -38,15 +38,15 @@ pub enum RegistryEvent {
     },
 }
 
-/// A bounded broadcast of [`RegistryEvent`]s. Publishing never waits: a listener that is more
-/// than 1,024 events behind loses the oldest, and the loss is counted.
+/// A bounded broadcast of [`RegistryEvent`]s. Publishing never waits. A listener that is more than
+/// 1,024 events behind loses the oldest, and the loss is counted.
 #[derive(Debug)]
 pub struct EventPublisher {
     sender: broadcast::Sender<RegistryEvent>,
 }
 
 impl EventPublisher {
-    /// A publisher that nobody listens to yet.
+    /// Returns a publisher without listeners.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -54,13 +54,13 @@ impl EventPublisher {
         }
     }
 
-    /// Tells whoever listens. Without a listener the event is gone.
+    /// Sends the event to all listeners. Without a listener it is dropped.
     pub fn publish(&self, event: RegistryEvent) {
-        // An error means that nobody listens, which is no error here.
+        // The only error is that there are no listeners.
         self.sender.send(event).ok();
     }
 
-    /// Events published from now on.
+    /// Returns a listener for all later events.
     #[must_use]
     pub fn subscribe(&self) -> EventSubscription {
         EventSubscription {
@@ -76,7 +76,7 @@ impl Default for EventPublisher {
     }
 }
 
-/// One listener's view of the events.
+/// A listener.
 #[derive(Debug)]
 pub struct EventSubscription {
     receiver: broadcast::Receiver<RegistryEvent>,
@@ -84,7 +84,8 @@ pub struct EventSubscription {
 }
 
 impl EventSubscription {
-    /// The next event; `None` once the publisher is gone. Cancelling loses no event.
+    /// Waits for the next event. Returns `None` once the publisher is dropped. Cancelling the call
+    /// loses no event.
     pub async fn recv(&mut self) -> Option<RegistryEvent> {
         loop {
             match self.receiver.recv().await {
@@ -98,7 +99,7 @@ impl EventSubscription {
         }
     }
 
-    /// How many events this listener was too slow for.
+    /// Returns the number of events that this listener lost because it was too slow.
     #[must_use]
     pub const fn lost(&self) -> u64 {
         self.lost

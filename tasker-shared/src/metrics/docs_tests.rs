@@ -1,4 +1,4 @@
-//! What `docs/operations.md` and the alerts name exists.
+//! `docs/operations.md` and the alerts name only metrics and log lines that exist.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The metric of this name in the text format, where a histogram is three.
+/// Returns the metric of this name in the text format, where a histogram has three names.
 fn find(name: &str) -> Option<&'static Metric> {
     ALL.iter().find(|metric| {
         let rest = name.strip_prefix(metric.name);
@@ -42,7 +42,7 @@ fn every_metric_and_label_that_is_documented_exists() {
             let labels = after
                 .strip_prefix('{')
                 .and_then(|labels| labels.split('}').next());
-            // What servers answer is in capital letters, and no list of ours.
+            // Codes in capital letters come from servers and are not listed in the help.
             let words = labels.unwrap_or_default().split(|c| !is_of_a_name(c));
             for word in words.filter(|word| word.contains(|c: char| c.is_lowercase())) {
                 assert!(metric.help.contains(word), "{file}: {name} has no {word}");
@@ -59,7 +59,7 @@ fn every_log_line_that_is_documented_is_written() {
         .map(|(_, text)| text)
         .collect();
     let text = read("docs/operations.md");
-    // Labels of metrics are quoted, too, and stand in backquotes.
+    // Labels of metrics are quoted too, and are within backquotes.
     let prose: String = text.split('`').step_by(2).collect();
     let lines: Vec<String> = prose
         .split('"')

@@ -1,3 +1,3 @@
-//! What is stored in PostgreSQL, and what it is made from.
+//! Rows of PostgreSQL, and the documents that they are made from.
 
 pub mod core;

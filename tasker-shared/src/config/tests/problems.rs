@@ -1,4 +1,4 @@
-//! What a wrong configuration is told.
+//! The problems of wrong configurations.
 
 use std::ffi::OsString;
 

@@ -1,10 +1,10 @@
-//! How texts are read: references in files, values of variables, addresses.
+//! Reading of texts: references in files, values of variables, addresses.
 
 use toml::Value;
 
 use super::super::env_override::parse;
 use super::super::fields::Kind;
-use super::super::interpolation::{Malformed, Piece, Unresolved, fill, parse as pieces};
+use super::super::interpolation::{Malformed, Piece, Unresolved, interpolate, parse as pieces};
 use super::super::{checks, redis_checks};
 
 #[test]
@@ -47,7 +47,7 @@ fn references_are_filled_with_the_variable_or_the_default() {
         "DATABASE_URL" => Some("ftp://b"),
         _ => None,
     };
-    let filled = |text| fill(text, lookup);
+    let filled = |text| interpolate(text, lookup);
     assert_eq!(
         filled("x ${REDIS_URL:-default}").unwrap(),
         "x redis://a:${TASKER_ENV}@b"

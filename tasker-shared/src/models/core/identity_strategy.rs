@@ -1,11 +1,11 @@
-//! How a named task decides that two requests are the same.
+//! Deduplication of task requests.
 
 use serde::{Deserialize, Serialize};
 
-/// How two task requests are recognised as one. The PostgreSQL enum `tasker.identity_strategy`.
+/// The rule by which two task requests are the same: PostgreSQL's `tasker.identity_strategy`.
 ///
-/// Whatever the strategy, an `idempotency_key` that the caller gives decides: the caller knows
-/// best what it is repeating. The strategy says what happens without one.
+/// An `idempotency_key` in the request takes precedence over each strategy, because the caller
+/// knows best which request it repeats.
 #[derive(
     Debug,
     Clone,
@@ -22,19 +22,19 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "tasker.identity_strategy", rename_all = "snake_case")]
 pub enum IdentityStrategy {
-    /// Same named task and same context: the same task.
+    /// Requests with the same named task and context are the same task.
     #[default]
     Strict,
-    /// Same named task and same `idempotency_key`, which is then required: the same task.
+    /// Requests with the same named task and `idempotency_key` are the same task. The key is required.
     CallerProvided,
-    /// Never the same, unless the caller gives an `idempotency_key`.
+    /// Each request without an `idempotency_key` is a task of its own.
     AlwaysUnique,
 }
 
 impl IdentityStrategy {
     const ALL: [Self; 3] = [Self::Strict, Self::CallerProvided, Self::AlwaysUnique];
 
-    /// The strategy's name, as templates and the database have it.
+    /// Returns the strategy's name in templates and in the database.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl IdentityStrategy {
         }
     }
 
-    /// The strategy of this name.
+    /// Returns the strategy with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL

@@ -1,4 +1,4 @@
-//! Rows of `tasker.tasks`, and the one statement that makes a task with all that belongs to it.
+//! Rows of `tasker.tasks`, and the one statement that creates a task with its steps and edges.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::task_request::TaskRequest;
 
-/// A task to be made, with all that belongs to it.
+/// A task to create, with its steps and edges.
 #[derive(Debug)]
 pub struct NewTask {
     /// Its id.
@@ -22,47 +22,47 @@ pub struct NewTask {
     pub named_task_uuid: Uuid,
     /// The content hash of its template, in hexadecimal digits.
     pub template_hash: String,
-    /// What makes two requests the same; unique among all tasks.
+    /// Identifies the request. Unique among all tasks.
     pub identity_hash: String,
-    /// When it was asked for.
+    /// Time of the request.
     pub requested_at: DateTime<Utc>,
-    /// Ties tasks of one business operation together.
+    /// Connects the tasks of one business operation.
     pub correlation_id: Uuid,
-    /// Everything else.
+    /// The request, for all other columns.
     pub request: Arc<TaskRequest>,
-    /// Its first steps.
+    /// Its initial steps.
     pub steps: Vec<NewStep>,
-    /// Which of them wait for which.
+    /// Dependencies between the steps.
     pub edges: Vec<NewEdge>,
 }
 
-/// A step of a task to be made.
+/// A step of a task to create.
 #[derive(Debug, Clone, Copy)]
 pub struct NewStep {
     /// Its id.
     pub workflow_step_uuid: Uuid,
     /// The row of its name.
     pub named_step_uuid: Uuid,
-    /// Whether it is tried again after a failure.
+    /// True if a failed attempt is retried.
     pub retryable: bool,
-    /// How often it is tried at most.
+    /// The most attempts, the first one included.
     pub max_attempts: i32,
 }
 
-/// That `to` waits for `from`.
+/// An edge: `to` waits for `from`.
 #[derive(Debug, Clone, Copy)]
 pub struct NewEdge {
-    /// The step that comes first.
+    /// The step that runs first.
     pub from: Uuid,
     /// The step that waits.
     pub to: Uuid,
 }
 
-/// Makes a task, its steps, their edges and the first transition of each, all or nothing, in one
-/// statement. Answers when it was made; nothing if a task with the same identity is there.
+/// Creates a task, its steps, their edges and the first transition of each in one statement.
+/// Returns the time of creation, or `None` if a task with the same identity exists.
 ///
-/// Of any number of concurrent calls with one identity exactly one makes a task. A caller that is
-/// cancelled, or loses its connection, may or may not have made it: [`find_by_identity`] tells.
+/// Exactly one of any number of concurrent calls with one identity creates a task. If the call is
+/// cancelled or the connection breaks, the task may exist; [`find_by_identity`] finds out.
 pub async fn create(
     connection: &mut PgConnection,
     task: &NewTask,
@@ -141,22 +141,22 @@ fn new_ids(count: usize) -> Vec<Uuid> {
     std::iter::repeat_with(Uuid::now_v7).take(count).collect()
 }
 
-/// What the second of two same requests is told.
+/// The answer to a request that repeats another one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskIdentity {
-    /// The task that is there.
+    /// The existing task.
     pub task_uuid: Uuid,
     /// Its current state.
     pub status: String,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: DateTime<Utc>,
-    /// The content hash of the template that it was made from, if that is known.
+    /// The hash of the template that it was created from, if it was recorded.
     pub template_hash: Option<String>,
     /// Its steps, by name.
     pub steps: Json<BTreeMap<String, Uuid>>,
 }
 
-/// The task with this identity, if there is one.
+/// Returns the task with this identity.
 pub async fn find_by_identity(
     connection: &mut PgConnection,
     identity_hash: &str,
@@ -197,42 +197,42 @@ pub struct TaskSummary {
     pub version: String,
     /// Its current state, such as `pending`.
     pub status: String,
-    /// Whether all of it is done.
+    /// True once all steps are complete.
     pub complete: bool,
     /// Higher runs earlier.
     pub priority: i32,
-    /// When it was asked for.
+    /// Time of the request.
     pub requested_at: DateTime<Utc>,
-    /// When all of it was done.
+    /// Time of completion.
     pub completed_at: Option<DateTime<Utc>>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: DateTime<Utc>,
-    /// Ties tasks of one business operation together.
+    /// Connects the tasks of one business operation.
     pub correlation_id: Uuid,
-    /// The content hash of the template that it was made from, if that is known.
+    /// The hash of the template that it was created from, if it was recorded.
     pub template_hash: Option<String>,
 }
 
-/// Which tasks to list.
+/// Restricts a list of tasks. A field that is `None` restricts nothing.
 #[derive(Debug, Clone, Default)]
 pub struct TaskFilter {
-    /// Of templates in this namespace.
+    /// Only tasks of templates in this namespace.
     pub namespace: Option<String>,
-    /// Of templates of this name.
+    /// Only tasks of templates with this name.
     pub name: Option<String>,
-    /// In this state now.
+    /// Only tasks that are in this state.
     pub status: Option<String>,
-    /// Made before the task with this id.
+    /// Only tasks that were created before the task with this id.
     pub before: Option<Uuid>,
 }
 
-/// The newest `limit` tasks that `filter` lets through, newest first.
+/// Returns the newest `limit` tasks that match `filter`, newest first.
 pub async fn list(
     connection: &mut PgConnection,
     filter: &TaskFilter,
     limit: i64,
 ) -> Result<Vec<TaskSummary>, sqlx::Error> {
-    // Version 7 UUIDs sort by time: the primary key is the order.
+    // Version 7 UUIDs sort by time, so the primary key gives the order.
     sqlx::query_as!(
         TaskSummary,
         r#"
@@ -265,7 +265,7 @@ pub async fn list(
     .await
 }
 
-/// A task with everything that it was asked with.
+/// A task with all fields of its request.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Task {
     /// Its id.
@@ -276,20 +276,20 @@ pub struct Task {
     pub name: String,
     /// Its template's version.
     pub version: String,
-    /// The content hash of the template that it was made from, if that is known.
+    /// The hash of the template that it was created from, if it was recorded.
     pub template_hash: Option<String>,
     /// Its current state, such as `pending`.
     pub status: String,
-    /// Whether all of it is done.
+    /// True once all steps are complete.
     pub complete: bool,
-    /// What it works on.
+    /// The task's input.
     #[schema(value_type = Option<Object>)]
     pub context: Option<Value>,
-    /// Who asked.
+    /// The person or program that sent the request.
     pub initiator: Option<String>,
-    /// From which system.
+    /// The system that sent the request.
     pub source_system: Option<String>,
-    /// Why.
+    /// The reason for the request.
     pub reason: Option<String>,
     /// Free labels.
     #[schema(value_type = Option<Vec<String>>)]
@@ -299,23 +299,23 @@ pub struct Task {
     pub options: Option<Value>,
     /// Higher runs earlier.
     pub priority: i32,
-    /// Ties tasks of one business operation together.
+    /// Connects the tasks of one business operation.
     pub correlation_id: Uuid,
-    /// The correlation id of what caused it.
+    /// The correlation id of the operation that caused it.
     pub parent_correlation_id: Option<Uuid>,
-    /// When it was asked for.
+    /// Time of the request.
     pub requested_at: DateTime<Utc>,
-    /// When all of it was done.
+    /// Time of completion.
     pub completed_at: Option<DateTime<Utc>>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: DateTime<Utc>,
-    /// When its row changed last.
+    /// Time of the row's last change.
     pub updated_at: DateTime<Utc>,
-    /// How many steps it has now.
+    /// Number of its steps.
     pub step_count: i64,
 }
 
-/// The task with this id, if there is one.
+/// Returns the task with this id.
 pub async fn find(
     connection: &mut PgConnection,
     task_uuid: Uuid,
@@ -346,7 +346,7 @@ pub async fn find(
     .await
 }
 
-/// Whether there is a task with this id.
+/// Returns true if there is a task with this id.
 pub async fn exists(connection: &mut PgConnection, task_uuid: Uuid) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM tasker.tasks WHERE task_uuid = $1) AS "exists!""#,

@@ -1,4 +1,4 @@
-//! What a caller asks for: a task of a named template.
+//! The request for a task.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -16,17 +16,17 @@ pub struct TaskRequest {
     /// The template's version. Default `0.1.0`.
     #[serde(default = "default_version")]
     pub version: String,
-    /// What the task works on; checked against the template's `input_schema`. Default `{}`.
+    /// The task's input, checked against the template's `input_schema`. Default `{}`.
     #[serde(default = "empty_object")]
     #[schema(value_type = Object)]
     pub context: Value,
-    /// Who asks. Default `system`.
+    /// The person or program that sent the request. Default `system`.
     #[serde(default = "default_initiator")]
     pub initiator: String,
-    /// From which system. Default `tasker-core`.
+    /// The system that sent the request. Default `tasker-core`.
     #[serde(default = "default_source_system")]
     pub source_system: String,
-    /// Why. Default `Task requested`.
+    /// The reason for the request. Default `Task requested`.
     #[serde(default = "default_reason")]
     pub reason: String,
     /// Free labels.
@@ -39,22 +39,22 @@ pub struct TaskRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub options: Option<Value>,
-    /// When the task was asked for. Default: when the request arrives.
+    /// Time of the request. Default: its arrival.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_at: Option<DateTime<Utc>>,
-    /// Ties requests of one business operation together. Default: a new one.
+    /// Connects the requests of one business operation. Default: a new id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<Uuid>,
-    /// The correlation id of what caused this request.
+    /// The correlation id of the operation that caused this request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_correlation_id: Option<Uuid>,
-    /// What makes two requests the same under `caller_provided`.
+    /// Deduplicates requests: two requests of one template with the same key are one task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
 
 impl TaskRequest {
-    /// A request for `name` in `namespace`, with every default.
+    /// Returns a request for `name` in `namespace` with all defaults.
     #[must_use]
     pub fn new(name: impl Into<String>, namespace: impl Into<String>) -> Self {
         Self {
@@ -75,14 +75,14 @@ impl TaskRequest {
         }
     }
 
-    /// The same request for another version.
+    /// Replaces the version.
     #[must_use]
     pub fn with_version(mut self, version: impl Into<String>) -> Self {
         self.version = version.into();
         self
     }
 
-    /// The same request with another context.
+    /// Replaces the context.
     #[must_use]
     pub fn with_context(mut self, context: Value) -> Self {
         self.context = context;

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// A step of a task, as clients see it.
+/// A step of a task in answers to clients.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct WorkflowStep {
     /// The step's own id.
@@ -20,37 +20,37 @@ pub struct WorkflowStep {
     pub name: String,
     /// Its current state, such as `pending`.
     pub status: String,
-    /// Names of the steps that have to be complete before it.
+    /// Names of the steps that must be complete before this step starts.
     pub dependencies: Vec<String>,
-    /// Whether it is tried again after a failure.
+    /// True if a failed attempt is retried.
     pub retryable: bool,
-    /// How often it is tried at most.
+    /// The most attempts, the first one included.
     pub max_attempts: Option<i32>,
-    /// How often it was tried.
+    /// Attempts so far.
     pub attempts: i32,
-    /// When it was tried last.
+    /// Time of the last attempt.
     pub last_attempted_at: Option<DateTime<Utc>>,
-    /// How long the handler asked to wait before the next attempt, in seconds.
+    /// Seconds that the handler asked to wait before the next attempt.
     pub backoff_request_seconds: Option<i32>,
-    /// Whether a worker has it now.
+    /// True while a worker runs it.
     pub in_process: bool,
-    /// Whether it is complete.
+    /// True once it is complete.
     pub processed: bool,
-    /// When it was completed.
+    /// Time of completion.
     pub processed_at: Option<DateTime<Utc>>,
-    /// What it works on beside the task's context.
+    /// The step's input beside the task's context.
     #[schema(value_type = Option<Object>)]
     pub inputs: Option<Value>,
-    /// What it answered.
+    /// The handler's result.
     #[schema(value_type = Option<Object>)]
     pub results: Option<Value>,
     /// Higher runs earlier.
     pub priority: i32,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: DateTime<Utc>,
 }
 
-/// All steps of a task, oldest first; none if there is no such task.
+/// Returns all steps of a task, oldest first, or none if the task does not exist.
 pub async fn list_for_task(
     connection: &mut PgConnection,
     task_uuid: Uuid,
@@ -87,18 +87,18 @@ pub async fn list_for_task(
     .await
 }
 
-/// The ids of the named steps `names`, of which missing ones are made.
+/// Returns the ids of the named steps `names`, and creates the missing ones.
 ///
-/// Processes that make the same names at once do it in the same order and both succeed.
+/// Concurrent calls with the same names all succeed, because each inserts them in the same order.
 ///
 /// # Errors
-/// [`sqlx::Error::RowNotFound`] when rows are deleted as fast as they are made.
+/// [`sqlx::Error::RowNotFound`] if other processes delete the rows as fast as this one creates them.
 pub async fn ensure_named_steps(
     connection: &mut PgConnection,
     names: &[String],
 ) -> Result<BTreeMap<String, Uuid>, sqlx::Error> {
-    // A row that another process made since this statement's snapshot is neither inserted nor
-    // seen by it; the next statement sees it.
+    // A row that another process created after this statement's snapshot is neither inserted nor
+    // returned, so the next statement looks again.
     const ATTEMPTS: usize = 3;
 
     if names.is_empty() {

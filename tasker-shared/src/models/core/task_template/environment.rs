@@ -1,17 +1,17 @@
-//! A document as one environment sees it.
+//! Overrides that belong to one environment.
 
 use serde_json::{Map, Value};
 
-/// The name under which an override is for every step.
+/// The step name whose override applies to each step.
 pub(super) const ALL_STEPS: &str = "ALL";
 
-/// The document with the overrides of `environments.<environment>` applied.
+/// Returns the document with the overrides of `environments.<environment>` applied.
 ///
 /// Overrides may change `initialization` of the task's handler and of steps' handlers, and
-/// `timeout_seconds` and `retry` of steps. Those for `ALL` steps come first, then those for steps
-/// by their names, in their order. Mappings are merged, everything else is replaced, and a null
-/// overrides nothing. Everything else stays, `environments` too; an environment that the document
-/// does not know changes nothing.
+/// `timeout_seconds` and `retry` of steps. Overrides for `ALL` apply first, then those for single
+/// steps, in the order of the document. Mappings are merged, other values are replaced, and a null
+/// overrides nothing. All other keys stay, `environments` too. An unknown environment changes
+/// nothing.
 #[must_use]
 pub fn apply_environment(document: &Value, environment: &str) -> Value {
     let mut result = document.clone();
@@ -66,7 +66,7 @@ fn override_step(step: &mut Value, change: &Value) {
     }
 }
 
-/// Overrides the settings of the handler under `key`. Where there is none, nothing can be set.
+/// Overrides the settings of the handler under `key`; without a handler it changes nothing.
 fn override_initialization(owner: &mut Value, key: &str, initialization: &Value) {
     if let Some(Value::Object(handler)) = owner.get_mut(key) {
         override_key(handler, "initialization", initialization);

@@ -1,13 +1,13 @@
-//! What reading a template may cost.
+//! Limits on reading a template.
 
-/// Levels of nesting in a document. What is stored has to be readable by JSON readers, whose own
-/// limit is 100 or so.
+/// Levels of nesting in a document. JSON readers have limits of about 100, and they must be able to
+/// read each stored document.
 pub(super) const MAX_DEPTH: usize = 64;
 
-/// What reading a YAML document may cost. One that would cost more is refused, and early.
+/// Limits on reading a YAML document. A document that exceeds one is refused early.
 ///
-/// Nesting is limited too, to 64 levels, and the number of scalars, lists, mappings and keys, to
-/// 100,000; what an alias stands for counts each time.
+/// Nesting is limited to 64 levels, and the number of scalars, lists, mappings and keys to
+/// 100,000. The value of an alias counts each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TemplateLimits {
     /// Bytes of the file, and bytes that its aliases may add. Default 1 MiB.
@@ -16,7 +16,7 @@ pub struct TemplateLimits {
 }
 
 impl TemplateLimits {
-    /// The limits for a file of at most `max_bytes`.
+    /// Returns the limits for a file of at most `max_bytes`.
     #[must_use]
     pub const fn with_max_bytes(max_bytes: u64) -> Self {
         Self {

@@ -1,8 +1,8 @@
-//! Task templates: what authors write, checked and typed.
+//! Task templates: reading, checking and typed access.
 //!
-//! A [`TemplateDocument`] is the author's document with nothing lost. A [`TaskTemplate`] is the
-//! typed view of the keys that Tasker itself reads; it ignores keys that it does not know.
-//! [`apply_environment`] gives the document as one environment sees it.
+//! A [`TemplateDocument`] is the author's document with all of its keys. A [`TaskTemplate`] is the
+//! typed view of the keys that Tasker reads; it ignores unknown keys. [`apply_environment`] applies
+//! the overrides of one environment to a document.
 //!
 //! Nothing here knows of files, of PostgreSQL or of a cache, and nothing compiles an
 //! `input_schema`.

@@ -1,11 +1,11 @@
-//! Where in a document something is: `steps[2].dependencies[0]`.
+//! Paths into a document, such as `steps[2].dependencies[0]`.
 
 use std::fmt;
 
 /// Characters of a key that a path shows.
 const SHOWN_KEY: usize = 64;
 
-/// A place in a document, as a chain up to its root. Nothing is allocated until it is written.
+/// A path as a chain up to the document's root, so that nothing is allocated until it is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At<'a> {
     parent: Option<&'a At<'a>>,
@@ -81,7 +81,7 @@ fn is_plain(key: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-/// As much of an author's text as a message shows.
+/// Shortens an author's text for a message.
 pub(super) fn clip(text: &str) -> String {
     match text.char_indices().nth(SHOWN_KEY) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -1,28 +1,28 @@
-//! What can be wrong, or doubtful, in a template.
+//! Problems of templates: errors and warnings.
 
 use std::fmt;
 
 use super::suggestion::perhaps;
 
-/// Problems of one document that are told; the rest is counted.
+/// The most problems of one document that are listed; the rest is counted.
 const MAX_TOLD: usize = 100;
 
-/// Characters that are shown of each end of a long path.
+/// Characters of each end of a long path that are shown.
 const SHOWN_PATH_ENDS: usize = 120;
 
-/// One thing that is wrong, or doubtful, in a template.
+/// An error or a warning about one key or value of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The line, counted from 1. None when the document did not come from YAML.
     pub line: Option<usize>,
-    /// Where in the document, such as `steps[2].dependencies[0]`; empty for the document itself.
+    /// The path in the document, such as `steps[2].dependencies[0]`; empty for the document itself.
     pub path: String,
-    /// What it is. Its `Display` is a sentence for the author.
+    /// The kind of problem. Its `Display` is a sentence for the author.
     pub kind: ProblemKind,
 }
 
 impl Problem {
-    /// Whether it is about something in the document, and not about problems.
+    /// Returns false for the count of further problems, which has no place in the document.
     pub(super) fn is_of_a_place(&self) -> bool {
         !matches!(self.kind, ProblemKind::More { .. })
     }
@@ -40,7 +40,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What can be wrong, or doubtful, in a template. An author's text in it is clipped.
+/// The kinds of problems. Texts of the author are shortened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(
@@ -48,7 +48,7 @@ impl fmt::Display for Problem {
     reason = "the messages say what the variants and their fields are"
 )]
 pub enum ProblemKind {
-    // Of a YAML text.
+    // Errors in a YAML text.
     #[error(
         "{bytes} bytes are more than the limit of {limit}; split the template, or raise common.task_templates.max_file_bytes"
     )]
@@ -92,7 +92,7 @@ pub enum ProblemKind {
     #[error("a text with a NUL character cannot be stored; remove it")]
     NulCharacter,
 
-    // Doubtful in a YAML text.
+    // Warnings about a YAML text.
     #[error("the version {text} is a number to YAML; it is kept as the text {text:?}; quote it")]
     UnquotedVersion { text: String },
     #[error("the key {key:?} is not text to YAML; it is kept as text; quote it")]
@@ -106,7 +106,7 @@ pub enum ProblemKind {
     )]
     OldBoolean { text: String },
 
-    // Of a document.
+    // Errors in a document.
     #[error("this is missing, or empty")]
     Missing,
     #[error("{expected} is expected here, not {found}")]
@@ -142,7 +142,7 @@ pub enum ProblemKind {
     #[error("and {count} more of which nothing is told here")]
     More { count: usize },
 
-    // Doubtful in a document.
+    // Warnings about a document.
     #[error("there are no steps, so a task of this template has nothing to do")]
     NoSteps,
     #[error(
@@ -164,7 +164,7 @@ pub enum ProblemKind {
     PerhapsMisspelt { key: String, known: &'static str },
 }
 
-/// A bounded list of problems: a hostile document may have one in each line.
+/// A bounded list of problems, because a hostile document may have one in each line.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     told: Vec<Problem>,
@@ -185,7 +185,7 @@ impl Problems {
         self.told.is_empty()
     }
 
-    /// Whether further problems are only counted, so that finding words for them is in vain.
+    /// Returns true if further problems are only counted, so that a suggestion for them is not needed.
     pub(super) fn is_full(&self) -> bool {
         self.told.len() >= MAX_TOLD
     }
@@ -202,7 +202,7 @@ impl Problems {
     }
 }
 
-/// The path without its middle, if it is long: at the limit of nesting nobody reads all of it.
+/// Replaces the middle of a long path by an ellipsis.
 fn shortened(path: String) -> String {
     let count = path.chars().count();
     if count <= 2 * SHOWN_PATH_ENDS {
@@ -213,7 +213,7 @@ fn shortened(path: String) -> String {
     start.chain(['…']).chain(end).collect()
 }
 
-/// The first problem, and how many more there are.
+/// Shows the first problem and the number of others.
 pub(super) struct Listed<'a>(pub(super) &'a [Problem]);
 
 impl fmt::Display for Listed<'_> {

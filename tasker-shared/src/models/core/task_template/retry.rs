@@ -1,16 +1,16 @@
-//! How a failed step is tried again.
+//! Retries of failed steps.
 
 use serde::{Deserialize, Serialize};
 
-/// How a failed step is tried again. A key that is missing or null has its default.
+/// Retries of a failed step. A missing or null key has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "RetryFields")]
 pub struct RetryConfiguration {
-    /// Whether a failed attempt is followed by another. Default true.
+    /// Retry after a failed attempt. Default true.
     pub retryable: bool,
-    /// Attempts in all, the first one included. 0 still allows the first. Default 3.
+    /// The most attempts, the first one included. 0 still allows the first. Default 3.
     pub max_attempts: u32,
-    /// How the pause between attempts grows. Default exponential.
+    /// The growth of the pause between attempts. Default exponential.
     pub backoff: BackoffStrategy,
     /// The first pause, in milliseconds. Default 1,000.
     pub backoff_base_ms: u64,
@@ -30,18 +30,18 @@ impl Default for RetryConfiguration {
     }
 }
 
-/// How the pause between attempts grows.
+/// The growth of the pause between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BackoffStrategy {
     /// No pause.
     None,
-    /// By the base, each time.
+    /// The base is added each time.
     Linear,
-    /// Twofold, each time.
+    /// The pause doubles each time.
     #[default]
     Exponential,
-    /// As the Fibonacci numbers do.
+    /// The pause follows the Fibonacci numbers.
     Fibonacci,
 }
 

@@ -1,12 +1,12 @@
-//! What an author perhaps meant.
+//! Suggestions for misspelt names.
 
-/// Names of more characters are not compared: typing errors in them are rare and comparing costs.
+/// Longer names are not compared, because comparing costs time and typing errors in them are rare.
 const MAX_LENGTH: usize = 64;
 
-/// Candidates that are compared, so that a hostile document cannot buy much time.
+/// The most candidates that are compared, so that a hostile document cannot take much time.
 const MAX_CANDIDATES: usize = 200;
 
-/// The candidate that `text` is most likely a misspelling of.
+/// Returns the candidate that `text` most likely misspells.
 pub(super) fn nearest<'a>(
     text: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -34,7 +34,7 @@ pub(super) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// The end of a sentence that names the suggestion, if there is one.
+/// Returns the end of a sentence that names the suggestion, or an empty text.
 pub(super) fn perhaps(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(String::new, |name| format!("; perhaps {name:?} is meant"))
 }

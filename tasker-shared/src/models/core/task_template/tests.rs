@@ -1,4 +1,4 @@
-//! What a template document has to be, told from the author's side.
+//! Template documents from the author's side.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Documents that nobody wrote.
+//! Random documents and mutations of valid ones.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;

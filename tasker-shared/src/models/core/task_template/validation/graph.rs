@@ -1,12 +1,12 @@
-//! Which steps wait for each other.
+//! Cycles in the dependencies of steps.
 
-/// Cycles of one template that are told.
+/// The most cycles of one template that are reported.
 const MAX_CYCLES: usize = 10;
 
-/// Names of one cycle that are shown.
+/// The most names of one cycle that are shown.
 const MAX_SHOWN: usize = 10;
 
-/// Steps, by their place in the document, and what they wait for.
+/// Dependencies of steps, which are named by their index in the document.
 #[derive(Debug)]
 pub(super) struct Graph {
     dependencies: Vec<Vec<usize>>,
@@ -23,8 +23,7 @@ impl Graph {
         self.dependencies[step].push(dependency);
     }
 
-    /// Cycles that share no step, each beginning with the step that comes first in the document.
-    /// One for each knot of steps, so that the next one shows when this one is cut.
+    /// Returns cycles that share no step. Each begins with the step that comes first in the document.
     pub(super) fn cycles(&self) -> Vec<Vec<usize>> {
         let mut cycles = Vec::new();
         let mut left = self.stuck(&vec![true; self.dependencies.len()]);
@@ -42,7 +41,7 @@ impl Graph {
         cycles
     }
 
-    /// Which of the steps in `among` can never start, when only those are looked at.
+    /// Marks the steps that can never start if only the steps in `among` exist.
     fn stuck(&self, among: &[bool]) -> Vec<bool> {
         let mut dependents = vec![Vec::new(); among.len()];
         let mut waiting = vec![0_usize; among.len()];
@@ -71,8 +70,8 @@ impl Graph {
         stuck
     }
 
-    /// A cycle that is reached from `start`. Every step in `left` waits for another one in it, so
-    /// following them comes back to a step that was passed.
+    /// Returns a cycle that is reached from `start`. Each step in `left` waits for another one in it,
+    /// so following dependencies returns to a step that was passed.
     fn cycle_from(&self, start: usize, left: &[bool]) -> Vec<usize> {
         let mut passed_at = vec![None; left.len()];
         let mut way = Vec::new();
@@ -91,7 +90,8 @@ impl Graph {
     }
 }
 
-/// The names along a cycle, the first one again at the end; the middle of a long one is left out.
+/// Returns the names along a cycle, with the first one again at the end. The end of a long cycle is
+/// replaced by an ellipsis.
 pub(super) fn shown(cycle: &[usize], name: impl Fn(usize) -> String) -> Vec<String> {
     let mut names: Vec<String> = cycle
         .iter()

@@ -1,4 +1,4 @@
-//! What a template, its namespace and its version may be called.
+//! Checks a template's name, namespace and version.
 
 use serde_json::{Map, Value};
 
@@ -6,8 +6,8 @@ use super::checker::Checker;
 use crate::models::core::task_template::path::{At, clip};
 use crate::models::core::task_template::problem::ProblemKind;
 
-/// What a name may be. It becomes a part of cache keys, of key patterns and of URL paths, so it
-/// begins with something that no path resolves away, as `..` would be.
+/// The characters of a name. A name becomes a part of cache keys, key patterns and URL paths, so it
+/// cannot begin with a dot: a URL path would resolve `..` away.
 struct Rule {
     key: &'static str,
     max: usize,

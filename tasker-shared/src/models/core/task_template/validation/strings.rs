@@ -1,4 +1,4 @@
-//! Whether a document can be stored and read again at all.
+//! Checks that PostgreSQL can store a document and that JSON readers can read it again.
 
 use serde_json::Value;
 
@@ -7,8 +7,8 @@ use crate::models::core::task_template::limits::MAX_DEPTH;
 use crate::models::core::task_template::path::At;
 use crate::models::core::task_template::problem::ProblemKind;
 
-/// Finds NUL characters, which PostgreSQL refuses, and too deep nesting. Recursion ends where
-/// nesting is too deep.
+/// Reports NUL characters, which PostgreSQL refuses, and too deep nesting, at which the recursion
+/// ends.
 pub(super) fn check(checker: &mut Checker, value: &Value, at: &At<'_>, depth: usize) {
     let is_collection = value.is_array() || value.is_object();
     if is_collection && depth >= MAX_DEPTH {

@@ -1,9 +1,9 @@
-//! What a document has cost so far.
+//! The limits on a document while it is read.
 
 use crate::models::core::task_template::TemplateLimits;
 use crate::models::core::task_template::problem::ProblemKind;
 
-/// What a document has cost so far, with everything that its aliases stand for.
+/// Counts the values and bytes that were read, with the values of aliases.
 #[derive(Debug)]
 pub(super) struct Budget {
     limits: TemplateLimits,
@@ -12,18 +12,18 @@ pub(super) struct Budget {
     alias_bytes: u64,
 }
 
-/// How large a value is.
+/// The size of a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
-    /// Scalars, lists, mappings and keys, the value itself among them.
+    /// Number of scalars, lists, mappings and keys, the value itself included.
     pub(super) nodes: usize,
-    /// Of its scalars' and keys' text.
+    /// Bytes in its scalars and keys.
     pub(super) bytes: u64,
     /// Levels of nesting, 0 for a scalar.
     pub(super) height: usize,
 }
 
-/// A moment of the reading.
+/// The counts at one moment of the reading.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     nodes: usize,
@@ -50,7 +50,7 @@ impl Budget {
         }
     }
 
-    /// Before a list or mapping is counted.
+    /// Returns the current counts, for [`Self::size_since`].
     pub(super) fn now(&self) -> Moment {
         Moment {
             nodes: self.nodes,
@@ -58,7 +58,7 @@ impl Budget {
         }
     }
 
-    /// The size of what was read since `start`, of this height.
+    /// Returns the size of all that was read since `start`.
     pub(super) fn size_since(&self, start: Moment, height: usize) -> Size {
         Size {
             nodes: self.nodes - start.nodes,
@@ -76,13 +76,13 @@ impl Budget {
         Ok(())
     }
 
-    /// Counts one scalar that is written out. The file's own size bounds these bytes.
+    /// Counts one scalar. The file's size bounds these bytes.
     pub(super) fn spend_scalar(&mut self, text: &str) -> Result<(), ProblemKind> {
         self.bytes += text.len() as u64;
         self.spend_nodes(1)
     }
 
-    /// Counts what an alias stands for.
+    /// Counts the value of an alias.
     pub(super) fn spend_alias(&mut self, size: Size) -> Result<(), ProblemKind> {
         self.bytes += size.bytes;
         self.alias_bytes += size.bytes;

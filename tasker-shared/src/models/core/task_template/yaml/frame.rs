@@ -12,9 +12,9 @@ pub(super) struct Frame {
     contents: Contents,
     /// The anchor that names it, 0 for none.
     pub(super) anchor: usize,
-    /// When it began, so that its size is known when it ends.
+    /// The counts when it began, from which its size follows when it ends.
     pub(super) start: Moment,
-    /// Levels of the deepest value in it.
+    /// Levels of its deepest value.
     pub(super) height: usize,
 }
 
@@ -68,7 +68,7 @@ impl Frame {
         }
     }
 
-    /// Whether the next node is a mapping's key.
+    /// Returns true if the next node is a mapping's key.
     pub(super) fn expects_key(&self) -> bool {
         matches!(self.contents, Contents::Mapping { pending: None, .. })
     }
@@ -79,7 +79,7 @@ impl Frame {
         }
     }
 
-    /// The step from here to the value that comes next.
+    /// Returns the path segment of the next value.
     pub(super) fn segment(&self) -> Segment<'_> {
         match &self.contents {
             Contents::List(items) => Segment::Index(items.len()),
@@ -91,7 +91,7 @@ impl Frame {
         }
     }
 
-    /// Whether the value under `key` comes next.
+    /// Returns true if the next value belongs to `key`.
     pub(super) fn is_at(&self, key: &str) -> bool {
         matches!(self.segment(), Segment::Key(pending) if pending == key)
     }
@@ -107,7 +107,7 @@ impl Frame {
         }
     }
 
-    /// Takes the next value. What is wrong with it is answered with its line.
+    /// Adds the next value. Returns a problem with its line if it cannot be added.
     pub(super) fn push(&mut self, value: Value, height: usize) -> Option<(usize, ProblemKind)> {
         self.height = self.height.max(height);
         match &mut self.contents {
@@ -145,14 +145,14 @@ impl Frame {
         }
     }
 
-    /// The finished value, and the keys that were given twice, with the line of the later one.
+    /// Returns the finished value, and a problem with its line for each repeated key.
     pub(super) fn finish(self) -> (Value, Vec<(usize, ProblemKind)>) {
         let mut duplicates = Vec::new();
         let (mut entries, merge) = match self.contents {
             Contents::List(items) => return (Value::Array(items), duplicates),
             Contents::Mapping { entries, merge, .. } => (entries, merge),
         };
-        // Stable: of equal keys, the one that was written first stays first.
+        // The sort is stable, so that of equal keys the one that was written first stays first.
         entries.sort_by(|left, right| left.key.cmp(&right.key));
         for pair in entries.windows(2) {
             if pair[0].key == pair[1].key {
@@ -182,7 +182,7 @@ impl Frame {
     }
 }
 
-/// Adds what `map` does not have: its own keys win, then earlier merged mappings.
+/// Adds the keys that `map` does not have. Its own keys win, then earlier merged mappings.
 fn merge_into(map: &mut Map<String, Value>, other: Map<String, Value>) {
     for (key, value) in other {
         map.entry(key).or_insert(value);

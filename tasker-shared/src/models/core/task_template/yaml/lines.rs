@@ -1,12 +1,12 @@
-//! Which line a place in a document is on.
+//! The lines of paths in a document.
 
 use std::collections::HashMap;
 
 use super::loader;
 use crate::models::core::task_template::TemplateLimits;
 
-/// Levels of a document whose lines are recorded: what is checked lies no deeper, and recording
-/// all levels of a hostile document would cost much memory.
+/// Levels of a document whose lines are recorded. No check looks deeper, and recording all levels
+/// of a hostile document would take much memory.
 pub(super) const RECORDED_DEPTH: usize = 8;
 
 /// The lines of a document's upper levels.
@@ -34,7 +34,7 @@ impl LineNumbers {
     }
 }
 
-/// Reads `text` again for its lines. What is wrong with it has been told before.
+/// Reads `text` again for its lines. Its problems were reported before.
 pub(in super::super) fn line_numbers(text: &str, limits: TemplateLimits) -> LineNumbers {
     loader::record_lines(text, limits)
 }

@@ -1,4 +1,4 @@
-//! From the parser's events to a JSON value.
+//! Builds a JSON value from the parser's events.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,8 +16,8 @@ use crate::models::core::task_template::path::clip;
 use crate::models::core::task_template::problem::{Problem, ProblemKind, Problems};
 use crate::models::core::task_template::{TemplateError, TemplateLimits};
 
-/// What the parser says of flow collections that are nested too deeply for it, before any event
-/// tells of them: it looks ahead for a `:` that would make them keys.
+/// The parser's message for flow collections that are nested too deeply. It comes before their
+/// events, because the parser looks ahead for a `:` that would make them keys.
 const PARSER_NESTING_LIMIT: &str = "recursion limit exceeded";
 
 /// A document that was read.
@@ -52,12 +52,12 @@ pub(in super::super) fn load(text: &str, limits: TemplateLimits) -> Result<Loade
 /// The lines of the document in `text`, as far as it can be read.
 pub(super) fn record_lines(text: &str, limits: TemplateLimits) -> LineNumbers {
     let mut loader = Loader::new(limits, Some(LineNumbers::default()));
-    // Whatever stops it has been told when the text was read for its value.
+    // A problem that stops it was reported when the text was read for its value.
     let _ = loader.run(text);
     loader.lines.unwrap_or_default()
 }
 
-/// What ends the reading.
+/// A problem that ends the reading.
 struct Fatal {
     line: usize,
     kind: ProblemKind,
@@ -215,7 +215,7 @@ impl Loader {
         let is_version = style == ScalarStyle::Plain && tag.is_none() && self.is_at_version();
         let written = is_version.then(|| text.to_string());
         match (scalar::meaning(text, style, tag), written) {
-            // Of `1.10` the number 1.1 would be left.
+            // As a number, `1.10` would become `1.1`.
             (Ok(meaning), Some(text)) if meaning.value.is_number() => {
                 let kind = ProblemKind::UnquotedVersion { text: clip(&text) };
                 self.warning(line, kind);
@@ -234,7 +234,7 @@ impl Loader {
         }
     }
 
-    /// Whether the next value is the template's `version`.
+    /// Returns true if the next value is the template's `version`.
     fn is_at_version(&self) -> bool {
         matches!(self.frames.as_slice(), [root] if root.is_at("version"))
     }
@@ -279,7 +279,7 @@ impl Loader {
 
     fn alias(&mut self, anchor: usize, line: usize) -> Result<(), Fatal> {
         let Some(anchored) = self.anchors.get(&anchor) else {
-            // The parser refuses aliases of unknown anchors, so this anchor's value is not ended.
+            // The parser refuses aliases of unknown anchors, so this anchor's value has not ended.
             let kind = ProblemKind::AliasOfItself;
             return Err(Fatal { line, kind });
         };
@@ -288,7 +288,7 @@ impl Loader {
             return Err(too_deep(line));
         }
         self.budget.spend_alias(size).map_err(at(line))?;
-        // Copied only after the budget allowed it.
+        // Copy only after the budget allowed it.
         let value = self.anchors[&anchor].value.clone();
         if !self.expects_key() {
             self.record_line(line);
@@ -305,7 +305,7 @@ impl Loader {
         Ok(())
     }
 
-    /// Keeps a copy of `value` for aliases. The copy counts: anchors within anchors would
+    /// Keeps a copy of `value` for aliases. The copy counts, because anchors within anchors would
     /// otherwise multiply the document by its depth.
     fn anchor(
         &mut self,
@@ -354,7 +354,7 @@ impl Loader {
         self.warnings.push(Some(line), path, kind);
     }
 
-    /// The path, unless it is written for nobody.
+    /// Returns the path, or an empty text if nobody reads it.
     fn path_unless(&self, is_unread: bool) -> String {
         if is_unread {
             return String::new();
@@ -362,7 +362,7 @@ impl Loader {
         self.path()
     }
 
-    /// Where the next value belongs.
+    /// Returns the path of the next value.
     fn path(&self) -> String {
         let mut path = String::new();
         for frame in &self.frames {
@@ -376,7 +376,7 @@ impl Loader {
     }
 }
 
-/// Makes a problem on this line the end of the reading.
+/// Turns a problem into one that ends the reading on this line.
 fn at(line: usize) -> impl Fn(ProblemKind) -> Fatal {
     move |kind| Fatal { line, kind }
 }
@@ -390,7 +390,7 @@ fn syntax(detail: &str) -> ProblemKind {
     if detail == PARSER_NESTING_LIMIT {
         return ProblemKind::TooDeep { limit: MAX_DEPTH };
     }
-    // The parser's words, without much of what a hostile document may have put into them.
+    // Shorten the parser's message, because it may quote a hostile document.
     let detail = detail.chars().take(200).collect();
     ProblemKind::Syntax { detail }
 }

@@ -1,12 +1,11 @@
 //! Reads YAML into JSON.
 //!
 //! YAML 1.2 with its core schema, and `<<` merges, which YAML 1.2 dropped and the field uses.
-//! What JSON cannot hold is an error that names its line, never a guess. Reading is iterative and
-//! within [`TemplateLimits`], so that no document, however hostile, costs more than its size
-//! explains.
+//! A value that JSON cannot hold is an error that names its line, never a guess. Reading is
+//! iterative and within [`TemplateLimits`], so that the cost of a hostile document is bounded.
 //!
-//! Lines are not recorded while reading: most documents have nothing to say about them. When
-//! there is something to say, [`line_numbers`] reads the text again.
+//! Lines are not recorded while reading, because most documents have no problem. If there is one,
+//! [`line_numbers`] reads the text again.
 
 mod budget;
 mod frame;

@@ -1,4 +1,4 @@
-//! What a scalar means: the core schema of YAML 1.2.
+//! Values of scalars by the core schema of YAML 1.2.
 
 use std::borrow::Cow;
 
@@ -11,11 +11,11 @@ use crate::models::core::task_template::problem::ProblemKind;
 /// The prefix of the core schema's tags, written `!!` in a document.
 const CORE: &str = "tag:yaml.org,2002:";
 
-/// What a scalar means.
+/// The value of a scalar.
 #[derive(Debug)]
 pub(super) struct Meaning {
     pub(super) value: Value,
-    /// What is doubtful about it.
+    /// A warning about it.
     pub(super) doubt: Option<ProblemKind>,
 }
 
@@ -25,12 +25,12 @@ impl From<Value> for Meaning {
     }
 }
 
-/// Which tag a node has, in full.
+/// Returns the full name of a tag.
 pub(super) fn full_name(tag: &Tag) -> String {
     format!("{}{}", tag.handle, tag.suffix)
 }
 
-/// The meaning of a scalar.
+/// Returns the value of a scalar.
 pub(super) fn meaning(
     text: Cow<'_, str>,
     style: ScalarStyle,
@@ -66,19 +66,19 @@ pub(super) fn meaning(
             }
         }
         Some("seq" | "map") => Err(mismatch(&text)),
-        // A lone `!` says that the scalar is no plain one.
+        // A lone `!` makes a plain scalar a text.
         None if name == "!" => Ok(Value::String(text.into_owned()).into()),
         _ => Err(ProblemKind::UnknownTag { tag: clip(&name) }),
     }
 }
 
-/// Whether a list or mapping may have this tag.
+/// Returns true if a list or mapping may have this tag.
 pub(super) fn fits_collection(tag: &Tag, kind: &str) -> bool {
     let name = full_name(tag);
     name == "!" || name.strip_prefix(CORE) == Some(kind)
 }
 
-/// Whether a key is the one that merges.
+/// Returns true for the key that merges.
 pub(super) fn is_merge_key(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
     match tag {
         Some(tag) => full_name(tag).strip_prefix(CORE) == Some("merge"),
@@ -86,14 +86,14 @@ pub(super) fn is_merge_key(text: &str, style: ScalarStyle, tag: Option<&Tag>) ->
     }
 }
 
-/// The meaning of a scalar without quotes and tag.
+/// Returns the value of a scalar without quotes and tag.
 fn plain(text: Cow<'_, str>) -> Result<Meaning, ProblemKind> {
     let value = match &*text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),
         "false" | "False" | "FALSE" => Value::Bool(false),
         "yes" | "Yes" | "YES" | "no" | "No" | "NO" | "on" | "On" | "ON" | "off" | "Off" | "OFF" => {
-            // The YAML 1.1 of other languages' workers takes these for booleans.
+            // Workers in other languages read YAML 1.1, where these are booleans.
             let doubt = ProblemKind::OldBoolean {
                 text: text.to_string(),
             };
@@ -113,7 +113,7 @@ fn plain(text: Cow<'_, str>) -> Result<Meaning, ProblemKind> {
     Ok(value.into())
 }
 
-/// The number that `text` is, if it is one.
+/// Returns the number that `text` denotes, if it is one.
 fn number(text: &str) -> Result<Option<Meaning>, ProblemKind> {
     if let Some(digits) = text.strip_prefix("0x") {
         return radix(text, digits, 16);
@@ -129,7 +129,7 @@ fn number(text: &str) -> Result<Option<Meaning>, ProblemKind> {
             unsigned.parse::<u64>().map(Number::from)
         };
         let number = number.map_err(|_| ProblemKind::HugeNumber { text: clip(text) })?;
-        // YAML 1.1 reads these digits as octal ones, and authors may mean a code, not a number.
+        // YAML 1.1 reads these digits as octal, and the author may mean a code instead of a number.
         let is_padded = unsigned.len() > 1 && unsigned.starts_with('0');
         let doubt = is_padded.then(|| ProblemKind::LeadingZero { text: clip(text) });
         let value = Value::Number(number);
@@ -162,7 +162,7 @@ fn all_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether `text` is `1.`, `1.5`, `.5` or one of them with an exponent.
+/// Returns true if `text` is `1.`, `1.5`, `.5` or one of them with an exponent.
 fn is_float(text: &str) -> bool {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),

@@ -1,9 +1,9 @@
-//! From bytes to text that may be YAML.
+//! Checks that bytes are text that YAML allows.
 
 use crate::models::core::task_template::problem::{Problem, ProblemKind};
 use crate::models::core::task_template::{TemplateError, TemplateLimits};
 
-/// The text of a file: not too large, UTF-8, without control characters.
+/// Returns the bytes as text if they are within the limit, UTF-8, and without control characters.
 pub(in super::super) fn checked_text(
     bytes: &[u8],
     limits: TemplateLimits,
@@ -39,7 +39,7 @@ fn unreadable(line: Option<usize>, kind: ProblemKind) -> TemplateError {
     }
 }
 
-/// The line of the byte at `position`.
+/// Returns the line of the byte at `position`.
 fn line_at(bytes: &[u8], position: usize) -> usize {
     let before = &bytes[..position];
     before.split(|byte| *byte == b'\n').count()
