@@ -75,6 +75,7 @@ pub(super) fn database_url(text: &str) -> Result<(), ValidationError> {
         && url.has_authority()
         && !has_rest_of_password(&url, &["user", "password"]);
     require(is_postgres, "database_url", shape)?;
+    require(!has_shell_variable(&url), "database_url", SHELL_VARIABLE)?;
     let knows_mode = url
         .query_pairs()
         .filter(|(name, _)| name == "sslmode" || name == "ssl-mode")
@@ -84,6 +85,20 @@ pub(super) fn database_url(text: &str) -> Result<(), ValidationError> {
         "database_url",
         "must have as `sslmode` one of disable, allow, prefer, require, verify-ca and verify-full",
     )
+}
+
+/// The constraint that [`has_shell_variable`] checks.
+pub(super) const SHELL_VARIABLE: &str = "must not have a variable such as `$HOST` in its host or \
+     path: a file may contain `${NAME}` for the variables in docs/configuration.md";
+
+/// Returns true if the host or the path has a `$NAME`, which a shell would replace and this program
+/// does not.
+pub(super) fn has_shell_variable(url: &Url) -> bool {
+    let has = |text: &str| {
+        let mut rest = text.split('$').skip(1);
+        rest.any(|name| name.starts_with(|first: char| first.is_ascii_uppercase()))
+    };
+    url.host_str().is_some_and(has) || has(url.path())
 }
 
 /// Returns true if the rest of a password may have been parsed as another part of the URL.

@@ -68,49 +68,36 @@ impl EnvVarRule {
             accepts: |value| has_scheme(value, &["redis", "rediss", "unix", "redis+unix"]),
             meaning: "the address of Redis",
         },
-        Self {
-            name: "REDIS_USERNAME",
-            pattern: NO_CONTROLS,
-            accepts: has_no_controls,
-            meaning: "the user of Redis",
-        },
-        Self {
-            name: "REDIS_PASSWORD",
-            pattern: NO_CONTROLS,
-            accepts: has_no_controls,
-            meaning: "the password of Redis",
-        },
-        Self {
-            name: "REDIS_SENTINEL_USERNAME",
-            pattern: NO_CONTROLS,
-            accepts: has_no_controls,
-            meaning: "the user of the sentinels of Redis",
-        },
-        Self {
-            name: "REDIS_SENTINEL_PASSWORD",
-            pattern: NO_CONTROLS,
-            accepts: has_no_controls,
-            meaning: "the password of the sentinels of Redis",
-        },
+        Self::text("REDIS_USERNAME", "the user of Redis"),
+        Self::text("REDIS_PASSWORD", "the password of Redis"),
+        Self::text(
+            "REDIS_SENTINEL_USERNAME",
+            "the user of the sentinels of Redis",
+        ),
+        Self::text(
+            "REDIS_SENTINEL_PASSWORD",
+            "the password of the sentinels of Redis",
+        ),
         ENVIRONMENT,
-        Self {
-            name: "TASKER_TEMPLATE_PATH",
-            pattern: "a path without control characters",
-            accepts: has_no_controls,
-            meaning: "the only folder in which a worker looks for task templates",
-        },
+        Self::text(
+            "TASKER_TEMPLATE_PATH",
+            "the only folder in which a worker looks for task templates",
+        ),
     ];
+
+    const fn text(name: &'static str, meaning: &'static str) -> Self {
+        Self {
+            name,
+            pattern: "a text without control characters",
+            accepts: |value| !value.chars().any(char::is_control),
+            meaning,
+        }
+    }
 
     /// Returns the rule for the variable `name`.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         Self::ALLOWLIST.iter().find(|rule| rule.name == name)
     }
-}
-
-const NO_CONTROLS: &str = "a text without control characters";
-
-fn has_no_controls(value: &str) -> bool {
-    !value.chars().any(char::is_control)
 }
 
 fn has_scheme(value: &str, schemes: &[&str]) -> bool {

@@ -13,8 +13,6 @@ use super::{checks, redact};
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/database`.
-    ///
-    /// Default `postgres://tasker:tasker@localhost:5432/tasker`.
     #[builder(default = "String::from(\"postgres://tasker:tasker@localhost:5432/tasker\")")]
     #[serde(serialize_with = "redact::serialize_url")]
     #[validate(custom(function = checks::database_url))]
@@ -41,25 +39,17 @@ impl std::fmt::Debug for DatabaseConfig {
 #[validate(schema(function = checks::pool_bounds))]
 pub struct PoolConfig {
     /// Most connections that a process opens.
-    ///
-    /// Default 20.
     #[builder(default = "20")]
     #[validate(range(min = 2, max = 10_000))]
     pub max_connections: u32,
     /// Idle connections that are kept open; at most `max_connections`.
-    ///
-    /// Default 1.
     #[builder(default = "1")]
     pub min_connections: u32,
     /// Longest wait for a free connection, in seconds.
-    ///
-    /// Default 5.
     #[builder(default = "5")]
     #[validate(range(min = 1, max = 300))]
     pub acquire_timeout_seconds: u32,
     /// Longest run of a statement, in milliseconds. PostgreSQL cancels a longer one.
-    ///
-    /// Default 10000.
     #[builder(default = "10_000")]
     #[validate(range(min = 100))]
     pub statement_timeout_ms: u32,

@@ -86,7 +86,6 @@ pub(super) fn parse(kind: Kind, text: &str) -> Option<Value> {
         Kind::Bool if trimmed.eq_ignore_ascii_case("false") => Value::Boolean(false),
         Kind::Bool => return None,
         Kind::Integer(..) => Value::Integer(trimmed.parse().ok()?),
-        Kind::Float => Value::Float(trimmed.parse().ok()?),
         Kind::Text => Value::String(text.to_owned()),
         Kind::TextList if trimmed.starts_with('[') => {
             // Refuse a text that closes the array and adds keys of its own.

@@ -14,11 +14,17 @@ use super::tasker::TaskerConfig;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     Bool,
-    /// With the least and the greatest value that are allowed.
-    Integer(i64, i64),
-    Float,
+    /// With the bounds of the field's type and the bounds of the key.
+    Integer(Bounds, Bounds),
     Text,
     TextList,
+}
+
+/// The least and the greatest value of an integer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Bounds {
+    pub(super) least: i64,
+    pub(super) most: i64,
 }
 
 /// A key that holds a value.
@@ -27,8 +33,6 @@ pub(super) struct Field {
     pub(super) kind: Kind,
     /// The first paragraph of the field's documentation, on one line.
     pub(super) about: String,
-    /// The constraints that the schema states, such as `1 to 1024`.
-    pub(super) bounds: Option<String>,
 }
 
 /// All keys by their dotted paths.
@@ -68,7 +72,6 @@ impl Fields {
             let field = Field {
                 kind: kind_of(schema),
                 about: first_paragraph(schema["description"].as_str().unwrap_or_default()),
-                bounds: bounds_of(schema),
             };
             self.values.insert(path.to_owned(), field);
             return;
@@ -114,28 +117,26 @@ fn without_null(schema: &mut Schema) {
 }
 
 fn kind_of(schema: &Json) -> Kind {
-    match (schema["type"].as_str(), schema["format"].as_str()) {
-        (Some("boolean"), _) => Kind::Bool,
-        // TOML's integers have 64 bits and a sign.
-        (Some("integer"), Some("uint32")) => Kind::Integer(0, u32::MAX.into()),
-        (Some("integer"), Some("uint64")) => Kind::Integer(0, i64::MAX),
-        (Some("integer"), _) => Kind::Integer(i64::MIN, i64::MAX),
-        (Some("number"), _) => Kind::Float,
-        (Some("array"), _) => Kind::TextList,
+    match schema["type"].as_str() {
+        Some("boolean") => Kind::Bool,
+        Some("integer") => integer(schema),
+        Some("array") => Kind::TextList,
         _ => Kind::Text,
     }
 }
 
-fn bounds_of(schema: &Json) -> Option<String> {
-    // A lower bound of 0 needs no mention.
-    let least = schema["minimum"].as_u64().filter(|least| *least > 0);
-    let most = schema["maximum"].as_u64();
-    match (least, most) {
-        (Some(least), Some(most)) => Some(format!("{least} to {most}")),
-        (Some(least), None) => Some(format!("at least {least}")),
-        (None, Some(most)) => Some(format!("at most {most}")),
-        (None, None) => None,
-    }
+fn integer(schema: &Json) -> Kind {
+    let most = match schema["format"].as_str() {
+        Some("uint32") => u32::MAX.into(),
+        // TOML's integers have 64 bits and a sign.
+        _ => i64::MAX,
+    };
+    let of_type = Bounds { least: 0, most };
+    let of_key = Bounds {
+        least: schema["minimum"].as_i64().unwrap_or(0),
+        most: schema["maximum"].as_i64().unwrap_or(most),
+    };
+    Kind::Integer(of_type, of_key)
 }
 
 fn first_paragraph(text: &str) -> String {

@@ -4,7 +4,7 @@
 use toml::{Table, Value};
 
 use super::errors::{ConfigProblem, Origin};
-use super::fields::{Fields, Kind, join};
+use super::fields::{Bounds, Fields, Kind, join};
 
 /// A value and its source.
 #[derive(Debug, Clone)]
@@ -64,10 +64,10 @@ fn descend(
 /// Checks that the value is of this kind. Returns the value as the error if it is not.
 pub(super) fn conform(kind: Kind, value: Value) -> Result<Value, Value> {
     let fits = match (kind, &value) {
-        (Kind::Bool, Value::Boolean(_))
-        | (Kind::Float, Value::Float(_))
-        | (Kind::Text, Value::String(_)) => true,
-        (Kind::Integer(least, most), Value::Integer(number)) => (least..=most).contains(number),
+        (Kind::Bool, Value::Boolean(_)) | (Kind::Text, Value::String(_)) => true,
+        (Kind::Integer(bounds, _), Value::Integer(number)) => {
+            (bounds.least..=bounds.most).contains(number)
+        }
         (Kind::TextList, Value::Array(items)) => items.iter().all(Value::is_str),
         _ => false,
     };
@@ -78,8 +78,7 @@ pub(super) fn conform(kind: Kind, value: Value) -> Result<Value, Value> {
 pub(super) fn expected(kind: Kind) -> String {
     match kind {
         Kind::Bool => "`true` or `false`".to_owned(),
-        Kind::Integer(least, most) => format!("an integer from {least} to {most}"),
-        Kind::Float => "a number with a decimal point".to_owned(),
+        Kind::Integer(_, Bounds { least, most }) => format!("an integer from {least} to {most}"),
         Kind::Text => "a text".to_owned(),
         Kind::TextList => "a list of texts".to_owned(),
     }
@@ -88,6 +87,7 @@ pub(super) fn expected(kind: Kind) -> String {
 fn wrong_type(origin: &Origin, path: String, expected: String, found: &Value) -> ConfigProblem {
     let found = match found {
         Value::String(_) => "a text",
+        Value::Integer(_) if expected.starts_with("an integer") => "another integer",
         Value::Integer(_) => "an integer",
         Value::Float(_) => "a number with a decimal point",
         Value::Boolean(_) => "`true` or `false`",

@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 use validator::ValidationError;
 
-use super::checks::has_rest_of_password;
+use super::checks::{SHELL_VARIABLE, has_rest_of_password, has_shell_variable};
 use super::redis::{RedisConfig, RedisMode};
 
 /// What is wrong with a [`RedisConfig`]; shown, the end of a sentence that begins with its path.
@@ -18,6 +18,9 @@ pub enum RedisProblem {
          `unix:///path/to/socket`, with special characters percent-encoded"
     )]
     Url,
+    /// `url` has a variable that nothing replaces.
+    #[error("{SHELL_VARIABLE}")]
+    ShellVariable,
     /// The path of `url` is no number.
     #[error("must name the database by a number, such as `redis://localhost:6379/0`")]
     DatabaseInUrl,
@@ -88,7 +91,7 @@ impl RedisProblem {
     #[must_use]
     pub fn path(self) -> &'static str {
         match self {
-            Self::Url | Self::DatabaseInUrl => "redis.url",
+            Self::Url | Self::ShellVariable | Self::DatabaseInUrl => "redis.url",
             Self::Mode => "redis.mode",
             Self::Nodes => "redis.nodes",
             _ => "redis",
@@ -123,6 +126,8 @@ fn wrong_url(text: &str) -> Option<RedisProblem> {
     // No fragment has a meaning here that this program supports.
     if !complete || url.fragment().is_some() || has_rest_of_password(&url, &["user", "pass"]) {
         Some(RedisProblem::Url)
+    } else if has_shell_variable(&url) {
+        Some(RedisProblem::ShellVariable)
     } else if database_in(&url).is_some_and(|named| named.parse::<u32>().is_err()) {
         Some(RedisProblem::DatabaseInUrl)
     } else if !can_be_dialed(&url) {

@@ -13,7 +13,7 @@ use toml::Value;
 
 use super::config_loader::EnvVarRule;
 use super::env_override::variable_for;
-use super::fields::{Field, Fields, Kind, schema};
+use super::fields::{Bounds, Field, Fields, Kind, schema};
 use super::flatten::Located;
 use super::interpolation::{self, Piece};
 use super::{layers, merge};
@@ -168,15 +168,18 @@ fn default_and_variables(value: &Value) -> (String, Vec<String>) {
 }
 
 fn type_of(field: &Field) -> String {
-    let kind = match field.kind {
-        Kind::Bool => "boolean",
-        Kind::Integer(..) => "integer",
-        Kind::Float => "float",
-        Kind::Text => "text",
-        Kind::TextList => "list of texts",
-    };
-    match &field.bounds {
-        Some(bounds) => format!("{kind}, {bounds}"),
-        None => kind.to_owned(),
+    match field.kind {
+        Kind::Bool => "boolean".to_owned(),
+        Kind::Integer(of_type, Bounds { least, most }) => {
+            // A lower bound of 0 needs no mention.
+            match (least > of_type.least, most < of_type.most) {
+                (true, true) => format!("integer, {least} to {most}"),
+                (true, false) => format!("integer, at least {least}"),
+                (false, true) => format!("integer, at most {most}"),
+                (false, false) => "integer".to_owned(),
+            }
+        }
+        Kind::Text => "text".to_owned(),
+        Kind::TextList => "list of texts".to_owned(),
     }
 }

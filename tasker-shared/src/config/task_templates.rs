@@ -12,13 +12,9 @@ use super::macros::impl_builder_default;
 #[serde(default, deny_unknown_fields)]
 pub struct TaskTemplatesConfig {
     /// Folders that a worker searches for templates at start. `TASKER_TEMPLATE_PATH` replaces them.
-    ///
-    /// Default `["config/tasks"]`.
     #[builder(default = "vec![String::from(\"config/tasks\")]")]
     pub search_paths: Vec<String>,
     /// Largest template file in bytes. A larger file is an error.
-    ///
-    /// Default 1048576 (1 MiB).
     #[builder(default = "1024 * 1024")]
     #[validate(range(min = 1024, max = 67_108_864))]
     pub max_file_bytes: u64,

@@ -37,8 +37,6 @@ pub struct TaskerConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct CommonConfig {
     /// The environment whose overrides apply to templates.
-    ///
-    /// Default `development`.
     #[builder(default = "String::from(\"development\")")]
     #[validate(length(min = 1, max = 64), custom(function = checks::environment))]
     pub environment: String,
@@ -76,8 +74,6 @@ pub struct WorkerConfig {
     #[validate(nested)]
     pub web: WebConfig,
     /// Most templates, with the environment's overrides applied, that a worker's own cache holds.
-    ///
-    /// Default 1000.
     #[builder(default = "1000")]
     #[validate(range(min = 1))]
     pub template_cache_entries: u64,

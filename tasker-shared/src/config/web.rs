@@ -13,26 +13,18 @@ use super::macros::impl_builder_default;
 #[serde(default, deny_unknown_fields)]
 pub struct WebConfig {
     /// Address on which the server listens: `address:port` or `name:port`. Port 0 takes a free port.
-    ///
-    /// Default `127.0.0.1:8080` for orchestration, `127.0.0.1:8081` for workers.
     #[builder(default = "String::from(\"127.0.0.1:0\")")]
     #[validate(custom(function = checks::bind_address))]
     pub bind_address: String,
     /// Longest processing of a request, in milliseconds. A longer one is answered with 504.
-    ///
-    /// Default 10000.
     #[builder(default = "10_000")]
     #[validate(range(min = 100, max = 600_000))]
     pub request_timeout_ms: u64,
     /// Largest request body, in bytes. A larger one is answered with 413.
-    ///
-    /// Default 1048576 (1 MiB).
     #[builder(default = "1024 * 1024")]
     #[validate(range(min = 1024, max = 67_108_864))]
     pub max_body_bytes: u64,
     /// Longest wait for unfinished requests after SIGTERM, in seconds.
-    ///
-    /// Default 20.
     #[builder(default = "20")]
     #[validate(range(min = 1, max = 28))]
     pub drain_timeout_seconds: u64,

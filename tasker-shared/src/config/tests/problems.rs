@@ -6,7 +6,7 @@ use super::super::{ConfigLoader, ConfigProblem};
 use super::{Folder, load_with, shown};
 
 #[test]
-fn an_unknown_key_in_a_file_is_told_with_the_nearest_known_one() {
+fn an_unknown_key_in_a_file_is_reported_with_the_nearest_known_one() {
     let folder = Folder::with(&[(
         "base/common.toml",
         "[common.cache]\nenabld = true\n[common.cache.reddis]\nurl = \"x\"\n[comon.database]\nurl = 1",
@@ -31,7 +31,7 @@ fn an_unknown_key_in_a_file_is_told_with_the_nearest_known_one() {
 }
 
 #[test]
-fn an_unknown_key_in_a_variable_is_told_with_the_nearest_variable() {
+fn an_unknown_key_in_a_variable_is_reported_with_the_nearest_variable() {
     assert_eq!(
         shown(load_with(&[("TASKER__COMMON_CACHE__ENABLED", "true")])),
         [
@@ -52,26 +52,28 @@ fn a_quoted_key_with_a_dot_is_not_the_key_below() {
 }
 
 #[test]
-fn a_wrong_type_is_told_with_what_was_expected() {
+fn a_wrong_type_is_reported_with_the_expected_one() {
     let folder = Folder::with(&[(
         "base/common.toml",
         "common.cache.enabled = \"yes\"\ncommon.cache.redis = true\ncommon.cache.template_ttl_seconds = -1\n\
+         common.cache.max_staleness_ms = -5\n\
          common.task_templates.search_paths = [1]",
     )]);
     let lines = shown(folder.load(&[])).join("\n");
-    for told in [
+    for expected in [
         "`common.cache.enabled` must be `true` or `false`, and is a text",
         "`common.cache.redis` must be a section, and is `true` or `false`",
-        "`common.cache.template_ttl_seconds` must be an integer from 0 to 4294967295",
+        "`common.cache.template_ttl_seconds` must be an integer from 1 to 4294967295, and is another integer",
+        "`common.cache.max_staleness_ms` must be an integer from 0 to 3600000, and is another integer",
         "`common.task_templates.search_paths` must be a list of texts",
     ] {
-        assert!(lines.contains(told), "{told} in {lines}");
+        assert!(lines.contains(expected), "{expected} in {lines}");
     }
-    assert_eq!(lines.lines().count(), 4, "{lines}");
+    assert_eq!(lines.lines().count(), 5, "{lines}");
 }
 
 #[test]
-fn a_variable_of_the_wrong_type_or_for_a_section_is_told() {
+fn a_variable_of_the_wrong_type_or_for_a_section_is_reported() {
     let lines = shown(load_with(&[
         ("TASKER__COMMON__CACHE__ENABLED", "yes"),
         ("TASKER__COMMON__CACHE__LOCAL_MAX_BYTES", "64 MiB"),
@@ -83,7 +85,7 @@ fn a_variable_of_the_wrong_type_or_for_a_section_is_told() {
 }
 
 #[test]
-fn two_spellings_of_one_variable_are_told() {
+fn two_spellings_of_one_variable_are_reported() {
     let lines = shown(load_with(&[
         ("TASKER__COMMON__CACHE__ENABLED", "true"),
         ("TASKER__common__cache__enabled", "false"),
@@ -96,7 +98,7 @@ fn two_spellings_of_one_variable_are_told() {
 }
 
 #[test]
-fn a_broken_constraint_is_told_with_its_place() {
+fn a_broken_constraint_is_reported_with_its_place() {
     let folder = Folder::with(&[(
         "base/common.toml",
         "[common.cache]\nmax_staleness_ms = 3600001\nkey_prefix = \"a*\"\n\
@@ -147,7 +149,7 @@ fn a_value_that_is_wrong_is_not_blamed_for_what_its_default_would_break() {
 }
 
 #[test]
-fn a_reference_to_an_unlisted_variable_is_told_even_if_overridden() {
+fn a_reference_to_an_unlisted_variable_is_reported_even_if_overridden() {
     let folder = Folder::with(&[
         (
             "base/common.toml",
@@ -169,7 +171,7 @@ fn a_reference_to_an_unlisted_variable_is_told_even_if_overridden() {
 }
 
 #[test]
-fn a_variable_that_a_file_needs_and_that_is_unset_is_told() {
+fn a_variable_that_a_file_needs_and_that_is_unset_is_reported() {
     let folder = Folder::with(&[(
         "base/common.toml",
         "[common.task_templates]\nsearch_paths = [\"a\", \"${TASKER_TEMPLATE_PATH}\"]",
@@ -183,7 +185,7 @@ fn a_variable_that_a_file_needs_and_that_is_unset_is_told() {
 }
 
 #[test]
-fn a_variable_that_does_not_match_its_pattern_is_told_with_the_file() {
+fn a_variable_that_does_not_match_its_pattern_is_reported_with_the_file() {
     for (name, value) in [
         ("REDIS_URL", "http://localhost"),
         ("REDIS_URL", "redis://"),
@@ -220,7 +222,7 @@ fn an_environment_name_cannot_leave_the_folder() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_with_its_line_and_the_rest_is_still_checked() {
+fn what_is_no_toml_is_reported_with_its_line_and_the_rest_is_still_checked() {
     let folder = Folder::with(&[
         ("base/a.toml", "[common]\n\nenvironment = \"a\n"),
         ("base/b.toml", "unknown = 1"),
@@ -236,7 +238,7 @@ fn what_is_no_toml_is_told_with_its_line_and_the_rest_is_still_checked() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_as_text_is_told() {
+fn a_file_that_cannot_be_read_as_text_is_reported() {
     let folder = Folder::with(&[("base/a.toml", "")]);
     std::fs::write(folder.file("base/a.toml"), [0xff, 0xfe]).unwrap();
     let lines = shown(folder.load(&[]));
@@ -245,7 +247,7 @@ fn a_file_that_cannot_be_read_as_text_is_told() {
 }
 
 #[test]
-fn a_value_of_the_process_that_is_no_text_is_told_if_it_matters_here() {
+fn a_value_of_the_process_that_is_no_text_is_reported_if_it_matters_here() {
     use std::os::unix::ffi::OsStringExt as _;
     let garbage = || OsString::from_vec(vec![0xff]);
     let variable = |name: &str| (OsString::from(name), garbage());

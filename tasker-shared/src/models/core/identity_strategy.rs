@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
     Deserialize,
     sqlx::Type,
     utoipa::ToSchema,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "tasker.identity_strategy", rename_all = "snake_case")]

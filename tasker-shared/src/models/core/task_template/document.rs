@@ -18,21 +18,22 @@ pub struct TemplateDocument {
 impl TemplateDocument {
     /// Reads and checks a YAML document. JSON is YAML, so it may be JSON too.
     ///
-    /// Problems and warnings name their lines. The time that it takes is bounded by `limits`,
-    /// whatever the bytes are.
+    /// Problems and warnings name their lines. `limits` bound the time that it takes.
     ///
     /// # Errors
-    /// When the bytes are not one YAML document that JSON can hold, or it is not a template. All
-    /// problems are told, as far as one does not hide the others.
+    /// Fails if the bytes are not one YAML document that JSON can hold, or if it is not a template. The
+    /// error lists all problems, as far as one does not hide the others, and all warnings.
     pub fn from_yaml(bytes: &[u8], limits: TemplateLimits) -> Result<Self, TemplateError> {
         let text = yaml::checked_text(bytes, limits)?;
         let yaml::Loaded { value, warnings } = yaml::load(text, limits)?;
         let mut findings = validation::check(&value, true);
         if !findings.errors.is_empty() || !findings.warnings.is_empty() {
-            let lines = yaml::line_numbers(text, limits);
+            let locations = yaml::locations(text, limits);
             let problems = findings.errors.iter_mut().chain(&mut findings.warnings);
             for problem in problems.filter(|problem| problem.is_of_a_place()) {
-                problem.line = lines.line_of(&problem.path);
+                let at = locations.find(&problem.path);
+                problem.line = at.map(|at| at.line);
+                problem.column = at.map(|at| at.column);
             }
         }
         findings.warnings.splice(0..0, warnings);
@@ -42,16 +43,16 @@ impl TemplateDocument {
     /// Checks a JSON document. Its problems have no lines.
     ///
     /// # Errors
-    /// When it is not a template, or PostgreSQL could not store it.
+    /// Fails if it is not a template, or if PostgreSQL cannot store it.
     pub fn from_json(json: Value) -> Result<Self, TemplateError> {
         let findings = validation::check(&json, false);
         Self::from_checked(json, findings)
     }
 
-    /// The document of a template that was built in code.
+    /// Returns the document of a template that was built in code.
     ///
     /// # Errors
-    /// As [`Self::from_json`].
+    /// See [`Self::from_json`].
     pub fn from_template(template: &TaskTemplate) -> Result<Self, TemplateError> {
         let json = serde_json::to_value(template).map_err(TemplateError::Shape)?;
         Self::from_json(json)
@@ -62,12 +63,12 @@ impl TemplateDocument {
             problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
             problems
         };
+        let warnings = in_order(findings.warnings);
         if !findings.errors.is_empty() {
             let problems = in_order(findings.errors);
-            return Err(TemplateError::Invalid { problems });
+            return Err(TemplateError::Invalid { problems, warnings });
         }
         let template = TaskTemplate::deserialize(&json).map_err(TemplateError::Shape)?;
-        let warnings = in_order(findings.warnings);
         Ok(Self {
             json,
             template,
@@ -75,19 +76,19 @@ impl TemplateDocument {
         })
     }
 
-    /// The document as written, unknown keys included.
+    /// Returns the document as written, with unknown keys.
     #[must_use]
     pub fn json(&self) -> &Value {
         &self.json
     }
 
-    /// The typed view.
+    /// Returns the typed view.
     #[must_use]
     pub fn template(&self) -> &TaskTemplate {
         &self.template
     }
 
-    /// What is doubtful, but no reason to refuse the template, in the order of lines.
+    /// Returns the warnings in the order of lines.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings

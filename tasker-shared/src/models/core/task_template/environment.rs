@@ -1,6 +1,40 @@
 //! Overrides that belong to one environment.
 
+use schemars::JsonSchema;
 use serde_json::{Map, Value};
+
+use super::RetryConfiguration;
+
+/// The overrides of one environment.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only the JSON Schema is used, to check documents")]
+pub(super) struct EnvironmentOverrides {
+    /// Overrides for the task's handler.
+    task_handler: Option<HandlerOverrides>,
+    /// Overrides for steps.
+    steps: Option<Vec<StepOverrides>>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only the JSON Schema is used, to check documents")]
+struct HandlerOverrides {
+    /// Settings to merge into the handler's.
+    initialization: Option<Map<String, Value>>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only the JSON Schema is used, to check documents")]
+struct StepOverrides {
+    /// The step's name, or `ALL`.
+    name: String,
+    /// Overrides for the step's handler.
+    handler: Option<HandlerOverrides>,
+    /// Longest duration of an attempt, in seconds.
+    #[schemars(range(max = 2_147_483_647))]
+    timeout_seconds: Option<u64>,
+    /// Retries after a failed attempt.
+    retry: Option<RetryConfiguration>,
+}
 
 /// The step name whose override applies to each step.
 pub(super) const ALL_STEPS: &str = "ALL";

@@ -13,12 +13,16 @@ pub enum TemplateError {
     Unreadable {
         /// The problems in the order of lines. Never empty.
         problems: Vec<Problem>,
+        /// Warnings about the part that was read.
+        warnings: Vec<Problem>,
     },
     /// The document was read, but it is not a template.
     #[error("the template is not valid: {}", Listed(problems))]
     Invalid {
         /// All problems in the order of lines. Never empty.
         problems: Vec<Problem>,
+        /// The warnings in the order of lines.
+        warnings: Vec<Problem>,
     },
     /// The document passed each check and has no typed view, or a template that was built in code
     /// has no document. Either is a defect of this software.
@@ -31,7 +35,16 @@ impl TemplateError {
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         match self {
-            Self::Unreadable { problems } | Self::Invalid { problems } => problems,
+            Self::Unreadable { problems, .. } | Self::Invalid { problems, .. } => problems,
+            Self::Shape(_) => &[],
+        }
+    }
+
+    /// Returns the warnings beside the problems.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        match self {
+            Self::Unreadable { warnings, .. } | Self::Invalid { warnings, .. } => warnings,
             Self::Shape(_) => &[],
         }
     }

@@ -4,8 +4,7 @@
 //! typed view of the keys that Tasker reads; it ignores unknown keys. [`apply_environment`] applies
 //! the overrides of one environment to a document.
 //!
-//! Nothing here knows of files, of PostgreSQL or of a cache, and nothing compiles an
-//! `input_schema`.
+//! This module does not depend on files, PostgreSQL or the cache.
 
 mod document;
 mod environment;

@@ -47,6 +47,19 @@ impl<'a> At<'a> {
     }
 }
 
+impl At<'_> {
+    /// Returns true if this is within the value of the template's `key`.
+    pub(super) fn is_below(&self, key: &str) -> bool {
+        let Some(parent) = self.parent else {
+            return false;
+        };
+        match (parent.segment, self.segment) {
+            (Segment::Root, Segment::Key(own)) => own == key,
+            _ => parent.is_below(key),
+        }
+    }
+}
+
 impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent {

@@ -5,16 +5,25 @@ use std::fmt;
 use super::suggestion::perhaps;
 
 /// The most problems of one document that are listed; the rest is counted.
-const MAX_TOLD: usize = 100;
+const MAX_LISTED: usize = 100;
 
 /// Characters of each end of a long path that are shown.
 const SHOWN_PATH_ENDS: usize = 120;
 
+/// A line and a column, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Location {
+    pub(super) line: usize,
+    pub(super) column: usize,
+}
+
 /// An error or a warning about one key or value of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The line, counted from 1. None when the document did not come from YAML.
+    /// The line, counted from 1. None if the document did not come from YAML.
     pub line: Option<usize>,
+    /// The column of the key, or of the list's item, in characters counted from 1.
+    pub column: Option<usize>,
     /// The path in the document, such as `steps[2].dependencies[0]`; empty for the document itself.
     pub path: String,
     /// The kind of problem. Its `Display` is a sentence for the author.
@@ -31,7 +40,11 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
+            write!(f, "line {line}")?;
+            if let Some(column) = self.column {
+                write!(f, ", column {column}")?;
+            }
+            f.write_str(": ")?;
         }
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
@@ -123,7 +136,7 @@ pub enum ProblemKind {
     #[error("{value:?} is not one of {}{}", .known.join(", "), perhaps(*.suggestion))]
     UnknownValue {
         value: String,
-        known: &'static [&'static str],
+        known: &'static [String],
         suggestion: Option<&'static str>,
     },
     #[error("`type` and `step_type` are two names for one thing; remove one of the two")]
@@ -137,9 +150,13 @@ pub enum ProblemKind {
     },
     #[error("a step cannot depend on itself")]
     SelfDependency,
+    #[error(
+        "the key {key:?} is unknown, and without {known:?} other steps run, or in another order; {known:?} is probably meant"
+    )]
+    MisspeltGraphKey { key: String, known: &'static str },
     #[error("these steps wait for each other: {}", .steps.join(" -> "))]
     Cycle { steps: Vec<String> },
-    #[error("and {count} more of which nothing is told here")]
+    #[error("and {count} more")]
     More { count: usize },
 
     // Warnings about a document.
@@ -160,45 +177,95 @@ pub enum ProblemKind {
     },
     #[error("the step {name:?} is not of the type batch_worker")]
     NotABatchWorker { name: String },
-    #[error("the key {key:?} is not known and is kept as it is{}", perhaps(Some(.known)))]
-    PerhapsMisspelt { key: String, known: &'static str },
+    #[error(
+        "no `batch_config.worker_template` names this batch worker, so no batch is made from it"
+    )]
+    UnusedBatchWorker,
+    #[error("this convergence step has no dependencies, so it has nothing to wait for")]
+    NothingToConverge,
+    #[error("`domain_events` does not declare the event {name:?}{}", perhaps(.suggestion.as_deref()))]
+    UndeclaredEvent {
+        name: String,
+        suggestion: Option<String>,
+    },
+    #[error("the key {key:?} is unknown and has no effect; {}", instead(.suggestion.as_deref()))]
+    UnknownKey {
+        key: String,
+        suggestion: Option<String>,
+    },
+    #[error(
+        "the key {key:?} has no effect here; an environment can override only `initialization` of handlers, and `timeout_seconds` and `retry` of steps"
+    )]
+    NotOverridable { key: String },
+    #[error("this has no effect, because the template has no `task_handler`")]
+    NoTaskHandler,
+    #[error("this override is empty and has no effect")]
+    EmptyOverride,
+}
+
+fn instead(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(
+        || String::from("keep notes under `metadata` or under a key that begins with `x-`"),
+        |known| format!("perhaps {known:?} is meant"),
+    )
 }
 
 /// A bounded list of problems, because a hostile document may have one in each line.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
-    told: Vec<Problem>,
+    listed: Vec<Problem>,
     more: usize,
 }
 
 impl Problems {
-    pub(super) fn push(&mut self, line: Option<usize>, path: impl fmt::Display, kind: ProblemKind) {
-        if self.told.len() < MAX_TOLD {
+    pub(super) fn push(
+        &mut self,
+        at: Option<Location>,
+        path: impl fmt::Display,
+        kind: ProblemKind,
+    ) {
+        self.push_with(at, path, || kind);
+    }
+
+    /// Adds a problem. `kind` runs only if the problem is listed.
+    pub(super) fn push_with(
+        &mut self,
+        at: Option<Location>,
+        path: impl fmt::Display,
+        kind: impl FnOnce() -> ProblemKind,
+    ) {
+        if self.listed.len() < MAX_LISTED {
             let path = shortened(path.to_string());
-            self.told.push(Problem { line, path, kind });
+            self.listed.push(Problem {
+                line: at.map(|at| at.line),
+                column: at.map(|at| at.column),
+                path,
+                kind: kind(),
+            });
         } else {
             self.more += 1;
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.told.is_empty()
+        self.listed.is_empty()
     }
 
     /// Returns true if further problems are only counted, so that a suggestion for them is not needed.
     pub(super) fn is_full(&self) -> bool {
-        self.told.len() >= MAX_TOLD
+        self.listed.len() >= MAX_LISTED
     }
 
     pub(super) fn into_vec(mut self) -> Vec<Problem> {
         if self.more > 0 {
-            self.told.push(Problem {
+            self.listed.push(Problem {
                 line: None,
+                column: None,
                 path: String::new(),
                 kind: ProblemKind::More { count: self.more },
             });
         }
-        self.told
+        self.listed
     }
 }
 

@@ -1,20 +1,25 @@
 //! Retries of failed steps.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Retries of a failed step. A missing or null key has its default.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "RetryFields")]
+#[schemars(!from, default)]
 pub struct RetryConfiguration {
     /// Retry after a failed attempt. Default true.
     pub retryable: bool,
     /// The most attempts, the first one included. 0 still allows the first. Default 3.
+    #[schemars(range(max = 2_147_483_647))]
     pub max_attempts: u32,
     /// The growth of the pause between attempts. Default exponential.
     pub backoff: BackoffStrategy,
     /// The first pause, in milliseconds. Default 1,000.
+    #[schemars(range(max = 2_147_483_647))]
     pub backoff_base_ms: u64,
     /// The longest pause, in milliseconds. Default 30,000.
+    #[schemars(range(max = 2_147_483_647))]
     pub max_backoff_ms: u64,
 }
 
@@ -31,7 +36,7 @@ impl Default for RetryConfiguration {
 }
 
 /// The growth of the pause between attempts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BackoffStrategy {
     /// No pause.
@@ -43,11 +48,6 @@ pub enum BackoffStrategy {
     Exponential,
     /// The pause follows the Fibonacci numbers.
     Fibonacci,
-}
-
-impl BackoffStrategy {
-    /// As authors write them.
-    pub(super) const NAMES: &[&str] = &["none", "linear", "exponential", "fibonacci"];
 }
 
 /// The keys as they are written, where each may be missing or null.
@@ -90,13 +90,5 @@ mod tests {
                 ..RetryConfiguration::default()
             }
         );
-    }
-
-    #[test]
-    fn every_listed_name_is_a_strategy() {
-        for name in BackoffStrategy::NAMES {
-            let strategy: BackoffStrategy = serde_json::from_value((*name).into()).unwrap();
-            assert_eq!(serde_json::to_value(strategy).unwrap(), *name);
-        }
     }
 }

@@ -1,19 +1,23 @@
 //! The typed view of a template's steps.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::template::null_is_default;
 use super::{FreeForm, HandlerDefinition, RetryConfiguration};
 
 /// One step of a template.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepDefinition {
-    /// Unique in the template, 1 to 128 characters.
+    /// The step's name: 1 to 128 characters, unique in the template.
+    #[schemars(length(max = 128))]
     pub name: String,
-    /// What it is for.
+    /// A description for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What kind of step it is. Written as `type` or as `step_type`.
+    /// The step's type. Its key is `type` or `step_type`.
+    #[schemars(extend("x-alias" = "step_type"))]
     #[serde(
         default,
         rename = "type",
@@ -23,16 +27,17 @@ pub struct StepDefinition {
     pub step_type: StepType,
     /// The code that runs it.
     pub handler: HandlerDefinition,
-    /// The outside system that it talks to.
+    /// The external system that it uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_dependency: Option<String>,
-    /// The names of the steps that must be complete before it starts.
+    /// Names of the steps that must be complete before it starts.
     #[serde(default, deserialize_with = "null_is_default")]
     pub dependencies: Vec<String>,
-    /// How it is tried again.
+    /// Retries after a failed attempt.
     #[serde(default, deserialize_with = "null_is_default")]
     pub retry: RetryConfiguration,
-    /// How long one attempt may take, in seconds. None: as long as the worker allows.
+    /// Longest duration of an attempt, in seconds. Without it the worker's limit applies.
+    #[schemars(range(max = 2_147_483_647))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
     /// The events that it publishes when it ends.
@@ -42,77 +47,73 @@ pub struct StepDefinition {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub publishes_events: Vec<EventDeclaration>,
-    /// How a batch is cut and worked on.
+    /// Division of work into batches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_config: Option<Box<BatchConfiguration>>,
 }
 
-/// What kind of step it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+/// The type of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepType {
     /// Runs once, when its dependencies are complete.
     #[default]
     Standard,
-    /// Decides which of the steps that depend on it are made.
+    /// Decides which of the steps that depend on it are created.
     Decision,
-    /// Waits for those of its dependencies that were made.
+    /// Waits for those of its dependencies that were created.
     DeferredConvergence,
-    /// Cuts work into batches.
+    /// Divides work into batches.
     Batchable,
-    /// The pattern that each batch's step is made from; never runs itself.
+    /// The pattern from which each batch's step is created. It never runs itself.
     BatchWorker,
 }
 
-impl StepType {
-    /// As authors write them.
-    pub(super) const NAMES: &[&str] = &[
-        "standard",
-        "decision",
-        "deferred_convergence",
-        "batchable",
-        "batch_worker",
-    ];
-}
-
 /// An event that a step publishes when it ends.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventDeclaration {
     /// The event's name, such as `order.validated`.
     pub name: String,
-    /// What it tells.
+    /// A description for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// On which outcome it is published, such as `success`.
+    /// The outcome on which it is published, such as `success`.
+    #[schemars(extend("examples" = [
+        "success", "failure", "retryable_failure", "permanent_failure", "always"
+    ]))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// The JSON Schema of its payload.
+    #[schemars(with = "Option<Value>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<FreeForm>,
-    /// How it travels, such as `durable` or `fast`.
+    /// The delivery, such as `durable` or `fast`.
+    #[schemars(extend("examples" = ["durable", "fast", "broadcast"]))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_mode: Option<String>,
-    /// The code that publishes it, if not the default one.
+    /// The code that publishes it, if it is not the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publisher: Option<String>,
 }
 
-/// How a batch is cut and worked on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Division of work into batches.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchConfiguration {
     /// Items in one batch.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<u64>,
-    /// Batches worked on at once.
+    /// Batches that run at the same time.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<u64>,
-    /// The field that says how far a batch has come.
+    /// The field that records the progress of a batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor_field: Option<String>,
-    /// The step that each batch's step is made from.
+    /// The `batch_worker` step from which each batch's step is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_template: Option<String>,
-    /// What a failed batch means for the others.
+    /// The effect of a failed batch on the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_strategy: Option<String>,
 }
@@ -121,14 +122,6 @@ pub struct BatchConfiguration {
 mod tests {
     use super::{StepDefinition, StepType};
     use crate::models::core::task_template::RetryConfiguration;
-
-    #[test]
-    fn every_listed_name_is_a_type() {
-        for name in StepType::NAMES {
-            let step_type: StepType = serde_json::from_value((*name).into()).unwrap();
-            assert_eq!(serde_json::to_value(step_type).unwrap(), *name);
-        }
-    }
 
     #[test]
     fn a_type_has_two_spellings() {

@@ -14,19 +14,15 @@ pub(super) fn nearest<'a>(
     if text.len() > MAX_LENGTH {
         return None;
     }
-    // One slip in a short word, two in a longer one.
+    // Allow one slip in a short word and two in a longer one. Case does not count.
     let allowed = if text.len() < 6 { 1 } else { 2 };
+    let text = text.to_lowercase();
     candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(text.len()) <= allowed)
         .take(MAX_CANDIDATES)
         .map(|candidate| {
-            let folded = candidate.eq_ignore_ascii_case(text);
-            let distance = if folded {
-                0
-            } else {
-                strsim::osa_distance(text, candidate)
-            };
+            let distance = strsim::osa_distance(&text, &candidate.to_lowercase());
             (distance, candidate)
         })
         .filter(|(distance, _)| *distance <= allowed)
@@ -48,6 +44,10 @@ mod tests {
         let known = ["dependencies", "retry", "handler"];
         assert_eq!(nearest("dependancies", known), Some("dependencies"));
         assert_eq!(nearest("Retry", known), Some("retry"));
+        assert_eq!(
+            nearest("timeoutSeconds", ["timeout_seconds"]),
+            Some("timeout_seconds")
+        );
         assert_eq!(nearest("rerty", known), Some("retry"));
         assert_eq!(nearest("notes", known), None);
         assert_eq!(nearest("", known), None);

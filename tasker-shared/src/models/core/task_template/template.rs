@@ -1,41 +1,52 @@
 //! The typed view of a template.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::environment::EnvironmentOverrides;
 use super::{FreeForm, StepDefinition};
 use crate::models::core::identity_strategy::IdentityStrategy;
 
 /// The keys of a template that Tasker reads.
 ///
-/// It reads what any release, in any language, has stored: unknown keys are ignored, a null is
-/// what a missing key is, and only `name`, a step's `name` and a handler's `callable` have to be
-/// there. It does not check what it reads; [`TemplateDocument`](super::TemplateDocument) does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Reading accepts each document that a release in any language has stored: unknown keys are ignored,
+/// a null means that the key is missing, and only `name`, a step's `name` and a handler's `callable`
+/// are required. [`TemplateDocument`](super::TemplateDocument) checks documents against the JSON
+/// Schema of this type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["name", "namespace_name", "version"]))]
 pub struct TaskTemplate {
-    /// 1 to 64 of `[A-Za-z0-9_.-]`.
+    /// The template's name: 1 to 64 of `[A-Za-z0-9_.-]`.
+    #[schemars(length(max = 64))]
     pub name: String,
-    /// 1 to 29 of `[A-Za-z0-9_]`. Default `default`.
+    /// The template's namespace: 1 to 29 of `[A-Za-z0-9_]`.
+    #[schemars(length(max = 29))]
     #[serde(
         default = "default_namespace",
         deserialize_with = "null_is_default_namespace"
     )]
     pub namespace_name: String,
-    /// 1 to 16 of `[A-Za-z0-9._+-]`. Default `0.1.0`.
+    /// The template's version: 1 to 16 of `[A-Za-z0-9._+-]`.
+    #[schemars(length(max = 16))]
     #[serde(
         default = "default_version",
         deserialize_with = "null_is_default_version"
     )]
     pub version: String,
-    /// What it is for.
+    /// A description for people. Lists of templates show its first 255 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Who wrote it, when, and how it is filed.
+    /// Author, dates, tags and notes.
+    #[schemars(with = "Option<Value>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<FreeForm>,
-    /// The code that the task as a whole belongs to.
+    /// The code for the task as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_handler: Option<HandlerDefinition>,
-    /// The outside systems that its steps talk to.
+    /// The external systems that its steps use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_dependencies: Option<SystemDependencies>,
     /// The events that its steps may publish.
@@ -45,59 +56,64 @@ pub struct TaskTemplate {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub domain_events: Vec<DomainEventDefinition>,
-    /// The JSON Schema that a task's context has to meet.
+    /// The JSON Schema of a task's context.
+    #[schemars(with = "Option<Map<String, Value>>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_schema: Option<FreeForm>,
-    /// Limits on a task's life.
+    /// Limits on a task's duration.
+    #[schemars(with = "Option<Map<String, Value>>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<FreeForm>,
-    /// How requests for it are deduplicated. None: the database's default, `strict`.
+    /// The deduplication of requests. Without it the database's default, `strict`, applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_strategy: Option<IdentityStrategy>,
-    /// Its steps, in the order of the document, which is not an order of execution.
+    /// Its steps. Their order in the document is not the order of execution.
     #[serde(default, deserialize_with = "null_is_default")]
     pub steps: Vec<StepDefinition>,
-    /// What is different in each environment; see [`apply_environment`](super::apply_environment).
+    /// Overrides by environment; see [`apply_environment`](super::apply_environment).
+    #[schemars(with = "Option<BTreeMap<String, EnvironmentOverrides>>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environments: Option<FreeForm>,
 }
 
-/// Which code runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The code that runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HandlerDefinition {
     /// The name under which a worker knows the code.
     pub callable: String,
-    /// The entry point, if not the usual one.
+    /// The entry point, if it is not the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// What finds the code by its name, if not the usual way.
+    /// The resolver that finds the code by its name, if it is not the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolver: Option<String>,
     /// Settings for the code.
+    #[schemars(with = "Option<Map<String, Value>>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialization: Option<FreeForm>,
 }
 
-/// The outside systems that a template's steps talk to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The external systems that a template's steps use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SystemDependencies {
-    /// The system of a step that names none.
+    /// The system of each step that names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub primary: Option<String>,
-    /// The others.
+    /// The other systems.
     #[serde(default, deserialize_with = "null_is_default")]
     pub secondary: Vec<String>,
 }
 
 /// An event that a template's steps may publish.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DomainEventDefinition {
     /// The event's name, such as `order.validated`.
     pub name: String,
-    /// What it tells.
+    /// A description for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The JSON Schema of its payload.
+    #[schemars(with = "Option<Value>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<FreeForm>,
 }

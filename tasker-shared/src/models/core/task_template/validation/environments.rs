@@ -1,38 +1,34 @@
-//! Checks what a template says of environments.
+//! Checks that the overrides of environments have an effect.
 
 use serde_json::{Map, Value};
 
 use super::checker::Checker;
-use super::steps::{StepNames, check_timing};
+use super::steps::{StepNames, check_retry, items};
 use crate::models::core::task_template::environment::ALL_STEPS;
 use crate::models::core::task_template::path::{At, clip};
 use crate::models::core::task_template::problem::ProblemKind;
 
-const STEP_KEYS: &[&str] = &["name", "handler", "timeout_seconds", "retry"];
-
-/// Checks every environment's overrides, so that applying them leaves a valid template.
+/// Checks the overrides of each environment.
 pub(super) fn check(checker: &mut Checker, template: &Map<String, Value>, names: &StepNames<'_>) {
-    let Some(environments) = checker.mapping(template, "environments", &At::ROOT) else {
+    let Some(Value::Object(environments)) = template.get("environments") else {
         return;
     };
-    let at = At::ROOT.key("environments");
+    let root = At::ROOT.key("environments");
     for (name, environment) in environments {
-        let at = at.key(name);
-        let Some(environment) = checker.as_mapping(environment, &at) else {
+        let Value::Object(environment) = environment else {
             continue;
         };
-        if let Some(handler) = checker.mapping(environment, "task_handler", &at) {
-            checker.mapping(handler, "initialization", &at.key("task_handler"));
+        let at = root.key(name);
+        let has_handler = matches!(template.get("task_handler"), Some(Value::Object(_)));
+        if matches!(environment.get("task_handler"), Some(Value::Object(_))) && !has_handler {
+            checker.warning(&at.key("task_handler"), ProblemKind::NoTaskHandler);
         }
-        let items = checker.list(environment, "steps", &at);
-        let steps = at.key("steps");
-        for (index, item) in items.iter().enumerate() {
-            let at = steps.index(index);
-            if let Some(step) = checker.item_as_mapping(item, &at) {
-                check_step(checker, step, names, &at);
+        let at = at.key("steps");
+        for (index, step) in items(environment, "steps").iter().enumerate() {
+            if let Value::Object(step) = step {
+                check_step(checker, step, names, &at.index(index));
             }
         }
-        checker.misspelt_keys(environment, &at, &["task_handler", "steps"]);
     }
 }
 
@@ -42,20 +38,22 @@ fn check_step(
     names: &StepNames<'_>,
     at: &At<'_>,
 ) {
-    if let Some(name) = checker.required_text(step, "name", at)
+    if let Some(Value::String(name)) = step.get("name")
         && name != ALL_STEPS
-        && names.place(name).is_none()
+        && names.index(name).is_none()
     {
-        let suggestion = (!checker.is_full_of_warnings())
-            .then(|| names.nearest(name))
-            .flatten();
-        let name = clip(name);
-        let kind = ProblemKind::UnknownStep { name, suggestion };
-        checker.warning(&at.key("name"), kind);
+        checker.warning_with(&at.key("name"), || ProblemKind::UnknownStep {
+            name: clip(name),
+            suggestion: names.nearest(name),
+        });
     }
-    if let Some(handler) = checker.mapping(step, "handler", at) {
-        checker.mapping(handler, "initialization", &at.key("handler"));
+    if step
+        .iter()
+        .all(|(key, value)| key == "name" || value.is_null())
+    {
+        checker.warning(at, ProblemKind::EmptyOverride);
     }
-    check_timing(checker, step, at);
-    checker.misspelt_keys(step, at, STEP_KEYS);
+    if let Some(retry) = step.get("retry") {
+        check_retry(checker, retry, &at.key("retry"));
+    }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::budget::Moment;
 use crate::models::core::task_template::path::{Segment, clip};
-use crate::models::core::task_template::problem::ProblemKind;
+use crate::models::core::task_template::problem::{Location, ProblemKind};
 
 /// A list or mapping that is being read.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ enum Contents {
     List(Vec<Value>),
     Mapping {
         entries: Vec<Entry>,
-        /// The value of `<<`, and its line.
-        merge: Option<(Value, usize)>,
+        /// The value of `<<`, and its location.
+        merge: Option<(Value, Location)>,
         /// The key whose value comes next.
         pending: Option<Key>,
     },
@@ -33,15 +33,15 @@ enum Contents {
 #[derive(Debug)]
 struct Entry {
     key: String,
-    line: usize,
+    at: Location,
     value: Value,
 }
 
-/// A mapping's key and its line.
+/// A mapping's key and its location.
 #[derive(Debug)]
 pub(super) enum Key {
-    Text(String, usize),
-    Merge(usize),
+    Text(String, Location),
+    Merge(Location),
 }
 
 impl Frame {
@@ -96,19 +96,19 @@ impl Frame {
         matches!(self.segment(), Segment::Key(pending) if pending == key)
     }
 
-    /// The line of the key whose value comes next.
-    pub(super) fn key_line(&self) -> Option<usize> {
+    /// Returns the location of the key whose value comes next.
+    pub(super) fn key_location(&self) -> Option<Location> {
         match &self.contents {
             Contents::Mapping {
-                pending: Some(Key::Text(_, line) | Key::Merge(line)),
+                pending: Some(Key::Text(_, at) | Key::Merge(at)),
                 ..
-            } => Some(*line),
+            } => Some(*at),
             _ => None,
         }
     }
 
-    /// Adds the next value. Returns a problem with its line if it cannot be added.
-    pub(super) fn push(&mut self, value: Value, height: usize) -> Option<(usize, ProblemKind)> {
+    /// Adds the next value. Returns a problem with its location if it cannot be added.
+    pub(super) fn push(&mut self, value: Value, height: usize) -> Option<(Location, ProblemKind)> {
         self.height = self.height.max(height);
         match &mut self.contents {
             Contents::List(items) => {
@@ -120,15 +120,15 @@ impl Frame {
                 merge,
                 pending,
             } => match pending.take()? {
-                Key::Text(key, line) => {
-                    entries.push(Entry { key, line, value });
+                Key::Text(key, at) => {
+                    entries.push(Entry { key, at, value });
                     None
                 }
-                Key::Merge(line) => {
-                    if let Some((_, first_line)) = merge {
+                Key::Merge(at) => {
+                    if let Some((_, first)) = merge {
                         let key = String::from("<<");
-                        let first_line = *first_line;
-                        return Some((line, ProblemKind::DuplicateKey { key, first_line }));
+                        let first_line = first.line;
+                        return Some((at, ProblemKind::DuplicateKey { key, first_line }));
                     }
                     let is_mergeable = match &value {
                         Value::Object(_) => true,
@@ -136,17 +136,17 @@ impl Frame {
                         _ => false,
                     };
                     if !is_mergeable {
-                        return Some((line, ProblemKind::NotMergeable));
+                        return Some((at, ProblemKind::NotMergeable));
                     }
-                    *merge = Some((value, line));
+                    *merge = Some((value, at));
                     None
                 }
             },
         }
     }
 
-    /// Returns the finished value, and a problem with its line for each repeated key.
-    pub(super) fn finish(self) -> (Value, Vec<(usize, ProblemKind)>) {
+    /// Returns the finished value, and a problem with its location for each repeated key.
+    pub(super) fn finish(self) -> (Value, Vec<(Location, ProblemKind)>) {
         let mut duplicates = Vec::new();
         let (mut entries, merge) = match self.contents {
             Contents::List(items) => return (Value::Array(items), duplicates),
@@ -158,9 +158,9 @@ impl Frame {
             if pair[0].key == pair[1].key {
                 let kind = ProblemKind::DuplicateKey {
                     key: clip(&pair[1].key),
-                    first_line: pair[0].line,
+                    first_line: pair[0].at.line,
                 };
-                duplicates.push((pair[1].line, kind));
+                duplicates.push((pair[1].at, kind));
             }
         }
         let mut map: Map<String, Value> = entries

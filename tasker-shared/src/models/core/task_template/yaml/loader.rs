@@ -3,17 +3,17 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use serde_json::Value;
 
-use super::LineNumbers;
+use super::Locations;
 use super::budget::{Budget, Size};
 use super::frame::{Frame, Key};
-use super::lines::RECORDED_DEPTH;
+use super::locations::RECORDED_DEPTH;
 use super::scalar::{self, fits_collection, full_name, is_merge_key};
 use crate::models::core::task_template::limits::MAX_DEPTH;
 use crate::models::core::task_template::path::clip;
-use crate::models::core::task_template::problem::{Problem, ProblemKind, Problems};
+use crate::models::core::task_template::problem::{Location, Problem, ProblemKind, Problems};
 use crate::models::core::task_template::{TemplateError, TemplateLimits};
 
 /// The parser's message for flow collections that are nested too deeply. It comes before their
@@ -30,8 +30,8 @@ pub(in super::super) struct Loaded {
 /// Reads the one document in `text`.
 pub(in super::super) fn load(text: &str, limits: TemplateLimits) -> Result<Loaded, TemplateError> {
     let mut loader = Loader::new(limits, None);
-    if let Err(Fatal { line, kind }) = loader.run(text) {
-        loader.errors.push(Some(line), loader.path(), kind);
+    if let Err(Fatal { at, kind }) = loader.run(text) {
+        loader.errors.push(Some(at), loader.path(), kind);
     }
     if loader.errors.is_empty() && loader.root.as_ref().is_none_or(Value::is_null) {
         loader.errors.push(None, "", ProblemKind::Empty);
@@ -44,22 +44,23 @@ pub(in super::super) fn load(text: &str, limits: TemplateLimits) -> Result<Loade
         _ => {
             let mut problems = loader.errors.into_vec();
             problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
-            Err(TemplateError::Unreadable { problems })
+            let warnings = loader.warnings.into_vec();
+            Err(TemplateError::Unreadable { problems, warnings })
         }
     }
 }
 
 /// The lines of the document in `text`, as far as it can be read.
-pub(super) fn record_lines(text: &str, limits: TemplateLimits) -> LineNumbers {
-    let mut loader = Loader::new(limits, Some(LineNumbers::default()));
+pub(super) fn record_locations(text: &str, limits: TemplateLimits) -> Locations {
+    let mut loader = Loader::new(limits, Some(Locations::default()));
     // A problem that stops it was reported when the text was read for its value.
     let _ = loader.run(text);
-    loader.lines.unwrap_or_default()
+    loader.locations.unwrap_or_default()
 }
 
 /// A problem that ends the reading.
 struct Fatal {
-    line: usize,
+    at: Location,
     kind: ProblemKind,
 }
 
@@ -78,11 +79,11 @@ struct Loader {
     documents: usize,
     errors: Problems,
     warnings: Problems,
-    lines: Option<LineNumbers>,
+    locations: Option<Locations>,
 }
 
 impl Loader {
-    fn new(limits: TemplateLimits, lines: Option<LineNumbers>) -> Self {
+    fn new(limits: TemplateLimits, locations: Option<Locations>) -> Self {
         Self {
             budget: Budget::new(limits),
             frames: Vec::new(),
@@ -91,7 +92,7 @@ impl Loader {
             documents: 0,
             errors: Problems::default(),
             warnings: Problems::default(),
-            lines,
+            locations,
         }
     }
 
@@ -100,44 +101,44 @@ impl Loader {
         let mut parser = Parser::new_from_str(text);
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| Fatal {
-                line: error.marker().line(),
+                at: location(error.marker()),
                 kind: syntax(error.info()),
             })?;
-            self.event(event, span.start.line())?;
+            self.event(event, location(&span.start))?;
         }
         Ok(())
     }
 
-    fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), Fatal> {
+    fn event(&mut self, event: Event<'_>, at: Location) -> Result<(), Fatal> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
                     let kind = ProblemKind::SeveralDocuments;
-                    return Err(Fatal { line, kind });
+                    return Err(Fatal { at, kind });
                 }
                 Ok(())
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.budget.spend_scalar(&text).map_err(at(line))?;
+                self.budget.spend_scalar(&text).map_err(fatal(at))?;
                 if self.expects_key() {
-                    self.key(text, style, anchor, tag.as_deref(), line);
+                    self.key(text, style, anchor, tag.as_deref(), at);
                     Ok(())
                 } else {
-                    self.scalar(text, style, anchor, tag.as_deref(), line)
+                    self.scalar(text, style, anchor, tag.as_deref(), at)
                 }
             }
             Event::SequenceStart(anchor, tag) => {
                 let frame = Frame::list(anchor, self.budget.now());
-                self.open(frame, "seq", tag.as_deref(), line)
+                self.open(frame, "seq", tag.as_deref(), at)
             }
             Event::MappingStart(anchor, tag) => {
                 let frame = Frame::mapping(anchor, self.budget.now());
-                self.open(frame, "map", tag.as_deref(), line)
+                self.open(frame, "map", tag.as_deref(), at)
             }
-            Event::SequenceEnd | Event::MappingEnd => self.close(line),
-            Event::Alias(anchor) => self.alias(anchor, line),
+            Event::SequenceEnd | Event::MappingEnd => self.close(at),
+            Event::Alias(anchor) => self.alias(anchor, at),
         }
     }
 
@@ -150,26 +151,26 @@ impl Loader {
         frame: Frame,
         kind: &str,
         tag: Option<&Tag>,
-        line: usize,
+        at: Location,
     ) -> Result<(), Fatal> {
         if self.expects_key() {
             let kind = ProblemKind::NotAKey;
-            return Err(Fatal { line, kind });
+            return Err(Fatal { at, kind });
         }
-        self.budget.spend_nodes(1).map_err(at(line))?;
+        self.budget.spend_nodes(1).map_err(fatal(at))?;
         if let Some(tag) = tag.filter(|tag| !fits_collection(tag, kind)) {
             let tag = clip(&full_name(tag));
-            self.error(line, ProblemKind::UnknownTag { tag });
+            self.error(at, ProblemKind::UnknownTag { tag });
         }
-        self.record_line(line);
+        self.record(at);
         if self.frames.len() >= MAX_DEPTH {
-            return Err(too_deep(line));
+            return Err(too_deep(at));
         }
         self.frames.push(frame);
         Ok(())
     }
 
-    fn close(&mut self, line: usize) -> Result<(), Fatal> {
+    fn close(&mut self, at: Location) -> Result<(), Fatal> {
         let Some(frame) = self.frames.pop() else {
             return Ok(());
         };
@@ -177,10 +178,10 @@ impl Loader {
         let height = frame.height + 1;
         let size = self.budget.size_since(frame.start, height);
         let (value, duplicates) = frame.finish();
-        for (line, kind) in duplicates {
-            self.error(line, kind);
+        for (at, kind) in duplicates {
+            self.error(at, kind);
         }
-        self.anchor(anchor, &value, size, line)?;
+        self.anchor(anchor, &value, size, at)?;
         self.place(value, height);
         Ok(())
     }
@@ -191,12 +192,12 @@ impl Loader {
         style: ScalarStyle,
         anchor: usize,
         tag: Option<&Tag>,
-        line: usize,
+        at: Location,
     ) -> Result<(), Fatal> {
-        self.record_line(line);
+        self.record(at);
         let size = Size::of_scalar(&text);
-        let value = self.scalar_value(text, style, tag, line);
-        self.anchor(anchor, &value, size, line)?;
+        let value = self.scalar_value(text, style, tag, at);
+        self.anchor(anchor, &value, size, at)?;
         self.place(value, 0);
         Ok(())
     }
@@ -206,10 +207,10 @@ impl Loader {
         text: Cow<'_, str>,
         style: ScalarStyle,
         tag: Option<&Tag>,
-        line: usize,
+        at: Location,
     ) -> Value {
         if text.as_bytes().contains(&0) {
-            self.error(line, ProblemKind::NulCharacter);
+            self.error(at, ProblemKind::NulCharacter);
             return Value::Null;
         }
         let is_version = style == ScalarStyle::Plain && tag.is_none() && self.is_at_version();
@@ -218,17 +219,17 @@ impl Loader {
             // As a number, `1.10` would become `1.1`.
             (Ok(meaning), Some(text)) if meaning.value.is_number() => {
                 let kind = ProblemKind::UnquotedVersion { text: clip(&text) };
-                self.warning(line, kind);
+                self.warning(at, kind);
                 Value::String(text)
             }
             (Ok(meaning), _) => {
                 if let Some(doubt) = meaning.doubt {
-                    self.warning(line, doubt);
+                    self.warning(at, doubt);
                 }
                 meaning.value
             }
             (Err(kind), _) => {
-                self.error(line, kind);
+                self.error(at, kind);
                 Value::Null
             }
         }
@@ -245,25 +246,25 @@ impl Loader {
         style: ScalarStyle,
         anchor: usize,
         tag: Option<&Tag>,
-        line: usize,
+        at: Location,
     ) {
         let key = if is_merge_key(&text, style, tag) {
-            Key::Merge(line)
+            Key::Merge(at)
         } else {
             if text.as_bytes().contains(&0) {
-                self.error(line, ProblemKind::NulCharacter);
+                self.error(at, ProblemKind::NulCharacter);
             }
             match scalar::meaning(Cow::Borrowed(&text), style, tag) {
                 Ok(meaning) if meaning.value.is_string() => {}
                 Err(kind @ (ProblemKind::UnknownTag { .. } | ProblemKind::TagMismatch { .. })) => {
-                    self.error(line, kind);
+                    self.error(at, kind);
                 }
                 _ => {
                     let key = clip(&text);
-                    self.warning(line, ProblemKind::KeyIsNotText { key });
+                    self.warning(at, ProblemKind::KeyIsNotText { key });
                 }
             }
-            Key::Text(text.into_owned(), line)
+            Key::Text(text.into_owned(), at)
         };
         if let (Key::Text(text, _), 1..) = (&key, anchor) {
             let anchored = Anchored {
@@ -277,30 +278,30 @@ impl Loader {
         }
     }
 
-    fn alias(&mut self, anchor: usize, line: usize) -> Result<(), Fatal> {
+    fn alias(&mut self, anchor: usize, at: Location) -> Result<(), Fatal> {
         let Some(anchored) = self.anchors.get(&anchor) else {
             // The parser refuses aliases of unknown anchors, so this anchor's value has not ended.
             let kind = ProblemKind::AliasOfItself;
-            return Err(Fatal { line, kind });
+            return Err(Fatal { at, kind });
         };
         let size = anchored.size;
         if self.frames.len() + size.height > MAX_DEPTH {
-            return Err(too_deep(line));
+            return Err(too_deep(at));
         }
-        self.budget.spend_alias(size).map_err(at(line))?;
+        self.budget.spend_alias(size).map_err(fatal(at))?;
         // Copy only after the budget allowed it.
         let value = self.anchors[&anchor].value.clone();
         if !self.expects_key() {
-            self.record_line(line);
+            self.record(at);
             self.place(value, size.height);
             return Ok(());
         }
         let Value::String(text) = value else {
             let kind = ProblemKind::NotAKey;
-            return Err(Fatal { line, kind });
+            return Err(Fatal { at, kind });
         };
         if let Some(frame) = self.frames.last_mut() {
-            frame.set_key(Key::Text(text, line));
+            frame.set_key(Key::Text(text, at));
         }
         Ok(())
     }
@@ -312,12 +313,12 @@ impl Loader {
         anchor: usize,
         value: &Value,
         size: Size,
-        line: usize,
+        at: Location,
     ) -> Result<(), Fatal> {
         if anchor == 0 {
             return Ok(());
         }
-        self.budget.spend_nodes(size.nodes).map_err(at(line))?;
+        self.budget.spend_nodes(size.nodes).map_err(fatal(at))?;
         let value = value.clone();
         self.anchors.insert(anchor, Anchored { value, size });
         Ok(())
@@ -328,30 +329,30 @@ impl Loader {
             self.root = Some(value);
             return;
         };
-        if let Some((line, kind)) = frame.push(value, height) {
-            self.error(line, kind);
+        if let Some((at, kind)) = frame.push(value, height) {
+            self.error(at, kind);
         }
     }
 
-    fn record_line(&mut self, line: usize) {
-        if self.lines.is_none() || self.frames.len() > RECORDED_DEPTH {
+    fn record(&mut self, at: Location) {
+        if self.locations.is_none() || self.frames.len() > RECORDED_DEPTH {
             return;
         }
-        let key_line = self.frames.last().and_then(Frame::key_line);
+        let key = self.frames.last().and_then(Frame::key_location);
         let path = self.path();
-        if let Some(lines) = &mut self.lines {
-            lines.record(path, key_line.unwrap_or(line));
+        if let Some(locations) = &mut self.locations {
+            locations.record(path, key.unwrap_or(at));
         }
     }
 
-    fn error(&mut self, line: usize, kind: ProblemKind) {
+    fn error(&mut self, at: Location, kind: ProblemKind) {
         let path = self.path_unless(self.errors.is_full());
-        self.errors.push(Some(line), path, kind);
+        self.errors.push(Some(at), path, kind);
     }
 
-    fn warning(&mut self, line: usize, kind: ProblemKind) {
+    fn warning(&mut self, at: Location, kind: ProblemKind) {
         let path = self.path_unless(self.warnings.is_full());
-        self.warnings.push(Some(line), path, kind);
+        self.warnings.push(Some(at), path, kind);
     }
 
     /// Returns the path, or an empty text if nobody reads it.
@@ -376,14 +377,21 @@ impl Loader {
     }
 }
 
-/// Turns a problem into one that ends the reading on this line.
-fn at(line: usize) -> impl Fn(ProblemKind) -> Fatal {
-    move |kind| Fatal { line, kind }
+fn location(marker: &Marker) -> Location {
+    Location {
+        line: marker.line(),
+        column: marker.col() + 1,
+    }
 }
 
-fn too_deep(line: usize) -> Fatal {
+/// Turns a problem into one that ends the reading at this location.
+fn fatal(at: Location) -> impl Fn(ProblemKind) -> Fatal {
+    move |kind| Fatal { at, kind }
+}
+
+fn too_deep(at: Location) -> Fatal {
     let kind = ProblemKind::TooDeep { limit: MAX_DEPTH };
-    Fatal { line, kind }
+    Fatal { at, kind }
 }
 
 fn syntax(detail: &str) -> ProblemKind {

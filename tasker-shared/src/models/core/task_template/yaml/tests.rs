@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{checked_text, line_numbers, load};
+use super::{checked_text, load, locations};
 use crate::models::core::task_template::{Problem, ProblemKind, TemplateError, TemplateLimits};
 
 fn read(text: &str) -> Result<Value, Vec<Problem>> {
@@ -13,7 +13,7 @@ fn read_bytes(bytes: &[u8]) -> Result<Value, Vec<Problem>> {
         .and_then(|text| load(text, limits))
         .map(|loaded| loaded.value)
         .map_err(|error| match error {
-            TemplateError::Unreadable { problems } => problems,
+            TemplateError::Unreadable { problems, .. } => problems,
             other => panic!("{other:?}"),
         })
 }
@@ -22,7 +22,9 @@ fn read_bytes(bytes: &[u8]) -> Result<Value, Vec<Problem>> {
 fn problem(text: &str) -> (Option<usize>, String, ProblemKind) {
     let mut problems = read(text).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:?}");
-    let Problem { line, path, kind } = problems.remove(0);
+    let Problem {
+        line, path, kind, ..
+    } = problems.remove(0);
     (line, path, kind)
 }
 
@@ -136,7 +138,7 @@ fn a_key_given_twice_is_an_error_with_both_lines() {
 }
 
 #[test]
-fn all_problems_of_a_text_are_told_in_the_order_of_lines() {
+fn all_problems_of_a_text_are_reported_in_the_order_of_lines() {
     let problems = read("z: .nan\na: 1\nb: [.inf, 99999999999999999999]\na: !x 2\nc: \"\\0\"\n");
     let places: Vec<_> = problems
         .unwrap_err()
@@ -248,13 +250,22 @@ fn a_nul_that_is_written_as_an_escape_is_an_error() {
 #[test]
 fn lines_are_found_for_what_is_there_and_for_what_is_missing() {
     let text = "a: 1\nsteps:\n  - name: x\n    handler:\n      callable: X\n  -\n    name: y\n";
-    let lines = line_numbers(text, TemplateLimits::default());
-    assert_eq!(lines.line_of("a"), Some(1));
-    assert_eq!(lines.line_of("steps[0].handler.callable"), Some(5));
-    assert_eq!(lines.line_of("steps[0].handler.method"), Some(4));
-    assert_eq!(lines.line_of("steps[1]"), Some(7));
-    assert_eq!(lines.line_of("steps[1].handler.callable"), Some(7));
-    assert_eq!(lines.line_of("version"), Some(1));
+    let lines = locations(text, TemplateLimits::default());
+    assert_eq!(lines.find("a").map(|at| at.line), Some(1));
+    assert_eq!(
+        lines.find("steps[0].handler.callable").map(|at| at.line),
+        Some(5)
+    );
+    assert_eq!(
+        lines.find("steps[0].handler.method").map(|at| at.line),
+        Some(4)
+    );
+    assert_eq!(lines.find("steps[1]").map(|at| at.line), Some(7));
+    assert_eq!(
+        lines.find("steps[1].handler.callable").map(|at| at.line),
+        Some(7)
+    );
+    assert_eq!(lines.find("version").map(|at| at.line), Some(1));
 }
 
 /// Documents that are made to cost. Each is refused, and within a time that its size explains;

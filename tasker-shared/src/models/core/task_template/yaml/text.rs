@@ -33,9 +33,15 @@ pub(in super::super) fn checked_text(
 }
 
 fn unreadable(line: Option<usize>, kind: ProblemKind) -> TemplateError {
-    let path = String::new();
+    let problem = Problem {
+        line,
+        column: None,
+        path: String::new(),
+        kind,
+    };
     TemplateError::Unreadable {
-        problems: vec![Problem { line, path, kind }],
+        problems: vec![problem],
+        warnings: Vec::new(),
     }
 }
 

@@ -1,0 +1,199 @@
+//! Keys that Tasker does not know, and keys without effect.
+
+use super::{errors, read, shown, warnings, with, with_step, with_steps};
+
+/// The one warning of a template, with its column.
+fn warning(text: &str) -> String {
+    let document = read(text).unwrap();
+    assert_eq!(document.warnings().len(), 1, "{:?}", document.warnings());
+    document.warnings()[0].to_string()
+}
+
+#[test]
+fn an_unknown_key_is_reported_at_its_own_line_and_column() {
+    for (text, expected) in [
+        (
+            with("owner: me\nsteps: [{name: a, handler: {callable: A}}]"),
+            "line 4, column 1: owner: the key \"owner\" is unknown and has no effect; keep notes under `metadata` or under a key that begins with `x-`",
+        ),
+        (
+            with_step("notes: x"),
+            "line 7, column 5: steps[0].notes: the key \"notes\" is unknown",
+        ),
+        (
+            with_step("retry: {retryable: true, Backoff: none}"),
+            "line 7, column 30: steps[0].retry.Backoff: the key \"Backoff\" is unknown and has no effect; perhaps \"backoff\" is meant",
+        ),
+        (
+            with_step("batch_config: {batchsize: 1}"),
+            "steps[0].batch_config.batchsize: the key \"batchsize\" is unknown and has no effect; perhaps \"batch_size\"",
+        ),
+        (
+            with_step("publishes_events: [{name: x, schema: {}, publsher: p}]"),
+            "steps[0].publishes_events[0].publsher: the key \"publsher\" is unknown and has no effect; perhaps \"publisher\"",
+        ),
+        (
+            with(
+                "domain_events: [{name: e, schma: {}}]\nsteps: [{name: a, handler: {callable: A}}]",
+            ),
+            "domain_events[0].schma: the key \"schma\" is unknown and has no effect; perhaps \"schema\"",
+        ),
+        (
+            with("steps: [{name: a, handler: {callable: A, metod: run}}]"),
+            "steps[0].handler.metod: the key \"metod\" is unknown and has no effect; perhaps \"method\"",
+        ),
+        (
+            with_step("x-a: 1\nenvironments: {test: {step: []}}"),
+            "environments.test.step: the key \"step\" is unknown and has no effect; perhaps \"steps\"",
+        ),
+        (
+            with_step("x-a: 1\nenvironments: {test: {steps: [{name: a, timeout: 1}]}}"),
+            "environments.test.steps[0].timeout: the key \"timeout\" is unknown and has no effect; perhaps \"timeout_seconds\"",
+        ),
+    ] {
+        let warning = warning(&text);
+        assert!(warning.contains(expected), "{warning}");
+    }
+}
+
+#[test]
+fn keys_of_other_workflow_engines_are_translated() {
+    for (key, known) in [
+        ("timeout: 5", "timeout_seconds"),
+        ("timeoutSeconds: 5", "timeout_seconds"),
+        ("retries: 3", "retry.max_attempts"),
+        ("retry_limit: 3", "retry.max_attempts"),
+        ("max_attempts: 3", "retry.max_attempts"),
+        ("callable: B", "handler.callable"),
+        ("retry: {limit: 3}", "max_attempts"),
+        ("retry: {retries: 3}", "max_attempts"),
+        ("retry: {initial_delay: 3}", "backoff_base_ms"),
+        ("retry: {backoff_ms: 3}", "backoff_base_ms"),
+        ("retry: {max_delay: 3}", "max_backoff_ms"),
+    ] {
+        let warning = warning(&with_step(key));
+        assert!(
+            warning.ends_with(&format!("perhaps {known:?} is meant")),
+            "{warning}"
+        );
+    }
+    let text = "name: n\nnamespace: s\nversion: '1'\nsteps: []\n";
+    let error = read(text).unwrap_err();
+    assert_eq!(
+        shown(error.problems()),
+        ["line 1: namespace_name: this is missing, or empty"]
+    );
+    assert!(shown(error.warnings())[0].ends_with("perhaps \"namespace_name\" is meant"));
+}
+
+#[test]
+fn a_misspelt_key_of_the_graph_is_an_error() {
+    for key in [
+        "dependancies: []",
+        "depends_on: []",
+        "dependsOn: []",
+        "needs: []",
+        "typ: decision",
+        "steptype: decision",
+    ] {
+        let errors = errors(&with_step(key));
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].starts_with("line 7: steps[0]."), "{errors:?}");
+        assert!(errors[0].ends_with("is probably meant"), "{errors:?}");
+    }
+    let errors = errors(&with("step: [{name: a, handler: {callable: A}}]"));
+    assert_eq!(
+        errors,
+        [
+            "line 4: step: the key \"step\" is unknown, and without \"steps\" other steps run, or in another order; \"steps\" is probably meant"
+        ]
+    );
+}
+
+#[test]
+fn an_override_without_effect_is_a_warning() {
+    for (overrides, expected) in [
+        (
+            "steps: [{name: a, dependencies: []}]",
+            "only `initialization` of handlers",
+        ),
+        (
+            "steps: [{name: a, handler: {callable: B}}]",
+            "only `initialization` of handlers",
+        ),
+        ("domain_events: []", "only `initialization` of handlers"),
+        (
+            "task_handler: {initialization: {a: 1}}",
+            "has no `task_handler`",
+        ),
+        ("steps: [{name: a}]", "is empty and has no effect"),
+        (
+            "steps: [{name: a, timeout_seconds: }]",
+            "is empty and has no effect",
+        ),
+        (
+            "steps: [{name: b, timeout_seconds: 1}]",
+            "no step has the name \"b\"",
+        ),
+    ] {
+        let warning = warning(&with_step(&format!(
+            "x-a: 1\nenvironments: {{test: {{{overrides}}}}}"
+        )));
+        assert!(warning.contains(expected), "{warning}");
+    }
+}
+
+#[test]
+fn steps_that_can_do_nothing_are_warnings() {
+    assert_eq!(
+        warnings(&with_step("type: deferred_convergence")),
+        [
+            "line 5: steps[0].dependencies: this convergence step has no dependencies, so it has nothing to wait for"
+        ]
+    );
+    assert_eq!(
+        warnings(&with_step("type: batch_worker")),
+        [
+            "line 5: steps[0]: no `batch_config.worker_template` names this batch worker, so no batch is made from it"
+        ]
+    );
+    let named = "steps:\n- {name: a, type: batchable, handler: {callable: A, initialization: {worker_template_name: b}}}\n- {name: b, type: batch_worker, handler: {callable: B}}\n";
+    assert!(warnings(&with(named)).is_empty());
+}
+
+#[test]
+fn an_event_that_is_not_declared_is_a_warning() {
+    let with_events = |declared: &str, event: &str| {
+        with(&format!(
+            "domain_events: [{declared}]\nsteps: [{{name: a, handler: {{callable: A}}, publishes_events: [{event}]}}]"
+        ))
+    };
+    assert_eq!(
+        warnings(&with_events(
+            "{name: order.placed}",
+            "{name: order.palced, schema: {}}"
+        )),
+        [
+            "line 5: steps[0].publishes_events[0].name: `domain_events` does not declare the event \"order.palced\"; perhaps \"order.placed\" is meant"
+        ]
+    );
+    assert_eq!(warnings(&with_events("", "{name: order.placed}")).len(), 1);
+    for (declared, event) in [
+        ("{name: order.placed}", "{name: order.placed}"),
+        ("", "{name: order.placed, schema: {type: object}}"),
+    ] {
+        assert!(warnings(&with_events(declared, event)).is_empty());
+    }
+}
+
+#[test]
+fn a_refused_file_reports_its_warnings_too() {
+    let error =
+        read(&with_steps(&[("a", &["b"])]).replace("version: 1.0.0", "version: 1.0\nowner: me"))
+            .unwrap_err();
+    assert_eq!(error.problems().len(), 1);
+    let warnings = shown(error.warnings());
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("line 3: version:"), "{warnings:?}");
+    assert!(warnings[1].starts_with("line 4: owner:"), "{warnings:?}");
+}
