@@ -118,8 +118,8 @@ pub struct ConfigLoader {
 }
 
 impl ConfigLoader {
-    /// Returns a loader that reads the files in `root`, the folder that holds `tasker`, and looks up
-    /// variables in `env` only. Without `root` only the embedded defaults and `env` apply.
+    /// Returns a loader that reads the files in `root`, the folder that holds `tasker`, and looks
+    /// up variables in `env` only. Without `root` only the embedded defaults and `env` apply.
     #[must_use]
     pub fn new(root: Option<PathBuf>, env: BTreeMap<String, String>) -> Self {
         Self {

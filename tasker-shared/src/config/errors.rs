@@ -112,8 +112,8 @@ pub enum ConfigProblem {
         origin: Origin,
         /// The dotted path of the key.
         path: String,
-        /// The dotted path of the most similar known key, as a variable's name if the key comes from a
-        /// variable.
+        /// The dotted path of the most similar known key, as a variable's name if the key comes
+        /// from a variable.
         nearest: String,
     },
     /// A value of the wrong type.

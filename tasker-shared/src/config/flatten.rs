@@ -1,5 +1,5 @@
-//! Turns a layer's tables into values by dotted path and checks them against the known keys. A wrong
-//! value is reported and left out, so that the others can still be checked.
+//! Turns a layer's tables into values by dotted path and checks them against the known keys. A
+//! wrong value is reported and left out, so that the others can still be checked.
 
 use toml::{Table, Value};
 

@@ -34,8 +34,8 @@ pub fn url(text: &str) -> String {
     if !KNOWN_SCHEMES.contains(&scheme) {
         return HIDDEN.to_owned();
     }
-    // After an unescaped `/`, `?` or `#` in a password, its beginning is parsed as host and port and
-    // its rest as path, query or fragment. The `@` of the user is then there.
+    // After an unescaped `/`, `?` or `#` in a password, its beginning is parsed as host and port
+    // and its rest as path, query or fragment. The `@` of the user is then there.
     let after_host = &url[url::Position::BeforePath..];
     if url.cannot_be_a_base() || after_host.contains('@') {
         return format!("{scheme}:{HIDDEN}");

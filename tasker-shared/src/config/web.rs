@@ -12,7 +12,8 @@ use super::macros::impl_builder_default;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebConfig {
-    /// Address on which the server listens: `address:port` or `name:port`. Port 0 takes a free port.
+    /// Address on which the server listens: `address:port` or `name:port`. Port 0 takes a free
+    /// port.
     #[builder(default = "String::from(\"127.0.0.1:0\")")]
     #[validate(custom(function = checks::bind_address))]
     pub bind_address: String,
