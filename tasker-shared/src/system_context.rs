@@ -48,6 +48,8 @@ impl SystemContext {
     ///
     /// It does not depend on Redis: see [`CacheProvider::from_config_graceful`].
     ///
+    /// The crate's page has an example.
+    ///
     /// # Errors
     /// [`ContextError::Database`] if PostgreSQL cannot be connected to within
     /// `acquire_timeout_seconds`, or cannot be migrated.

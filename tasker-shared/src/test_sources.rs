@@ -8,7 +8,12 @@ use walkdir::WalkDir;
 pub(crate) fn all() -> Vec<(PathBuf, String)> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();
-    for package in ["tasker-shared", "tasker-worker", "tasker-orchestration"] {
+    for package in [
+        "tasker-shared",
+        "tasker-web",
+        "tasker-worker",
+        "tasker-orchestration",
+    ] {
         for entry in WalkDir::new(workspace.join(package).join("src")) {
             let path = entry.expect("the sources can be read").into_path();
             if path.extension().is_some_and(|extension| extension == "rs") {

@@ -21,6 +21,10 @@ use crate::problem_kinds as kinds;
 #[derive(Debug, Clone, Copy)]
 pub struct ApiJson<T>(pub T);
 
+/// A body of any content type, of at most as many bytes as the layers allow (413).
+#[derive(Debug, Clone)]
+pub struct ApiBytes(pub Bytes);
+
 /// The parameters of a path; a bad one is a 400.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiPath<T>(pub T);
@@ -47,6 +51,15 @@ where
             .await
             .map_err(unreadable_body)?;
         parse(&body).map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for ApiBytes {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self).map_err(unreadable_body)
     }
 }
 

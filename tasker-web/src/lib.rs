@@ -26,7 +26,7 @@ mod start;
 pub use app::{AppParts, ServiceInfo, app};
 pub use conditional::{etag, none_match_holds};
 pub use docs::with_shared_routes;
-pub use extract::{ApiJson, ApiPath, ApiQuery};
+pub use extract::{ApiBytes, ApiJson, ApiPath, ApiQuery};
 pub use lifecycle::Lifecycle;
 pub use logging::LoggingError;
 pub use metrics_route::recorder;

@@ -1,9 +1,8 @@
 //! Why a task was not made.
 
 use tasker_shared::database::DatabaseError;
+use tasker_shared::models::core::task_template::input_schema::InputSchemaError;
 use tasker_shared::registry::RegistryError;
-
-use super::input_schema::InputSchemaError;
 
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,4 +15,4 @@ mod request_check;
 
 pub use errors::{TaskInitializationError, Violation};
 pub use initializer::{InitializedTask, TaskInitializer};
-pub use input_schema::InputSchemaError;
+pub use tasker_shared::models::core::task_template::input_schema::InputSchemaError;

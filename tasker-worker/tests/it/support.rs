@@ -89,6 +89,12 @@ impl TestWorker {
         self.send(request(Method::POST, path)).await
     }
 
+    pub(crate) async fn post_json(&self, path: &str, body: &Value) -> Answer {
+        let mut request = request(Method::POST, path);
+        *request.body_mut() = Body::from(body.to_string());
+        self.send(request).await
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send(request(Method::DELETE, path)).await
     }

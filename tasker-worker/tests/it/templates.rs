@@ -178,10 +178,32 @@ async fn a_registered_template_is_valid() {
         json!({
             "valid": true,
             "errors": [],
+            "warnings": [],
             "required_capabilities": ["decision", "standard"],
             "step_handlers": ["orders.Reserve", "orders.Decide"],
         })
     );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_template_in_the_body_is_checked_instead_of_the_registered_one() {
+    let worker = worker().await;
+    let body = json!({
+        "name": "draft", "namespace_name": "shop", "version": "1.0.0", "owner": "me",
+        "input_schema": {"required": "id"}, "steps": [],
+    });
+    let answer = worker
+        .post_json("/templates/shop/draft/1.0.0/validate", &body)
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.body["valid"], false);
+    assert!(
+        answer.body["errors"]
+            .to_string()
+            .contains("input_schema.required")
+    );
+    assert!(answer.body["warnings"].to_string().contains("owner"));
     worker.stop().await;
 }
 

@@ -26,7 +26,8 @@ pub enum IdentityStrategy {
     /// Requests with the same named task and context are the same task.
     #[default]
     Strict,
-    /// Requests with the same named task and `idempotency_key` are the same task. The key is required.
+    /// Requests with the same named task and `idempotency_key` are the same task. The key is
+    /// required.
     CallerProvided,
     /// Each request without an `idempotency_key` is a task of its own.
     AlwaysUnique,

@@ -92,7 +92,8 @@ pub async fn list_for_task(
 /// Concurrent calls with the same names all succeed, because each inserts them in the same order.
 ///
 /// # Errors
-/// [`sqlx::Error::RowNotFound`] if other processes delete the rows as fast as this one creates them.
+/// [`sqlx::Error::RowNotFound`] if other processes delete the rows as fast as this one creates
+/// them.
 pub async fn ensure_named_steps(
     connection: &mut PgConnection,
     names: &[String],

@@ -9,7 +9,7 @@ use tasker_shared::registry::inspection::CacheEntries;
 use tasker_shared::types::CacheStats;
 use tasker_web::ProblemBody;
 use tasker_web::cache_entries::{self, EntriesQuery};
-use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult};
+use tasker_web::{ApiBytes, ApiJson, ApiPath, ApiQuery, ApiResult};
 use tasker_web::{etag, none_match_holds};
 use utoipa::IntoParams;
 
@@ -98,12 +98,20 @@ pub(crate) async fn get_template(
     Ok((validators, body).into_response())
 }
 
-/// Check whether this worker can run a registered template
+/// Validate a registered template, or the one in the body
+///
+/// Without a body, the template is checked with the overrides of this worker's environment applied.
+/// A body is a template in YAML or JSON. It is checked as a file would be, and is not registered.
 #[utoipa::path(
     post, path = "/templates/{namespace}/{name}/{version}/validate", tag = "templates",
     params(TemplatePath),
+    request_body(
+        content((String = "application/yaml"), (Object = "application/json")),
+        description = "A template to check instead of the registered one",
+    ),
     responses(
-        (status = 200, description = "What the check found", body = TemplateValidationResponse),
+        (status = 200, description = "Errors and warnings", body = TemplateValidationResponse),
+        (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "No such template is registered", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "PostgreSQL does not answer", body = ProblemBody, content_type = "application/problem+json"),
     )
@@ -111,10 +119,15 @@ pub(crate) async fn get_template(
 pub(crate) async fn validate_template(
     State(service): State<TemplateQueryService>,
     ApiPath(path): ApiPath<TemplatePath>,
+    ApiBytes(body): ApiBytes,
 ) -> ApiResult<ApiJson<TemplateValidationResponse>> {
-    let checked = service
-        .validate_template(&path.namespace, &path.name, &path.version)
-        .await?;
+    let checked = if body.is_empty() {
+        service
+            .validate_template(&path.namespace, &path.name, &path.version)
+            .await?
+    } else {
+        service.validate_document(body.to_vec()).await
+    };
     Ok(ApiJson(checked))
 }
 

@@ -21,8 +21,8 @@ impl TemplateDocument {
     /// Problems and warnings name their lines. `limits` bound the time that it takes.
     ///
     /// # Errors
-    /// Fails if the bytes are not one YAML document that JSON can hold, or if it is not a template. The
-    /// error lists all problems, as far as one does not hide the others, and all warnings.
+    /// Fails if the bytes are not one YAML document that JSON can hold, or if it is not a template.
+    /// The error lists all problems, as far as one does not hide the others, and all warnings.
     pub fn from_yaml(bytes: &[u8], limits: TemplateLimits) -> Result<Self, TemplateError> {
         let text = yaml::checked_text(bytes, limits)?;
         let yaml::Loaded { value, warnings } = yaml::load(text, limits)?;

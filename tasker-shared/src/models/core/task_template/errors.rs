@@ -7,8 +7,8 @@ use super::problem::Listed;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TemplateError {
-    /// The text is not one YAML document that JSON can hold. Mostly there is one problem, because the
-    /// rest of the text cannot be interpreted after it.
+    /// The text is not one YAML document that JSON can hold. Mostly there is one problem, because
+    /// the rest of the text cannot be interpreted after it.
     #[error("the template cannot be read: {}", Listed(problems))]
     Unreadable {
         /// The problems in the order of lines. Never empty.

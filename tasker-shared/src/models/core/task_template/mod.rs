@@ -10,6 +10,7 @@ mod document;
 mod environment;
 mod errors;
 mod free_form;
+pub mod input_schema;
 mod limits;
 mod path;
 mod problem;

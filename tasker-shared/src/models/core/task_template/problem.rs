@@ -154,6 +154,8 @@ pub enum ProblemKind {
         "the key {key:?} is unknown, and without {known:?} other steps run, or in another order; {known:?} is probably meant"
     )]
     MisspeltGraphKey { key: String, known: &'static str },
+    #[error("this is not a JSON Schema that can be used: {reason}")]
+    InputSchema { reason: String },
     #[error("these steps wait for each other: {}", .steps.join(" -> "))]
     Cycle { steps: Vec<String> },
     #[error("and {count} more")]
@@ -251,7 +253,8 @@ impl Problems {
         self.listed.is_empty()
     }
 
-    /// Returns true if further problems are only counted, so that a suggestion for them is not needed.
+    /// Returns true if further problems are only counted, so that a suggestion for them is not
+    /// needed.
     pub(super) fn is_full(&self) -> bool {
         self.listed.len() >= MAX_LISTED
     }

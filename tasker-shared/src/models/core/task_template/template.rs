@@ -12,10 +12,10 @@ use crate::models::core::identity_strategy::IdentityStrategy;
 
 /// The keys of a template that Tasker reads.
 ///
-/// Reading accepts each document that a release in any language has stored: unknown keys are ignored,
-/// a null means that the key is missing, and only `name`, a step's `name` and a handler's `callable`
-/// are required. [`TemplateDocument`](super::TemplateDocument) checks documents against the JSON
-/// Schema of this type.
+/// Reading accepts each document that a release in any language has stored: unknown keys are
+/// ignored, a null means that the key is missing, and only `name`, a step's `name` and a handler's
+/// `callable` are required. [`TemplateDocument`](super::TemplateDocument) checks documents against
+/// the JSON Schema of this type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["name", "namespace_name", "version"]))]
 pub struct TaskTemplate {

@@ -69,7 +69,7 @@ fn a_complete_template_is_valid() {
             "line 73: steps[1].retry.max_attempts: with 0 attempts only the first one is made; write 1, or `retryable: false`",
             "line 80: steps[2].publishes_events[0].name: `domain_events` does not declare the event \"claim.settled\"",
             "line 95: steps[3].approval_group: the key \"approval_group\" is unknown and has no effect; keep notes under `metadata` or under a key that begins with `x-`",
-            "line 112: future_key: the key \"future_key\" is unknown and has no effect; keep notes under `metadata` or under a key that begins with `x-`",
+            "line 114: future_key: the key \"future_key\" is unknown and has no effect; keep notes under `metadata` or under a key that begins with `x-`",
         ]
     );
     let template = document.template();
@@ -363,6 +363,26 @@ fn all_problems_are_listed_and_those_past_the_limit_counted() {
 }
 
 #[test]
+fn an_input_schema_is_compiled() {
+    assert_eq!(
+        errors(&with("input_schema:\n  required: payment_id\nsteps: []\n")),
+        [
+            "line 5: input_schema.required: this is not a JSON Schema that can be used: value is not of type \"array\""
+        ]
+    );
+    for schema in [
+        "{properties: {id: {type: nonsense}}}",
+        "{pattern: '('}",
+        "{$ref: 'http://localhost/x.json'}",
+    ] {
+        assert_eq!(
+            errors(&with(&format!("input_schema: {schema}\nsteps:\n"))).len(),
+            1
+        );
+    }
+}
+
+#[test]
 fn json_that_cannot_be_stored_is_refused() {
     let with_name = |name: &str, value: Value| json!({"name": "n", "namespace_name": "s", "version": "1", "steps": [], name: value});
     for (path, json) in [
@@ -398,7 +418,7 @@ fn an_error_names_its_first_problem() {
     let error = read("name: a*\n").unwrap_err();
     let text = error.to_string();
     assert!(
-        text.starts_with("the template is not valid: line 1: name: \"a*\""),
+        text.starts_with("the template is not valid: line 1, column 1: name: \"a*\""),
         "{text}"
     );
     assert!(text.ends_with("(and 2 more)"), "{text}");

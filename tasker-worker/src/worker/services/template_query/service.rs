@@ -9,7 +9,7 @@ use tasker_shared::types::{CacheInvalidation, CacheStats, HandlerMetadata};
 use super::types::{
     CacheOperation, CacheOperationResponse, TemplateListResponse, TemplateValidationResponse,
 };
-use super::validation::{validate_resolved, validate_unreadable};
+use super::validation::{validate_document, validate_resolved, validate_unreadable};
 use crate::worker::{Lookup, TaskTemplateManager, worker_capabilities};
 
 /// What HTTP handlers ask about templates and caches.
@@ -80,6 +80,14 @@ impl TemplateQueryService {
             Err(RegistryError::Unreadable { source, .. }) => Ok(validate_unreadable(&source)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Checks a template in YAML or JSON that is not registered, on a thread for blocking work,
+    /// because reading a large document takes long.
+    pub async fn validate_document(&self, text: Vec<u8>) -> TemplateValidationResponse {
+        tokio::task::spawn_blocking(move || validate_document(&text))
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     /// Resolves one template anew, then deletes its entry in the distributed cache.

@@ -8,6 +8,7 @@ use tasker_shared::types::{CacheInvalidation, CacheStats, ContentHash, Document,
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::validation::validate_resolved;
 use crate::worker::Lookup;
 
 /// The registered templates, and what this worker can do with them.
@@ -58,6 +59,8 @@ pub struct TemplateResponse {
     /// environment applied.
     #[schema(value_type = Object)]
     pub template: Document,
+    /// The document's warnings, a sentence each.
+    pub warnings: Vec<String>,
     /// What the registry knows of it.
     pub handler_metadata: HandlerMetadataResponse,
     /// Whether this worker's cache held the template already.
@@ -76,6 +79,7 @@ impl From<&Lookup> for TemplateResponse {
     fn from(lookup: &Lookup) -> Self {
         Self {
             template: lookup.template.document().clone(),
+            warnings: validate_resolved(&lookup.template).warnings,
             handler_metadata: HandlerMetadataResponse::from(&**lookup.template.metadata()),
             cached: lookup.cached,
             cache_age_seconds: lookup.age.as_secs(),
@@ -133,10 +137,12 @@ impl From<&HandlerMetadata> for HandlerMetadataResponse {
 /// Whether this worker can run a registered template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TemplateValidationResponse {
-    /// Whether there are no errors.
+    /// True if there are no errors.
     pub valid: bool,
-    /// What is wrong, a sentence each.
+    /// The errors, a sentence each.
     pub errors: Vec<String>,
+    /// The warnings, a sentence each.
+    pub warnings: Vec<String>,
     /// The step types that the template uses, sorted.
     pub required_capabilities: Vec<String>,
     /// The callables of its steps in this environment, each once, in the order of steps.

@@ -1,72 +1,82 @@
-//! Whether this worker can run a template that is registered.
+//! Checks templates for the HTTP API.
 //!
-//! Templates are checked before they are registered, but not every hand that writes to the
-//! database checks, an environment's overrides can break what was right, and an `input_schema`
-//! that cannot be compiled is only found out where it is compiled.
+//! Templates are checked before they are registered. A registered one may still be invalid, because
+//! other software writes to the database, or because an environment's overrides break it.
 
 use std::error::Error;
 
 use serde_json::Value;
-use tasker_shared::models::core::task_template::{TaskTemplate, TemplateDocument, TemplateError};
+use tasker_shared::models::core::task_template::{
+    Problem, TaskTemplate, TemplateDocument, TemplateError, TemplateLimits,
+};
 use tasker_web::causes;
 
 use super::types::TemplateValidationResponse;
 use crate::worker::{ResolvedTemplate, required_capabilities};
 
-/// Checks a template as this worker's environment sees it.
+/// Checks a registered template with the environment's overrides applied.
 pub(super) fn validate_resolved(resolved: &ResolvedTemplate) -> TemplateValidationResponse {
     let json: Value = match serde_json::from_str(resolved.document().get()) {
         Ok(json) => json,
         Err(error) => return validate_unreadable(&error),
     };
-    match TemplateDocument::from_json(json) {
-        Ok(document) => {
-            let template = document.template();
-            let errors = input_schema_error(template).into_iter().collect();
-            checked(template, errors)
-        }
-        // What is registered could be read, if not approved of: its steps can still be told.
-        Err(error) => checked(&resolved.metadata().template, sentences(&error)),
-    }
+    // An invalid template that is registered has a typed view, so its steps can be listed.
+    let template = &resolved.metadata().template;
+    answer(TemplateDocument::from_json(json), Some(template))
 }
 
-/// What is said of a registered document that is no template at all.
+/// Checks a template in YAML or JSON that is not registered.
+pub(super) fn validate_document(text: &[u8]) -> TemplateValidationResponse {
+    answer(
+        TemplateDocument::from_yaml(text, TemplateLimits::default()),
+        None,
+    )
+}
+
+/// Returns the answer for a registered document that has no typed view.
 pub(super) fn validate_unreadable(error: &serde_json::Error) -> TemplateValidationResponse {
-    TemplateValidationResponse {
-        valid: false,
-        errors: vec![format!("the registered document cannot be read: {error}")],
-        required_capabilities: Vec::new(),
-        step_handlers: Vec::new(),
+    let errors = vec![format!("the registered document cannot be read: {error}")];
+    described(None, errors, Vec::new())
+}
+
+fn answer(
+    checked: Result<TemplateDocument, TemplateError>,
+    registered: Option<&TaskTemplate>,
+) -> TemplateValidationResponse {
+    match checked {
+        Ok(document) => {
+            let warnings = sentences(document.warnings());
+            described(Some(document.template()), Vec::new(), warnings)
+        }
+        Err(error) => {
+            let errors = match error.problems() {
+                [] => vec![causes(&error as &(dyn Error + 'static))],
+                problems => sentences(problems),
+            };
+            described(registered, errors, sentences(error.warnings()))
+        }
     }
 }
 
-fn checked(template: &TaskTemplate, errors: Vec<String>) -> TemplateValidationResponse {
+fn described(
+    template: Option<&TaskTemplate>,
+    errors: Vec<String>,
+    warnings: Vec<String>,
+) -> TemplateValidationResponse {
     TemplateValidationResponse {
         valid: errors.is_empty(),
         errors,
-        required_capabilities: required_capabilities(template),
-        step_handlers: step_handlers(template),
+        warnings,
+        required_capabilities: template.map(required_capabilities).unwrap_or_default(),
+        step_handlers: template.map(step_handlers).unwrap_or_default(),
     }
 }
 
-fn sentences(error: &TemplateError) -> Vec<String> {
-    if error.problems().is_empty() {
-        return vec![causes(error as &(dyn Error + 'static))];
-    }
-    error.problems().iter().map(ToString::to_string).collect()
+fn sentences(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
 }
 
-fn input_schema_error(template: &TaskTemplate) -> Option<String> {
-    let schema = match template.input_schema.as_ref()?.to_value() {
-        Ok(schema) => schema,
-        Err(error) => return Some(format!("input_schema: {error}")),
-    };
-    jsonschema::validator_for(&schema)
-        .err()
-        .map(|error| format!("input_schema{}: {error}", error.instance_path()))
-}
-
-/// Each callable once, in the order of steps.
+/// Returns each callable once, in the order of steps.
 fn step_handlers(template: &TaskTemplate) -> Vec<String> {
     let mut handlers: Vec<String> = Vec::new();
     for step in &template.steps {
@@ -80,44 +90,39 @@ fn step_handlers(template: &TaskTemplate) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-    use tasker_shared::models::core::task_template::TaskTemplate;
+    use serde_json::json;
 
-    use super::{input_schema_error, step_handlers};
-
-    fn template(steps: &Value, input_schema: &Value) -> TaskTemplate {
-        serde_json::from_value(json!({
-            "name": "task",
-            "namespace_name": "namespace",
-            "version": "1.0.0",
-            "steps": steps,
-            "input_schema": input_schema,
-        }))
-        .unwrap()
-    }
+    use super::{step_handlers, validate_document};
 
     #[test]
-    fn handlers_are_told_once_each_in_the_order_of_steps() {
+    fn handlers_are_listed_once_each_in_the_order_of_steps() {
         let step =
             |name: &str, callable: &str| json!({"name": name, "handler": {"callable": callable}});
-        let steps = json!([step("a", "Second"), step("b", "First"), step("c", "Second")]);
-        assert_eq!(
-            step_handlers(&template(&steps, &Value::Null)),
-            ["Second", "First"]
-        );
+        let template = serde_json::from_value(json!({
+            "name": "task",
+            "steps": [step("a", "Second"), step("b", "First"), step("c", "Second")],
+        }))
+        .unwrap();
+        assert_eq!(step_handlers(&template), ["Second", "First"]);
     }
 
     #[test]
-    fn an_input_schema_that_cannot_be_compiled_is_an_error_that_says_where() {
-        let broken = json!({"type": "object", "properties": {"id": {"type": "nonsense"}}});
-        let error = input_schema_error(&template(&json!([]), &broken)).unwrap();
-        assert!(error.contains("/properties/id/type"), "{error}");
-
-        let right = json!({"type": "object", "properties": {"id": {"type": "integer"}}});
-        assert_eq!(input_schema_error(&template(&json!([]), &right)), None);
-        assert_eq!(
-            input_schema_error(&template(&json!([]), &Value::Null)),
-            None
+    fn a_document_in_yaml_or_json_is_checked_with_errors_and_warnings() {
+        let yaml = b"name: n\nnamespace_name: s\nversion: '1'\nowner: me\ninput_schema: {required: id}\nsteps: []\n";
+        let json =
+            br#"{"name": "n", "namespace_name": "s", "version": "1", "steps": [], "x-a": 1}"#;
+        let refused = validate_document(yaml);
+        assert!(!refused.valid);
+        assert!(
+            refused.errors[0].starts_with("line 5, column 16: input_schema.required:"),
+            "{refused:?}"
         );
+        assert!(
+            refused.warnings[0].starts_with("line 4, column 1: owner:"),
+            "{refused:?}"
+        );
+        let accepted = validate_document(json);
+        assert!(accepted.valid, "{accepted:?}");
+        assert_eq!(accepted.warnings.len(), 1, "{accepted:?}");
     }
 }

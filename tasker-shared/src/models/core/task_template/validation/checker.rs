@@ -24,6 +24,10 @@ impl Checker {
         }
     }
 
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     pub(super) fn error(&mut self, at: &At<'_>, kind: ProblemKind) {
         self.errors.push(None, at, kind);
     }

@@ -23,7 +23,8 @@ impl Graph {
         self.dependencies[step].push(dependency);
     }
 
-    /// Returns cycles that share no step. Each begins with the step that comes first in the document.
+    /// Returns cycles that share no step. Each begins with the step that comes first in the
+    /// document.
     pub(super) fn cycles(&self) -> Vec<Vec<usize>> {
         let mut cycles = Vec::new();
         let mut left = self.stuck(&vec![true; self.dependencies.len()]);
@@ -70,8 +71,8 @@ impl Graph {
         stuck
     }
 
-    /// Returns a cycle that is reached from `start`. Each step in `left` waits for another one in it,
-    /// so following dependencies returns to a step that was passed.
+    /// Returns a cycle that is reached from `start`. Each step in `left` waits for another one in
+    /// it, so following dependencies returns to a step that was passed.
     fn cycle_from(&self, start: usize, left: &[bool]) -> Vec<usize> {
         let mut passed_at = vec![None; left.len()];
         let mut way = Vec::new();

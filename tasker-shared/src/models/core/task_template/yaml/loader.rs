@@ -355,7 +355,7 @@ impl Loader {
         self.warnings.push(Some(at), path, kind);
     }
 
-    /// Returns the path, or an empty text if nobody reads it.
+    /// Returns the path, or an empty text if `is_unread`.
     fn path_unless(&self, is_unread: bool) -> String {
         if is_unread {
             return String::new();

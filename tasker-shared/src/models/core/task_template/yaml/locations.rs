@@ -6,8 +6,8 @@ use super::loader;
 use crate::models::core::task_template::TemplateLimits;
 use crate::models::core::task_template::problem::Location;
 
-/// Levels of a document whose locations are recorded. No check looks deeper, and recording all levels
-/// of a hostile document would take much memory.
+/// Levels of a document whose locations are recorded. No check looks deeper, and recording all
+/// levels of a hostile document would take much memory.
 pub(super) const RECORDED_DEPTH: usize = 8;
 
 /// The locations of a document's upper levels.
@@ -19,8 +19,8 @@ impl Locations {
         self.0.entry(path).or_insert(at);
     }
 
-    /// Returns the location of `path`, or of the nearest mapping or list around it, so that a missing
-    /// key has the location of its mapping.
+    /// Returns the location of `path`, or of the nearest mapping or list around it, so that a
+    /// missing key has the location of its mapping.
     pub(in super::super) fn find(&self, path: &str) -> Option<Location> {
         let mut path = path;
         loop {

@@ -4,8 +4,8 @@
 //! A value that JSON cannot hold is an error that names its line, never a guess. Reading is
 //! iterative and within [`TemplateLimits`], so that the cost of a hostile document is bounded.
 //!
-//! Locations are not recorded while reading, because most documents have no problem. If there is one,
-//! [`locations`] reads the text again.
+//! Locations are not recorded while reading, because most documents have no problem. If there is
+//! one, [`locations`] reads the text again.
 
 mod budget;
 mod frame;

@@ -105,7 +105,7 @@ fn a_version_keeps_its_digits() {
     assert_eq!(
         warnings("a: 1\nversion: 1.0\n"),
         [
-            "line 2: version: the version 1.0 is a number to YAML; it is kept as the text \"1.0\"; quote it"
+            "line 2, column 10: version: the version 1.0 is a number to YAML; it is kept as the text \"1.0\"; quote it"
         ]
     );
     // Only the template's own version is one.
