@@ -2,8 +2,8 @@
 //!
 //! One bad file never stops the others. Nothing is registered here.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub struct TaskTemplateDiscoveryResult {
     pub registered: Vec<RegistrationOutcome>,
     /// Every problem that was found. A file with one is not registered.
     pub errors: Vec<DiscoveryProblem>,
-    /// Doubts about files that are registered.
+    /// Warnings about files, registered ones and others.
     pub warnings: Vec<DiscoveryProblem>,
     /// The result of deleting the cached templates.
     pub invalidation: CacheInvalidation,
@@ -41,6 +41,8 @@ pub struct DiscoveryProblem {
     pub file: PathBuf,
     /// The line in the file, from 1, if it is known.
     pub line: Option<usize>,
+    /// The column in the line, from 1, if it is known.
+    pub column: Option<usize>,
     /// The path in the document, such as `steps[2].dependencies[0]`; empty for the whole document.
     pub path: String,
     /// The problem, in a sentence.
@@ -115,6 +117,12 @@ fn find_blocking(folder: &Path, max_file_bytes: u64) -> Result<FoundTemplates, R
     for entry in walk {
         match entry {
             Ok(entry) if is_template(&entry) => entries.push(entry),
+            Ok(entry) if looks_like_template(&entry) => {
+                let message = "this file is not read, because its name does not end in `.yaml` or \
+                               `.yml`; rename it if it is a template";
+                let warning = whole_file(entry.into_path(), message.to_owned());
+                found.warnings.push(warning);
+            }
             Ok(_) => {}
             // An editor's lock file is a hidden link to nowhere.
             Err(error) if error.path().is_some_and(is_hidden) => {}
@@ -130,24 +138,35 @@ fn find_blocking(folder: &Path, max_file_bytes: u64) -> Result<FoundTemplates, R
             (entry.into_path(), checked)
         })
         .collect();
-    let mut seen = HashMap::new();
+    let mut seen = Seen::default();
     for (path, checked) in files {
         match checked {
             Ok(file) => found.add(path, file, &mut seen),
-            Err(error) => found.errors.extend(file_problems(&path, &error)),
+            Err(error) => found.refuse(&path, &error),
         }
     }
+    found
+        .templates
+        .retain(|template| !seen.conflicts.contains(&template.hash));
     // Stable, so that the problems of one file keep the order of their lines.
     found.errors.sort_by(|a, b| a.file.cmp(&b.file));
+    found.warnings.sort_by(|a, b| a.file.cmp(&b.file));
     Ok(found)
 }
 
-/// The first file of each template, with the hash of its document.
-type Seen = HashMap<(String, String, String), (PathBuf, ContentHash)>;
+/// The files that were added.
+#[derive(Default)]
+struct Seen {
+    /// The first file of each template, with the hash of its document.
+    files: HashMap<(String, String, String), (PathBuf, ContentHash)>,
+    /// Documents of which another file has another version under the same name.
+    conflicts: HashSet<ContentHash>,
+}
 
 impl FoundTemplates {
-    /// Adds a file. The first of several files with one template wins; another one is an error, or a
-    /// warning if its document is the same.
+    /// Adds a file. A second file with the same template is a warning if its document is the same.
+    /// Otherwise it is an error, and neither document is registered, because the order of file names
+    /// must not decide which of them runs.
     fn add(&mut self, path: PathBuf, file: CheckedFile, seen: &mut Seen) {
         let CheckedFile { template, warnings } = file;
         let key = (
@@ -155,7 +174,7 @@ impl FoundTemplates {
             template.name.clone(),
             template.version.clone(),
         );
-        match seen.entry(key) {
+        match seen.files.entry(key) {
             Entry::Vacant(vacant) => {
                 let warnings = warnings.iter();
                 self.warnings
@@ -173,11 +192,33 @@ impl FoundTemplates {
                     self.warnings.push(whole_file(path, message));
                 } else {
                     let message = format!(
-                        "{first} has another template {name}, which counts; give one of them another version"
+                        "{first} has another document for {name}, so neither is registered; delete one of the files, or give it another version"
                     );
+                    seen.conflicts.insert(*hash);
                     self.errors.push(whole_file(path, message));
                 }
             }
+        }
+    }
+}
+
+impl FoundTemplates {
+    /// Adds the problems of a file that cannot be used, and its warnings.
+    fn refuse(&mut self, path: &Path, error: &FileError) {
+        let listed = |problems: &[Problem]| {
+            let problems = problems.iter();
+            problems
+                .map(|problem| discovery_problem(path, problem))
+                .collect::<Vec<_>>()
+        };
+        match error {
+            FileError::Template(error) if !error.problems().is_empty() => {
+                self.errors.extend(listed(error.problems()));
+                self.warnings.extend(listed(error.warnings()));
+            }
+            error => self
+                .errors
+                .push(whole_file(path.to_owned(), error.to_string())),
         }
     }
 }
@@ -192,6 +233,22 @@ fn is_template(entry: &DirEntry) -> bool {
     let extension = entry.path().extension();
     extension.is_some_and(|extension| extension == "yaml" || extension == "yml")
         && !entry.file_type().is_dir()
+}
+
+/// Returns true for names that an author may believe to be read: `a.json`, `a.YAML`, `a.ymal` or
+/// `a.yaml.txt`. Copies such as `a.yaml.bak` were put aside on purpose.
+fn looks_like_template(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy().to_lowercase();
+    let endings = [
+        ".yaml",
+        ".yml",
+        ".json",
+        ".ymal",
+        ".yam",
+        ".yaml.txt",
+        ".yml.txt",
+    ];
+    entry.file_type().is_file() && endings.iter().any(|ending| name.ends_with(ending))
 }
 
 fn check_file(
@@ -222,22 +279,11 @@ fn read_file(entry: &DirEntry, limit: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-fn file_problems(path: &Path, error: &FileError) -> Vec<DiscoveryProblem> {
-    if let FileError::Template(error) = error
-        && !error.problems().is_empty()
-    {
-        let problems = error.problems().iter();
-        return problems
-            .map(|problem| discovery_problem(path, problem))
-            .collect();
-    }
-    vec![whole_file(path.to_path_buf(), error.to_string())]
-}
-
 fn discovery_problem(path: &Path, problem: &Problem) -> DiscoveryProblem {
     DiscoveryProblem {
         file: path.to_path_buf(),
         line: problem.line,
+        column: problem.column,
         path: problem.path.clone(),
         message: problem.kind.to_string(),
     }
@@ -260,6 +306,7 @@ fn whole_file(file: PathBuf, message: String) -> DiscoveryProblem {
     DiscoveryProblem {
         file,
         line: None,
+        column: None,
         path: String::new(),
         message,
     }

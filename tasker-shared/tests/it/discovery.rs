@@ -170,32 +170,34 @@ async fn two_files_with_one_template_are_reported_each_time(app: TestApp) {
     let folder = folder();
     let text = document("payments", "refund", 1).to_string();
     write(&folder, "refund_again.yaml", &text);
-    write(
-        &folder,
-        "refund_other.yaml",
-        &document("payments", "refund", 2).to_string(),
-    );
+    let files_of = |problems: &[tasker_shared::registry::DiscoveryProblem]| -> Vec<String> {
+        let files = problems.iter().map(|problem| problem.file.file_name());
+        files
+            .map(|name| name.unwrap().to_string_lossy().into_owned())
+            .collect()
+    };
     for expected in [RegistrationStatus::Created, RegistrationStatus::Unchanged] {
         let found = discover(&app, &folder).await;
         assert_eq!(statuses(&found), [expected]);
-        let files_of = |problems: &[tasker_shared::registry::DiscoveryProblem]| -> Vec<String> {
-            let files = problems.iter().map(|problem| problem.file.file_name());
-            files
-                .map(|name| name.unwrap().to_string_lossy().into_owned())
-                .collect()
-        };
         assert_eq!(files_of(&found.warnings), ["refund_again.yaml"]);
-        assert_eq!(files_of(&found.errors), ["refund_other.yaml", "wrong.yaml"]);
+        assert_eq!(files_of(&found.errors), ["wrong.yaml"]);
     }
-    // A new file that comes before it counts, although the other one is registered.
-    write(
-        &folder,
-        "before.yaml",
-        &document("payments", "refund", 3).to_string(),
-    );
-    let found = discover(&app, &folder).await;
-    assert_eq!(statuses(&found), [RegistrationStatus::Updated]);
-    assert_eq!(current(&app.registry().await).await, 3);
+    // Neither of two different documents replaces the registered one, whatever the order of files.
+    for (file, marker) in [("before.yaml", 2), ("refund_other.yaml", 3)] {
+        write(
+            &folder,
+            file,
+            &document("payments", "refund", marker).to_string(),
+        );
+        let found = discover(&app, &folder).await;
+        assert!(statuses(&found).is_empty(), "{:?}", found.registered);
+        let conflict = &found.errors[0];
+        assert!(
+            conflict.message.contains("neither is registered"),
+            "{conflict:?}"
+        );
+        assert_eq!(current(&app.registry().await).await, 1);
+    }
 }
 
 async fn warnings_are_reported_each_time(app: TestApp) {

@@ -124,7 +124,7 @@ pub(crate) fn log_problems(result: &TaskTemplateDiscoveryResult) {
         log_problem(problem, "a template file was not registered");
     }
     for problem in &result.warnings {
-        log_problem(problem, "a registered template file is doubtful");
+        log_problem(problem, "a template file is doubtful");
     }
 }
 
@@ -132,6 +132,7 @@ fn log_problem(problem: &DiscoveryProblem, what: &'static str) {
     tracing::warn!(
         file = %problem.file.display(),
         line = problem.line,
+        column = problem.column,
         path = problem.path,
         problem = problem.message,
         "{what}"
@@ -162,6 +163,7 @@ mod tests {
         let problem = DiscoveryProblem {
             file: "bad.yaml".into(),
             line: Some(3),
+            column: None,
             path: "steps[0]".into(),
             message: "is wrong".into(),
         };

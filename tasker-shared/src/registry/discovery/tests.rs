@@ -132,7 +132,44 @@ fn a_file_over_the_limit_is_refused_unread() {
 }
 
 #[test]
-fn the_first_of_two_files_with_one_name_counts() {
+fn names_that_are_nearly_those_of_templates_are_warnings() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, "good.yaml", &template("good"));
+    for name in ["a.json", "b.YAML", "c.ymal", "d.yaml.txt"] {
+        write(&folder, name, &template("ignored"));
+    }
+    for name in ["e.yaml.bak", "f.md", "g.yml~"] {
+        write(&folder, name, &template("ignored"));
+    }
+    let files = read(&folder);
+    assert_eq!(names(&files), ["good"]);
+    assert_eq!(files.total_files, 1);
+    assert_eq!(
+        file_names(&files.warnings),
+        ["a.json", "b.YAML", "c.ymal", "d.yaml.txt"]
+    );
+}
+
+#[test]
+fn a_refused_file_reports_its_warnings_with_line_and_column() {
+    let folder = TempDir::new().unwrap();
+    let text = template("a").replace(
+        "      callable: Only",
+        "      callable: Only\n    retries: 3\n    dependencies: [none]",
+    );
+    write(&folder, "a.yaml", &text);
+    let files = read(&folder);
+    assert_eq!(files.errors.len(), 1);
+    assert_eq!(files.warnings.len(), 1, "{:?}", files.warnings);
+    assert_eq!(files.warnings[0].path, "steps[0].retries");
+    assert_eq!(
+        (files.warnings[0].line, files.warnings[0].column),
+        (Some(8), Some(5))
+    );
+}
+
+#[test]
+fn two_files_with_one_name_and_different_documents_are_both_refused() {
     let folder = TempDir::new().unwrap();
     write(&folder, "a.yaml", &template("same"));
     write(
@@ -148,8 +185,7 @@ fn the_first_of_two_files_with_one_name_counts() {
     );
     let files = read(&folder);
     let versions: Vec<_> = files.templates.iter().map(|one| &*one.version).collect();
-    assert_eq!(versions, ["1.0.0", "1.0.1"]);
-    assert!(files.templates[0].document.contains("Only"));
+    assert_eq!(versions, ["1.0.1"]);
     assert_eq!(file_names(&files.errors), ["b.yaml"]);
     assert!(files.errors[0].message.contains("a.yaml"));
     assert!(files.errors[0].message.contains("files/same/1.0.0"));

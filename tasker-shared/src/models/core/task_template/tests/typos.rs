@@ -133,7 +133,7 @@ fn collect(value: &Value, pointer: &mut String, found: &mut Vec<(String, Vec<Str
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                pointer.extend(["/", &index.to_string()]);
+                pointer.extend(["/", index.to_string().as_str()]);
                 collect(item, pointer, found);
                 pointer.truncate(length);
             }
@@ -285,7 +285,7 @@ fn write(value: &Value, indent: usize, text: &mut String) {
                 if index > 0 {
                     *text += &" ".repeat(indent);
                 }
-                text.extend([key, ":"]);
+                text.extend([key.as_str(), ":"]);
                 write_below(value, indent, text);
             }
         }
@@ -298,7 +298,7 @@ fn write(value: &Value, indent: usize, text: &mut String) {
                 write(item, indent + 2, text);
             }
         }
-        scalar => text.extend([&scalar.to_string(), "\n"]),
+        scalar => text.extend([scalar.to_string().as_str(), "\n"]),
     }
 }
 
@@ -309,7 +309,7 @@ fn write_below(value: &Value, indent: usize, text: &mut String) {
         _ => false,
     };
     if is_nested {
-        text.extend(["\n", &" ".repeat(indent + 2)]);
+        text.extend(["\n", " ".repeat(indent + 2).as_str()]);
         write(value, indent + 2, text);
     } else {
         *text += " ";
