@@ -4,13 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 
-use tasker_test_support::TestkitError;
-
 /// Why a task failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum XtaskError {
-    #[error(transparent)]
-    Servers(#[from] TestkitError),
     #[error("{program} cannot be run")]
     Spawn {
         program: String,
@@ -24,26 +20,6 @@ pub(crate) enum XtaskError {
         path: PathBuf,
         #[source]
         source: io::Error,
-    },
-    #[error("PostgreSQL refused a connection or a statement")]
-    Database(#[from] sqlx::Error),
-    #[error("Redis refused a connection or a command")]
-    Redis(#[from] redis::RedisError),
-    #[error("a URL cannot be understood")]
-    Url(#[from] url::ParseError),
-    #[error("a service could not be asked")]
-    Http(#[from] reqwest::Error),
-    #[error("{service} was not ready within {seconds} s; its log says:\n{log}")]
-    NotReady {
-        service: &'static str,
-        seconds: u64,
-        log: String,
-    },
-    #[error("{request} was answered with {status}: {body}")]
-    Answer {
-        request: String,
-        status: u16,
-        body: String,
     },
     #[error(
         "these generated files are not current; run `cargo xtask generate` and commit them:\n  {}",

@@ -1,29 +1,23 @@
 //! Development tasks: `cargo xtask demo`, `test`, `bench`, `chaos`, `faults`, `soak`
 //! and `generate`.
 //!
-//! Each gets the PostgreSQL and the Redis that it needs, and ends what it started. This program
-//! knows the services by their HTTP interface only and depends on none of their crates, so it
-//! builds while they do not.
+//! Each builds and starts a program of this workspace, which gets its own servers. This program
+//! depends on no other crate of the workspace, so it builds while they do not.
 
 #![expect(
     clippy::print_stdout,
     reason = "this program talks to the person who runs it"
 )]
 
-mod cargo;
-mod chaos;
 mod error;
-mod faults;
 mod generate;
 mod launch;
-mod servers;
-mod soak;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tasker_test_support::causes;
 
 use crate::error::XtaskError;
 
@@ -46,13 +40,15 @@ enum Task {
     /// Measure what resolving, booting and invalidating cost, beside their yardsticks.
     #[command(disable_help_flag = true)]
     Bench(Arguments),
-    /// Run real processes on a real PostgreSQL and Redis while everything fails at random, and judge
-    /// whether anybody was served a template older than the bound.
-    Chaos(chaos::Options),
-    /// Let Redis fail in every way it can, and measure what requests notice.
-    Faults(faults::Options),
-    /// Let Redis fail at random for a long time, and find out what is left of it.
-    Soak(soak::Options),
+    /// Run real processes under random faults, and judge every read.
+    #[command(disable_help_flag = true)]
+    Chaos(Arguments),
+    /// Measure the delays that requests notice under each fault of Redis.
+    #[command(disable_help_flag = true)]
+    Faults(Arguments),
+    /// Let Redis fail at random for a long time, and compare the levels of resources.
+    #[command(disable_help_flag = true)]
+    Soak(Arguments),
     /// Renew the files that are generated: the query cache, OpenAPI documents, the config reference.
     Generate {
         /// Change nothing; fail if a committed file is not what would be generated.
@@ -68,16 +64,27 @@ struct Arguments {
     arguments: Vec<OsString>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    run(cli.task).await.unwrap_or_else(|error| {
-        eprintln!("error: {}", causes(&error));
+fn main() -> ExitCode {
+    run(Cli::parse().task).unwrap_or_else(|error| {
+        eprint!("error: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            eprint!(": {cause}");
+            source = cause.source();
+        }
+        eprintln!();
         error.exit_code()
     })
 }
 
-async fn run(task: Task) -> Result<ExitCode, XtaskError> {
+/// Becomes a mode of `tasker-chaos`, which starts the services as well.
+fn chaos(mode: &str, arguments: Vec<OsString>) -> XtaskError {
+    let packages = ["tasker-chaos", "tasker-worker", "tasker-orchestration"];
+    let arguments = std::iter::once(mode.into()).chain(arguments);
+    launch::become_tool("dev", &packages, arguments)
+}
+
+fn run(task: Task) -> Result<ExitCode, XtaskError> {
     match task {
         Task::Demo(Arguments { arguments }) => {
             let packages = ["tasker-demo", "tasker-worker", "tasker-orchestration"];
@@ -102,9 +109,9 @@ async fn run(task: Task) -> Result<ExitCode, XtaskError> {
                 arguments,
             ));
         }
-        Task::Chaos(options) => return chaos::run(options).await,
-        Task::Faults(options) => return faults::run(&options).await,
-        Task::Soak(options) => return soak::run(&options).await,
+        Task::Chaos(Arguments { arguments }) => return Err(chaos("chaos", arguments)),
+        Task::Faults(Arguments { arguments }) => return Err(chaos("faults", arguments)),
+        Task::Soak(Arguments { arguments }) => return Err(chaos("soak", arguments)),
         Task::Generate { check } => generate::run(check)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,40 +1,57 @@
-//! Why nothing could be measured.
+//! Errors of the tool itself. A bar that is missed is a result and no error.
 
 use std::io;
 
+use tasker_shared::config::ConfigError;
 use tasker_shared::database::DatabaseError;
 use tasker_shared::models::core::task_template::TemplateError;
 use tasker_shared::registry::RegistryError;
 
-/// Why nothing could be measured. What a row shows is no error but its outcome.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FaultsError {
-    #[error("a runtime or a thread does not start")]
+pub(crate) enum ChaosError {
+    #[error("a runtime or a thread could not be started")]
     Runtime(#[source] io::Error),
+    #[error("{action} failed")]
+    Io {
+        action: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error(transparent)]
     Servers(#[from] tasker_test_support::TestkitError),
     #[error("Tasker's database layer failed")]
     Database(#[from] DatabaseError),
-    #[error("PostgreSQL failed")]
+    #[error("PostgreSQL refused a connection or a statement")]
     Sql(#[from] sqlx::Error),
-    #[error("Redis failed while nothing was wrong with it")]
+    #[error("Redis failed while it was not made to fail")]
     Redis(#[from] redis::RedisError),
-    #[error("a template was not registered")]
+    #[error("an HTTP client could not be built")]
+    Http(#[from] reqwest::Error),
+    #[error("the registry failed while PostgreSQL could be reached")]
     Registry(#[from] RegistryError),
-    #[error("a template of the load is none")]
+    #[error("a generated template is invalid")]
     Template(#[from] TemplateError),
-    #[error("a registered template is no JSON")]
-    Json(#[from] serde_json::Error),
-    #[error("a part of the load panicked")]
+    #[error("the configuration cannot be loaded")]
+    Config(#[from] ConfigError),
+    #[error("a task of this program panicked")]
     Panicked(#[from] tokio::task::JoinError),
-    #[error("the control ended before it was told to")]
-    ControlLost,
-    #[error("Redis was not in use before the fault")]
-    RedisNotUsed,
-    #[error("a registry did not {action} within half a minute")]
-    TooSlow { action: &'static str },
-    #[error("what this process holds cannot be read below /proc")]
-    Proc(#[source] io::Error),
+    #[error("{what} did not {action} within {seconds} s{log}")]
+    TooSlow {
+        what: &'static str,
+        action: &'static str,
+        seconds: u64,
+        log: String,
+    },
+    #[error("the environment variable {0} is not set; this mode is started by `chaos` only")]
+    NotAnAgent(&'static str),
+    #[error("{0} ended before it was stopped")]
+    Ended(&'static str),
     #[error("no row is called {name}; there are: {known}")]
     NoSuchRow { name: String, known: String },
+}
+
+impl ChaosError {
+    pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, source }
+    }
 }

@@ -1,44 +1,42 @@
-//! The ways in which Redis fails.
+//! The list of faults, and how each is done.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use tasker_test_support::{RedisCluster, RedisSentinel, RedisServer, TcpProxy, redis_connection};
+use tasker_test_support::{RedisCluster, TcpProxy, redis_connection};
 
-use crate::error::FaultsError;
-use crate::templates::keys;
-use crate::world::World;
+use crate::error::ChaosError;
+use crate::world::{Link, World};
 
-/// What "slow" adds to a round trip, half of it each way.
+/// Added to a round trip by a slow link, half of it each way.
 const SLOW: Duration = Duration::from_millis(200);
-/// A stalled piece is held back for what Linux waits at least before it sends a packet again.
+/// Linux waits at least so long before it sends a lost packet again.
 const STALL: Duration = Duration::from_millis(200);
 const STALL_PERCENT: u8 = 10;
-/// What PostgreSQL is slowed down by, half of it each way: fifty times what an answer takes else. A
+/// Added to a round trip to PostgreSQL: fifty times as long as an answer takes otherwise. A
 /// connection that was idle needs up to three round trips.
 const POSTGRES_SLOW: Duration = Duration::from_millis(20);
 /// How long a flapping server is up, and down.
 const FLAP: Duration = Duration::from_secs(1);
+/// How often listeners are terminated.
+const TERMINATE_EVERY: Duration = Duration::from_millis(50);
 /// Keys of the dump that takes long to load.
-const DUMP_KEYS: u32 = 20_000;
+pub(crate) const DUMP_KEYS: u32 = 20_000;
+const PASSWORD: &str = "another";
 
 /// One way to fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    Calm,
+    Nothing,
     Kill,
     KillEmpty,
     Freeze,
-    Slow,
-    Stalls,
-    Refused,
-    BlackHole,
-    HalfOpen,
+    RedisLink(Spoil),
     Full,
     Replica,
     Password,
     Loading,
     Flush,
+    Restore,
     Flapping,
     PostgresSlow,
     ClusterPrimary,
@@ -47,95 +45,102 @@ pub(crate) enum Fault {
     BootBlackHole,
     BootAbsent,
     BootPassword,
+    Listeners,
+    PostgresRestart,
+    PostgresLink(Spoil),
+    ProcessKilled,
+    ProcessFrozen,
 }
 
-/// What a fault is done to.
-pub(crate) struct Stage {
-    pub(crate) redis: RedisServer,
-    pub(crate) proxy: TcpProxy,
-    /// The way to PostgreSQL, where it is one of the stage's own.
-    pub(crate) postgres: Option<TcpProxy>,
-    /// Used instead of the one Redis where there is one.
-    pub(crate) cluster: Option<RedisCluster>,
-    /// Used instead of the one Redis if there is one.
-    pub(crate) sentinel: Option<RedisSentinel>,
+/// How a link fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Spoil {
+    Slow,
+    Stalls,
+    Refused,
+    BlackHole,
+    /// What was held back arrives late.
+    HalfOpen,
+    /// What was held back never arrives.
+    Lost,
 }
 
-impl Stage {
-    /// A Redis that `fault` can be done to within `length`, and a way to it. With a database's URL
-    /// a way to that, too.
-    pub(crate) async fn set(
-        fault: Fault,
-        length: Duration,
-        database_url: Option<&str>,
-    ) -> Result<Self, FaultsError> {
-        // The server sleeps so long over each key of a dump, and looks up in between.
-        let delay = length.as_micros() / u128::from(DUMP_KEYS);
-        let delay = delay.to_string();
-        let arguments: &[&str] = match fault {
-            Fault::Loading => &[
-                "--key-load-delay",
-                &delay,
-                "--loading-process-events-interval-bytes",
-                "1024",
-            ],
-            _ => &[],
-        };
-        let redis = RedisServer::start_with(arguments).await?;
-        let proxy = TcpProxy::before(&redis.url()).await?;
-        let postgres = match database_url {
-            Some(url) => Some(TcpProxy::before(url).await?),
-            None => None,
-        };
-        let cluster = match fault {
-            Fault::ClusterPrimary | Fault::SlotsMove => Some(RedisCluster::start(3, 1).await?),
-            _ => None,
-        };
-        let sentinel = match fault {
-            Fault::SentinelFailover => Some(RedisSentinel::start().await?),
-            _ => None,
-        };
-        Ok(Self {
-            redis,
-            proxy,
-            postgres,
-            cluster,
-            sentinel,
-        })
-    }
-
-    /// Where processes under test find PostgreSQL.
-    pub(crate) fn database_url<'a>(&'a self, world: &'a World) -> &'a str {
-        self.postgres
-            .as_ref()
-            .map_or_else(|| world.database.url(), TcpProxy::url)
-    }
-
-    /// Runs a command on a connection of its own, which is not through the proxy.
-    pub(crate) async fn ask<T: redis::FromRedisValue>(
-        &self,
-        command: &redis::Cmd,
-    ) -> Result<T, FaultsError> {
-        Ok(command.query_async(&mut self.connection().await?).await?)
-    }
-
-    async fn order(&self, command: &redis::Cmd) -> Result<(), FaultsError> {
-        let _done: redis::Value = self.ask(command).await?;
-        Ok(())
-    }
-
-    async fn connection(&self) -> Result<MultiplexedConnection, FaultsError> {
-        Ok(redis_connection(&self.redis.url()).await?)
-    }
-
-    async fn settings(&self, name: &str, value: &str) -> Result<(), FaultsError> {
-        self.order(redis::cmd("CONFIG").arg("SET").arg(name).arg(value))
-            .await
-    }
+/// The modes that use a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Faults,
+    Soak,
+    Chaos,
 }
+
+const ALL_MODES: &[Mode] = &[Mode::Faults, Mode::Soak, Mode::Chaos];
+const IN_PROCESS: &[Mode] = &[Mode::Faults, Mode::Soak];
+const TABLE: &[Mode] = &[Mode::Faults];
+const CHAOS: &[Mode] = &[Mode::Chaos];
+
+/// Every fault with its name for `--only`, its label, and the modes that use it.
+#[rustfmt::skip]
+const LIST: [(Fault, &str, &str, &[Mode]); 32] = [
+    (Fault::Nothing, "calm", "nothing", TABLE),
+    (Fault::Kill, "kill", "Redis killed, back with its data", ALL_MODES),
+    (Fault::KillEmpty, "kill-empty", "Redis killed, back empty", ALL_MODES),
+    (Fault::Freeze, "freeze", "Redis frozen (SIGSTOP)", ALL_MODES),
+    (Fault::RedisLink(Spoil::Slow), "slow", "each reply of Redis 200 ms late", ALL_MODES),
+    (Fault::RedisLink(Spoil::Stalls), "stalls", "10% of pieces stall for 200 ms", ALL_MODES),
+    (Fault::RedisLink(Spoil::Refused), "refused", "connections to Redis refused", ALL_MODES),
+    (Fault::RedisLink(Spoil::BlackHole), "black-hole", "Redis a black hole", ALL_MODES),
+    (Fault::RedisLink(Spoil::HalfOpen), "half-open", "connections to Redis half-open", ALL_MODES),
+    (Fault::RedisLink(Spoil::Lost), "lost", "half-open, then closed", CHAOS),
+    (Fault::Full, "full", "Redis full (`maxmemory`, noeviction)", ALL_MODES),
+    (Fault::Replica, "replica", "Redis a read-only replica", ALL_MODES),
+    (Fault::Password, "password", "Redis with another password", ALL_MODES),
+    (Fault::Loading, "loading", "Redis loading a big dump", TABLE),
+    (Fault::Flush, "flush", "Redis flushed", ALL_MODES),
+    (Fault::Restore, "restore", "Redis restored from an old snapshot", CHAOS),
+    (Fault::Flapping, "flapping", "Redis up 1 s, down 1 s", ALL_MODES),
+    (Fault::PostgresSlow, "postgres-slow", "Redis killed, PostgreSQL 20 ms slower", IN_PROCESS),
+    (Fault::ClusterPrimary, "cluster", "a cluster that loses a primary", TABLE),
+    (Fault::SlotsMove, "slots-move", "a cluster whose slots move", TABLE),
+    (Fault::SentinelFailover, "sentinel", "a primary that its sentinels replace", TABLE),
+    (Fault::BootBlackHole, "boot-black-hole", "black hole at boot", TABLE),
+    (Fault::BootAbsent, "boot-absent", "absent at boot", TABLE),
+    (Fault::BootPassword, "boot-password", "wrong password at boot", TABLE),
+    (Fault::Listeners, "listeners", "listener backends terminated", CHAOS),
+    (Fault::PostgresRestart, "postgres-restart", "PostgreSQL restarted", CHAOS),
+    (Fault::PostgresLink(Spoil::Slow), "postgres-late", "PostgreSQL 200 ms slower", CHAOS),
+    (Fault::PostgresLink(Spoil::Refused), "postgres-refused", "connections to PostgreSQL refused", CHAOS),
+    (Fault::PostgresLink(Spoil::HalfOpen), "postgres-half-open", "connections to PostgreSQL half-open", CHAOS),
+    (Fault::PostgresLink(Spoil::Lost), "postgres-lost", "to PostgreSQL half-open, then closed", CHAOS),
+    (Fault::ProcessKilled, "process-killed", "agent killed, started again", CHAOS),
+    (Fault::ProcessFrozen, "process-frozen", "process frozen", CHAOS),
+];
 
 impl Fault {
-    /// Whether it is there when the process starts.
+    /// Returns the faults of one mode, in the order of the list.
+    pub(crate) fn all(mode: Mode) -> impl Iterator<Item = Self> {
+        LIST.into_iter()
+            .filter(move |(.., modes)| modes.contains(&mode))
+            .map(|(fault, ..)| fault)
+    }
+
+    fn entry(self) -> (&'static str, &'static str) {
+        LIST.into_iter()
+            .find(|(fault, ..)| *fault == self)
+            .map_or(("unlisted", "unlisted"), |(_, name, label, _)| {
+                (name, label)
+            })
+    }
+
+    /// Returns the name that `--only` takes.
+    pub(crate) fn name(self) -> &'static str {
+        self.entry().0
+    }
+
+    pub(crate) fn label(self) -> &'static str {
+        self.entry().1
+    }
+
+    /// Returns true if Redis fails before the process starts.
     pub(crate) fn is_at_boot(self) -> bool {
         matches!(
             self,
@@ -143,218 +148,216 @@ impl Fault {
         )
     }
 
-    /// Whether it is done to the way to Redis rather than to Redis.
-    pub(crate) fn is_on_the_way(self) -> bool {
+    /// Returns true if the link to Redis fails rather than Redis.
+    pub(crate) fn is_on_redis_link(self) -> bool {
+        matches!(self, Self::RedisLink(_) | Self::BootBlackHole)
+    }
+
+    /// Returns true if the fault meets one process rather than all.
+    pub(crate) fn meets_one(self) -> bool {
         matches!(
             self,
-            Self::Slow
-                | Self::Stalls
-                | Self::Refused
-                | Self::BlackHole
-                | Self::HalfOpen
-                | Self::BootBlackHole
+            Self::RedisLink(_) | Self::PostgresLink(_) | Self::ProcessKilled | Self::ProcessFrozen
         )
     }
 
-    /// Whether the servers get well by themselves, so that what they take for it counts, too.
+    /// Returns true if the processes that it meets cannot reach PostgreSQL as they should.
+    pub(crate) fn excuses_failures(self) -> bool {
+        matches!(
+            self,
+            Self::PostgresLink(_)
+                | Self::PostgresRestart
+                | Self::ProcessKilled
+                | Self::ProcessFrozen
+        )
+    }
+
+    /// Returns true if the servers recover by themselves, so that their recovery counts, too.
     pub(crate) fn heals_itself(self) -> bool {
         matches!(self, Self::ClusterPrimary | Self::SentinelFailover)
     }
 
-    /// Whether it is done to the way to PostgreSQL.
-    pub(crate) fn needs_postgres(self) -> bool {
-        self == Self::PostgresSlow
-    }
-
-    /// Does what has to be wrong before the process starts.
-    pub(crate) async fn before_boot(self, stage: &Stage) -> Result<(), FaultsError> {
+    /// Makes the servers, or the links in `links`, fail for about `length`. Returns when they are
+    /// well again. Only waits for faults of processes, which their owner does, and ends faults that
+    /// began before the boot.
+    pub(crate) async fn happen(
+        self,
+        world: &World,
+        links: &[Link],
+        length: Duration,
+    ) -> Result<(), ChaosError> {
         match self {
-            Self::BootBlackHole => stage.proxy.black_hole().await,
-            Self::BootAbsent => stage.redis.kill().await?,
-            Self::BootPassword => stage.settings("requirepass", "another").await?,
-            _ => {}
+            Self::RedisLink(spoil) => {
+                let links: Vec<_> = links.iter().map(|link| &link.redis).collect();
+                spoil.happen(&links, length).await;
+                Ok(())
+            }
+            Self::PostgresLink(spoil) => {
+                let links: Vec<_> = links.iter().map(|link| &link.postgres).collect();
+                spoil.happen(&links, length).await;
+                Ok(())
+            }
+            Self::Loading => load_big_dump(world).await,
+            Self::Flapping => flap(world, length).await,
+            Self::ClusterPrimary | Self::SlotsMove | Self::SentinelFailover => {
+                self.fail_over(world, length).await
+            }
+            Self::Listeners => {
+                let started = Instant::now();
+                while started.elapsed() < length {
+                    world.terminate_listeners().await?;
+                    tokio::time::sleep(TERMINATE_EVERY).await;
+                }
+                Ok(())
+            }
+            Self::Restore => {
+                let snapshot = world.redis_snapshot().await?;
+                tokio::time::sleep(length).await;
+                world.restore_redis(&snapshot).await
+            }
+            _ => {
+                if !self.is_at_boot() {
+                    self.begin(world).await?;
+                }
+                tokio::time::sleep(length).await;
+                self.end(world).await
+            }
         }
-        Ok(())
     }
 
-    /// Does to the way to Redis what lasts until it forwards again.
-    async fn spoil(self, proxy: &TcpProxy) {
+    /// Begins a fault that lasts until [`Fault::end`].
+    pub(crate) async fn begin(self, world: &World) -> Result<(), ChaosError> {
         match self {
-            Self::Slow => proxy.delay(SLOW / 2).await,
-            Self::Stalls => proxy.stall(STALL_PERCENT, STALL).await,
-            Self::Refused => {
-                proxy.refuse().await;
-                proxy.cut().await;
-            }
-            Self::BlackHole => {
-                proxy.black_hole().await;
-                proxy.cut().await;
-            }
-            Self::HalfOpen => proxy.half_open().await,
-            // It is spoilt since before the process started; and all else is done elsewhere.
-            _ => {}
-        }
-    }
-
-    /// Lets Redis fail for about `length`, and returns when it is well again.
-    pub(crate) async fn happen(self, stage: &Stage, length: Duration) -> Result<(), FaultsError> {
-        let Stage {
-            redis,
-            proxy,
-            postgres,
-            cluster,
-            sentinel,
-        } = stage;
-        let over = || tokio::time::sleep(length);
-        match self {
-            Self::Calm => over().await,
-            Self::Slow
-            | Self::Stalls
-            | Self::Refused
-            | Self::BlackHole
-            | Self::HalfOpen
-            | Self::BootBlackHole => {
-                self.spoil(proxy).await;
-                over().await;
-                proxy.forward().await;
-            }
             Self::Kill => {
-                // What is in the dump is there again after the restart.
-                stage.order(&redis::cmd("SAVE")).await?;
-                redis.kill().await?;
-                over().await;
-                redis.restart().await?;
+                // The restart loads the dump.
+                world.order(&["SAVE"]).await?;
+                world.redis.kill().await?;
             }
-            Self::KillEmpty => {
-                redis.kill().await?;
-                over().await;
-                redis.restart().await?;
-            }
-            Self::Freeze => {
-                redis.freeze().await?;
-                over().await;
-                redis.thaw().await?;
-            }
-            Self::Full => {
-                stage.settings("maxmemory", "1").await?;
-                over().await;
-                stage.settings("maxmemory", "0").await?;
-            }
-            Self::Replica => {
-                // Of a primary that does not exist: it keeps what it has.
-                stage
-                    .order(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1))
-                    .await?;
-                over().await;
-                stage
-                    .order(redis::cmd("REPLICAOF").arg("NO").arg("ONE"))
-                    .await?;
-            }
-            Self::Password => change_password(stage, length).await?,
-            Self::Loading => load_big_dump(stage).await?,
-            Self::Flush => {
-                stage.order(&redis::cmd("FLUSHALL")).await?;
-                over().await;
-            }
-            Self::Flapping => flap(stage, length).await?,
+            Self::KillEmpty | Self::BootAbsent => world.redis.kill().await?,
             Self::PostgresSlow => {
-                if let Some(postgres) = postgres {
-                    postgres.delay(POSTGRES_SLOW / 2).await;
-                }
-                redis.kill().await?;
-                over().await;
-                redis.restart().await?;
-                if let Some(postgres) = postgres {
-                    postgres.forward().await;
-                }
+                world.links[0].postgres.delay(POSTGRES_SLOW / 2).await;
+                world.redis.kill().await?;
             }
-            Self::ClusterPrimary => {
-                if let Some(cluster) = cluster {
-                    cluster.nodes()[0].kill().await?;
-                    cluster.until_well().await?;
-                }
+            Self::Freeze => world.redis.freeze().await?,
+            Self::Full => world.set("maxmemory", "1").await?,
+            // Its primary does not exist, so it keeps its keys.
+            Self::Replica => world.order(&["REPLICAOF", "127.0.0.1", "1"]).await?,
+            Self::Password | Self::BootPassword => {
+                world.set("requirepass", PASSWORD).await?;
+                // Connections stay authenticated until they are closed.
+                let kill = ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
+                world.order_with_password(PASSWORD, &kill).await?;
             }
-            Self::SlotsMove => {
-                if let Some(cluster) = cluster {
-                    move_slots(cluster, length).await?;
-                }
+            Self::Flush => world.order(&["FLUSHALL"]).await?,
+            Self::BootBlackHole => world.links[0].redis.black_hole().await,
+            Self::PostgresRestart => world.postgres.stop().await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn end(self, world: &World) -> Result<(), ChaosError> {
+        match self {
+            Self::Kill | Self::KillEmpty | Self::BootAbsent => world.redis.restart().await?,
+            Self::PostgresSlow => {
+                world.redis.restart().await?;
+                world.links[0].postgres.forward().await;
             }
-            Self::SentinelFailover => {
-                if let Some(sentinel) = sentinel {
-                    sentinel.servers()[0].kill().await?;
-                    sentinel.until_primary(1).await?;
-                }
+            Self::Freeze => world.redis.thaw().await?,
+            Self::Full => world.set("maxmemory", "0").await?,
+            Self::Replica => world.order(&["REPLICAOF", "NO", "ONE"]).await?,
+            Self::Password | Self::BootPassword => {
+                let allow = ["CONFIG", "SET", "requirepass", ""];
+                world.order_with_password(PASSWORD, &allow).await?;
             }
-            Self::BootAbsent => {
-                over().await;
-                redis.restart().await?;
+            Self::BootBlackHole => world.links[0].redis.forward().await,
+            Self::PostgresRestart => world.postgres.restart().await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn fail_over(self, world: &World, length: Duration) -> Result<(), ChaosError> {
+        match (&world.cluster, &world.sentinel) {
+            (Some(cluster), _) if self == Self::SlotsMove => move_slots(cluster, length).await?,
+            (Some(cluster), _) => {
+                cluster.nodes()[0].kill().await?;
+                cluster.until_well().await?;
             }
-            Self::BootPassword => {
-                over().await;
-                allow_everybody(stage, "another").await?;
+            (_, Some(sentinel)) => {
+                sentinel.servers()[0].kill().await?;
+                sentinel.until_primary(1).await?;
             }
+            _ => {}
         }
         Ok(())
     }
 }
 
-async fn change_password(stage: &Stage, length: Duration) -> Result<(), FaultsError> {
-    stage.settings("requirepass", "another").await?;
-    // Who is connected stays so; new connections are refused.
-    let mut kill = redis::cmd("CLIENT");
-    kill.arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]);
-    let mut connection = authenticated(stage, "another").await?;
-    let _: u64 = kill.query_async(&mut connection).await?;
-    tokio::time::sleep(length).await;
-    allow_everybody(stage, "another").await
+impl Spoil {
+    async fn happen(self, links: &[&TcpProxy], length: Duration) {
+        for link in links {
+            match self {
+                Self::Slow => link.delay(SLOW / 2).await,
+                Self::Stalls => link.stall(STALL_PERCENT, STALL).await,
+                Self::Refused => link.refuse().await,
+                Self::BlackHole => link.black_hole().await,
+                Self::HalfOpen | Self::Lost => link.half_open().await,
+            }
+            if matches!(self, Self::Refused | Self::BlackHole) {
+                link.cut().await;
+            }
+        }
+        tokio::time::sleep(length).await;
+        for link in links {
+            if self == Self::Lost {
+                link.cut().await;
+            }
+            link.forward().await;
+        }
+    }
 }
 
-async fn allow_everybody(stage: &Stage, password: &str) -> Result<(), FaultsError> {
-    let mut connection = authenticated(stage, password).await?;
-    let () = redis::cmd("CONFIG")
-        .arg(&["SET", "requirepass", ""])
+async fn load_big_dump(world: &World) -> Result<(), ChaosError> {
+    let script = "for i = 1, ARGV[1] do redis.call('SET', 'other:' .. i, string.rep('x', 50)) end";
+    world
+        .order(&["EVAL", script, "0", &DUMP_KEYS.to_string()])
+        .await?;
+    world.order(&["SAVE"]).await?;
+    world.redis.kill().await?;
+    // Returns when the server no longer answers that it is loading.
+    Ok(world.redis.restart().await?)
+}
+
+async fn flap(world: &World, length: Duration) -> Result<(), ChaosError> {
+    let started = Instant::now();
+    loop {
+        world.redis.kill().await?;
+        tokio::time::sleep(FLAP).await;
+        world.redis.restart().await?;
+        if started.elapsed() >= length {
+            return Ok(());
+        }
+        tokio::time::sleep(FLAP).await;
+    }
+}
+
+/// Moves each key of the first primary, with its slot, to the second one, spread over `length`.
+async fn move_slots(cluster: &RedisCluster, length: Duration) -> Result<(), ChaosError> {
+    let mut connection = redis_connection(&cluster.url()).await?;
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*")
         .query_async(&mut connection)
         .await?;
-    Ok(())
-}
-
-async fn authenticated(
-    stage: &Stage,
-    password: &str,
-) -> Result<MultiplexedConnection, FaultsError> {
-    let url = stage
-        .redis
-        .url()
-        .replace("redis://", &format!("redis://:{password}@"));
-    Ok(redis_connection(&url).await?)
-}
-
-async fn load_big_dump(stage: &Stage) -> Result<(), FaultsError> {
-    let mut connection = stage.connection().await?;
-    let mut fill = redis::cmd("EVAL");
-    fill.arg("for i = 1, ARGV[1] do redis.call('SET', 'other:' .. i, string.rep('x', 50)) end")
-        .arg(0)
-        .arg(DUMP_KEYS);
-    let () = fill.query_async(&mut connection).await?;
-    let () = redis::cmd("SAVE").query_async(&mut connection).await?;
-    stage.redis.kill().await?;
-    // Returns when the server has stopped saying that it is loading.
-    Ok(stage.redis.restart().await?)
-}
-
-/// Moves each template that the first primary has to the second one, spread over `length`.
-async fn move_slots(cluster: &RedisCluster, length: Duration) -> Result<(), FaultsError> {
-    let mut connection = redis_connection(&cluster.url()).await?;
     let mut slots = Vec::new();
-    for key in keys() {
-        let slot: u16 = redis::cmd("CLUSTER")
+    for key in keys {
+        let mut slot = redis::cmd("CLUSTER");
+        let slot: u16 = slot
             .arg("KEYSLOT")
             .arg(key)
             .query_async(&mut connection)
             .await?;
-        if cluster.primary_of(slot).await? == 0 {
-            slots.push(slot);
-        }
+        slots.push(slot);
     }
     slots.sort_unstable();
     slots.dedup();
@@ -366,15 +369,20 @@ async fn move_slots(cluster: &RedisCluster, length: Duration) -> Result<(), Faul
     Ok(())
 }
 
-async fn flap(stage: &Stage, length: Duration) -> Result<(), FaultsError> {
-    let until = tokio::time::Instant::now() + length;
-    loop {
-        stage.redis.kill().await?;
-        tokio::time::sleep(FLAP).await;
-        stage.redis.restart().await?;
-        if tokio::time::Instant::now() >= until {
-            return Ok(());
-        }
-        tokio::time::sleep(FLAP).await;
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::LIST;
+
+    #[test]
+    fn names_are_unique_and_each_fault_is_used() {
+        let names: HashSet<_> = LIST.iter().map(|(_, name, ..)| name).collect();
+        let faults: HashSet<_> = LIST
+            .iter()
+            .map(|(fault, ..)| format!("{fault:?}"))
+            .collect();
+        assert_eq!((names.len(), faults.len()), (LIST.len(), LIST.len()));
+        assert!(LIST.iter().all(|(.., modes)| !modes.is_empty()));
     }
 }

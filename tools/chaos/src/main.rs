@@ -1,77 +1,66 @@
-//! What requests notice while Redis fails in every way it can.
+//! Faults against Tasker, in three modes that share one list of faults ([`fault`]) and one world of
+//! servers and proxies ([`world`]).
 //!
-//! `cargo xtask faults` and `cargo xtask soak` build this and run it with a PostgreSQL; each row
-//! starts a Redis of its own. What is measured, real registries with real connections, has a
-//! runtime to itself; servers, proxies and the control have others. [`figures`] says what is
-//! measured, [`verdict`] what has to hold.
+//! - `chaos`: random faults against real processes, and an independent [`judge`];
+//! - `faults`: a table, one row a fault, of the delays that requests notice;
+//! - `soak`: random faults for a long time, and the levels of memory, tasks and connections.
+//!
+//! `cargo xtask` builds this program and runs it. It starts its own servers.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "this program talks to the person who runs it"
-)]
+#![expect(clippy::print_stdout, reason = "a program for the person who runs it")]
 
-mod control;
+mod chaos;
+mod clock;
 mod error;
 mod fault;
-mod figures;
-mod levels;
-mod load;
-mod observer;
-mod registration;
-mod row;
+mod faults;
+mod judge;
+mod report;
 mod soak;
-mod table;
+mod subject;
 mod templates;
-mod verdict;
 mod world;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tasker_test_support::causes;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 
-use crate::error::FaultsError;
-use crate::observer::Observer;
-use crate::table::Plan;
-use crate::world::World;
+use crate::error::ChaosError;
+use crate::subject::Subjects;
 
-/// Lets Redis fail, and measures what requests notice.
+/// Lets servers and processes fail, and judges what Tasker does.
 #[derive(Debug, Parser)]
 #[command(name = "tasker-chaos", version)]
 struct Cli {
     #[command(subcommand)]
-    task: Task,
+    mode: Mode,
 }
 
 #[derive(Debug, Subcommand)]
-enum Task {
-    /// One fault after the other, with the local tier on and off.
-    Table {
-        /// Only these rows.
-        #[arg(long, value_name = "NAME", value_delimiter = ',')]
-        only: Vec<String>,
-        /// How long each fault lasts. Default: 10, with `--quick` 1.
-        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
-        seconds: Option<u64>,
-        /// Shorter rows.
-        #[arg(long)]
-        quick: bool,
-    },
-    /// Faults at random.
-    Soak {
-        /// For how long.
-        #[arg(long)]
-        minutes: u64,
-        /// Which faults come when.
-        #[arg(long)]
-        seed: u64,
-    },
+enum Mode {
+    /// Run real processes under random faults and judge every read.
+    Chaos(chaos::Options),
+    /// Measure the delays that requests notice under each fault of Redis.
+    Faults(faults::Options),
+    /// Let Redis fail at random for a long time and compare the levels of resources.
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
-    match start(Cli::parse().task) {
+    let outcome = if std::env::var_os(chaos::agent::PROCESS).is_some() {
+        in_runtime(chaos::agent::run()).map(|()| true)
+    } else {
+        match Cli::parse().mode {
+            Mode::Chaos(options) => in_runtime(chaos::run(options)),
+            Mode::Faults(options) => {
+                in_process(async |subjects| faults::run(subjects, &options).await)
+            }
+            Mode::Soak(options) => in_process(async |subjects| soak::run(subjects, options).await),
+        }
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -81,30 +70,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs `task`; says whether all bars are met.
-fn start(task: Task) -> Result<bool, FaultsError> {
-    // The services count into a recorder, so what is measured here does.
-    let observer = Observer::install();
-    let subject = Builder::new_multi_thread()
+fn in_runtime<T>(work: impl Future<Output = Result<T, ChaosError>>) -> Result<T, ChaosError> {
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(ChaosError::Runtime)?.block_on(work)
+}
+
+/// Gives registries a runtime to themselves, apart from the servers, proxies and the control.
+fn in_process(
+    work: impl AsyncFnOnce(&Subjects) -> Result<bool, ChaosError>,
+) -> Result<bool, ChaosError> {
+    let subjects = Builder::new_multi_thread()
         .enable_all()
         .thread_name("subject")
         .build()
-        .map_err(FaultsError::Runtime)?;
-    let stage = Builder::new_current_thread()
+        .map_err(ChaosError::Runtime)?;
+    let world = Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(FaultsError::Runtime)?;
-    stage.block_on(run(task, subject.handle().clone(), observer))
-}
-
-async fn run(task: Task, subject: Handle, observer: Observer) -> Result<bool, FaultsError> {
-    let world = World::create(subject, observer).await?;
-    match task {
-        Task::Table {
-            only,
-            seconds,
-            quick,
-        } => table::run(&world, &Plan::new(only, seconds, quick)).await,
-        Task::Soak { minutes, seed } => soak::run(&world, Duration::from_mins(minutes), seed).await,
-    }
+        .map_err(ChaosError::Runtime)?;
+    world.block_on(async { work(&Subjects::create(subjects.handle().clone()).await?).await })
 }

@@ -1,236 +1,190 @@
-//! The database, and registries on it as other processes would have them.
+//! The servers of a run, and for each process a proxy before each of them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sqlx::PgPool;
-use tasker_shared::cache::CacheProvider;
-use tasker_shared::config::tasker::{CacheConfig, DatabaseConfig, RedisConfig};
-use tasker_shared::database::{migrator, pool as database_pool};
-use tasker_shared::models::core::task_template::TemplateDocument;
-use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_test_support::TestDatabase;
-use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, JoinSet};
+use redis::{Cmd, FromRedisValue, Value};
+use sqlx::{Connection, PgConnection};
+use tasker_shared::config::tasker::RedisConfig;
+use tasker_test_support::{
+    PostgresServer, RedisCluster, RedisSentinel, RedisServer, TcpProxy, redis_connection,
+};
 
-use crate::error::FaultsError;
-use crate::observer::Observer;
-use crate::templates::{COUNT, NAMESPACE, VERSION, document, name};
+use crate::error::ChaosError;
+use crate::fault::{DUMP_KEYS, Fault};
 
-/// How long anything may take that has to happen before a row can begin, or after it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The database of the server's own that runs use.
+const DATABASE: &str = "postgres";
 
-/// What all rows share.
+/// A private PostgreSQL and a private Redis. Worlds of one program may share the PostgreSQL.
 pub(crate) struct World {
-    /// Where what is measured runs, and nothing else.
-    pub(crate) subject: Handle,
-    pub(crate) observer: Observer,
-    /// A registry without a cache, for whoever else registers.
-    pub(crate) writer: TaskHandlerRegistry,
-    pub(crate) writer_pool: PgPool,
-    pub(crate) database: TestDatabase,
+    pub(crate) links: Vec<Link>,
+    pub(crate) redis: RedisServer,
+    /// Used instead of `redis` if there is one.
+    pub(crate) cluster: Option<RedisCluster>,
+    /// Used instead of `redis` if there is one.
+    pub(crate) sentinel: Option<RedisSentinel>,
+    pub(crate) postgres: Arc<PostgresServer>,
 }
 
-/// Whether bodies are held in the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LocalTier {
-    On,
-    Off,
-}
-
-impl LocalTier {
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::On => "on",
-            Self::Off => "off",
-        }
-    }
-}
-
-/// A registry as a process of its own has it.
-pub(crate) struct Process {
-    pub(crate) registry: Arc<TaskHandlerRegistry>,
-    pub(crate) provider: Arc<CacheProvider>,
-    /// What `from_config_graceful` took.
-    pub(crate) connected_in: Duration,
-    pub(crate) pool: PgPool,
+/// The path of one process to the servers.
+pub(crate) struct Link {
+    pub(crate) postgres: TcpProxy,
+    pub(crate) redis: TcpProxy,
 }
 
 impl World {
-    pub(crate) async fn create(subject: Handle, observer: Observer) -> Result<Self, FaultsError> {
-        let database = TestDatabase::create().await?;
-        let pool = pool(database.url())?;
-        migrator::migrate(&pool).await?;
-        let writer = TaskHandlerRegistry::new(pool.clone());
-        let documents: Vec<TemplateDocument> = (0..COUNT)
-            .map(|number| document(&name(number), 0))
-            .collect::<Result<_, _>>()?;
-        writer.register_task_templates(&documents).await?;
-        Ok(Self {
-            subject,
-            observer,
-            writer,
-            writer_pool: pool,
-            database,
-        })
-    }
-
-    /// A registry on `database_url` and the Redis of `config`, made and run by the subject's
-    /// runtime.
-    pub(crate) async fn process(
-        &self,
-        database_url: &str,
-        config: &CacheConfig,
-    ) -> Result<Process, FaultsError> {
-        let (config, database_url) = (config.clone(), database_url.to_owned());
-        let process = self.subject.spawn(async move {
-            let pool = pool(&database_url)?;
-            warm_up(&pool).await?;
-            let started = Instant::now();
-            let provider = CacheProvider::from_config_graceful(&config).await;
-            Ok(Process::on(pool, provider, config, started.elapsed()))
-        });
-        in_time("start", process).await?
-    }
-
-    /// A registry that keeps nothing but the directory, and never has a Redis.
-    pub(crate) async fn process_without_redis(&self) -> Result<Process, FaultsError> {
-        let database_url = self.database.url().to_owned();
-        let process = self.subject.spawn(async move {
-            let pool = pool(&database_url)?;
-            warm_up(&pool).await?;
-            let provider = CacheProvider::noop();
-            Ok(Process::on(
-                pool,
-                provider,
-                without_local_tier(),
-                Duration::ZERO,
-            ))
-        });
-        in_time("start", process).await?
-    }
-}
-
-impl Process {
-    fn on(
-        pool: PgPool,
-        provider: CacheProvider,
-        config: CacheConfig,
-        connected_in: Duration,
-    ) -> Self {
-        let provider = Arc::new(provider);
-        let registry = TaskHandlerRegistry::with_cache(pool.clone(), Arc::clone(&provider), config);
-        registry.start();
-        Self {
-            registry: Arc::new(registry),
-            provider,
-            connected_in,
-            pool,
-        }
-    }
-
-    /// Waits until Redis is in use over all connections.
-    pub(crate) async fn until_connected(&self) -> Result<(), FaultsError> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let status = self.provider.status().await;
-            if status.healthy && status.connections_up == status.connections_max {
-                return Ok(());
+    /// Starts a Redis that `fault` can be done to within `length`, and so many links.
+    pub(crate) async fn start(
+        postgres: &Arc<PostgresServer>,
+        fault: Fault,
+        length: Duration,
+        links: usize,
+    ) -> Result<Self, ChaosError> {
+        // The server sleeps so long over each key of a dump, and answers clients in between.
+        let delay = (length.as_micros() / u128::from(DUMP_KEYS)).to_string();
+        let interval = "--loading-process-events-interval-bytes";
+        let slow_load = ["--key-load-delay", &delay, interval, "1024"];
+        let arguments = if fault == Fault::Loading {
+            &slow_load[..]
+        } else {
+            &[]
+        };
+        let mut world = Self {
+            links: Vec::new(),
+            redis: RedisServer::start_with(arguments).await?,
+            cluster: None,
+            sentinel: None,
+            postgres: Arc::clone(postgres),
+        };
+        match fault {
+            Fault::ClusterPrimary | Fault::SlotsMove => {
+                world.cluster = Some(RedisCluster::start(3, 1).await?);
             }
-            if Instant::now() > deadline {
-                return Err(FaultsError::RedisNotUsed);
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            Fault::SentinelFailover => world.sentinel = Some(RedisSentinel::start().await?),
+            _ => {}
         }
+        for _ in 0..links {
+            world.links.push(Link {
+                postgres: TcpProxy::before(&world.database_url()).await?,
+                redis: TcpProxy::before(&world.redis.url()).await?,
+            });
+        }
+        Ok(world)
     }
 
-    /// Ends all that runs in the background.
-    pub(crate) async fn stop(self, on: &Handle) -> Result<(), FaultsError> {
-        let stopping = on.spawn(async move {
-            self.registry.shutdown().await;
-            self.provider.shutdown().await;
-            self.pool.close().await;
-        });
-        in_time("stop", stopping).await
+    /// Returns the URL of the database, without a proxy.
+    pub(crate) fn database_url(&self) -> String {
+        self.postgres.url(DATABASE)
     }
-}
 
-/// What `work` comes to, if it does in time.
-async fn in_time<T>(action: &'static str, work: JoinHandle<T>) -> Result<T, FaultsError> {
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(FaultsError::TooSlow { action }),
+    /// Connects to the database, without a proxy.
+    pub(crate) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        PgConnection::connect(&self.database_url()).await
     }
-}
 
-/// Opens all connections that the pool may have, and has each know the statement that loads a
-/// template. Both take round trips, whether there is a Redis or not; what the first requests of a
-/// row wait for them says nothing about Redis.
-async fn warm_up(pool: &PgPool) -> Result<(), FaultsError> {
-    let connections = pool.options().get_max_connections();
-    let mut held = Vec::new();
-    for _ in 0..connections {
-        held.push(pool.acquire().await?);
-    }
-    drop(held);
-    let registry = Arc::new(TaskHandlerRegistry::with_cache(
-        pool.clone(),
-        Arc::new(CacheProvider::noop()),
-        without_local_tier(),
-    ));
-    let mut loads = JoinSet::new();
-    for number in 0..COUNT {
-        let registry = Arc::clone(&registry);
-        loads.spawn(async move {
-            registry
-                .get_template(NAMESPACE, &name(number), VERSION)
-                .await
-        });
-    }
-    for loaded in loads.join_all().await {
-        loaded?;
-    }
-    registry.shutdown().await;
-    Ok(())
-}
-
-/// A pool as the services have it.
-pub(crate) fn pool(database_url: &str) -> Result<PgPool, FaultsError> {
-    Ok(database_pool::create(&DatabaseConfig {
-        url: database_url.to_owned(),
-        ..DatabaseConfig::default()
-    })?)
-}
-
-/// The configuration of services, with a Redis at `redis_url`.
-pub(crate) fn config(
-    redis_url: &str,
-    local_tier: LocalTier,
-    connection_timeout_seconds: u32,
-) -> CacheConfig {
-    let config = CacheConfig {
-        enabled: true,
-        redis: Some(RedisConfig {
-            url: redis_url.to_owned(),
-            connection_timeout_seconds,
+    /// Returns the configuration that leads to the Redis of this world: through the first link, or
+    /// directly.
+    pub(crate) fn redis_config(&self, through_link: bool) -> RedisConfig {
+        let mut config = RedisConfig {
+            url: self.redis.url(),
             ..RedisConfig::default()
-        }),
-        ..CacheConfig::default()
-    };
-    match local_tier {
-        LocalTier::On => config,
-        LocalTier::Off => CacheConfig {
-            redis: config.redis,
-            ..without_local_tier()
-        },
+        };
+        if through_link {
+            self.links[0].redis.url().clone_into(&mut config.url);
+        }
+        if let Some(cluster) = &self.cluster {
+            config.mode = String::from("cluster");
+            config.url = cluster.url();
+            config.nodes = cluster.addresses().split_off(1);
+        }
+        if let Some(watched) = &self.sentinel {
+            let sentinels = watched.sentinels();
+            config.mode = String::from("sentinel");
+            config.url = sentinels[0].url();
+            config.nodes = sentinels[1..].iter().map(RedisServer::address).collect();
+            watched
+                .primary_name()
+                .clone_into(&mut config.sentinel_master_name);
+        }
+        config
+    }
+
+    /// Runs a command on a connection of its own, without a proxy.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> Result<T, ChaosError> {
+        ask(&self.redis.url(), words).await
+    }
+
+    pub(crate) async fn order(&self, words: &[&str]) -> Result<(), ChaosError> {
+        self.ask::<Value>(words).await.map(drop)
+    }
+
+    /// Changes a setting of Redis.
+    pub(crate) async fn set(&self, name: &str, value: &str) -> Result<(), ChaosError> {
+        self.order(&["CONFIG", "SET", name, value]).await
+    }
+
+    pub(crate) async fn order_with_password(
+        &self,
+        password: &str,
+        words: &[&str],
+    ) -> Result<(), ChaosError> {
+        let login = format!("redis://:{password}@");
+        let url = self.redis.url().replace("redis://", &login);
+        ask::<Value>(&url, words).await.map(drop)
+    }
+
+    /// Returns every key of Redis with its serialized value.
+    pub(crate) async fn redis_snapshot(&self) -> Result<Vec<(String, Vec<u8>)>, ChaosError> {
+        let mut connection = redis_connection(&self.redis.url()).await?;
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg("*")
+            .query_async(&mut connection)
+            .await?;
+        let mut snapshot = Vec::new();
+        for key in keys {
+            let mut dump = redis::cmd("DUMP");
+            let value: Option<Vec<u8>> = dump.arg(&key).query_async(&mut connection).await?;
+            snapshot.extend(value.map(|value| (key, value)));
+        }
+        Ok(snapshot)
+    }
+
+    /// Puts a snapshot back, over the keys that exist now.
+    pub(crate) async fn restore_redis(
+        &self,
+        snapshot: &[(String, Vec<u8>)],
+    ) -> Result<(), ChaosError> {
+        let mut connection = redis_connection(&self.redis.url()).await?;
+        for (key, value) in snapshot {
+            let mut restore = redis::cmd("RESTORE");
+            restore.arg(key).arg(0).arg(value.as_slice()).arg("REPLACE");
+            restore.query_async::<()>(&mut connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns how many backends listen for notifications.
+    pub(crate) async fn listeners(&self) -> Result<i64, ChaosError> {
+        let count =
+            sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+        Ok(count.fetch_one(&mut self.connect().await?).await?)
+    }
+
+    pub(crate) async fn terminate_listeners(&self) -> Result<(), ChaosError> {
+        sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'",
+        )
+        .execute(&mut self.connect().await?)
+        .await?;
+        Ok(())
     }
 }
 
-/// A configuration that keeps nothing in the process but the directory.
-pub(crate) fn without_local_tier() -> CacheConfig {
-    CacheConfig {
-        enabled: true,
-        local_max_bytes: 0,
-        ..CacheConfig::default()
-    }
+async fn ask<T: FromRedisValue>(url: &str, words: &[&str]) -> Result<T, ChaosError> {
+    let mut command = Cmd::new();
+    command.arg(words);
+    Ok(command
+        .query_async(&mut redis_connection(url).await?)
+        .await?)
 }

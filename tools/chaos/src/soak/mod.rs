@@ -1,0 +1,230 @@
+//! Random faults for a long time, and the resources that are in use afterwards.
+//!
+//! Two subjects, with and without the local tier, resolve under all faults that a running Redis can
+//! have, while others register and invalidate. Each fault happens once before the levels are read
+//! first, so that every pool and buffer has grown to its size. Levels are read while nothing is
+//! requested and Redis is well.
+
+mod levels;
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+
+use crate::error::ChaosError;
+use crate::fault::{Fault, Mode};
+use crate::faults::figures::BACK_CEILING;
+use crate::report::Misses;
+use crate::subject::load::Load;
+use crate::subject::{LocalTier, Subject, Subjects, cache_on};
+use crate::templates::{STAYING, VERSION, name};
+use crate::world::World;
+use levels::Levels;
+
+const RESOLVERS: usize = 8;
+const REGISTER_EVERY: Duration = Duration::from_millis(200);
+const INVALIDATE_EVERY: Duration = Duration::from_secs(1);
+/// How long a fault lasts in the first lap.
+const FIRST_LAP: Duration = Duration::from_secs(1);
+const LENGTH_MS: std::ops::Range<u64> = 200..3000;
+/// Load without a fault, before and after each.
+const CALM: Duration = Duration::from_millis(300);
+/// The limit for a request. PostgreSQL is up to 20 ms slower at each round trip, and the machine may
+/// be busy; a request that hangs with Redis takes up to three seconds.
+const LONGEST: Duration = Duration::from_secs(2);
+/// How long tasks may take to end after the shutdown.
+const END_LIMIT: Duration = Duration::from_secs(15);
+/// How long nothing is requested before levels are read, so that connections are replaced.
+const SETTLE: Duration = Duration::from_secs(3);
+/// Levels are printed after so many faults.
+const PRINT_EVERY: usize = 50;
+
+/// How long, and which faults.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Options {
+    /// How long faults happen, in minutes.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
+    minutes: u64,
+    /// Decides which faults happen. Default: random.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    faults: usize,
+    requests: usize,
+    failed: usize,
+    longest: Duration,
+    slowest_return: Duration,
+    never_back: usize,
+}
+
+struct Soak<'a> {
+    subjects: &'a Subjects,
+    world: World,
+    under_test: Vec<Subject>,
+    tally: Tally,
+}
+
+/// Runs for so long, and returns true if no request failed and all levels are even.
+pub(crate) async fn run(subjects: &Subjects, options: Options) -> Result<bool, ChaosError> {
+    let seed = options.seed.unwrap_or_else(rand::random);
+    let length = Duration::from_mins(options.minutes);
+    println!("random faults for {} s, seed {seed}", length.as_secs());
+    let tasks = || subjects.runtime.metrics().num_alive_tasks();
+    let idle_tasks = tasks();
+    let mut soak = Soak::start(subjects).await?;
+    let faults: Vec<Fault> = Fault::all(Mode::Soak).collect();
+    for fault in &faults {
+        soak.run(*fault, FIRST_LAP).await?;
+    }
+    let before = soak.levels().await?;
+    println!("after each fault once:  {before}");
+
+    let mut random = StdRng::seed_from_u64(seed);
+    let started = Instant::now();
+    while started.elapsed() < length {
+        let fault = faults
+            .choose(&mut random)
+            .copied()
+            .unwrap_or(Fault::Nothing);
+        let lasts = Duration::from_millis(random.random_range(LENGTH_MS));
+        soak.run(fault, lasts).await?;
+        if soak.tally.faults % PRINT_EVERY == 0 {
+            println!(
+                "after {} faults:  {}",
+                soak.tally.faults,
+                soak.levels().await?
+            );
+        }
+    }
+    let after = soak.levels().await?;
+    println!("at the end:  {after}");
+    let Soak {
+        under_test, tally, ..
+    } = soak;
+    for subject in under_test {
+        subjects.stop(subject).await?;
+    }
+    let stopped = Instant::now();
+    while tasks() > idle_tasks && stopped.elapsed() < END_LIMIT {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!(
+        "{} faults, {} requests, {} failed, the longest took {:.0?}; Redis was in use again after \
+         {:.0?} at most",
+        tally.faults, tally.requests, tally.failed, tally.longest, tally.slowest_return
+    );
+
+    let mut misses = Misses::default();
+    after.compare(before, &mut misses);
+    misses.wrong(
+        tally.failed > 0,
+        format!("{} requests failed", tally.failed),
+    );
+    misses.wrong(
+        tally.longest > LONGEST,
+        format!("a request took {:.0?}", tally.longest),
+    );
+    let never_back = format!("Redis was not in use again {} times", tally.never_back);
+    misses.wrong(tally.never_back > 0, never_back);
+    let left = tasks().saturating_sub(idle_tasks);
+    misses.wrong(
+        left > 0,
+        format!("{left} tasks were left after the shutdown"),
+    );
+    Ok(misses.conclude(seed))
+}
+
+impl<'a> Soak<'a> {
+    async fn start(subjects: &'a Subjects) -> Result<Self, ChaosError> {
+        let world = World::start(&subjects.postgres, Fault::Nothing, Duration::ZERO, 1).await?;
+        let mut under_test = Vec::new();
+        for local_tier in LocalTier::BOTH {
+            let config = cache_on(&world, true, local_tier, 1);
+            let database_url = world.links[0].postgres.url().to_owned();
+            let subject = subjects.start(database_url, config).await?;
+            subject.until_connected().await?;
+            under_test.push(subject);
+        }
+        Ok(Self {
+            subjects,
+            world,
+            under_test,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Lets `fault` happen for about `length` under load, and waits until Redis is in use again.
+    async fn run(&mut self, fault: Fault, length: Duration) -> Result<(), ChaosError> {
+        let Subjects {
+            runtime, commits, ..
+        } = self.subjects;
+        let start = |subject: &Subject| Load::start(runtime, &subject.registry, commits, RESOLVERS);
+        let loads: Vec<Load> = self.under_test.iter().map(start).collect();
+        let play = async {
+            tokio::time::sleep(CALM).await;
+            fault.happen(&self.world, &self.world.links, length).await?;
+            let over = Instant::now();
+            let used = async {
+                for subject in &self.under_test {
+                    subject.until_in_use().await;
+                }
+            };
+            let used = tokio::time::timeout(BACK_CEILING, used).await.is_ok();
+            let back = used.then(|| over.elapsed());
+            tokio::time::sleep(CALM).await;
+            Ok::<_, ChaosError>(back)
+        };
+        let registrar = Some(&self.under_test[0]);
+        let back = tokio::select! {
+            back = play => back?,
+            error = self.subjects.register(registrar, REGISTER_EVERY, |_| {}) => return Err(error),
+            () = self.invalidate() => None,
+        };
+        self.tally.faults += 1;
+        match back {
+            Some(back) => self.tally.slowest_return = self.tally.slowest_return.max(back),
+            None => self.tally.never_back += 1,
+        }
+        for load in loads {
+            for sample in load.end().await? {
+                self.tally.requests += 1;
+                self.tally.failed += usize::from(sample.failed);
+                self.tally.longest = self.tally.longest.max(sample.took);
+            }
+        }
+        // The observations would use more memory all the time.
+        drop(self.subjects.observer.take());
+        Ok(())
+    }
+
+    /// Invalidates one template, a namespace and all templates in turn. Never ends.
+    async fn invalidate(&self) {
+        for turn in 0_usize.. {
+            tokio::time::sleep(INVALIDATE_EVERY).await;
+            let registry = std::sync::Arc::clone(&self.under_test[1].registry);
+            let invalidating = self.subjects.runtime.spawn(async move {
+                match turn % 3 {
+                    0 => registry.invalidate_cache(STAYING, &name(0), VERSION).await,
+                    1 => registry.invalidate_namespace_templates(STAYING).await,
+                    _ => registry.invalidate_all_templates().await,
+                }
+            });
+            // Redis may fail at the moment, so the result says nothing.
+            let _ = invalidating.await;
+        }
+    }
+
+    async fn levels(&self) -> Result<Levels, ChaosError> {
+        tokio::time::sleep(SETTLE).await;
+        for subject in &self.under_test {
+            subject.until_connected().await?;
+        }
+        Levels::read(&self.world, &self.subjects.runtime).await
+    }
+}

@@ -1,0 +1,173 @@
+//! Resolvers that never stop, and the duration of each of their requests.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tasker_shared::registry::{TaskHandlerRegistry, Tier};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::{COUNT, Commits};
+use crate::error::ChaosError;
+use crate::templates::{STAYING, VERSION, marker, name};
+
+/// The mean pause of a resolver between two requests. Without it, sixteen resolvers would wait for
+/// each other on two cores.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long a request may take when the resolvers are stopped.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// One request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) started: Instant,
+    pub(crate) took: Duration,
+    pub(crate) failed: bool,
+    /// For how long a newer document had been committed when the request began.
+    pub(crate) outdated_for: Duration,
+}
+
+impl Sample {
+    pub(crate) fn ended(&self) -> Instant {
+        self.started + self.took
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    from_redis: AtomicU64,
+    samples: Mutex<Vec<Sample>>,
+}
+
+/// Resolvers at work. Dropping it stops them.
+#[derive(Debug)]
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    resolvers: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Starts `count` resolvers on the runtime `on`, each with its own share of the templates.
+    pub(crate) fn start(
+        on: &Handle,
+        registry: &Arc<TaskHandlerRegistry>,
+        commits: &Arc<Commits>,
+        count: usize,
+    ) -> Self {
+        let shared = Arc::new(Shared::default());
+        let start = |resolver| {
+            let numbers = (resolver..COUNT).step_by(count).collect();
+            let (registry, commits) = (Arc::clone(registry), Arc::clone(commits));
+            on.spawn(resolve(registry, commits, numbers, Arc::clone(&shared)))
+        };
+        Self {
+            resolvers: (0..count).map(start).collect(),
+            shared,
+        }
+    }
+
+    /// Returns how many requests Redis has answered.
+    pub(crate) fn redis_answers(&self) -> u64 {
+        self.shared.from_redis.load(Ordering::Relaxed)
+    }
+
+    /// Stops the resolvers and returns their requests. One that does not end within half a minute has
+    /// failed.
+    pub(crate) async fn end(self) -> Result<Vec<Sample>, ChaosError> {
+        self.end_within(LIMIT).await
+    }
+
+    async fn end_within(mut self, limit: Duration) -> Result<Vec<Sample>, ChaosError> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let stopped = Instant::now();
+        for mut resolver in self.resolvers.drain(..) {
+            let left = limit.saturating_sub(stopped.elapsed());
+            if let Ok(ended) = tokio::time::timeout(left, &mut resolver).await {
+                ended?;
+            } else {
+                resolver.abort();
+                self.shared.push(Sample {
+                    started: stopped,
+                    took: stopped.elapsed(),
+                    failed: true,
+                    outdated_for: Duration::ZERO,
+                });
+            }
+        }
+        let mut samples = self
+            .shared
+            .samples
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut samples))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn push(&self, sample: Sample) {
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.push(sample);
+    }
+}
+
+async fn resolve(
+    registry: Arc<TaskHandlerRegistry>,
+    commits: Arc<Commits>,
+    numbers: Vec<usize>,
+    shared: Arc<Shared>,
+) {
+    for number in numbers.into_iter().cycle() {
+        if shared.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let name = name(number);
+        let (current, committed) = commits.of(number);
+        let started = Instant::now();
+        let resolved = registry.resolve(STAYING, &name, VERSION).await;
+        let mut sample = Sample {
+            started,
+            took: started.elapsed(),
+            failed: resolved.is_err(),
+            outdated_for: Duration::ZERO,
+        };
+        if let Ok(found) = &resolved {
+            let from_redis = u64::from(found.tier == Tier::Redis);
+            shared.from_redis.fetch_add(from_redis, Ordering::Relaxed);
+            if marker(found.metadata.document.get()) < Some(current) {
+                sample.outdated_for = started.saturating_duration_since(committed);
+            }
+        }
+        shared.push(sample);
+        tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{Load, Shared};
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_has_failed() {
+        let load = Load {
+            shared: Arc::new(Shared::default()),
+            resolvers: vec![
+                tokio::spawn(std::future::ready(())),
+                tokio::spawn(std::future::pending()),
+            ],
+        };
+        let samples = load.end_within(Duration::from_millis(10)).await.unwrap();
+        let failed: Vec<bool> = samples.iter().map(|sample| sample.failed).collect();
+        assert_eq!(failed, [true]);
+    }
+}

@@ -1,0 +1,309 @@
+//! Registries under test within this process, each as a process of its own would have it.
+
+pub(crate) mod load;
+pub(crate) mod observer;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use tasker_shared::cache::{CacheProvider, CacheService};
+use tasker_shared::config::tasker::{CacheConfig, DatabaseConfig};
+use tasker_shared::database::{migrator, pool as database_pool};
+use tasker_shared::models::core::task_template::TemplateDocument;
+use tasker_shared::registry::TaskHandlerRegistry;
+use tasker_test_support::PostgresServer;
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::error::ChaosError;
+use crate::templates::{STAYING, VERSION, document, name};
+use crate::world::World;
+use observer::Observer;
+
+/// How many templates there are. Each resolver of a load has its own share, so that no two requests
+/// wait for the same load and each read of Redis belongs to one request.
+pub(crate) const COUNT: usize = 128;
+/// How long a step that has to succeed may take.
+const LIMIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(5);
+
+/// The runtime of all subjects, and the processes beside them.
+pub(crate) struct Subjects {
+    /// Runs subjects and nothing else.
+    pub(crate) runtime: Handle,
+    pub(crate) observer: Observer,
+    pub(crate) postgres: Arc<PostgresServer>,
+    /// A process without Redis that registers as well.
+    pub(crate) writer: Subject,
+    pub(crate) commits: Arc<Commits>,
+}
+
+/// The last committed marker of each template, with the moment after its commit.
+pub(crate) struct Commits {
+    last: Mutex<Vec<(u32, Instant)>>,
+    next: AtomicU32,
+}
+
+/// A registry with its own pool and cache provider.
+pub(crate) struct Subject {
+    pub(crate) registry: Arc<TaskHandlerRegistry>,
+    pub(crate) provider: Arc<CacheProvider>,
+    /// The duration of `from_config_graceful`.
+    pub(crate) connected_in: Duration,
+    pub(crate) pool: PgPool,
+}
+
+/// A registration that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Registration {
+    pub(crate) with_redis: bool,
+    pub(crate) ended: Instant,
+    pub(crate) took: Duration,
+}
+
+impl Subjects {
+    pub(crate) async fn create(runtime: Handle) -> Result<Self, ChaosError> {
+        // Metrics are recorded from now on, as in the services.
+        let observer = Observer::install();
+        let postgres = Arc::new(PostgresServer::start().await?);
+        let pool = pool(&postgres.url("postgres"))?;
+        migrator::migrate(&pool).await?;
+        let documents: Vec<_> = (0..COUNT)
+            .map(|number| TemplateDocument::from_json(document(STAYING, &name(number), 0)))
+            .collect::<Result<_, _>>()?;
+        let writer = Subject::without_redis(pool);
+        writer.registry.register_task_templates(&documents).await?;
+        Ok(Self {
+            runtime,
+            observer,
+            postgres,
+            writer,
+            commits: Arc::new(Commits {
+                last: Mutex::new(vec![(0, Instant::now()); COUNT]),
+                next: AtomicU32::new(1),
+            }),
+        })
+    }
+
+    /// Starts a subject in the runtime of all subjects.
+    pub(crate) async fn start(
+        &self,
+        database_url: String,
+        config: CacheConfig,
+    ) -> Result<Subject, ChaosError> {
+        let starting = self.runtime.spawn(async move {
+            let pool = pool(&database_url)?;
+            warm_up(&pool).await?;
+            let started = Instant::now();
+            let provider = CacheProvider::from_config_graceful(&config).await;
+            Ok(Subject::on(pool, provider, config, started.elapsed()))
+        });
+        in_time("start", starting).await?
+    }
+
+    /// Registers changed templates, by `subject` and by a process without Redis in turn, until it is
+    /// dropped or fails. Calls `note` with each registration.
+    pub(crate) async fn register(
+        &self,
+        subject: Option<&Subject>,
+        every: Duration,
+        note: impl Fn(Registration),
+    ) -> ChaosError {
+        loop {
+            for registrar in [Some(&self.writer), subject].into_iter().flatten() {
+                // Not one at once after the other, because each wakes all processes.
+                tokio::time::sleep(every).await;
+                match self.register_one(registrar).await {
+                    Ok(took) => note(Registration {
+                        with_redis: !std::ptr::eq(registrar, &raw const self.writer),
+                        ended: Instant::now(),
+                        took,
+                    }),
+                    Err(error) => return error,
+                }
+            }
+        }
+    }
+
+    async fn register_one(&self, registrar: &Subject) -> Result<Duration, ChaosError> {
+        let number = rand::random_range(0..COUNT);
+        let marker = self.commits.next.fetch_add(1, Ordering::Relaxed);
+        let document = TemplateDocument::from_json(document(STAYING, &name(number), marker))?;
+        let registry = Arc::clone(&registrar.registry);
+        let registering = self.runtime.spawn(async move {
+            let started = Instant::now();
+            let registered = registry.register_task_template(&document).await;
+            registered.map(|_| started.elapsed())
+        });
+        let took = registering.await??;
+        self.commits.last()[number] = (marker, Instant::now());
+        Ok(took)
+    }
+
+    /// Ends a subject and everything that it runs in the background.
+    pub(crate) async fn stop(&self, subject: Subject) -> Result<(), ChaosError> {
+        let stopping = self.runtime.spawn(async move {
+            subject.registry.shutdown().await;
+            subject.provider.shutdown().await;
+            subject.pool.close().await;
+        });
+        in_time("stop", stopping).await
+    }
+}
+
+impl Commits {
+    fn last(&self) -> MutexGuard<'_, Vec<(u32, Instant)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the last committed marker of a template, and the moment after its commit.
+    pub(crate) fn of(&self, number: usize) -> (u32, Instant) {
+        self.last()[number]
+    }
+}
+
+impl Subject {
+    /// Returns a subject that keeps nothing but the template index.
+    pub(crate) fn without_redis(pool: PgPool) -> Self {
+        Self::on(
+            pool,
+            CacheProvider::noop(),
+            cache(LocalTier::Off),
+            Duration::ZERO,
+        )
+    }
+
+    fn on(
+        pool: PgPool,
+        provider: CacheProvider,
+        config: CacheConfig,
+        connected_in: Duration,
+    ) -> Self {
+        let provider = Arc::new(provider);
+        let registry = TaskHandlerRegistry::with_cache(pool.clone(), Arc::clone(&provider), config);
+        registry.start();
+        Self {
+            registry: Arc::new(registry),
+            provider,
+            connected_in,
+            pool,
+        }
+    }
+
+    /// Waits until Redis is in use.
+    pub(crate) async fn until_in_use(&self) {
+        while !(self.provider.is_enabled()
+            && matches!(self.provider.health_check().await, Ok(true)))
+        {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until Redis is in use over all connections, before anything fails.
+    pub(crate) async fn until_connected(&self) -> Result<(), ChaosError> {
+        let connected = async {
+            self.until_in_use().await;
+            loop {
+                let status = self.provider.status().await;
+                if status.healthy && status.connections_up == status.connections_max {
+                    return;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let connected = tokio::time::timeout(LIMIT, connected).await;
+        connected.map_err(|_| too_slow("connect to Redis"))
+    }
+}
+
+/// Documents are kept in the process, or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LocalTier {
+    On,
+    Off,
+}
+
+impl LocalTier {
+    pub(crate) const BOTH: [Self; 2] = [Self::On, Self::Off];
+
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// Returns the services' configuration without a Redis.
+pub(crate) fn cache(local_tier: LocalTier) -> CacheConfig {
+    let mut config = CacheConfig {
+        enabled: true,
+        ..CacheConfig::default()
+    };
+    if local_tier == LocalTier::Off {
+        config.local_max_bytes = 0;
+    }
+    config
+}
+
+/// Returns the services' configuration with the Redis of `world`.
+pub(crate) fn cache_on(
+    world: &World,
+    through_link: bool,
+    local_tier: LocalTier,
+    seconds: u32,
+) -> CacheConfig {
+    let mut redis = world.redis_config(through_link);
+    redis.connection_timeout_seconds = seconds;
+    CacheConfig {
+        redis: Some(redis),
+        ..cache(local_tier)
+    }
+}
+
+/// Returns a pool as the services have it.
+pub(crate) fn pool(database_url: &str) -> Result<PgPool, ChaosError> {
+    Ok(database_pool::create(&DatabaseConfig {
+        url: database_url.to_owned(),
+        ..DatabaseConfig::default()
+    })?)
+}
+
+/// Opens all connections of the pool and prepares the statement that loads a template, because both
+/// take round trips that say nothing about Redis.
+async fn warm_up(pool: &PgPool) -> Result<(), ChaosError> {
+    let mut held = Vec::new();
+    for _ in 0..pool.options().get_max_connections() {
+        held.push(pool.acquire().await?);
+    }
+    drop(held);
+    let subject = Subject::without_redis(pool.clone());
+    let mut loads = JoinSet::new();
+    for number in 0..COUNT {
+        let registry = Arc::clone(&subject.registry);
+        loads.spawn(async move { registry.get_template(STAYING, &name(number), VERSION).await });
+    }
+    for loaded in loads.join_all().await {
+        loaded?;
+    }
+    subject.registry.shutdown().await;
+    Ok(())
+}
+
+async fn in_time<T>(action: &'static str, work: JoinHandle<T>) -> Result<T, ChaosError> {
+    match tokio::time::timeout(LIMIT, work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(too_slow(action)),
+    }
+}
+
+fn too_slow(action: &'static str) -> ChaosError {
+    ChaosError::TooSlow {
+        what: "a registry",
+        action,
+        seconds: LIMIT.as_secs(),
+        log: String::new(),
+    }
+}
