@@ -56,7 +56,7 @@ metrics_table! {
     TEMPLATE_LOCAL_ENTRIES: Gauge, Count, "tasker_template_local_entries",
         "Template documents that the local tier holds.";
     TEMPLATE_FILLS: Counter, Count, "tasker_template_fills_total",
-        "Template documents sent to the distributed cache, by `result` (queued, dropped, useless).";
+        "Template documents of the distributed cache, by `result` (queued: to be written; useless: found with a hash that is not current).";
     TEMPLATE_CACHE_MISMATCH: Counter, Count, "tasker_template_cache_mismatch_total",
         "Cached documents that differed from PostgreSQL, found by the background comparison. Must stay 0.";
     TEMPLATE_CACHE_COMPARISONS: Counter, Count, "tasker_template_cache_comparisons_total",
@@ -88,7 +88,7 @@ metrics_table! {
     CACHE_FILLS_DROPPED: Counter, Count, "tasker_cache_fills_dropped_total",
         "Entries not written to the distributed cache, by `reason` (queue_full, unavailable, failed, invalidated).";
     CACHE_BAD_ANSWERS: Counter, Count, "tasker_cache_bad_answers_total",
-        "Entries of the distributed cache that could not be used, by `kind` (wrong_type, too_large, format, garbage, other_name).";
+        "Entries of the distributed cache that could not be used, by `kind` (wrong_type, too_large, garbage, wrong_hash).";
     CACHE_REFUSALS: Counter, Count, "tasker_cache_refusals_total",
         "Errors that the distributed cache returned, by `code` (OOM, READONLY, MOVED and the like; other).";
     EVENTS_DROPPED: Counter, Count, "tasker_events_dropped_total",

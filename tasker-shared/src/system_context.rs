@@ -43,6 +43,20 @@ pub struct SystemContext {
     pool: PgPool,
 }
 
+impl TaskHandlerRegistry {
+    /// Returns a registry of its own on the pool, the cache and the configuration of `context`.
+    /// Services share [`SystemContext::task_handler_registry`].
+    #[must_use]
+    pub fn with_system_context(context: &SystemContext) -> Self {
+        Self::from_parts(
+            context.database_pool().clone(),
+            Arc::clone(context.cache_provider()),
+            Arc::clone(&context.event_publisher),
+            &context.tasker_config.common,
+        )
+    }
+}
+
 impl SystemContext {
     /// Connects to PostgreSQL, migrates its schema, and creates a context.
     ///

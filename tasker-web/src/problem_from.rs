@@ -41,6 +41,17 @@ impl From<RegistryError> for Problem {
                 "PostgreSQL does not answer, and what this process knows of templates is older \
                  than max_staleness_ms allows. Try again.",
             ),
+            RegistryError::Changing {
+                namespace,
+                name,
+                version,
+            } => Self::new(
+                &kinds::TEMPLATE_CHANGING,
+                format!(
+                    "The template {namespace}/{name}/{version} is registered anew faster than it \
+                     can be loaded. Try again."
+                ),
+            ),
             RegistryError::Database(failure) if is_our_mistake(failure) => Self::internal(error),
             RegistryError::Database(_) => database_unavailable().with_source(error),
             RegistryError::Folder { .. } => Self::new(

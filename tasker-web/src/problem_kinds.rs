@@ -48,6 +48,7 @@ problem_kinds! {
     TEMPLATE_NOT_FOUND: NOT_FOUND, "template_not_found", "There is no such template";
     TEMPLATE_UNREADABLE: INTERNAL_SERVER_ERROR, "template_unreadable", "The registered template cannot be read";
     TEMPLATE_INVALID: UNPROCESSABLE_ENTITY, "template_invalid", "The template is not valid";
+    TEMPLATE_CHANGING: SERVICE_UNAVAILABLE, "template_changing", "The template changes too fast";
     TEMPLATE_DIRECTORY_STALE: SERVICE_UNAVAILABLE, "template_directory_stale", "The template directory is older than its bound";
     TEMPLATE_DIRECTORY_MISSING: INTERNAL_SERVER_ERROR, "template_directory_missing", "A folder of templates cannot be read";
     TEMPLATE_SCHEMA_INVALID: UNPROCESSABLE_ENTITY, "template_schema_invalid", "The template's input schema cannot be used";

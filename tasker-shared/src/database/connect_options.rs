@@ -1,4 +1,4 @@
-//! PostgreSQL's URL, read.
+//! Parses PostgreSQL's URL.
 
 use std::str::FromStr;
 
@@ -29,11 +29,11 @@ const KNOWN: [&str; 18] = [
     "user",
 ];
 
-/// What `url` says. Parameters that have no effect here, such as those of other drivers, are
-/// warned about by name and left out: the client library would log them with their values.
+/// Parses `url`. Parameters that have no effect here, such as those of other drivers, are removed
+/// with a warning that names them, because the client library would log them with their values.
 ///
 /// # Errors
-/// [`DatabaseError::Url`], which repeats nothing of the URL.
+/// [`DatabaseError::Url`], which quotes nothing of the URL.
 pub(super) fn read(url: &str) -> Result<PgConnectOptions, DatabaseError> {
     let mut url = Url::parse(url).map_err(|_| DatabaseError::Url)?;
     let ignored = remove_unknown_parameters(&mut url);
@@ -46,7 +46,8 @@ pub(super) fn read(url: &str) -> Result<PgConnectOptions, DatabaseError> {
     PgConnectOptions::from_str(url.as_str()).map_err(|_| DatabaseError::Url)
 }
 
-/// Takes them out, and tells their names. A part without `=` may be a value, and has no name.
+/// Removes unknown parameters and returns their names. A part without `=` may be a value, and has no
+/// name.
 fn remove_unknown_parameters(url: &mut Url) -> Vec<String> {
     let Some(query) = url.query() else {
         return Vec::new();
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_cannot_be_used_is_not_repeated() {
+    fn an_invalid_url_is_not_quoted() {
         for url in [
             "postgres://app@db/x?sslmode=s3cret",
             "postgres://app@db/x?port=s3cret",
@@ -115,8 +116,8 @@ mod tests {
             "postgres://app:s3cret@db:port",
         ] {
             let error = read(url).expect_err(url);
-            let told = format!("{error} {error:?}");
-            assert!(!told.contains("s3cret"), "{told}");
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("s3cret"), "{text}");
         }
     }
 }

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-/// Why PostgreSQL did not do what was asked.
+/// An error of PostgreSQL or of the connection to it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
-    /// The URL cannot be used. It is not repeated, nor is why the client library refuses it: that
-    /// may quote it.
+    /// The URL is invalid. The message quotes neither the URL nor the client library's reason, because
+    /// both may contain a password.
     #[error(
         "its URL cannot be used: percent-encode special characters, and check the values of its \
          parameters, such as sslmode"
     )]
     Url,
-    /// No answer came in time. A write may have happened all the same.
+    /// No answer came in time. A write may have been committed.
     #[error("PostgreSQL did not answer within {} ms", .0.as_millis())]
     Late(Duration),
     /// The query, or the connection under it, failed.
@@ -25,8 +25,8 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
-    /// Whether the connection, and not the query, is to blame: on another connection the same
-    /// query may succeed.
+    /// Returns whether the connection failed and not the query, so that the same query may succeed on
+    /// another connection.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
         match self {
@@ -36,7 +36,7 @@ impl DatabaseError {
     }
 }
 
-/// Whether PostgreSQL gave the query up so that another transaction can go on.
+/// Returns whether PostgreSQL chose the query as the victim of a deadlock.
 pub(super) fn is_deadlock(error: &DatabaseError) -> bool {
     let DatabaseError::Failed(sqlx::Error::Database(error)) = error else {
         return false;
@@ -47,7 +47,7 @@ pub(super) fn is_deadlock(error: &DatabaseError) -> bool {
 pub(super) fn is_connection_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
-        // Class 08 is about connections; 57P01 to 57P03 say that the server stops or starts.
+        // Class 08 is about connections; 57P01 to 57P03 mean that the server stops or starts.
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             code.starts_with("08") || matches!(&*code, "57P01" | "57P02" | "57P03")
         }),

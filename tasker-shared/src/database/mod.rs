@@ -2,16 +2,14 @@
 
 mod connect_options;
 mod errors;
-mod held_connections;
 pub mod jsonb;
-mod lease;
 pub mod migrator;
 pub mod pool;
 mod query;
 mod stored_json;
 
 pub use errors::DatabaseError;
-pub(crate) use held_connections::HeldConnections;
-pub(crate) use query::read_on;
-pub use query::{read, write};
+pub use query::run_idempotent;
+// The former name, until its callers are renamed.
+pub use query::run_idempotent as read;
 pub(crate) use stored_json::StoredJson;

@@ -9,15 +9,18 @@ use tokio::time::timeout;
 use super::{DatabaseError, connect_options};
 use crate::config::tasker::DatabaseConfig;
 
-/// A connection that was idle for longer is asked for a sign of life before it is used.
+/// A connection that was idle for longer is pinged before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// How long that sign of life may take.
+/// The limit for that ping.
 const PING_LIMIT: Duration = Duration::from_secs(1);
 
-/// A pool as `config` describes it. Connects when a connection is first needed.
+/// Creates the pool that `config` describes. Connects when a connection is first needed.
 ///
-/// Connections in steady use are not pinged before each use, which would double the cost of a
-/// query; [`super::read`] deals with the ones that turn out to be lost.
+/// Connections in steady use are not pinged before each use, because that would double the cost of a
+/// query. [`super::run_idempotent`] retries on another connection if one turns out to be lost.
+///
+/// # Errors
+/// [`DatabaseError::Url`] if the URL is invalid.
 pub fn create(config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
     let options = connect_options::read(&config.url)?.application_name("tasker");
     let pool = &config.pool;
@@ -41,10 +44,10 @@ pub fn create(config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
         .after_connect(move |connection, _metadata| {
             let statement_timeout = statement_timeout.clone();
             Box::pin(async move {
-                // Not a start-up parameter: poolers refuse those that they do not know.
+                // Set by a query, because poolers refuse start-up parameters that they do not know.
                 //
-                // Compiling a query takes PostgreSQL a hundred times longer than any of ours; it
-                // compiles those whose cost it overestimates, for lack of statistics.
+                // JIT is off, because compiling takes a hundred times longer than any of our
+                // queries, and PostgreSQL compiles those whose cost it overestimates.
                 let settings = "SELECT set_config('statement_timeout', $1, false),
                                        set_config('jit', 'off', false)";
                 sqlx::query(settings)

@@ -1,86 +1,79 @@
-//! Queries with deadlines, on connections that a cancelled query never spoils.
+//! Queries with deadlines. A cancelled query leaves no unusable connection in the pool.
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::{PgConnection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::DatabaseError;
 use super::errors::is_deadlock;
-use super::lease::Lease;
 
 /// The pause before another connection is tried; random, so that callers spread.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(20);
 
-/// Where a query gets its connection.
-pub(crate) trait Connections: Sync {
-    /// A connection for one query. Waits until there is one.
-    fn lease(&self) -> impl Future<Output = Result<Lease<'_>, sqlx::Error>> + Send;
-}
-
-impl Connections for PgPool {
-    async fn lease(&self) -> Result<Lease<'_>, sqlx::Error> {
-        Ok(Lease::of(self.acquire().await?))
-    }
-}
-
-/// Runs `query`, and again on another connection while connections turn out to be lost or PostgreSQL
-/// gives it up in a deadlock, until `limit` has passed. After a restart of PostgreSQL the pool holds
-/// lost connections only.
+/// Runs `query` within `limit`. Runs it again if the connection turns out to be lost, because the
+/// pool holds lost connections only after a restart of PostgreSQL, or if PostgreSQL chose the query
+/// as the victim of a deadlock.
 ///
-/// `query` must do the same when it is done twice: read, or write what is then found written.
+/// `query` must be idempotent: a first run may have been committed although its answer was lost.
 /// Cancelling the future closes the connection that it used.
-pub async fn read<T>(
+///
+/// # Errors
+/// [`DatabaseError::Late`] after `limit`; [`DatabaseError::Failed`] if the query fails for another
+/// reason.
+pub async fn run_idempotent<T>(
     pool: &PgPool,
-    limit: Duration,
-    query: impl for<'c> FnMut(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
-) -> Result<T, DatabaseError> {
-    read_on(pool, limit, query).await
-}
-
-/// Does what [`read`] does, on connections of another kind.
-pub(crate) async fn read_on<T>(
-    connections: &impl Connections,
     limit: Duration,
     mut query: impl for<'c> FnMut(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
 ) -> Result<T, DatabaseError> {
     let deadline = Instant::now() + limit;
     loop {
-        match once(connections, deadline, limit, &mut query).await {
+        let run = async {
+            let mut lease = Lease(Some(pool.acquire().await?));
+            let answer = query(lease.connection()).await;
+            lease.give_back();
+            answer
+        };
+        let answer = timeout_at(deadline, run).await;
+        let answer = match answer {
+            Ok(answer) => answer.map_err(DatabaseError::from),
+            Err(_elapsed) => return Err(DatabaseError::Late(limit)),
+        };
+        match answer {
             Err(error)
                 if (error.is_connection_lost() || is_deadlock(&error))
                     && Instant::now() + PAUSE.end < deadline =>
             {
                 sleep(rand::random_range(PAUSE)).await;
             }
-            result => return result,
+            answer => return answer,
         }
     }
 }
 
-/// Runs `query` once, within `limit`. Cancelling the future closes the connection that it used,
-/// which rolls an open transaction back.
-pub async fn write<T>(
-    pool: &PgPool,
-    limit: Duration,
-    query: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
-) -> Result<T, DatabaseError> {
-    once(pool, Instant::now() + limit, limit, query).await
+/// A connection that is closed if it is dropped before its answer came. The pool would ping it
+/// without a deadline, and a half-open connection would keep its place in the pool for as long as
+/// TCP takes to notice.
+struct Lease(Option<PoolConnection<Postgres>>);
+
+impl Lease {
+    fn connection(&mut self) -> &mut PgConnection {
+        self.0
+            .as_mut()
+            .expect("the connection is there until it is given back")
+    }
+
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
 }
 
-async fn once<T>(
-    connections: &impl Connections,
-    deadline: Instant,
-    limit: Duration,
-    query: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
-) -> Result<T, DatabaseError> {
-    let work = async {
-        let mut lease = connections.lease().await?;
-        let answer = query(lease.connection()).await;
-        lease.answered(answer.is_ok());
-        answer
-    };
-    let answered = timeout_at(deadline, work).await;
-    Ok(answered.map_err(|_elapsed| DatabaseError::Late(limit))??)
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            connection.close_on_drop();
+        }
+    }
 }

@@ -1,34 +1,34 @@
-//! What the directory tells about itself to operators.
+//! The state of the template index, for operators.
 
 use std::time::Duration;
 
 use super::index::TemplateIndex;
 
-/// How old the directory of one process is.
+/// The size and the age of one process' template index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexStatus {
-    /// Registered templates that it knows.
+    /// The number of templates in it.
     pub templates: usize,
     /// Time since the last successful poll was sent; `None` before the first.
     pub age: Option<Duration>,
     /// `max_staleness_ms`.
     pub max_age: Duration,
-    /// Whether resolves may use it without a poll of their own. With a bound of zero each waits
-    /// for one, and this is whether there was one that succeeded.
+    /// True if resolves may use it without a poll of their own. With a bound of zero each resolve
+    /// waits for a poll, and this is true if one has succeeded.
     pub within_bound: bool,
 }
 
 impl IndexStatus {
-    pub(super) fn of(directory: &TemplateIndex) -> Self {
-        let age = directory.age();
+    pub(super) fn of(index: &TemplateIndex) -> Self {
+        let age = index.age();
         Self {
-            templates: directory.snapshot().len(),
+            templates: index.snapshot().len(),
             age,
-            max_age: directory.max_staleness(),
-            within_bound: if directory.is_linearizable() {
+            max_age: index.max_staleness(),
+            within_bound: if index.is_linearizable() {
                 age.is_some()
             } else {
-                directory.is_fresh()
+                index.is_fresh()
             },
         }
     }

@@ -1,55 +1,54 @@
-//! What each tier holds of each template, and whether it agrees with the database: for operators.
+//! Reports to operators which documents the tiers hold, and whether they are current.
 
 use std::time::Duration;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::index::{Entry, TemplateName};
-use super::local_tier::LocalTier;
-use super::resolver::Resolver;
-use super::{RegistryError, body};
+use super::database_tier;
+use super::errors::RegistryError;
+use super::index::{Entry, TemplateIndex};
+use super::load::Loader;
 use crate::types::ContentHash;
 
 /// The most templates that one answer lists.
 pub const MAX_ENTRIES: usize = 1000;
-/// The most templates that one answer verifies: each costs a statement and a body from Redis.
+/// The most templates that one answer verifies. Each costs a statement and a GET.
 pub const MAX_VERIFIED: usize = 100;
 
-/// Which templates to look at.
+/// Selects templates.
 #[derive(Debug, Clone, Default)]
 pub struct Inspection {
-    /// Only those of this namespace.
+    /// Selects the templates of this namespace only.
     pub namespace: Option<String>,
-    /// How many to leave out at the beginning, in the order of names.
+    /// The number of templates to skip, in the order of names.
     pub offset: usize,
-    /// How many at most.
+    /// The most templates to return.
     pub limit: usize,
-    /// Whether to compare with the database and with whole bodies, there and then.
+    /// Also reads Redis and the database, and hashes the documents.
     pub verify: bool,
 }
 
-/// What the caches of one process hold.
+/// The cached templates of one process.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct CacheEntries {
-    /// Whether this process caches templates at all.
+    /// True if this process caches templates.
     pub caching: bool,
-    /// Time since the directory's last successful poll was sent; absent before the first.
+    /// Time since the index's last successful poll was sent; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory_age_ms: Option<u64>,
-    /// Whether the directory is within `max_staleness_ms` now.
+    /// True if the index is within `max_staleness_ms` now.
     pub directory_fresh: bool,
-    /// How many templates the directory knows.
+    /// The number of templates in the index.
     pub total: usize,
-    /// Why the distributed tier could not be asked; absent when it could.
+    /// The error of Redis; absent if it answered or was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distributed_error: Option<String>,
     /// The templates, in the order of their names.
     pub entries: Vec<CacheEntry>,
 }
 
-/// One template in the directory, the tiers and, if asked for, the database.
+/// One template in the index, in the tiers and in the database.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct CacheEntry {
     /// The template's namespace.
@@ -58,127 +57,88 @@ pub struct CacheEntry {
     pub name: String,
     /// The template's version.
     pub version: String,
-    /// The hash that is current by the directory.
+    /// The hash in the index.
     #[schema(value_type = String)]
     pub hash: ContentHash,
-    /// The commit that made it current.
+    /// The position of the commit that made it current.
     pub sequence: i64,
-    /// The body in this process.
+    /// The document in this process.
     pub local: TierEntry,
-    /// The body in the distributed cache; absent when that could not be asked.
+    /// The document in Redis; only with `verify`, and absent if Redis did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<TierEntry>,
-    /// What the database says now; only with `verify`.
+    /// The state of the database; only with `verify`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseEntry>,
 }
 
-/// What a tier holds of a template.
+/// The document that a tier holds of a template.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
 pub struct TierEntry {
-    /// Whether it holds a body.
+    /// True if it holds a document.
     pub held: bool,
-    /// The body's hash. With `verify` it is computed from the body, else it is what the tier says.
+    /// The document's hash. With `verify` it is computed from the document.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub hash: Option<ContentHash>,
-    /// How long it has been held, in seconds.
+    /// Time since this process loaded it, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<u64>,
-    /// Whether it is the current body: by the directory or, with `verify`, by the database. A body
-    /// that is not is never used. Absent when none is held.
+    /// True if the document is current by the index or, with `verify`, by the database. A document
+    /// that is not current is never used. Absent if none is held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matches_database: Option<bool>,
 }
 
-/// What the database says of a template.
+/// The state of a template in the database.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct DatabaseEntry {
-    /// The current hash; absent when the template is not registered any more.
+    /// The current hash; absent if the template is no longer registered.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub hash: Option<ContentHash>,
-    /// The commit that made it current.
+    /// The position of the commit that made it current.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<i64>,
-    /// Whether the directory has the same pointer, or none either. For as long as the bound it may
-    /// have not.
+    /// True if the index has the same pointer, or none either. They may differ for as long as
+    /// `max_staleness_ms`.
     pub matches_directory: bool,
 }
 
-/// The hash that PostgreSQL computes for this body.
-pub(super) fn content_hash(document: &str) -> ContentHash {
-    ContentHash::from_bytes(Sha256::digest(document).into())
-}
-
-/// Looks at the caches of one process.
+/// Lists the selected templates of the index.
 pub(super) async fn inspect(
-    resolver: &Resolver,
+    index: &TemplateIndex,
+    loader: &Loader,
     inspection: &Inspection,
 ) -> Result<CacheEntries, RegistryError> {
-    let index = resolver.index();
     let snapshot = index.snapshot_now();
-    let mut chosen: Vec<_> = snapshot
+    let namespace = inspection.namespace.as_deref();
+    let mut selected: Vec<_> = snapshot
         .iter()
-        .filter(|entry| {
-            let namespace = inspection.namespace.as_deref();
-            namespace.is_none_or(|namespace| entry.name().namespace == namespace)
-        })
+        .filter(|entry| namespace.is_none_or(|namespace| entry.name().namespace == namespace))
         .collect();
-    let order = |entry: &Entry| {
-        let TemplateName {
-            namespace,
-            name,
-            version,
-        } = entry.name();
-        (namespace.to_owned(), name.to_owned(), version.to_owned())
-    };
-    chosen.sort_by_cached_key(|entry| order(entry));
+    selected.sort_by(|left, right| sort_key(left).cmp(&sort_key(right)));
     let most = if inspection.verify {
         MAX_VERIFIED
     } else {
         MAX_ENTRIES
     };
-    let page: Vec<_> = chosen
-        .iter()
-        .skip(inspection.offset)
-        .take(inspection.limit.min(most))
-        .map(AsRef::as_ref)
-        .collect();
-
-    let peeked = resolver
-        .distributed()
-        .peek(page.iter().map(|entry| entry.name()))
-        .await;
-    let (mut distributed, mut distributed_error) = match peeked {
-        Ok(entries) => (entries.into_iter().map(Some).collect(), None),
-        Err(error) => (vec![None; page.len()], Some(error.to_string())),
-    };
-    let mut entries = Vec::with_capacity(page.len());
-    for (entry, redis) in page.iter().zip(&mut distributed) {
-        let name = entry.name();
-        entries.push(CacheEntry {
-            namespace: name.namespace.to_owned(),
-            name: name.name.to_owned(),
-            version: name.version.to_owned(),
-            hash: entry.pointer.hash,
-            sequence: entry.pointer.sequence,
-            local: local(entry),
-            redis: redis
-                .take()
-                .map(|redis| matched(redis, Some(entry.pointer.hash))),
-            database: None,
+    let page = selected.into_iter().skip(inspection.offset);
+    let mut entries = Vec::new();
+    let mut distributed_error = None;
+    for entry in page.take(inspection.limit.min(most)) {
+        entries.push(if inspection.verify {
+            // One after the other, so that requests keep the pool.
+            verified(index, loader, entry, &mut distributed_error).await?
+        } else {
+            listed(loader, entry)
         });
-    }
-    if inspection.verify {
-        // One after the other: an operator's question must not take the pool from the requests.
-        for entry in &mut entries {
-            verify(resolver, entry, &mut distributed_error).await?;
-        }
     }
     Ok(CacheEntries {
         caching: true,
-        directory_age_ms: index.age().map(millis),
+        directory_age_ms: index
+            .age()
+            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         directory_fresh: index.is_fresh(),
         total: snapshot.len(),
         distributed_error,
@@ -186,79 +146,81 @@ pub(super) async fn inspect(
     })
 }
 
-fn local(entry: &Entry) -> TierEntry {
-    let Some((metadata, age)) = LocalTier::peek(entry) else {
-        return TierEntry::default();
-    };
-    matched(held_locally(metadata.hash, age), Some(entry.pointer.hash))
+fn sort_key(entry: &Entry) -> (&str, &str, &str) {
+    let name = entry.name();
+    (name.namespace, name.name, name.version)
 }
 
-fn held_locally(hash: ContentHash, age: Duration) -> TierEntry {
-    TierEntry {
-        held: true,
-        hash: Some(hash),
-        age_seconds: Some(age.as_secs()),
-        matches_database: None,
-    }
-}
-
-fn matched(tier: TierEntry, current: Option<ContentHash>) -> TierEntry {
-    let matches_database = tier
-        .held
-        .then_some(tier.hash.is_some() && tier.hash == current);
-    TierEntry {
-        matches_database,
-        ..tier
-    }
-}
-
-// Compares the bodies themselves with the database and, as it is then, the directory.
-async fn verify(
-    resolver: &Resolver,
-    reported: &mut CacheEntry,
-    distributed_error: &mut Option<String>,
-) -> Result<(), RegistryError> {
-    let name = TemplateName {
-        namespace: &reported.namespace,
-        name: &reported.name,
-        version: &reported.version,
-    };
-    let stored = body::load(resolver.connections(), name).await?;
-    let stored = stored.as_ref().map(|stored| &stored.pointer);
-    let current = stored.map(|pointer| pointer.hash);
-    if let Some(held) = reported.redis.filter(|redis| redis.held) {
-        reported.redis = match resolver.distributed().read(name).await {
-            Ok(Some(body)) => Some(TierEntry {
-                hash: Some(content_hash(&body)),
-                ..held
-            }),
-            Ok(None) => Some(TierEntry::default()),
-            Err(error) => {
-                distributed_error.get_or_insert(error.to_string());
-                None
-            }
-        };
-    }
-    reported.redis = reported.redis.map(|redis| matched(redis, current));
-    let snapshot = resolver.index().snapshot();
-    let entry = snapshot.get(name);
-    let local = match entry.and_then(|entry| LocalTier::peek(entry)) {
-        Some((metadata, age)) => held_locally(content_hash(metadata.document.get()), age),
-        None => TierEntry::default(),
-    };
-    reported.local = matched(local, current);
-    reported.database = Some(DatabaseEntry {
-        hash: current,
-        sequence: stored.map(|pointer| pointer.sequence),
-        matches_directory: stored == entry.map(|entry| &entry.pointer),
+/// Returns what the index and the local tier say.
+fn listed(loader: &Loader, entry: &Entry) -> CacheEntry {
+    let local = loader.local.get_with_age(entry);
+    let local = local.map(|(metadata, age)| {
+        TierEntry::held(Some(metadata.hash), Some(age), Some(entry.pointer.hash))
     });
-    if let Some(entry) = entry {
-        reported.hash = entry.pointer.hash;
-        reported.sequence = entry.pointer.sequence;
+    let name = entry.name();
+    CacheEntry {
+        namespace: name.namespace.to_owned(),
+        name: name.name.to_owned(),
+        version: name.version.to_owned(),
+        hash: entry.pointer.hash,
+        sequence: entry.pointer.sequence,
+        local: local.unwrap_or_default(),
+        redis: None,
+        database: None,
     }
-    Ok(())
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// Hashes the documents that the tiers hold under the name of `entry`, and compares them and the
+/// index with the database.
+async fn verified(
+    index: &TemplateIndex,
+    loader: &Loader,
+    entry: &Entry,
+    distributed_error: &mut Option<String>,
+) -> Result<CacheEntry, RegistryError> {
+    let name = entry.name();
+    let stored = database_tier::load(&loader.pool, name).await?;
+    let stored = stored.map(|stored| stored.pointer);
+    let current = stored.as_ref().map(|pointer| pointer.hash);
+    let redis = match loader.redis.hash_of(name).await {
+        Ok(None) => Some(TierEntry::default()),
+        Ok(Some(hash)) => Some(TierEntry::held(hash, None, current)),
+        Err(error) => {
+            distributed_error.get_or_insert(error.to_string());
+            None
+        }
+    };
+    // The index may have changed since the entry was listed.
+    let snapshot = index.snapshot_now();
+    let known = snapshot.get(name);
+    let local = known.and_then(|known| loader.local.get_with_age(known));
+    let local = local.map(|(metadata, age)| {
+        let hash = ContentHash::of(metadata.document.get());
+        TierEntry::held(Some(hash), Some(age), current)
+    });
+    Ok(CacheEntry {
+        local: local.unwrap_or_default(),
+        redis,
+        database: Some(DatabaseEntry {
+            hash: current,
+            sequence: stored.as_ref().map(|pointer| pointer.sequence),
+            matches_directory: stored.as_ref() == known.map(|known| &known.pointer),
+        }),
+        ..listed(loader, known.map_or(entry, |known| known))
+    })
+}
+
+impl TierEntry {
+    fn held(
+        hash: Option<ContentHash>,
+        age: Option<Duration>,
+        current: Option<ContentHash>,
+    ) -> Self {
+        Self {
+            held: true,
+            hash,
+            age_seconds: age.map(|age| age.as_secs()),
+            matches_database: Some(hash.is_some() && hash == current),
+        }
+    }
 }

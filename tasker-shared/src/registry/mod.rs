@@ -3,25 +3,21 @@
 //! [`TaskHandlerRegistry`] is the public face. [`resolver`] puts the tiers together, [`index`] knows
 //! which document is current, [`registration`] writes, and [`discovery`] reads template files.
 
-mod body;
-mod body_slot;
 mod comparison;
+mod database_tier;
 mod discovery;
-mod distributed_tier;
 mod errors;
-mod flights;
 mod index;
 mod index_status;
 pub mod inspection;
 mod listing;
+mod load;
 mod local_tier;
+mod redis_tier;
 mod registration;
 mod resolution;
-mod resolve_metrics;
 mod resolver;
-mod retirement;
-mod task_handler_registry;
-mod tiers;
+pub mod task_handler_registry;
 
 pub use discovery::{DiscoveryProblem, TaskTemplateDiscoveryResult};
 pub use errors::RegistryError;

@@ -1,23 +1,25 @@
-//! What a resolve answers, and from where.
+//! The result of a resolve, and its metrics.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::errors::RegistryError;
+use crate::metrics::{TEMPLATE_RESOLVE_DURATION, TEMPLATE_RESOLVES};
 use crate::types::HandlerMetadata;
 
-/// Where a body was found.
+/// The tier that had a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tier {
-    /// In this process.
+    /// The memory of this process.
     Local,
-    /// In Redis.
+    /// Redis.
     Redis,
-    /// In PostgreSQL.
+    /// PostgreSQL.
     Database,
 }
 
 impl Tier {
-    /// A label for metrics, headers and logs.
+    /// Returns a label for metrics, headers and logs.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -33,9 +35,68 @@ impl Tier {
 pub struct Resolution {
     /// The template.
     pub metadata: Arc<HandlerMetadata>,
-    /// Where its body was found.
+    /// The tier that had its document.
     pub tier: Tier,
-    /// How far past `max_staleness_ms` the answer may be. `None`: it is within the bound, as it
-    /// always is unless `serve_stale_seconds` allows otherwise.
+    /// The time by which the answer may be older than `max_staleness_ms`. `None` unless
+    /// `serve_stale_seconds` allows such answers.
     pub stale_by: Option<Duration>,
+}
+
+/// The metrics of resolves. The handles are kept, because finding a metric by its labels takes as
+/// long as the rest of a warm resolve.
+///
+/// A handle is made when it is first needed: a recorder may be installed after the registry, and
+/// events that never happened are not exported.
+#[derive(Default)]
+pub(super) struct ResolveMetrics {
+    local: TierMetrics,
+    redis: TierMetrics,
+    database: TierMetrics,
+}
+
+#[derive(Default)]
+struct TierMetrics {
+    resolves: OnceLock<metrics::Counter>,
+    duration: OnceLock<metrics::Histogram>,
+}
+
+impl ResolveMetrics {
+    /// Counts a resolve whose duration is not measured.
+    pub(super) fn count(&self, tier: Tier) {
+        let result = match tier {
+            Tier::Local | Tier::Redis => "hit",
+            Tier::Database => "miss",
+        };
+        let resolves = self.of(tier).resolves.get_or_init(|| {
+            metrics::counter!(TEMPLATE_RESOLVES.name, "tier" => tier.label(), "result" => result)
+        });
+        resolves.increment(1);
+    }
+
+    /// Counts a resolve and records its duration.
+    pub(super) fn record(&self, tier: Tier, duration: Duration) {
+        self.count(tier);
+        let histogram = self.of(tier).duration.get_or_init(
+            || metrics::histogram!(TEMPLATE_RESOLVE_DURATION.name, "tier" => tier.label()),
+        );
+        histogram.record(duration);
+    }
+
+    fn of(&self, tier: Tier) -> &TierMetrics {
+        match tier {
+            Tier::Local => &self.local,
+            Tier::Redis => &self.redis,
+            Tier::Database => &self.database,
+        }
+    }
+
+    /// Counts a resolve that failed, in this tier or in `none`.
+    pub(super) fn count_failure(tier: Option<Tier>, error: &RegistryError) {
+        let tier = tier.map_or("none", Tier::label);
+        let result = match error {
+            RegistryError::NotFound { .. } => "not_found",
+            _ => "error",
+        };
+        metrics::counter!(TEMPLATE_RESOLVES.name, "tier" => tier, "result" => result).increment(1);
+    }
 }

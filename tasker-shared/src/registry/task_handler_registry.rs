@@ -5,43 +5,42 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use super::distributed_tier::DistributedTier;
+use super::database_tier;
+use super::discovery::{self, TaskTemplateDiscoveryResult};
+use super::errors::RegistryError;
 use super::index::{Moment, TemplateName};
 use super::index_status::IndexStatus;
-use super::inspection::{self, CacheEntries, Inspection};
+use super::inspection::{CacheEntries, Inspection};
 use super::listing::{self, TemplateListing};
+use super::redis_tier::RedisTier;
 use super::registration::{
     self, BatchOutcome, RegistrationOutcome, RegistrationStatus, Submission,
 };
-use super::resolution::{Resolution, Tier};
-use super::resolve_metrics::ResolveMetrics;
+use super::resolution::{Resolution, ResolveMetrics, Tier};
 use super::resolver::Resolver;
-use super::{RegistryError, TaskTemplateDiscoveryResult, body, discovery};
 use crate::cache::CacheProvider;
-use crate::config::tasker::{CacheConfig, TaskTemplatesConfig};
-use crate::database::HeldConnections;
+use crate::config::tasker::{CacheConfig, CommonConfig, TaskTemplatesConfig};
 use crate::events::{EventPublisher, RegistryEvent};
 use crate::models::core::task_request::TaskRequest;
 use crate::models::core::task_template::TemplateDocument;
-use crate::system_context::SystemContext;
 use crate::types::{CacheInvalidation, HandlerMetadata};
 
 /// Registers and resolves task templates.
 ///
-/// Without a cache every resolve is one SQL statement. With one, a resolve looks its name up in a
-/// directory that is never older than `max_staleness_ms`, and finds the body in this process, in
-/// Redis, or in PostgreSQL, in that order.
+/// Without a cache every resolve is one SQL statement. With one, a resolve looks its name up in an
+/// index that is never older than `max_staleness_ms`, and takes the document from this process, from
+/// Redis or from PostgreSQL, in that order.
 ///
-/// All methods may be called concurrently, and cancelling one affects no other.
+/// All methods may be called concurrently, and cancelling one affects no other. Clones share caches
+/// and background work.
+#[derive(Clone)]
 pub struct TaskHandlerRegistry {
     db_pool: PgPool,
-    /// Of the same pool, for reading bodies.
-    connections: Arc<HeldConnections>,
     event_publisher: Option<Arc<EventPublisher>>,
     task_templates: TaskTemplatesConfig,
-    cache: Option<Cache>,
-    /// Of resolves without a cache.
-    uncached: ResolveMetrics,
+    cache: Option<Arc<Cache>>,
+    /// Counts resolves without a cache.
+    uncached: Arc<ResolveMetrics>,
 }
 
 struct Cache {
@@ -50,27 +49,26 @@ struct Cache {
 }
 
 impl TaskHandlerRegistry {
-    /// A registry that reads PostgreSQL for every resolve.
+    /// Returns a registry that reads PostgreSQL for every resolve.
     #[must_use]
     pub fn new(db_pool: PgPool) -> Self {
         Self {
-            connections: Arc::new(HeldConnections::new(db_pool.clone())),
             db_pool,
             event_publisher: None,
             task_templates: TaskTemplatesConfig::default(),
             cache: None,
-            uncached: ResolveMetrics::default(),
+            uncached: Arc::default(),
         }
     }
 
-    /// A registry that caches: in the process, and in `cache_provider`.
+    /// Returns a registry that caches in the process and in `cache_provider`.
     ///
-    /// Handing over a backend, or a configuration that is enabled, turns caching on. Background
-    /// work starts with the first use, in the Tokio runtime of that use.
+    /// It caches if the provider has a backend, or if the configuration is enabled. Background work
+    /// starts with the first use, in the Tokio runtime of that use.
     #[must_use]
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "the registry is given its configuration"
+        reason = "the specification gives the signature"
     )]
     pub fn with_cache(
         db_pool: PgPool,
@@ -79,36 +77,20 @@ impl TaskHandlerRegistry {
     ) -> Self {
         let mut registry = Self::new(db_pool);
         if cache_config.enabled || cache_provider.is_enabled() {
-            let distributed = DistributedTier::new(cache_provider, &cache_config);
-            registry.cache = Some(Cache {
-                resolver: Resolver::new(
-                    registry.db_pool.clone(),
-                    Arc::clone(&registry.connections),
-                    distributed,
-                    &cache_config,
-                ),
+            let redis = RedisTier::new(cache_provider, &cache_config);
+            registry.cache = Some(Arc::new(Cache {
+                resolver: Resolver::new(registry.db_pool.clone(), redis, &cache_config),
                 invalidate_on_boot: cache_config.invalidate_on_boot,
-            });
+            }));
         }
         registry
-    }
-
-    /// A registry of its own on what `context` holds. Services use the context's.
-    #[must_use]
-    pub fn with_system_context(context: &SystemContext) -> Self {
-        Self::from_parts(
-            context.database_pool().clone(),
-            Arc::clone(context.cache_provider()),
-            Arc::clone(&context.event_publisher),
-            &context.tasker_config.common,
-        )
     }
 
     pub(crate) fn from_parts(
         db_pool: PgPool,
         cache_provider: Arc<CacheProvider>,
         event_publisher: Arc<EventPublisher>,
-        config: &crate::config::tasker::CommonConfig,
+        config: &CommonConfig,
     ) -> Self {
         let registry = match &config.cache {
             Some(cache_config) => Self::with_cache(db_pool, cache_provider, cache_config.clone()),
@@ -121,7 +103,7 @@ impl TaskHandlerRegistry {
         .with_event_publisher(event_publisher)
     }
 
-    /// The same registry, which tells `event_publisher` what it does.
+    /// Publishes the registry's events to `event_publisher`.
     #[must_use]
     pub fn with_event_publisher(mut self, event_publisher: Arc<EventPublisher>) -> Self {
         self.event_publisher = Some(event_publisher);
@@ -136,7 +118,7 @@ impl TaskHandlerRegistry {
         }
     }
 
-    /// The template that `request` names.
+    /// Returns the template that `request` names.
     ///
     /// # Errors
     /// See [`TaskHandlerRegistry::resolve`].
@@ -148,7 +130,7 @@ impl TaskHandlerRegistry {
             .await
     }
 
-    /// The template of this name.
+    /// Returns the template of this name.
     ///
     /// # Errors
     /// See [`TaskHandlerRegistry::resolve`].
@@ -161,17 +143,18 @@ impl TaskHandlerRegistry {
         Ok(self.resolve(namespace, name, version).await?.metadata)
     }
 
-    /// The template of this name, and how it was found.
+    /// Returns the template of this name, and the tier that had it.
     ///
-    /// The answer was registered at some moment no longer ago than `max_staleness_ms`, unless
-    /// [`Resolution::stale_by`] says otherwise. Cancelling loses nothing: a load that was begun
-    /// goes on for those who wait with this caller.
+    /// The answer was current at some moment within the last `max_staleness_ms`, unless
+    /// [`Resolution::stale_by`] says otherwise. Concurrent resolves share one load. Cancelling this
+    /// one does not cancel the load, because others may wait for it.
     ///
     /// # Errors
     /// [`RegistryError::NotFound`] if the database, asked after the call, does not know the name;
     /// [`RegistryError::Stale`] if the bound cannot be kept because the database does not answer;
-    /// [`RegistryError::Database`] if it fails; [`RegistryError::Unreadable`] if what is
-    /// registered is no template.
+    /// [`RegistryError::Changing`] if the template changes faster than it can be loaded;
+    /// [`RegistryError::Database`] if it fails; [`RegistryError::Unreadable`] if the
+    /// registered document is not a template.
     pub async fn resolve(
         &self,
         namespace: &str,
@@ -185,17 +168,17 @@ impl TaskHandlerRegistry {
         };
         match &self.cache {
             Some(cache) => cache.resolver.resolve(name).await,
-            // Boxed: it is fifty times as large as a warm resolve, and would be a part of every
-            // task that resolves.
+            // Boxed, because it is fifty times as large as a warm resolve, and would be a part of
+            // every task that resolves.
             None => Box::pin(self.resolve_uncached(name)).await,
         }
     }
 
     async fn resolve_uncached(&self, name: TemplateName<'_>) -> Result<Resolution, RegistryError> {
-        let resolved = body::resolve(&self.connections, name)
+        let resolved = database_tier::resolve(&self.db_pool, name)
             .await
-            .inspect_err(|error| ResolveMetrics::failed(Some(Tier::Database), error))?;
-        self.uncached.counted(Tier::Database);
+            .inspect_err(|error| ResolveMetrics::count_failure(Some(Tier::Database), error))?;
+        self.uncached.count(Tier::Database);
         Ok(Resolution {
             metadata: Arc::new(resolved),
             tier: Tier::Database,
@@ -289,8 +272,7 @@ impl TaskHandlerRegistry {
                 if invalidates_all {
                     return cache.resolver.invalidate(None).await;
                 }
-                let distributed = cache.resolver.distributed();
-                distributed.delete_names(batch.written()).await;
+                cache.resolver.redis().delete_names(batch.written()).await;
                 CacheInvalidation::default()
             };
             ((), invalidation) = tokio::join!(cache.resolver.read_back(batch), delete);
@@ -313,8 +295,8 @@ impl TaskHandlerRegistry {
         listing::list(&self.db_pool, namespace).await
     }
 
-    /// Deletes one template's entry from both tiers. Never needed for correctness: an entry whose
-    /// hash is not current is not used.
+    /// Deletes one template from both tiers. Correctness never needs it, because a document whose hash
+    /// is not current is not used.
     pub async fn invalidate_cache(
         &self,
         namespace: &str,
@@ -331,9 +313,9 @@ impl TaskHandlerRegistry {
             version,
         };
         if let Some(entry) = resolver.index().snapshot().get(template) {
-            resolver.local().remove(entry);
+            resolver.local().remove([entry]);
         }
-        let invalidation = resolver.distributed().delete(template).await;
+        let invalidation = resolver.redis().delete(template).await;
         self.tell(RegistryEvent::Invalidated {
             namespace: Some(namespace.to_owned()),
             template: Some((name.to_owned(), version.to_owned())),
@@ -341,13 +323,13 @@ impl TaskHandlerRegistry {
         invalidation
     }
 
-    /// Deletes all templates' entries from both tiers: first those of registered names, which is
-    /// quick, then whatever else is found under the prefix by scanning.
+    /// Deletes all templates from both tiers: first those of registered names, which is quick, then
+    /// whatever else a scan finds under the prefix.
     pub async fn invalidate_all_templates(&self) -> CacheInvalidation {
         self.invalidate(None).await
     }
 
-    /// Deletes the entries of one namespace's templates from both tiers, in the same way.
+    /// Deletes the templates of one namespace from both tiers, in the same way.
     pub async fn invalidate_namespace_templates(&self, namespace: &str) -> CacheInvalidation {
         self.invalidate(Some(namespace)).await
     }
@@ -361,13 +343,14 @@ impl TaskHandlerRegistry {
         invalidation
     }
 
-    /// What the caches of this process hold, and whether it agrees with the database.
+    /// Lists the cached templates of this process. With `verify`, compares them with Redis and the
+    /// database.
     ///
     /// # Errors
-    /// [`RegistryError::Database`] if `verify` is asked for and PostgreSQL fails.
+    /// [`RegistryError::Database`] if `verify` is set and PostgreSQL fails.
     pub async fn cache_entries(&self, which: &Inspection) -> Result<CacheEntries, RegistryError> {
         match &self.cache {
-            Some(cache) => inspection::inspect(&cache.resolver, which).await,
+            Some(cache) => cache.resolver.inspect(which).await,
             None => Ok(CacheEntries {
                 caching: false,
                 directory_age_ms: None,
@@ -379,29 +362,28 @@ impl TaskHandlerRegistry {
         }
     }
 
-    /// How old this process' directory of templates is; `None` without a cache, when every resolve
-    /// asks PostgreSQL.
+    /// Returns the age of this process' template index; `None` without a cache, because every resolve
+    /// then asks PostgreSQL.
     #[must_use]
     pub fn index_status(&self) -> Option<IndexStatus> {
         let cache = self.cache.as_ref()?;
         Some(IndexStatus::of(cache.resolver.index()))
     }
 
-    /// Whether a distributed cache is in use now.
+    /// Returns whether a distributed cache is in use now.
     #[must_use]
     pub fn cache_enabled(&self) -> bool {
         self.cache
             .as_ref()
-            .is_some_and(|cache| cache.resolver.distributed().provider().is_enabled())
+            .is_some_and(|cache| cache.resolver.redis().is_enabled())
     }
 
-    /// Stops background work and waits for it, and gives connections back to the pool. With a cache,
-    /// resolves that need more than memory fail from then on. Idempotent.
+    /// Stops background work and waits for it. With a cache, resolves that need more than memory fail
+    /// from then on. Idempotent.
     pub async fn shutdown(&self) {
         if let Some(cache) = &self.cache {
             cache.resolver.shutdown().await;
         }
-        self.connections.shutdown().await;
     }
 
     fn announce(&self, batch: &BatchOutcome) {

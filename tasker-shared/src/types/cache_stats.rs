@@ -1,4 +1,4 @@
-//! What caches tell of themselves.
+//! Statistics of caches.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,20 +16,20 @@ pub struct CacheStats {
     /// Age of the oldest entry held, in seconds; absent when the cache is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_entry_age_seconds: Option<u64>,
-    /// How often a held entry was used, on average.
+    /// The mean number of uses of a held entry.
     pub average_access_count: f64,
     /// The namespaces that this worker serves, sorted.
     pub supported_namespaces: Vec<String>,
 }
 
-/// What became of a deletion in the distributed cache.
+/// The result of a deletion in the distributed cache.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CacheInvalidation {
-    /// Whether there was a distributed cache to delete from.
+    /// True if there was a distributed cache to delete from.
     pub attempted: bool,
-    /// How many keys were deleted.
+    /// The number of deleted keys.
     pub deleted: u64,
-    /// Why the deletion did not finish; absent when it did.
+    /// The error that ended the deletion; absent if it finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

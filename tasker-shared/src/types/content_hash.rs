@@ -1,27 +1,28 @@
-//! The content hash of a template body.
+//! The hash of a registered document.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
-/// SHA-256 of a template's stored `jsonb` in its canonical text form, computed by PostgreSQL.
+/// SHA-256 of a document in the text form that PostgreSQL gives its `jsonb`.
 ///
-/// Same content, same hash; written as 64 lower-case hexadecimal digits.
+/// Written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContentHash([u8; 32]);
 
 impl ContentHash {
-    /// The hash with these bytes.
+    /// Computes the hash of `document`.
+    #[must_use]
+    pub fn of(document: &str) -> Self {
+        Self(Sha256::digest(document).into())
+    }
+
+    /// Returns the hash with these bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Its digits, written into `room`.
-    pub(crate) fn write_digits<'a>(&self, room: &'a mut [u8; 64]) -> &'a str {
-        hex::encode_to_slice(self.0, room).expect("64 digits hold 32 bytes");
-        std::str::from_utf8(room).expect("hexadecimal digits are ASCII")
-    }
-
-    /// The bytes.
+    /// Returns its bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -48,7 +49,7 @@ impl std::str::FromStr for ContentHash {
 
 impl std::fmt::Display for ContentHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.write_digits(&mut [0; 64]))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -66,23 +67,8 @@ impl Serialize for ContentHash {
 
 impl<'de> Deserialize<'de> for ContentHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Borrowed where the reader can: one is read with every hit in the distributed cache.
-        deserializer.deserialize_str(Digits)
-    }
-}
-
-/// Reads 64 hexadecimal digits.
-struct Digits;
-
-impl serde::de::Visitor<'_> for Digits {
-    type Value = ContentHash;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("64 hexadecimal digits")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ContentHash, E> {
-        text.parse().map_err(E::custom)
+        let digits = String::deserialize(deserializer)?;
+        digits.parse().map_err(serde::de::Error::custom)
     }
 }
 

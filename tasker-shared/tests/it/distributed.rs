@@ -1,13 +1,18 @@
-//! Resolving with Redis: which tier answers, and what it holds.
+//! Resolves with Redis: the tier that answers, and the value in Redis.
 
 use std::sync::Arc;
 
 use redis::AsyncCommands;
 use serde_json::json;
 use tasker_shared::config::tasker::CacheConfig;
+use tasker_shared::metrics::CACHE_BAD_ANSWERS;
 use tasker_shared::registry::Tier;
+use tasker_shared::types::{ContentHash, HandlerMetadata};
+use uuid::Uuid;
 
 use crate::app::{TestApp, eventually, marker, template};
+use crate::metrics_view::Metrics;
+use crate::redis_kinds::logs::Logs;
 use crate::redis_view::{filled, keys, own_redis, redis_connection};
 
 #[tokio::test]
@@ -101,17 +106,14 @@ async fn an_unusable_entry_is_a_miss_and_is_replaced() {
             .unwrap();
         filled(&redis.url(), &key).await
     };
-    let (header, body) = good.split_once('\n').unwrap();
     let spoiled = [
         String::from("not json"),
         String::from("{}"),
         String::new(),
-        format!("{header}\n{{\"name\":"),
-        format!(
-            "{}\n{body}",
-            header.replace("\"format\":1", "\"format\":99")
-        ),
-        format!("{}\n{body}", header.replace("refund", "another")),
+        good[..good.len() / 2].to_owned(),
+        with_document(&good, r#"{"name": "another"}"#),
+        // The same JSON with other bytes.
+        with_document(&good, &document_of(&good).replace(": ", ":")),
     ];
     for value in spoiled {
         let () = connection.set(&key, &value).await.unwrap();
@@ -144,7 +146,7 @@ async fn an_unusable_entry_is_a_miss_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn an_old_body_in_redis_is_not_used() {
+async fn an_old_document_in_redis_is_not_used() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let registry = app.with_redis(&redis.url()).await;
@@ -159,7 +161,7 @@ async fn an_old_body_in_redis_is_not_used() {
     let key = app.key("payments", "refund", "1.0.0");
     let old = filled(&redis.url(), &key).await;
 
-    // A writer that cannot reach Redis, and a fill that comes after the invalidation.
+    // The writer does not reach Redis, and an old fill arrives after the invalidation.
     app.uncached()
         .register_task_template(&template("payments", "refund", "new"))
         .await
@@ -177,31 +179,79 @@ async fn an_old_body_in_redis_is_not_used() {
 }
 
 #[tokio::test]
-async fn a_process_takes_back_what_it_put_into_redis_when_the_name_points_elsewhere() {
+async fn the_value_is_the_json_of_the_metadata() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
-    let reader = app.with_redis(&redis.url()).await;
-    app.uncached()
-        .register_task_template(&template("payments", "refund", "old"))
+    let registry = app.with_redis(&redis.url()).await;
+    registry
+        .register_task_template(&template("payments", "refund", 1))
         .await
         .unwrap();
-    reader
+    let resolved = registry
         .get_template("payments", "refund", "1.0.0")
         .await
         .unwrap();
-    filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
-    // The writer has no Redis to delete from.
-    app.uncached()
-        .register_task_template(&template("payments", "refund", "new"))
+    let value = filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
+    let read: HandlerMetadata = serde_json::from_str(&value).unwrap();
+    assert_eq!(read, *resolved);
+    assert_eq!(ContentHash::of(document_of(&value)), resolved.hash);
+}
+
+#[tokio::test]
+async fn a_forged_value_with_the_genuine_hash_is_not_used_and_is_reported_once() {
+    let logs = Logs::capture();
+    let metrics = Metrics::of_this_thread();
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let registry = app.with_redis(&redis.url()).await;
+    registry
+        .register_task_template(&template("payments", "refund", "genuine"))
         .await
         .unwrap();
-    eventually("the deletion", || async {
-        keys(&redis.url(), &app.prefix)
-            .await
-            .is_empty()
-            .then_some(())
-    })
-    .await;
+    let genuine = registry
+        .get_template("payments", "refund", "1.0.0")
+        .await
+        .unwrap();
+    let key = app.key("payments", "refund", "1.0.0");
+    let good = filled(&redis.url(), &key).await;
+    let forged = good.replace("\"genuine\"", "\"forged\"");
+    assert!(forged.contains(&genuine.hash.to_string()));
+    // Only the document is taken from the value: a forged row has no effect either.
+    let other_row = good.replace(
+        &genuine.named_task_uuid.to_string(),
+        &Uuid::nil().to_string(),
+    );
+    let mut connection = redis_connection(&redis.url()).await;
+    let reader = app.with_redis(&redis.url()).await;
+    for (value, tier) in [
+        (&forged, Tier::Database),
+        (&forged, Tier::Database),
+        (&other_row, Tier::Redis),
+    ] {
+        reader.invalidate_cache("payments", "refund", "1.0.0").await;
+        let () = connection.set(&key, value).await.unwrap();
+        let resolved = reader.resolve("payments", "refund", "1.0.0").await.unwrap();
+        assert_eq!(resolved.tier, tier);
+        assert_eq!(*resolved.metadata, *genuine);
+        let is_replaced = async || filled(&redis.url(), &key).await != forged;
+        eventually("the forged value is replaced", || async {
+            is_replaced().await.then_some(())
+        })
+        .await;
+    }
+    let counted = metrics.sum_of(&CACHE_BAD_ANSWERS, r#"kind="wrong_hash""#);
+    assert_eq!(counted.to_string(), "2");
+    assert_eq!(logs.with("wrong_hash").len(), 1);
+}
+
+/// The text of the document in a value, which is its last field.
+fn document_of(value: &str) -> &str {
+    let (_, document) = value.split_once(r#","document":"#).unwrap();
+    document.strip_suffix('}').unwrap()
+}
+
+fn with_document(value: &str, document: &str) -> String {
+    value.replace(document_of(value), document)
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What an operator is told of the caches.
+//! The report of cached templates for operators.
 
 use redis::AsyncCommands;
 use serde_json::json;
@@ -16,7 +16,7 @@ fn verified() -> Inspection {
 }
 
 #[tokio::test]
-async fn each_tier_is_told_with_what_it_holds_and_whether_that_is_current() {
+async fn each_tier_is_listed_with_its_document_and_whether_that_is_current() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let registry = app.with_redis(&redis.url()).await;
@@ -41,33 +41,35 @@ async fn each_tier_is_told_with_what_it_holds_and_whether_that_is_current() {
     let entry = &listed.entries[0];
     for tier in [&entry.local, entry.redis.as_ref().unwrap()] {
         assert!(tier.held);
-        assert_eq!(tier.hash, Some(entry.hash), "computed from the body");
+        assert_eq!(tier.hash, Some(entry.hash), "computed from the document");
         assert_eq!(tier.matches_database, Some(true));
-        assert!(tier.age_seconds.unwrap() < 60);
     }
+    assert!(entry.local.age_seconds.unwrap() < 60);
 
-    // Somebody has changed the body in Redis and left its header: only a verification sees it.
+    // Without `verify` neither Redis nor the database is asked.
+    let quick = Inspection {
+        verify: false,
+        ..verified()
+    };
+    let quick = registry.cache_entries(&quick).await.unwrap();
+    let quick = &quick.entries[0];
+    assert_eq!((&quick.redis, &quick.database), (&None, &None));
+    assert_eq!(quick.local.matches_database, Some(true));
+
     let forged = value.replace("current", "forged!");
     let () = redis_connection(&redis.url())
         .await
         .set_ex(&key, forged, 60)
         .await
         .unwrap();
-    let quick = Inspection {
-        verify: false,
-        ..verified()
-    };
-    let quick = registry.cache_entries(&quick).await.unwrap();
-    let told = quick.entries[0].redis.as_ref().unwrap();
-    assert_eq!(told.matches_database, Some(true));
     let thorough = registry.cache_entries(&verified()).await.unwrap();
-    let told = thorough.entries[0].redis.as_ref().unwrap();
-    assert_eq!(told.matches_database, Some(false));
+    let redis = thorough.entries[0].redis.as_ref().unwrap();
+    assert_eq!(redis.matches_database, Some(false));
     assert_eq!(thorough.entries[0].local.matches_database, Some(true));
 }
 
 #[tokio::test]
-async fn a_body_that_redis_does_not_hand_over_is_not_told_as_a_wrong_one() {
+async fn a_document_that_redis_refuses_to_return_is_not_reported_as_wrong() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let registry = app.with_redis(&redis.url()).await;
@@ -77,7 +79,6 @@ async fn a_body_that_redis_does_not_hand_over_is_not_told_as_a_wrong_one() {
         .unwrap();
     current(&registry).await;
     filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
-    // Reading the beginning of a value, which says what it is, stays allowed.
     let () = redis::cmd("ACL")
         .arg(&["SETUSER", "default", "-get"])
         .query_async(&mut redis_connection(&redis.url()).await)
@@ -90,7 +91,7 @@ async fn a_body_that_redis_does_not_hand_over_is_not_told_as_a_wrong_one() {
 }
 
 #[tokio::test]
-async fn a_redis_that_cannot_be_asked_is_told_and_hides_nothing_else() {
+async fn a_redis_that_does_not_answer_is_reported_and_hides_nothing_else() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let registry = app.with_redis(&redis.url()).await;

@@ -1,4 +1,4 @@
-//! What a process holds while templates are replaced.
+//! The local tier while templates are replaced.
 
 use serde_json::json;
 use tasker_shared::config::tasker::CacheConfig;
@@ -8,7 +8,7 @@ use crate::app::{TestApp, current, template};
 use crate::metrics_view::Metrics;
 
 #[tokio::test]
-async fn of_a_template_that_is_replaced_again_and_again_one_body_is_held() {
+async fn a_template_that_is_replaced_again_and_again_is_held_once() {
     let metrics = Metrics::of_this_thread();
     let app = TestApp::start().await;
     let registry = app.local_only(app.cache_config());
@@ -27,7 +27,7 @@ async fn of_a_template_that_is_replaced_again_and_again_one_body_is_held() {
 
 #[cfg(feature = "cache-redis")]
 #[tokio::test]
-async fn a_body_that_comes_after_its_template_was_replaced_is_not_held() {
+async fn a_document_that_arrives_after_its_template_was_replaced_is_not_kept() {
     use futures::FutureExt;
 
     use crate::redis_view::{filled, own_redis};
@@ -43,20 +43,20 @@ async fn a_body_that_comes_after_its_template_was_replaced_is_not_held() {
     filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
     first.shutdown().await;
 
-    // Of the registry below alone.
+    // Counts the registry below alone.
     let metrics = Metrics::of_this_thread();
     let config = CacheConfig {
-        // The directory is polled when it is asked for, and Redis has the time that the test needs.
+        // The index is polled on request only, and Redis has the time that the test needs.
         max_staleness_ms: 3_600_000,
         operation_timeout_ms: 10_000,
         ..app.cache_config()
     };
     let registry = app.with_redis_config(&redis.url(), config).await;
-    let read_the_directory = async || {
+    let poll_the_index = async || {
         let unknown = registry.get_template("payments", "unknown", "1.0.0").await;
         assert!(unknown.is_err());
     };
-    read_the_directory().await;
+    poll_the_index().await;
     let mut resolving = Box::pin(current(&registry));
     assert!(
         resolving.as_mut().now_or_never().is_none(),
@@ -66,8 +66,8 @@ async fn a_body_that_comes_after_its_template_was_replaced_is_not_held() {
         .register_task_template(&template("payments", "refund", "new"))
         .await
         .unwrap();
-    read_the_directory().await;
-    // It gets the old body now, and goes on with what is current.
+    poll_the_index().await;
+    // It gets the old document now, and continues with the current one.
     assert_eq!(resolving.await, json!("new"));
     assert_eq!(metrics.sum(&TEMPLATE_LOCAL_ENTRIES).to_string(), "1");
 }

@@ -14,7 +14,6 @@ mod discovery;
 #[cfg(feature = "cache-redis")]
 mod distributed;
 mod every_cache;
-mod held_connections;
 #[cfg(feature = "cache-redis")]
 mod inspection;
 #[cfg(feature = "cache-redis")]
@@ -23,6 +22,7 @@ mod jsonb;
 mod large_folder;
 mod local_tier;
 mod metrics_view;
+mod pool;
 #[cfg(feature = "cache-redis")]
 mod readers;
 #[cfg(feature = "cache-redis")]

@@ -29,7 +29,6 @@ pub(crate) use clock::Moment;
 pub(crate) use snapshot::Change;
 pub(crate) use snapshot::{Entry, Pointer, Snapshot, TemplateName};
 
-use crate::database::HeldConnections;
 use clock::Validity;
 
 /// The longest time that a resolve waits for a poll.
@@ -92,13 +91,8 @@ impl PollReport {
     }
 }
 
-/// Called when an entry has stopped being current.
-type OnGone = Box<dyn Fn(&Arc<Entry>) + Send + Sync>;
-
 struct Shared {
     pool: PgPool,
-    // Of the same pool.
-    connections: Arc<HeldConnections>,
     max_staleness: Duration,
     serve_stale: Duration,
     snapshot: ArcSwap<Snapshot>,
@@ -110,7 +104,6 @@ struct Shared {
     notified: Notify,
     // The latest announced position, or 0 if no announcement is pending.
     announced: AtomicI64,
-    on_gone: OnGone,
     cancel: CancellationToken,
 }
 
@@ -132,17 +125,10 @@ pub(crate) struct TemplateIndex {
 
 impl TemplateIndex {
     /// Creates an index that is not loaded yet.
-    pub(crate) fn new(
-        pool: PgPool,
-        connections: Arc<HeldConnections>,
-        max_staleness: Duration,
-        serve_stale: Duration,
-        on_gone: OnGone,
-    ) -> Self {
+    pub(crate) fn new(pool: PgPool, max_staleness: Duration, serve_stale: Duration) -> Self {
         Self {
             shared: Arc::new(Shared {
                 pool,
-                connections,
                 max_staleness,
                 serve_stale,
                 snapshot: ArcSwap::from_pointee(Snapshot::empty()),
@@ -152,7 +138,6 @@ impl TemplateIndex {
                 wanted_for_unknown_name: Notify::new(),
                 notified: Notify::new(),
                 announced: AtomicI64::new(0),
-                on_gone,
                 cancel: CancellationToken::new(),
             }),
             started: AtomicBool::new(false),

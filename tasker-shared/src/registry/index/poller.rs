@@ -123,8 +123,7 @@ impl Poller {
                     lag_seconds,
                 } => {
                     if !changes.is_empty() {
-                        let (next, gone) = self.shared.snapshot.load().with_changes(changes);
-                        self.publish(next, &gone);
+                        self.publish(self.shared.snapshot.load().with_changes(changes));
                     }
                     metrics::gauge!(DIRECTORY_LAG.name).set(lag_seconds.unwrap_or(0.0));
                     self.position = Some(position);
@@ -144,30 +143,22 @@ impl Poller {
             "other_history"
         };
         metrics::counter!(DIRECTORY_RELOADS.name, "reason" => reason).increment(1);
-        // Who waited for this reads next, as a boot does that looks its files up, and may do so on the
-        // same connection.
-        let connections = self.shared.connections.without_turns();
-        let (position, names) = database::read_on(&connections, LOAD_LIMIT, |connection| {
+        let (position, names) = database::read(&self.shared.pool, LOAD_LIMIT, |connection| {
             Box::pin(queries::load(connection))
         })
         .await?;
-        let (next, gone) = self.shared.snapshot.load().replaced_by(names);
-        self.publish(next, &gone);
+        self.publish(self.shared.snapshot.load().replaced_by(names));
         self.position = Some(position);
         Ok(())
     }
 
-    fn publish(&self, next: super::Snapshot, gone: &[Arc<super::Entry>]) {
+    fn publish(&self, next: super::Snapshot) {
         #[expect(
             clippy::cast_precision_loss,
             reason = "there are fewer than 2^52 templates"
         )]
         metrics::gauge!(DIRECTORY_TEMPLATES.name).set(next.len() as f64);
         self.shared.snapshot.store(Arc::new(next));
-        // After the snapshot is stored, so that nobody finds these entries current later.
-        for entry in gone {
-            (self.shared.on_gone)(entry);
-        }
     }
 
     async fn report(

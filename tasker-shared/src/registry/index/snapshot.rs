@@ -5,14 +5,13 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use uuid::Uuid;
 
 use crate::models::core::identity_strategy::IdentityStrategy;
-use crate::registry::body_slot::BodySlot;
 use crate::types::ContentHash;
 
 const SHARDS: usize = 512;
@@ -44,13 +43,7 @@ pub(crate) struct Entry {
     // Name and version in one allocation: there may be a hundred thousand entries.
     name_and_version: Box<str>,
     name_length: u32,
-    // Whether this process has handed the entry's body to the distributed cache.
-    filled: AtomicBool,
-    // Whether it was told that the distributed cache has something else in its place.
-    told_bad: AtomicBool,
     pub(crate) pointer: Pointer,
-    /// Where the local tier holds the body; only it writes here.
-    pub(crate) slot: BodySlot,
 }
 
 impl Entry {
@@ -61,27 +54,8 @@ impl Entry {
             namespace,
             name_and_version: [name, version].concat().into(),
             name_length: u32::try_from(name.len()).expect("the column holds at most 64 characters"),
-            filled: AtomicBool::new(false),
-            told_bad: AtomicBool::new(false),
             pointer,
-            slot: BodySlot::default(),
         }
-    }
-
-    /// Notes that this process hands the body to the distributed cache.
-    pub(crate) fn note_filled(&self) {
-        self.filled.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether it has.
-    pub(crate) fn was_filled(&self) -> bool {
-        self.filled.load(Ordering::SeqCst)
-    }
-
-    /// Notes that it was told that the distributed cache has something else in its place; says
-    /// whether this is the first time.
-    pub(crate) fn note_told_bad(&self) -> bool {
-        !self.told_bad.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn name(&self) -> TemplateName<'_> {
@@ -139,14 +113,10 @@ impl Snapshot {
         self.shards[shard_of(hash)].find(hash, |entry| entry.name() == name)
     }
 
-    /// Returns a snapshot with `changes` applied, and the entries that it lost. Entries whose pointer did
-    /// not change stay the same entries.
-    pub(crate) fn with_changes(
-        &self,
-        changes: impl IntoIterator<Item = Change>,
-    ) -> (Self, Vec<Arc<Entry>>) {
+    /// Returns a snapshot with `changes` applied. Entries whose pointer did not change stay the same
+    /// entries.
+    pub(crate) fn with_changes(&self, changes: impl IntoIterator<Item = Change>) -> Self {
         let mut next = self.clone();
-        let mut gone = Vec::new();
         for change in changes {
             let name = TemplateName {
                 namespace: &change.namespace,
@@ -164,7 +134,7 @@ impl Snapshot {
             let hasher = next.hasher.clone();
             let shard = Arc::make_mut(&mut next.shards[shard_of(hash)]);
             if let Ok(found) = shard.find_entry(hash, |entry| entry.name() == name) {
-                gone.push(found.remove().0);
+                found.remove();
                 next.templates -= 1;
             }
             if let Some(pointer) = change.pointer {
@@ -173,15 +143,11 @@ impl Snapshot {
                 next.templates += 1;
             }
         }
-        (next, gone)
+        next
     }
 
-    /// Returns a snapshot of exactly `names`, which shares unchanged entries with this one, and the
-    /// entries that it lost.
-    pub(crate) fn replaced_by(
-        &self,
-        names: impl IntoIterator<Item = Change>,
-    ) -> (Self, Vec<Arc<Entry>>) {
+    /// Returns a snapshot of exactly `names`, which shares unchanged entries with this one.
+    pub(crate) fn replaced_by(&self, names: impl IntoIterator<Item = Change>) -> Self {
         let mut next = Self {
             hasher: self.hasher.clone(),
             ..Self::empty()
@@ -215,12 +181,7 @@ impl Snapshot {
                 .insert_unique(hash, entry, |entry| hasher.hash_one(entry.name()));
             next.templates += 1;
         }
-        let gone = self
-            .iter()
-            .filter(|old| next.get(old.name()).is_none_or(|new| new.id != old.id))
-            .cloned()
-            .collect();
-        (next, gone)
+        next
     }
 
     // Shares the namespace's text if one of the first entries has it.

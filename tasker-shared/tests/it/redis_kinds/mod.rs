@@ -4,7 +4,7 @@ mod acl;
 mod cluster;
 mod cluster_changes;
 mod load;
-mod logs;
+pub(crate) mod logs;
 mod registry;
 mod sentinel;
 mod tls;

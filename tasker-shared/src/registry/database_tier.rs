@@ -1,63 +1,46 @@
-//! A template's body in PostgreSQL, and what is made of a body.
+//! Documents in PostgreSQL.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
-use super::RegistryError;
+use super::errors::RegistryError;
 use super::index::{Pointer, TemplateName};
-use crate::database::{self, DatabaseError, HeldConnections, StoredJson};
+use crate::database::{self, DatabaseError, StoredJson};
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::TaskTemplate;
 use crate::types::{Document, HandlerMetadata};
 
-/// How long PostgreSQL may take over one body.
+/// The time limit for one document.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Body and pointer of a name, from one snapshot of the database.
+/// The document and the pointer of a name, from one snapshot of the database.
 #[derive(Debug)]
-pub(super) struct StoredBody {
+pub(super) struct StoredDocument {
     pub(super) pointer: Pointer,
     pub(super) document: Arc<str>,
 }
 
-/// A body, and what may have come before it in the same text.
-#[derive(Debug)]
-pub(super) struct Text {
-    pub(super) text: Arc<str>,
-    pub(super) start: usize,
-}
-
-impl From<Arc<str>> for Text {
-    fn from(text: Arc<str>) -> Self {
-        Self { text, start: 0 }
-    }
-}
-
 /// Resolves a name from the database alone, in one statement.
 pub(super) async fn resolve(
-    connections: &HeldConnections,
+    pool: &PgPool,
     name: TemplateName<'_>,
 ) -> Result<HandlerMetadata, RegistryError> {
-    let stored = load(connections, name)
-        .await?
-        .ok_or_else(|| RegistryError::NotFound {
-            namespace: name.namespace.to_owned(),
-            name: name.name.to_owned(),
-            version: name.version.to_owned(),
-        })?;
-    assemble(name, &stored.pointer, &stored.document.into())
-        .map_err(|source| unreadable(name, source))
+    let Some(stored) = load(pool, name).await? else {
+        return Err(RegistryError::not_found(name));
+    };
+    assemble(name, &stored.pointer, stored.document)
+        .map_err(|source| RegistryError::unreadable(name, source))
 }
 
-/// The body of a name. `None` when the name is not registered.
+/// Reads the document of a name. Returns `None` if the name is not registered.
 pub(super) async fn load(
-    connections: &HeldConnections,
+    pool: &PgPool,
     name: TemplateName<'_>,
-) -> Result<Option<StoredBody>, DatabaseError> {
-    database::read_on(connections, LIMIT, |connection| {
+) -> Result<Option<StoredDocument>, DatabaseError> {
+    database::run_idempotent(pool, LIMIT, |connection| {
         let (namespace, name, version) = (
             name.namespace.to_owned(),
             name.name.to_owned(),
@@ -68,21 +51,12 @@ pub(super) async fn load(
     .await
 }
 
-pub(super) fn unreadable(name: TemplateName<'_>, source: serde_json::Error) -> RegistryError {
-    RegistryError::Unreadable {
-        namespace: name.namespace.to_owned(),
-        name: name.name.to_owned(),
-        version: name.version.to_owned(),
-        source: Arc::new(source),
-    }
-}
-
 fn read(
     connection: &mut PgConnection,
     namespace: String,
     name: String,
     version: String,
-) -> BoxFuture<'_, Result<Option<StoredBody>, sqlx::Error>> {
+) -> BoxFuture<'_, Result<Option<StoredDocument>, sqlx::Error>> {
     Box::pin(async move {
         let row = sqlx::query!(
             r#"
@@ -110,7 +84,7 @@ fn read(
                 index: String::from("content_hash"),
                 source: Box::<hex::FromHexError>::new(error),
             })?;
-        Ok(Some(StoredBody {
+        Ok(Some(StoredDocument {
             pointer: Pointer {
                 sequence: row.sequence,
                 hash,
@@ -123,14 +97,16 @@ fn read(
     })
 }
 
-/// The answer of a resolve: the body under its name, with what the pointer knows of the row.
+/// Returns the answer of a resolve: the document under its name, with the row's columns.
+///
+/// # Errors
+/// Fails if `document` is not a template.
 pub(super) fn assemble(
     name: TemplateName<'_>,
     pointer: &Pointer,
-    document: &Text,
+    document: Arc<str>,
 ) -> Result<HandlerMetadata, serde_json::Error> {
-    let text = &document.text[document.start..];
-    let (document, template) = Document::read::<TaskTemplate>(text)?;
+    let (document, template) = Document::read::<TaskTemplate>(document)?;
     Ok(HandlerMetadata {
         namespace: name.namespace.to_owned(),
         name: name.name.to_owned(),
@@ -138,12 +114,12 @@ pub(super) fn assemble(
         handler_class: template
             .task_handler
             .as_ref()
-            .map(|handler| handler.callable.as_str().to_owned())
+            .map(|handler| handler.callable.clone())
             .unwrap_or_default(),
         default_dependent_system: template
             .system_dependencies
             .as_ref()
-            .and_then(|systems| systems.primary.as_deref().map(str::to_owned)),
+            .and_then(|systems| systems.primary.clone()),
         hash: pointer.hash,
         sequence: pointer.sequence,
         named_task_uuid: pointer.named_task_uuid,

@@ -1,0 +1,110 @@
+//! Resolves and the connections of the pool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tasker_shared::registry::TaskHandlerRegistry;
+
+use crate::app::{TestApp, current, eventually, pool_of, template};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn app_with_a_template() -> TestApp {
+    let app = TestApp::start().await;
+    let template = template("payments", "refund", 1);
+    app.uncached()
+        .register_task_template(&template)
+        .await
+        .unwrap();
+    app
+}
+
+/// Waits until no connection of `pool` is in use.
+async fn until_all_are_idle(pool: &PgPool) {
+    let are_idle = || async { (pool.size() as usize == pool.num_idle()).then_some(()) };
+    eventually("the pool has its connections back", are_idle).await;
+}
+
+#[tokio::test]
+async fn a_pool_of_one_connection_serves_resolves_and_other_queries_in_turn() {
+    let app = app_with_a_template().await;
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(PATIENCE)
+        .connect_lazy(app.database.url())
+        .unwrap();
+    let registry = TaskHandlerRegistry::new(pool.clone());
+    for _ in 0..20 {
+        let (resolved, asked) = tokio::join!(
+            current(&registry),
+            sqlx::query_scalar::<_, i32>("SELECT 1").fetch_one(&pool),
+        );
+        assert_eq!((resolved, asked.unwrap()), (json!(1), 1));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_lost_in_the_pool_fails_no_resolve() {
+    let app = app_with_a_template().await;
+    let registry = TaskHandlerRegistry::new(pool_of(4, app.database.url()));
+    for _ in 0..5 {
+        assert_eq!(current(&registry).await, json!(1));
+        let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        sqlx::query_scalar::<_, i64>(others)
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn cancelled_resolves_leave_the_pool_whole() {
+    let app = app_with_a_template().await;
+    let pool = pool_of(4, app.database.url());
+    let registry = Arc::new(TaskHandlerRegistry::new(pool.clone()));
+    // The lock keeps everybody from reading the table.
+    let mut locked = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE tasker.template_versions IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *locked)
+        .await
+        .unwrap();
+    let resolving: Vec<_> = (0..10)
+        .map(|_| {
+            let registry = Arc::clone(&registry);
+            tokio::spawn(async move { current(&registry).await })
+        })
+        .collect();
+    let are_waiting = || async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let waiting = sqlx::query_scalar::<_, i64>(waiting).fetch_one(&app.pool);
+        (waiting.await.unwrap() == 4).then_some(())
+    };
+    eventually("a resolve waits on each connection", are_waiting).await;
+    for task in &resolving {
+        task.abort();
+    }
+    for task in resolving {
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    locked.rollback().await.unwrap();
+    for _ in 0..10 {
+        assert_eq!(current(&registry).await, json!(1));
+    }
+    until_all_are_idle(&pool).await;
+}
+
+#[tokio::test]
+async fn a_closed_pool_fails_the_next_resolve() {
+    let app = app_with_a_template().await;
+    let pool = pool_of(4, app.database.url());
+    let registry = TaskHandlerRegistry::new(pool.clone());
+    assert_eq!(current(&registry).await, json!(1));
+    tokio::time::timeout(PATIENCE, pool.close()).await.unwrap();
+    let resolved = registry.get_template("payments", "refund", "1.0.0").await;
+    assert!(resolved.is_err());
+}
