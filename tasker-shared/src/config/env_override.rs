@@ -35,7 +35,7 @@ pub(super) fn read(
     for (name, text) in env.iter().filter(|(name, _)| is_override(name)) {
         let path = name[PREFIX.len()..].to_lowercase().replace("__", ".");
         let origin = Origin::Variable(name.clone());
-        let Some(field) = fields.values.get(&path) else {
+        let Some(kind) = fields.values.get(&path).copied() else {
             problems.push(if fields.sections.contains(&path) {
                 ConfigProblem::WrongType {
                     origin,
@@ -52,11 +52,11 @@ pub(super) fn read(
             });
             continue;
         };
-        let Some(value) = parse(field.kind, text) else {
+        let Some(value) = parse(kind, text) else {
             problems.push(ConfigProblem::WrongType {
                 origin,
                 path,
-                expected: expected(field.kind),
+                expected: expected(kind),
                 found: "another text",
             });
             continue;

@@ -27,18 +27,10 @@ pub(super) struct Bounds {
     pub(super) most: i64,
 }
 
-/// A key that holds a value.
-#[derive(Debug)]
-pub(super) struct Field {
-    pub(super) kind: Kind,
-    /// The first paragraph of the field's documentation, on one line.
-    pub(super) about: String,
-}
-
 /// All keys by their dotted paths.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    pub(super) values: BTreeMap<String, Field>,
+    pub(super) values: BTreeMap<String, Kind>,
     pub(super) sections: BTreeSet<String>,
 }
 
@@ -69,11 +61,7 @@ impl Fields {
 
     fn collect(&mut self, path: &str, schema: &Json) {
         let Some(properties) = schema["properties"].as_object() else {
-            let field = Field {
-                kind: kind_of(schema),
-                about: first_paragraph(schema["description"].as_str().unwrap_or_default()),
-            };
-            self.values.insert(path.to_owned(), field);
+            self.values.insert(path.to_owned(), kind_of(schema));
             return;
         };
         if !path.is_empty() {
@@ -137,9 +125,4 @@ fn integer(schema: &Json) -> Kind {
         most: schema["maximum"].as_i64().unwrap_or(most),
     };
     Kind::Integer(of_type, of_key)
-}
-
-fn first_paragraph(text: &str) -> String {
-    let paragraph = text.split("\n\n").next().unwrap_or_default();
-    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
 }

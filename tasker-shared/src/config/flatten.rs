@@ -41,14 +41,14 @@ fn descend(
                 Value::Table(table) => descend(&path, table, origin, values, problems),
                 other => problems.push(wrong_type(origin, path, "a section".to_owned(), &other)),
             }
-        } else if let Some(field) = fields.values.get(&path).filter(|_| is_one_segment) {
-            match conform(field.kind, value) {
+        } else if let Some(kind) = fields.values.get(&path).filter(|_| is_one_segment) {
+            match conform(*kind, value) {
                 Ok(value) => {
                     let origin = origin.clone();
                     values.push((path, Located { value, origin }));
                 }
                 Err(value) => {
-                    problems.push(wrong_type(origin, path, expected(field.kind), &value));
+                    problems.push(wrong_type(origin, path, expected(*kind), &value));
                 }
             }
         } else {

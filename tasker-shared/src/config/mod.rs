@@ -1,7 +1,7 @@
 //! Configuration.
 //!
 //! The structs define keys, defaults and checks. [`ConfigLoader`] fills them from the embedded
-//! defaults, the files of `config/tasker` and the environment. [`reference`] generates
+//! defaults, the files of `config/tasker` and the environment. A test generates
 //! `docs/configuration.md` from them.
 
 mod checks;
@@ -21,7 +21,6 @@ pub mod config_loader;
 pub mod database;
 pub mod redact;
 pub mod redis;
-pub mod reference;
 pub mod secret;
 pub mod task_templates;
 pub mod tasker;

@@ -13,6 +13,7 @@ mod directory;
 mod discovery;
 #[cfg(feature = "cache-redis")]
 mod distributed;
+mod embedding;
 mod every_cache;
 #[cfg(feature = "cache-redis")]
 mod inspection;

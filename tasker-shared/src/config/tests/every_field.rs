@@ -106,7 +106,7 @@ fn changeable() -> impl Iterator<Item = (&'static String, Kind)> {
         .values
         .iter()
         .filter(|(path, _)| *path != "common.cache.backend")
-        .map(|(path, field)| (path, field.kind))
+        .map(|(path, kind)| (path, *kind))
 }
 
 #[test]

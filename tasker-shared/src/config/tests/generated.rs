@@ -7,8 +7,8 @@ use tasker_test_support::assert_generated;
 use toml::{Table, Value};
 
 use super::super::fields::{Fields, join};
-use super::super::reference::{reference_markdown, schema_json};
 use super::super::{flatten, layers};
+use super::reference::{about, reference_markdown, schema_json};
 use super::repository;
 
 #[test]
@@ -39,8 +39,8 @@ fn the_embedded_files_set_every_key_and_no_other() {
 
 #[test]
 fn every_key_has_a_comment_in_the_base_files_and_a_meaning_in_the_reference() {
-    for (path, field) in &Fields::all().values {
-        assert!(!field.about.is_empty(), "{path} has no documentation");
+    for path in Fields::all().values.keys() {
+        assert!(!about(path).is_empty(), "{path} has no documentation");
     }
     for name in ["common", "orchestration", "worker"] {
         let text =

@@ -5,6 +5,7 @@ mod generated;
 mod layering;
 mod problems;
 mod redis;
+mod reference;
 mod secrets;
 mod texts;
 

@@ -80,6 +80,31 @@ fn a_complete_template_is_valid() {
 }
 
 #[test]
+fn templates_of_the_field_have_no_warning_without_a_cause() {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/models/core/task_template/tests/samples"
+    );
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let document = read(&text).unwrap();
+        let name = &document.template().name;
+        found.extend(
+            shown(document.warnings())
+                .iter()
+                .map(|warning| format!("{name}: {warning}")),
+        );
+    }
+    assert_eq!(
+        found,
+        [
+            "boundary_max_attempts_zero: line 24: steps[0].retry.max_attempts: with 0 attempts only the first one is made; write 1, or `retryable: false`"
+        ]
+    );
+}
+
+#[test]
 fn a_document_is_the_same_by_way_of_yaml_json_and_text() {
     let document = read(COMPLETE).unwrap();
     let from_json = TemplateDocument::from_json(document.json().clone()).unwrap();

@@ -11,12 +11,12 @@ use schemars::transform::transform_subschemas;
 use serde_json::Value as Json;
 use toml::Value;
 
-use super::config_loader::EnvVarRule;
-use super::env_override::variable_for;
-use super::fields::{Bounds, Field, Fields, Kind, schema};
-use super::flatten::Located;
-use super::interpolation::{self, Piece};
-use super::{layers, merge};
+use super::super::config_loader::EnvVarRule;
+use super::super::env_override::variable_for;
+use super::super::fields::{Bounds, Fields, Kind, schema};
+use super::super::flatten::Located;
+use super::super::interpolation::{self, Piece};
+use super::super::{layers, merge};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -49,19 +49,14 @@ lists all of them and does not start the service. No error, log or endpoint show
 ";
 
 /// Returns the JSON Schema of the configuration. Each key is optional, an unknown key is an error.
-///
-/// # Panics
-/// Never in a build whose tests pass, because they check the embedded defaults against the structs.
-#[must_use]
-pub fn schema_json() -> String {
+pub(super) fn schema_json() -> String {
     let mut schema = schema();
     schema.insert("title".to_owned(), "Tasker configuration".into());
     // Replace the structs' defaults, which hide secrets and lack the services' own addresses.
     remove_defaults(&mut schema);
     for (path, default) in defaults() {
-        let pointer = format!("/properties/{}", path.replace('.', "/properties/"));
         let field = schema
-            .pointer_mut(&pointer)
+            .pointer_mut(&pointer_to(&path))
             .and_then(Json::as_object_mut)
             .expect("every default is the default of a field");
         let default = serde_json::to_value(default.value).expect("defaults are plain values");
@@ -72,14 +67,27 @@ pub fn schema_json() -> String {
     text
 }
 
+/// Returns the first paragraph of the field's documentation, on one line.
+pub(super) fn about(path: &str) -> String {
+    let schema = schema();
+    let field = schema.pointer(&pointer_to(path));
+    let text = field.and_then(|field| field["description"].as_str());
+    let paragraph = text.unwrap_or_default().split("\n\n").next();
+    let words = paragraph.unwrap_or_default().split_whitespace();
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn pointer_to(path: &str) -> String {
+    format!("/properties/{}", path.replace('.', "/properties/"))
+}
+
 fn remove_defaults(schema: &mut Schema) {
     schema.remove("default");
     transform_subschemas(&mut remove_defaults, schema);
 }
 
 /// Returns the page that lists all keys, in Markdown.
-#[must_use]
-pub fn reference_markdown() -> String {
+pub(super) fn reference_markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
     page.push_str("| variable | meaning | value |\n| --- | --- | --- |\n");
     for rule in EnvVarRule::ALLOWLIST {
@@ -92,7 +100,7 @@ pub fn reference_markdown() -> String {
 
     let defaults = defaults();
     let mut section = "";
-    for (path, field) in by_section(&Fields::all().values) {
+    for (path, kind) in by_section(&Fields::all().values) {
         let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
         if parent != section {
             section = parent;
@@ -107,14 +115,14 @@ pub fn reference_markdown() -> String {
             &mut page,
             &[
                 &format!("`{key}`"),
-                &type_of(field),
+                &type_of(kind),
                 &if default.is_empty() {
                     String::from("none")
                 } else {
                     format!("`{default}`")
                 },
                 &variables.join(", "),
-                &field.about,
+                &about(path),
             ],
         );
     }
@@ -122,10 +130,10 @@ pub fn reference_markdown() -> String {
 }
 
 /// Returns the fields in the order of their sections, so that subsections follow their section.
-fn by_section(fields: &BTreeMap<String, Field>) -> Vec<(&str, &Field)> {
+fn by_section(fields: &BTreeMap<String, Kind>) -> Vec<(&str, Kind)> {
     let mut sorted: Vec<_> = fields
         .iter()
-        .map(|(path, field)| (path.as_str(), field))
+        .map(|(path, kind)| (path.as_str(), *kind))
         .collect();
     sorted.sort_by_key(|(path, _)| path.rsplit_once('.'));
     sorted
@@ -167,8 +175,8 @@ fn default_and_variables(value: &Value) -> (String, Vec<String>) {
     (default, variables)
 }
 
-fn type_of(field: &Field) -> String {
-    match field.kind {
+fn type_of(kind: Kind) -> String {
+    match kind {
         Kind::Bool => "boolean".to_owned(),
         Kind::Integer(of_type, Bounds { least, most }) => {
             // A lower bound of 0 needs no mention.
