@@ -1,7 +1,7 @@
-//! Tasker's orchestration service: makes tasks from templates, and tells what became of them.
+//! Tasker's orchestration service: creates tasks from templates, and reports their state.
 //!
-//! [`TemplateLoader`] finds the template that a request names, [`TaskInitializer`] makes the task,
-//! [`web`] is both over HTTP. Templates are registered by workers, never here.
+//! [`TemplateLoader`] finds the template that a request names, [`TaskInitializer`] creates the task,
+//! and [`web`] serves both over HTTP. Workers register templates; this service does not.
 
 pub mod service;
 pub mod task_initialization;
@@ -11,5 +11,5 @@ pub mod web;
 pub use task_initialization::TaskInitializer;
 pub use template_loader::TemplateLoader;
 
-/// How long one query of this service may take, its wait for a connection included.
+/// Time limit of one query, including the wait for a connection.
 const QUERY_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);

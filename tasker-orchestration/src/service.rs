@@ -1,4 +1,4 @@
-//! Puts the orchestration service together.
+//! Assembles the orchestration service.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tasker_web::{AppParts, ServiceError, ServiceInfo, app};
 
 use crate::web::{openapi, routes};
 
-/// What this service is called.
+/// Name, release and configuration of this service.
 pub const INFO: ServiceInfo = ServiceInfo {
     name: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
@@ -15,10 +15,10 @@ pub const INFO: ServiceInfo = ServiceInfo {
     web: |config| &config.orchestration.web,
 };
 
-/// Makes the service's router, for [`tasker_web::run_service`].
+/// Returns the service's router, for [`tasker_web::run_service`].
 ///
 /// # Errors
-/// None of its own: what can fail has been made by then.
+/// None yet, because the database is already connected.
 #[expect(
     clippy::unused_async,
     reason = "a service may have to wait while it starts; this one does not"
@@ -27,7 +27,7 @@ pub async fn start(parts: Arc<AppParts>) -> Result<Router, ServiceError> {
     Ok(router(&parts))
 }
 
-/// The whole service.
+/// Returns the whole service.
 pub fn router(parts: &Arc<AppParts>) -> Router {
     app(parts, routes::routes(&parts.context), openapi::document())
 }

@@ -13,13 +13,13 @@ pub struct TemplateLoader {
 }
 
 impl TemplateLoader {
-    /// A loader of what `registry` holds.
+    /// Creates a loader for the templates of `registry`.
     #[must_use]
     pub fn new(registry: Arc<TaskHandlerRegistry>) -> Self {
         Self { registry }
     }
 
-    /// The template that `request` names, no older than the registry's bound.
+    /// Returns the template that `request` names, at most as old as the registry's bound.
     pub async fn load(&self, request: &TaskRequest) -> Result<Arc<HandlerMetadata>, RegistryError> {
         self.registry.resolve_handler(request).await
     }

@@ -33,6 +33,12 @@ CREATE TABLE tasker.template_commits (
     committed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- A retired template has no pointer: it is not found for new tasks. Its row stays for the tasks that
+-- were created from it.
+ALTER TABLE tasker.named_tasks
+    ADD COLUMN IF NOT EXISTS retired_at timestamptz,
+    ADD COLUMN IF NOT EXISTS retired_by text;
+
 -- A null hash is a tombstone: the name was registered once, and its row is gone.
 CREATE TABLE tasker.template_versions (
     namespace varchar(64) NOT NULL,
@@ -157,7 +163,7 @@ BEGIN
     PERFORM tasker.template_pointers_set(
         array_agg(k.namespace), array_agg(k.name), array_agg(k.version),
         array_agg(t.named_task_uuid), array_agg(t.identity_strategy),
-        array_agg(CASE WHEN t.named_task_uuid IS NOT NULL
+        array_agg(CASE WHEN t.named_task_uuid IS NOT NULL AND t.retired_at IS NULL
                        THEN tasker.template_hash(t.configuration) END)
     )
     FROM (
@@ -239,7 +245,7 @@ BEGIN
     -- can still change.
     SELECT array_agg(k.namespace_uuid), array_agg(k.name), array_agg(k.version),
            array_agg(t.named_task_uuid), array_agg(t.identity_strategy),
-           array_agg(CASE WHEN t.named_task_uuid IS NOT NULL
+           array_agg(CASE WHEN t.named_task_uuid IS NOT NULL AND t.retired_at IS NULL
                           THEN tasker.template_hash(t.configuration) END)
     INTO namespace_uuids, names, versions, uuids, strategies, hashes
     FROM unnest(NEW.namespace_uuids, NEW.names, NEW.versions) AS k (namespace_uuid, name, version)

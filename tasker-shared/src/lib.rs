@@ -23,6 +23,7 @@
 pub mod cache;
 pub mod config;
 pub mod database;
+pub mod error_chain;
 pub mod events;
 pub mod metrics;
 pub mod models;

@@ -50,7 +50,11 @@ metrics_table! {
     TEMPLATE_STALE_SERVED: Counter, Count, "tasker_template_stale_served_total",
         "Resolves answered past `max_staleness_ms` because `serve_stale_seconds` allows it.";
     TEMPLATE_REGISTRATIONS: Counter, Count, "tasker_template_registrations_total",
-        "Templates registered, by `status` (created, updated, unchanged, failed).";
+        "Templates registered, by `status` (created, updated, unchanged, refused, failed).";
+    TEMPLATE_FILES: Gauge, Count, "tasker_template_files",
+        "Template files that this worker found at its start, by `result` (registered, refused).";
+    TEMPLATE_VERSIONS_REPLACED: Counter, Count, "tasker_template_versions_replaced_total",
+        "Registered versions whose content a boot of this process replaced.";
     TEMPLATE_LOCAL_BYTES: Gauge, Bytes, "tasker_template_local_bytes",
         "Bytes of template documents that the local tier holds.";
     TEMPLATE_LOCAL_ENTRIES: Gauge, Count, "tasker_template_local_entries",
@@ -99,20 +103,31 @@ metrics_table! {
         "Answered task requests, by `result` (created, deduplicated, rejected, failed).";
     HTTP_REQUESTS: Counter, Count, "tasker_http_requests_total",
         "HTTP requests, by `method`, `route` (the pattern, not the path) and `status`.";
+    HTTP_SERVER_ERRORS: Counter, Count, "tasker_http_server_errors_total",
+        "HTTP requests answered with a server error, by `status` (500, 503, 504).";
+    HTTP_ACCEPT_ERRORS: Counter, Count, "tasker_http_accept_errors_total",
+        "Connections that could not be accepted, for example because too many files are open.";
+    HTTP_CONNECTIONS_CLOSED: Counter, Count, "tasker_http_connections_closed_total",
+        "Connections closed before they had sent a whole request, by `reason` (header_timeout, draining, limit).";
     HTTP_REQUEST_DURATION: Histogram, Seconds, "tasker_http_request_duration_seconds",
         "Duration of HTTP requests, by `method` and `route`.";
 }
 
-/// Describes unit and help of all metrics to the installed recorder.
+/// Passes unit and help of every metric to the installed recorder, and starts every counter at 0.
 pub fn describe_all() {
     for metric in ALL {
         match metric.kind {
-            Kind::Counter => metrics::describe_counter!(metric.name, metric.unit, metric.help),
+            Kind::Counter => {
+                metrics::describe_counter!(metric.name, metric.unit, metric.help);
+                series::start_at_zero(metric);
+            }
             Kind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help),
             Kind::Histogram => metrics::describe_histogram!(metric.name, metric.unit, metric.help),
         }
     }
 }
+
+mod series;
 
 #[cfg(test)]
 mod docs_tests;

@@ -1,45 +1,66 @@
-//! A service's whole router, from what the process holds and the routes that are its own.
+//! Builds a service's router from its own routes and the shared ones.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::lifecycle::Lifecycle;
 use crate::{docs, health, layers, metrics_route};
 use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::{TaskerConfig, WebConfig};
+use utoipa::ToSchema;
 
-/// What a service is called, and where its HTTP configuration is.
+/// The name of a service and its HTTP configuration.
 #[derive(Debug)]
 pub struct ServiceInfo {
     /// The name of the program.
     pub name: &'static str,
-    /// Its release.
+    /// The release.
     pub version: &'static str,
-    /// One line about it.
+    /// One line for `--help`.
     pub about: &'static str,
-    /// The part of the configuration that its HTTP server follows.
+    /// Selects the service's part of the configuration.
     pub web: fn(&TaskerConfig) -> &WebConfig,
 }
 
-/// What a running service's routes are made from.
+/// The parts that a running service's routes share.
 #[derive(Debug)]
 pub struct AppParts {
-    /// Which service it is.
+    /// The service.
     pub info: &'static ServiceInfo,
     /// Pool, configuration, caches and registry.
     pub context: Arc<SystemContext>,
-    /// How the process stops.
+    /// Stops the process in order.
     pub lifecycle: Lifecycle,
-    /// When it started.
+    /// The moment at which the process started.
     pub started: Instant,
+    template_files: OnceLock<TemplateFiles>,
+}
+
+/// The template files that a worker found at its start.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct TemplateFiles {
+    /// The variable or the configuration key that names the folders.
+    pub named_by: &'static str,
+    /// The folders, in the order in which they are searched.
+    #[schema(value_type = Vec<String>)]
+    pub folders: Vec<PathBuf>,
+    /// Number of template files.
+    pub found: usize,
+    /// Number of registered templates.
+    pub registered: usize,
+    /// Number of files that were not registered because of an error; the log has the reasons.
+    pub refused: usize,
 }
 
 impl AppParts {
-    /// The parts of a process that has just started.
+    /// Creates the parts of a process that has just started.
     #[must_use]
     pub fn new(
         info: &'static ServiceInfo,
@@ -51,12 +72,23 @@ impl AppParts {
             context,
             lifecycle,
             started: Instant::now(),
+            template_files: OnceLock::new(),
         })
+    }
+
+    /// Sets the template files that `/config` and `/health/detailed` show. Only the first call has an
+    /// effect.
+    pub fn set_template_files(&self, files: TemplateFiles) {
+        self.template_files.get_or_init(|| files);
+    }
+
+    pub(crate) fn template_files(&self) -> Option<&TemplateFiles> {
+        self.template_files.get()
     }
 }
 
-/// The whole service: `routes` that are its own, those that every service has, and everything
-/// that surrounds them. `document` describes `routes`.
+/// Returns the whole service: its own `routes`, the routes that every service has, and the layers
+/// around them. `document` describes `routes`.
 pub fn app(parts: &Arc<AppParts>, routes: Router, document: utoipa::openapi::OpenApi) -> Router {
     metrics_route::start(&parts.lifecycle);
     let all = routes
@@ -71,24 +103,29 @@ pub fn app(parts: &Arc<AppParts>, routes: Router, document: utoipa::openapi::Ope
     layers::serve_layers(all, (parts.info.web)(&parts.context.tasker_config))
 }
 
-/// The configuration in force
+/// Get the configuration in force
 ///
-/// Without secrets: passwords and query values in URLs are `***`.
+/// Passwords and query values in URLs are replaced by `***`. On a worker `template_folders` has the
+/// folders that are searched for templates.
 #[utoipa::path(
     get,
     path = "/config",
     tag = "operations",
     responses((status = 200, description = "The configuration", body = Object))
 )]
-pub(crate) async fn config(State(parts): State<Arc<AppParts>>) -> Json<Arc<TaskerConfig>> {
-    Json(Arc::clone(&parts.context.tasker_config))
+pub(crate) async fn config(State(parts): State<Arc<AppParts>>) -> Json<Value> {
+    let mut config = parts.context.tasker_config.to_public_json();
+    if let Some(files) = parts.template_files() {
+        config["template_folders"] = json!({"named_by": files.named_by, "folders": files.folders});
+    }
+    Json(config)
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::ServiceInfo;
 
-    /// A service to test with.
+    /// A service for unit tests.
     pub(crate) const INFO: ServiceInfo = ServiceInfo {
         name: "tasker-example",
         version: "1.2.3",

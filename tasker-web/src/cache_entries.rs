@@ -1,4 +1,4 @@
-//! `GET .../templates/cache/entries`: what the caches hold, in both services.
+//! `GET .../templates/cache/entries` of both services: lists the cached templates.
 
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -8,19 +8,20 @@ use crate::problem::ApiResult;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_shared::registry::inspection::{CacheEntries, Inspection};
 
-/// Which templates, and how closely to look.
+/// Selects templates and the depth of the inspection.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EntriesQuery {
     /// Only templates of this namespace.
     namespace: Option<String>,
-    /// How many to leave out at the beginning, in the order of names. Default 0.
+    /// Skips this many templates, in the order of names. Default 0.
     #[serde(default)]
     offset: usize,
-    /// How many at most: up to 1000, up to 100 with `verify`. Default 100.
+    /// Returns at most this many: up to 1000, up to 100 with `verify`. Default 100.
     #[serde(default = "default_limit")]
     limit: usize,
-    /// Whether to compare with the database and with whole bodies, there and then.
+    /// Compares each entry with the database and hashes whole documents before answering.
     #[serde(default)]
     verify: bool,
 }
@@ -29,10 +30,10 @@ const fn default_limit() -> usize {
     100
 }
 
-/// Answers the query from the caches of this process.
+/// Returns the cached templates of this process that `query` selects.
 ///
 /// # Errors
-/// As [`TaskHandlerRegistry::cache_entries`].
+/// Fails as [`TaskHandlerRegistry::cache_entries`] does.
 pub async fn answer(
     registry: &TaskHandlerRegistry,
     query: EntriesQuery,

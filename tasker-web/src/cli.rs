@@ -9,41 +9,41 @@ use clap::{Arg, ArgAction, Command};
 use crate::app::ServiceInfo;
 use crate::exit;
 
-/// What `--help` adds: everything else that decides how the service runs.
+/// The end of `--help`: configuration sources, variables and exit codes.
 const AFTER_HELP: &str = "\
 Configuration: built-in defaults, then config/tasker/base/*.toml, then
 config/tasker/environments/$TASKER_ENV/*.toml, then TASKER__SECTION__KEY variables.
 
 Environment:
   TASKER_ENV         the environment: development (default), test, production or your own
-  DATABASE_URL       where PostgreSQL is
-  REDIS_URL          where Redis is, if the cache is enabled
+  DATABASE_URL       URL of PostgreSQL
+  REDIS_URL          URL of Redis, used if the cache is enabled
   TASKER_LOG_FORMAT  json or human; default human on a terminal, else json
-  TASKER_LOG         what is logged, such as info,tasker_shared=debug; RUST_LOG if unset;
+  TASKER_LOG         log filter, such as info,tasker_shared=debug; RUST_LOG if unset;
                      tasker::access=debug adds a line for each request
 
 Exit codes:
-  0   stopped as told, or --check-config found nothing wrong
+  0   stopped by a signal, or --check-config found no error
   64  wrong command line
   69  PostgreSQL cannot be connected to or migrated
-  70  a mistake of the service
-  71  the operating system refused, such as an address that is in use
+  70  internal error
+  71  the operating system refused a request, for example because the address is in use
   78  wrong configuration
-  130 a second signal cut requests off";
+  130 stopped by a second signal before all requests were answered";
 
-/// What the command line asks for.
+/// The action that the command line selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Serve until told to stop.
+    /// Serve until a signal arrives.
     Serve,
-    /// Load the configuration, say whether it is right, and touch nothing else.
+    /// Load and check the configuration, and exit.
     CheckConfig,
 }
 
 /// Reads the command line.
 ///
 /// # Errors
-/// The code to exit with, after help, version or what is wrong was printed.
+/// Returns the exit code after it printed help, the version or a usage error.
 pub(crate) fn parse(
     info: &ServiceInfo,
     arguments: impl IntoIterator<Item = OsString>,
@@ -52,7 +52,7 @@ pub(crate) fn parse(
         Ok(matches) if matches.get_flag("check-config") => Ok(Action::CheckConfig),
         Ok(_) => Ok(Action::Serve),
         Err(answer) => {
-            // Help goes to a closed pipe now and then; there is nobody left to tell.
+            // A failed write is ignored because standard output may be a closed pipe.
             drop(answer.print());
             let code = if answer.use_stderr() {
                 exit::USAGE
@@ -73,15 +73,15 @@ fn command(info: &ServiceInfo) -> Command {
             Arg::new("check-config")
                 .long("check-config")
                 .action(ArgAction::SetTrue)
-                .help("Say whether the configuration is right, and exit"),
+                .help("Check the configuration and exit"),
         )
 }
 
-/// Answers `--check-config` on standard output.
+/// Prints the result of a successful `--check-config`.
 pub(crate) fn print_config_is_right() {
     drop(writeln!(
         std::io::stdout(),
-        "OK: the configuration is right"
+        "OK: the configuration is valid"
     ));
 }
 
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn help_tells_of_variables_and_exit_codes() {
+    fn help_lists_variables_and_exit_codes() {
         insta::assert_snapshot!(command(&INFO).render_long_help().to_string());
     }
 }

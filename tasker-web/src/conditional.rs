@@ -1,28 +1,29 @@
-//! Conditional requests: whether a client holds what it asks for already.
+//! Conditional requests with entity tags.
 
 use http::{HeaderMap, HeaderValue, header};
 use tasker_shared::types::ContentHash;
 
-/// The strong entity tag of content with this hash.
+/// Returns the strong entity tag of a document with this hash.
 ///
 /// # Panics
-/// Never: quoted hexadecimal digits are a header's value.
+/// Never, because quoted hexadecimal digits are a valid header value.
 #[must_use]
 pub fn etag(hash: &ContentHash) -> HeaderValue {
     HeaderValue::try_from(format!("\"{hash}\"")).expect("quoted hexadecimal digits are ASCII")
 }
 
-/// Whether one of the tags in `If-None-Match` is `etag`, or the header is `*`.
+/// Returns true if `If-None-Match` contains `etag` or `*`.
 ///
-/// Tags are compared weakly, as RFC 9110 asks for this header. A header that cannot be read
-/// matches nothing: the client then gets the content.
+/// Tags are compared weakly, as RFC 9110 requires for this header. A header that is not text
+/// matches nothing, so the client receives the document.
 #[must_use]
 pub fn none_match_holds(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     headers
         .get_all(header::IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        // A comma within a quoted tag splits it in two, neither of which is one of our tags.
+        // A comma inside a quoted tag splits it in two. Neither half matches, because our tags
+        // contain no comma.
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .any(|tag| {

@@ -1,19 +1,21 @@
-//! `/api-docs/openapi.json` and a page that shows it, and the documents of the shared routes.
+//! Serves `/api-docs/openapi.json` and the page that displays it, and documents the shared routes.
 
 use axum::Router;
 use axum::middleware::map_response;
 use axum::response::Response;
 use http::{HeaderValue, header};
 use utoipa::OpenApi;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{Content, PathItem, Ref, RefOr, Response as Answer, ResponseBuilder};
 use utoipa_swagger_ui::SwaggerUi;
 
-/// The page brings its own scripts and styles and asks only this service.
+/// Allows the page's own scripts and styles, and requests to this service only.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      frame-ancestors 'none'",
 );
 
-/// The routes that every service has.
+/// Documents the routes that every service has.
 #[derive(Debug, OpenApi)]
 #[openapi(
     paths(
@@ -26,17 +28,79 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
         document,
     ),
     components(schemas(crate::problem::ProblemBody)),
-    tags((name = "operations", description = "For those who run the service"))
+    tags((name = "operations", description = "Health, metrics and configuration"))
 )]
 struct SharedApi;
 
-/// `service` with the routes that every service has.
+/// Returns the document `service` extended by the routes that every service has.
 #[must_use]
 pub fn with_shared_routes(service: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
-    service.merge_from(SharedApi::openapi())
+    let mut document = service.merge_from(SharedApi::openapi());
+    for item in document.paths.paths.values_mut() {
+        for operation in operations(item) {
+            for (status, name, _) in SHARED_PROBLEMS {
+                let responses = &mut operation.responses.responses;
+                responses
+                    .entry(status.to_owned())
+                    .or_insert_with(|| RefOr::Ref(Ref::from_response_name(name)));
+            }
+        }
+    }
+    let components = document.components.get_or_insert_default();
+    for (_, name, description) in SHARED_PROBLEMS {
+        components
+            .responses
+            .insert(name.to_owned(), RefOr::T(problem(description)));
+    }
+    document
 }
 
-/// `GET /api-docs/openapi.json`, and the page at `/api-docs/ui/`.
+/// Problems that every route can return, because the layers around the routes create them.
+const SHARED_PROBLEMS: [(&str, &str, &str); 5] = [
+    (
+        "400",
+        "InvalidParameter",
+        "`invalid_path_parameter` or `invalid_query_parameter`",
+    ),
+    (
+        "403",
+        "Forbidden",
+        "`host_not_allowed` or `cross_site_request`",
+    ),
+    (
+        "500",
+        "InternalError",
+        "`internal_error`, `template_unreadable` or `template_directory_missing`",
+    ),
+    (
+        "503",
+        "Unavailable",
+        "`starting`, `shutting_down`, `database_unavailable`, `template_directory_stale` or `template_changing`",
+    ),
+    ("504", "Timeout", "`request_timeout`"),
+];
+
+fn problem(description: &str) -> Answer {
+    let body = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Problem"))));
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/problem+json", body)
+        .build()
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [
+        &mut item.get,
+        &mut item.put,
+        &mut item.post,
+        &mut item.delete,
+        &mut item.patch,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Returns the routes `GET /api-docs/openapi.json` and `/api-docs/ui/`.
 pub(crate) fn routes(document: utoipa::openapi::OpenApi) -> Router {
     let page: Router = SwaggerUi::new("/api-docs/ui")
         .url("/api-docs/openapi.json", document)
@@ -49,12 +113,12 @@ pub(crate) fn routes(document: utoipa::openapi::OpenApi) -> Router {
     }))
 }
 
-/// This document
+/// Get this OpenAPI document
 #[utoipa::path(
     get,
     path = "/api-docs/openapi.json",
     tag = "operations",
-    responses((status = 200, description = "An OpenAPI document", body = Object))
+    responses((status = 200, description = "The OpenAPI document", body = Object))
 )]
 #[expect(
     dead_code,

@@ -1,16 +1,16 @@
-//! Exit codes of the services, after BSD's `sysexits.h`, so that a supervisor can tell what to do.
+//! Exit codes of the services, after BSD's `sysexits.h`, so that a supervisor can decide to restart.
 
-/// The service did what it was asked to, or stopped as it was told to.
+/// The service stopped after a signal, or the command succeeded.
 pub const OK: u8 = 0;
-/// The command line is wrong; starting again will not help.
+/// The command line is wrong. A restart does not help.
 pub const USAGE: u8 = 64;
-/// PostgreSQL cannot be connected to or migrated; starting again may help.
+/// PostgreSQL cannot be connected to or migrated. A restart may help.
 pub const UNAVAILABLE: u8 = 69;
-/// The service made a mistake.
+/// Internal error.
 pub const INTERNAL: u8 = 70;
-/// The operating system refused something, such as an address to listen at.
+/// The operating system refused a request, for example because the address is in use.
 pub const OS: u8 = 71;
-/// The configuration, or what it points to, is wrong; starting again will not help.
+/// The configuration is wrong, or a folder that it names is missing. A restart does not help.
 pub const CONFIG: u8 = 78;
-/// A second signal ended the service before requests under way were done.
+/// A second signal stopped the service before all requests were answered.
 pub const INTERRUPTED: u8 = 130;

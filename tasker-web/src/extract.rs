@@ -1,35 +1,38 @@
-//! Extractors whose rejections are problems.
+//! Extractors that reject a request with a [`Problem`].
 
 use axum::body::Bytes;
 use axum::extract::path::ErrorKind;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection};
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::problem::{FieldError, Problem};
 use crate::problem_kinds as kinds;
+use crate::unknown_field::UnknownField;
 
-/// A JSON body, to read or to answer with.
+/// A JSON body of a request or a response.
 ///
-/// As an extractor it reads at most as many bytes as the layers allow (413), needs a JSON content
-/// type (415), and tells where malformed JSON (400) or a wrong shape (422) is. Nesting is limited
-/// to 128 levels, so a hostile body cannot exhaust the stack.
+/// As an extractor it reads at most as many bytes as the layers allow (413), requires a JSON content
+/// type without compression (415), and names the position of malformed JSON (400), of an unknown
+/// field (400) or of a wrong value (422). Nesting is limited to 128 levels, so a hostile body cannot
+/// exhaust the stack.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiJson<T>(pub T);
 
-/// A body of any content type, of at most as many bytes as the layers allow (413).
+/// A body of any content type, without compression (415), of at most as many bytes as the layers allow
+/// (413).
 #[derive(Debug, Clone)]
 pub struct ApiBytes(pub Bytes);
 
-/// The parameters of a path; a bad one is a 400.
+/// The parameters of a path. Rejects a bad one with 400.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiPath<T>(pub T);
 
-/// The parameters of a query string; a bad one is a 400.
+/// The parameters of a query string. Rejects a bad one with 400.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiQuery<T>(pub T);
 
@@ -47,9 +50,7 @@ where
                 "Send the header `content-type: application/json`.",
             ));
         }
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(unreadable_body)?;
+        let body = plain_body(request, state).await?;
         parse(&body).map(Self)
     }
 }
@@ -58,8 +59,7 @@ impl<S: Send + Sync> FromRequest<S> for ApiBytes {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let body = Bytes::from_request(request, state).await;
-        body.map(Self).map_err(unreadable_body)
+        plain_body(request, state).await.map(Self)
     }
 }
 
@@ -94,14 +94,25 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Query(value) = Query::from_request_parts(parts, state)
             .await
-            .map_err(|rejection| {
-                Problem::new(&kinds::INVALID_QUERY_PARAMETER, rejection.body_text())
-            })?;
+            .map_err(|rejection| invalid_query(&rejection))?;
         Ok(Self(value))
     }
 }
 
-/// `application/json` and every `+json`, with or without parameters.
+fn invalid_query(rejection: &QueryRejection) -> Problem {
+    let text = rejection.body_text();
+    match UnknownField::in_message(&text) {
+        Some(unknown) => {
+            let error = unknown.to_string();
+            let detail = format!("The query string is not valid: {error}.");
+            Problem::new(&kinds::INVALID_QUERY_PARAMETER, detail)
+                .with_errors(vec![FieldError::new(unknown.name, error)])
+        }
+        None => Problem::new(&kinds::INVALID_QUERY_PARAMETER, text),
+    }
+}
+
+/// Returns true for `application/json` and every `application/*+json`, with or without parameters.
 fn has_json_content_type(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
@@ -112,6 +123,20 @@ fn has_json_content_type(headers: &HeaderMap) -> bool {
             essence == "application/json"
                 || (essence.starts_with("application/") && essence.ends_with("+json"))
         })
+}
+
+async fn plain_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    let is_plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
+    if !encodings.all(is_plain) {
+        return Err(Problem::new(
+            &kinds::UNSUPPORTED_MEDIA_TYPE,
+            "Send the body without `content-encoding`, because this service does not decompress.",
+        ));
+    }
+    Bytes::from_request(request, state)
+        .await
+        .map_err(unreadable_body)
 }
 
 fn unreadable_body(rejection: BytesRejection) -> Problem {
@@ -128,7 +153,7 @@ fn unreadable_body(rejection: BytesRejection) -> Problem {
         }
         _ => Problem::new(
             &kinds::BODY_UNREADABLE,
-            "The connection ended before the body did.",
+            "The connection closed before the whole body arrived.",
         ),
     }
 }
@@ -146,13 +171,33 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 fn malformed(error: &serde_json::Error, pointer: String) -> Problem {
-    let detail = format!("The body cannot be read: {error}.");
-    if error.is_data() {
+    let detail = format!("The body is not valid: {error}.");
+    if let Some(unknown) = UnknownField::in_message(&error.to_string()) {
+        // The key itself, so that a client can mark it.
+        let pointer = match pointer.rsplit('/').next() {
+            Some(last) if unescape(last) == unknown.name => pointer,
+            _ => format!("{pointer}/{}", escape(&unknown.name)),
+        };
+        let error = unknown.to_string();
+        Problem::new(
+            &kinds::UNKNOWN_FIELD,
+            format!("The body is not valid: {error}."),
+        )
+        .with_errors(vec![FieldError::new(pointer, error)])
+    } else if error.is_data() {
         Problem::new(&kinds::INVALID_BODY, detail)
             .with_errors(vec![FieldError::new(pointer, error.to_string())])
     } else {
         Problem::new(&kinds::INVALID_JSON, detail)
     }
+}
+
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+fn unescape(key: &str) -> String {
+    key.replace("~1", "/").replace("~0", "~")
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {
@@ -167,7 +212,7 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
             }
             Segment::Map { key } => {
                 pointer.push('/');
-                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                pointer.push_str(&escape(key));
             }
             Segment::Enum { .. } | Segment::Unknown => {}
         }
@@ -190,7 +235,7 @@ fn invalid_path(rejection: PathRejection) -> Problem {
         other @ (ErrorKind::ParseErrorAtIndex { .. }
         | ErrorKind::ParseError { .. }
         | ErrorKind::Message(_)) => Problem::new(&kinds::INVALID_PATH_PARAMETER, other.to_string()),
-        // The route and the handler disagree about the parameters: our mistake.
+        // The route and the handler disagree about the parameters, which is a bug of ours.
         other => Problem::internal(other.to_string()),
     }
 }

@@ -1,7 +1,7 @@
-//! Health: is the process alive, is it ready, and what is each part of it like.
+//! Liveness, readiness and a health report.
 //!
-//! PostgreSQL is the one hard dependency: without it the process is not ready. Without Redis it is
-//! degraded, which is still ready.
+//! PostgreSQL is the one hard dependency, so the process is not ready without it. Without Redis the
+//! process is degraded, but still ready.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,43 +13,43 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::app::{AppParts, ServiceInfo};
+use crate::app::{AppParts, ServiceInfo, TemplateFiles};
 use crate::problem::{ApiResult, Problem};
 use crate::problem_kinds as kinds;
 use tasker_shared::cache::CacheStatus;
 use tasker_shared::database;
 use tasker_shared::registry::IndexStatus;
 
-/// How long PostgreSQL may take to answer a health check. Shorter than what supervisors wait.
+/// Limits the wait for PostgreSQL in a health check. Shorter than the timeout of most supervisors.
 const DATABASE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// How well something is.
+/// The health of a part or of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HealthStatus {
-    /// All is as it should be.
+    /// Everything works.
     Healthy,
-    /// Requests are answered, more slowly or with less comfort.
+    /// Requests are answered, but more slowly, or an operator should act.
     Degraded,
-    /// Requests cannot be relied on.
+    /// Requests fail.
     Unhealthy,
 }
 
-/// That the process is alive, or ready.
+/// Basic health of the process.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// How it is.
+    /// The health.
     pub status: HealthStatus,
-    /// Which service answers.
+    /// The service that answers.
     pub service: &'static str,
-    /// Its release.
+    /// The release of the service.
     pub version: &'static str,
-    /// When it answered.
+    /// The time of the answer.
     pub timestamp: DateTime<Utc>,
 }
 
 impl Health {
-    /// `status` of this service, now.
+    /// Returns `status` of this service at this moment.
     pub(crate) fn new(info: &ServiceInfo, status: HealthStatus) -> Self {
         Self {
             status,
@@ -60,74 +60,101 @@ impl Health {
     }
 }
 
-/// What each part of the process is like.
+/// The health of each part of the process.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DetailedHealth {
-    /// The worst of the checks.
+    /// The worst of the checks, without the one of template files.
     pub status: HealthStatus,
-    /// Which service answers.
+    /// The service that answers.
     pub service: &'static str,
-    /// Its release.
+    /// The release of the service.
     pub version: &'static str,
-    /// When it answered.
+    /// The time of the answer.
     pub timestamp: DateTime<Utc>,
-    /// How long the process has run, in seconds.
+    /// Seconds since the process started.
     pub uptime_seconds: u64,
-    /// Whether it was told to stop.
+    /// True after the first SIGTERM or SIGINT.
     pub draining: bool,
-    /// One check a part.
+    /// One check per part.
     pub checks: Checks,
 }
 
-/// The checks.
+/// One check per part.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Checks {
     /// PostgreSQL.
     pub database: DatabaseCheck,
     /// The distributed cache.
     pub cache: CacheCheck,
-    /// The directory of templates; absent without a cache, when every resolve asks PostgreSQL.
+    /// The template index. Absent without a cache, because every resolve then reads PostgreSQL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<DirectoryCheck>,
+    /// The template files of this worker. Absent on other services. Refused files do not change the
+    /// status of the process, because requests for the other templates are answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub templates: Option<TemplatesCheck>,
 }
 
-/// How PostgreSQL is.
+/// The template files that a worker found at its start.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TemplatesCheck {
+    /// Degraded if a file was refused.
+    pub status: HealthStatus,
+    /// The files.
+    #[serde(flatten)]
+    pub files: TemplateFiles,
+}
+
+impl From<&TemplateFiles> for TemplatesCheck {
+    fn from(files: &TemplateFiles) -> Self {
+        Self {
+            status: if files.refused == 0 {
+                HealthStatus::Healthy
+            } else {
+                HealthStatus::Degraded
+            },
+            files: files.clone(),
+        }
+    }
+}
+
+/// The health of PostgreSQL.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DatabaseCheck {
-    /// Healthy when it answered in time.
+    /// Healthy if PostgreSQL answered within a second.
     pub status: HealthStatus,
-    /// How long it took, in milliseconds.
+    /// Duration of the check, in milliseconds.
     pub duration_ms: u64,
-    /// Connections that the pool holds.
+    /// Connections in the pool.
     pub connections: u32,
-    /// Those of them that are free.
+    /// Idle connections in the pool.
     pub idle_connections: usize,
 }
 
-/// How the distributed cache is.
+/// The health of the distributed cache.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CacheCheck {
-    /// Degraded when it is configured and cannot be used.
+    /// Degraded if a cache is configured and cannot be used.
     pub status: HealthStatus,
-    /// What the cache tells of itself.
+    /// The status that the cache reports.
     #[serde(flatten)]
     pub cache: CacheStatus,
 }
 
-/// How current the directory of templates is.
+/// The age of the template index.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DirectoryCheck {
-    /// Degraded when it is not within its bound: resolves then wait for a poll.
+    /// Degraded if the index is older than its bound. Resolves then wait for a poll.
     pub status: HealthStatus,
-    /// Registered templates that it knows.
+    /// Registered templates in the index.
     pub templates: usize,
-    /// Time since the last successful poll was sent, in milliseconds; absent before the first.
+    /// Milliseconds since the last successful poll was sent. Absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,
     /// The bound, `max_staleness_ms`. With 0 every resolve waits for a poll of its own.
     pub max_age_ms: u64,
-    /// Whether templates are answered from it without waiting, or with a bound of 0, whether it
-    /// has been read.
+    /// True if resolves use the index without waiting. With a bound of 0, true once the index has
+    /// been loaded.
     pub within_bound: bool,
 }
 
@@ -151,7 +178,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The routes.
+/// Returns the health routes.
 pub(crate) fn routes(parts: &Arc<AppParts>) -> Router {
     Router::new()
         .route("/health", get(health))
@@ -161,61 +188,61 @@ pub(crate) fn routes(parts: &Arc<AppParts>) -> Router {
         .with_state(Arc::clone(parts))
 }
 
-/// Whether the process answers
+/// Basic health
 #[utoipa::path(
     get,
     path = "/health",
     tag = "operations",
-    responses((status = 200, description = "It does", body = Health))
+    responses((status = 200, description = "The process answers", body = Health))
 )]
 pub(crate) async fn health(State(parts): State<Arc<AppParts>>) -> Json<Health> {
     Json(parts.health(HealthStatus::Healthy))
 }
 
-/// Whether the process is alive
+/// Liveness probe
 ///
-/// Touches nothing but the process, so that a lost database never has it killed.
+/// Checks nothing outside the process, so a supervisor does not restart it when PostgreSQL is lost.
 #[utoipa::path(
     get,
     path = "/health/live",
     tag = "operations",
-    responses((status = 200, description = "It is", body = Health))
+    responses((status = 200, description = "Alive", body = Health))
 )]
 pub(crate) async fn live(State(parts): State<Arc<AppParts>>) -> Json<Health> {
     Json(parts.health(HealthStatus::Healthy))
 }
 
-/// Whether requests should be sent here
+/// Readiness probe
 ///
-/// `degraded` means yes: the cache is lost, PostgreSQL answers in its place.
+/// `degraded` is still ready: the cache cannot be used, and PostgreSQL serves its requests.
 #[utoipa::path(
     get,
     path = "/health/ready",
     tag = "operations",
     responses(
-        (status = 200, description = "They should", body = Health),
-        (status = 503, description = "`starting`, `draining`, or `database_unavailable`", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "Ready (`healthy` or `degraded`)", body = Health),
+        (status = 503, description = "`starting`, `draining` or `database_unavailable`", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<Health>> {
     if parts.lifecycle.is_draining() {
         return Err(Problem::new(
             &kinds::DRAINING,
-            "The service was told to stop. Ask another instance.",
+            "The service is stopping. Use another instance.",
         ));
     }
     if parts.check_database().await.status == HealthStatus::Unhealthy {
         return Err(Problem::new(
             &kinds::DATABASE_UNAVAILABLE,
-            "PostgreSQL did not answer within a second. Ask another instance, or try again.",
+            "PostgreSQL did not answer within a second. Use another instance, or try again.",
         ));
     }
     Ok(Json(parts.health(parts.check_cache().await.status)))
 }
 
-/// What each part of the process is like
+/// Health report
 ///
-/// Always 200: it is a report, not a gate.
+/// Always returns 200, because this is a report and not a probe.
 #[utoipa::path(
     get,
     path = "/health/detailed",
@@ -228,6 +255,7 @@ pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
         database: parts.check_database().await,
         cache: parts.check_cache().await,
         directory: registry.index_status().map(DirectoryCheck::from),
+        templates: parts.template_files().map(TemplatesCheck::from),
     };
     let directory = checks.directory.as_ref().map(|check| check.status);
     let draining = parts.lifecycle.is_draining();
@@ -258,7 +286,7 @@ impl AppParts {
     async fn check_database(&self) -> DatabaseCheck {
         let pool = self.context.database_pool();
         let started = Instant::now();
-        let ping = database::read(pool, DATABASE_DEADLINE, |connection| {
+        let ping = database::run_idempotent(pool, DATABASE_DEADLINE, |connection| {
             Box::pin(async move { sqlx::query("SELECT 1").execute(connection).await })
         });
         let answered = ping.await.is_ok();

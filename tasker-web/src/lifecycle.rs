@@ -1,4 +1,5 @@
-//! How a process stops: not ready first, then no new work, then no background work.
+//! Stops a process in order: first it is not ready, then it accepts no work, then background work
+//! ends.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The stages of one process's end, shared by everything that has to know. Cheap to clone.
+/// The stages in which a process stops. Cheap to clone; clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
     draining: CancellationToken,
@@ -15,13 +16,13 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// A process that runs.
+    /// Returns the lifecycle of a running process.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether the process was told to stop: it is no longer ready, but still answers.
+    /// Returns true once the process began to stop: it is not ready, but still answers.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
@@ -32,14 +33,14 @@ impl Lifecycle {
         self.draining.cancel();
     }
 
-    /// Cancelled when background work has to end.
+    /// Returns a token that is cancelled when background work must end.
     #[must_use]
     pub fn stopping(&self) -> CancellationToken {
         self.stopping.clone()
     }
 
-    /// Runs `task` in the background until it is done or the process stops, in which case it is
-    /// dropped at its next await point.
+    /// Runs `task` in the background until it ends. When the process stops, `task` is dropped at its
+    /// next await point.
     pub fn spawn<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -50,7 +51,7 @@ impl Lifecycle {
         });
     }
 
-    /// Stops all background work and waits for it, at most `patience`. Whether all of it ended.
+    /// Stops all background work and waits for it. Returns false if some still runs after `patience`.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.begin_drain();
         self.stopping.cancel();
@@ -61,7 +62,7 @@ impl Lifecycle {
     }
 }
 
-/// SIGTERM and SIGINT, from the moment that this exists.
+/// Receives SIGTERM and SIGINT from its creation on.
 #[derive(Debug)]
 pub(crate) struct StopSignals {
     terminate: tokio::signal::unix::Signal,
@@ -69,7 +70,7 @@ pub(crate) struct StopSignals {
 }
 
 impl StopSignals {
-    /// Takes the signals over from their default, which is to end the process at once.
+    /// Replaces the default action of the signals, which ends the process at once.
     pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -77,7 +78,7 @@ impl StopSignals {
         })
     }
 
-    /// Waits for the next one; its name.
+    /// Waits for the next signal and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

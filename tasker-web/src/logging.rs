@@ -1,4 +1,4 @@
-//! Logs to standard error: JSON for machines, text for people.
+//! Logs to standard error, as JSON or as text.
 
 use std::io::IsTerminal;
 
@@ -9,28 +9,28 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-/// Why logs cannot be written as asked.
+/// Errors in the variables that configure logging.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoggingError {
     /// `TASKER_LOG_FORMAT` names no format.
     #[error("TASKER_LOG_FORMAT is `{value}`; it must be `json` or `human`")]
     Format {
-        /// What it names.
+        /// The value of the variable.
         value: String,
     },
-    /// The filter cannot be read.
+    /// The log filter cannot be parsed.
     #[error("{variable} is not a log filter such as `info,tasker_shared=debug`")]
     Filter {
-        /// The variable that holds it.
+        /// The variable that holds the filter.
         variable: &'static str,
-        /// What is wrong with it.
+        /// The parse error.
         #[source]
         source: ParseError,
     },
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Json,
@@ -38,28 +38,27 @@ enum Format {
 }
 
 /// Starts logging for the whole process, as `TASKER_LOG_FORMAT`, `TASKER_LOG` and `RUST_LOG` say.
-/// Panics are logged too, within the span that they happen in. A second call changes nothing.
+/// Also logs panics, in the span in which they happen. A second call has no effect.
 ///
 /// # Errors
-/// When a variable cannot be understood; nothing is logged then.
+/// Fails if a variable has a wrong value. Logging is then off.
 pub(crate) fn init() -> Result<(), LoggingError> {
     let terminal = std::io::stderr().is_terminal();
     let format = format(std::env::var("TASKER_LOG_FORMAT").ok().as_deref(), terminal)?;
     let filter = filter(|variable| std::env::var(variable).ok())?;
     let asked = filter.to_string();
-    // Failure means that a subscriber is there already: a test's.
+    // This fails if a test has installed a subscriber before.
     let started = tracing_subscriber::registry()
         .with(lines(format, terminal, filter, std::io::stderr))
         .try_init();
     if started.is_ok() {
         std::panic::set_hook(Box::new(log_panic));
-        // Tells whoever asks for everything that they get it.
-        tracing::trace!(filter = asked, "logging begins");
+        tracing::trace!(filter = asked, "logging started");
     }
     Ok(())
 }
 
-/// Writes what `filter` lets pass, without the events that may hold secrets.
+/// Writes the events that pass `filter`, except those that may contain secrets.
 fn lines(
     format: Format,
     terminal: bool,
@@ -78,11 +77,11 @@ fn lines(
     filter.and_then(filter_fn(may_be_written)).and_then(lines)
 }
 
-/// Whether an event may be written whatever the operator's filter says.
+/// Returns false for events that may contain secrets, whatever the operator's filter says.
 ///
 /// The PostgreSQL client quotes parameters of its URL and lines of its password file. The Redis
-/// client quotes answers, and a server that does not know a command answers with its arguments,
-/// one of which is the password; what matters of its errors is logged by the cache.
+/// client quotes answers, and a server that does not know a command repeats its arguments, which can
+/// include the password. The cache logs those errors itself, without the quoted text.
 fn may_be_written(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     let quotes_settings = target.starts_with("sqlx_postgres::options")
@@ -93,10 +92,10 @@ fn may_be_written(metadata: &Metadata<'_>) -> bool {
     !quotes_settings && !is_redis_client
 }
 
-/// Whether [`init`] would understand its variables.
+/// Checks the variables of [`init`].
 ///
 /// # Errors
-/// As [`init`].
+/// Fails as [`init`] does.
 pub(crate) fn check() -> Result<(), LoggingError> {
     format(std::env::var("TASKER_LOG_FORMAT").ok().as_deref(), false)?;
     filter(|variable| std::env::var(variable).ok())?;
@@ -124,7 +123,7 @@ fn format(value: Option<&str>, terminal: bool) -> Result<Format, LoggingError> {
     }
 }
 
-// PostgreSQL's notices tell that what the migrator asks for is there already.
+// PostgreSQL sends a notice for each existing object that the migrator wants to create.
 const DEFAULT_FILTER: &str = "info,sqlx::postgres::notice=warn";
 
 fn filter(variable: impl Fn(&'static str) -> Option<String>) -> Result<EnvFilter, LoggingError> {
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn no_filter_brings_out_what_libraries_quote() {
+    fn no_filter_shows_events_in_which_libraries_quote_secrets() {
         for format in [Format::Json, Format::Human] {
             let buffer = Buffer::default();
             let writer = buffer.clone();
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_gets_text_and_a_pipe_gets_json_unless_told_otherwise() {
+    fn a_terminal_gets_text_and_a_pipe_gets_json_by_default() {
         assert!(matches!(format(None, true), Ok(Format::Human)));
         assert!(matches!(format(None, false), Ok(Format::Json)));
         assert!(matches!(format(Some("json"), true), Ok(Format::Json)));

@@ -1,4 +1,4 @@
-//! `GET /metrics`: the process's metrics in Prometheus' text format.
+//! `GET /metrics`: metrics of the process in Prometheus' text format.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,21 +12,22 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::lifecycle::Lifecycle;
 use tasker_shared::metrics::describe_all;
 
-/// From a look-up in memory to a request that is about to be given up, in seconds.
+/// Bucket limits in seconds, from a look-up in memory to the default request timeout.
 const DURATION_BUCKETS: [f64; 16] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.5, 10.0,
 ];
 
-/// How often recorded values are folded into their buckets when nobody scrapes.
+/// Interval at which recorded values are moved to their buckets, so that memory stays level without
+/// scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
-/// The process's recorder, installed by the first call.
+/// Returns the recorder of the process. The first call installs it.
 ///
 /// # Panics
-/// If another recorder was installed before: a process has one, and this is it.
+/// If another recorder was installed before, because a process can have only one.
 pub fn recorder() -> &'static PrometheusHandle {
     RECORDER.get_or_init(|| {
         let recorder = PrometheusBuilder::new()
@@ -43,7 +44,7 @@ pub fn recorder() -> &'static PrometheusHandle {
     })
 }
 
-/// Installs the recorder and keeps its memory level until the process stops.
+/// Installs the recorder and runs its upkeep until the process stops.
 pub(crate) fn start(lifecycle: &Lifecycle) {
     let handle = recorder();
     lifecycle.spawn(async move {
@@ -55,14 +56,14 @@ pub(crate) fn start(lifecycle: &Lifecycle) {
     });
 }
 
-/// The route.
+/// Returns the route.
 pub(crate) fn routes() -> Router {
     Router::new().route("/metrics", get(metrics))
 }
 
-/// All metrics of this process
+/// Get the metrics of this process
 ///
-/// In Prometheus' text format. What each one means is in its `# HELP` line.
+/// In Prometheus' text format. The `# HELP` line of each metric explains it.
 #[utoipa::path(
     get,
     path = "/metrics",

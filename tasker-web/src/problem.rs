@@ -1,7 +1,7 @@
-//! Errors as clients see them: RFC 9457 `application/problem+json`.
+//! Errors in the format of RFC 9457, `application/problem+json`.
 //!
-//! A [`Problem`] is what leaves the process. What caused it stays inside: a source is logged when
-//! the response is made, with the request's id, and is never a part of the body.
+//! The source of a [`Problem`] never leaves the process: it is logged with the request's id when the
+//! response is created, and is not part of the response.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -9,32 +9,33 @@ use std::error::Error;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use serde::Serialize;
+use tasker_shared::error_chain::Chain;
 use utoipa::ToSchema;
 
 use crate::problem_kinds::{INTERNAL_ERROR, ProblemKind};
 use crate::request_id::RequestId;
 
-/// What a handler answers.
+/// The result of a handler.
 pub type ApiResult<T> = Result<T, Problem>;
 
 /// The media type of a problem.
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// How long a client should wait before it asks again after a 503, in seconds.
+/// Seconds that a client should wait before it retries after a 503.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// One thing that is wrong with a request.
+/// One error in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
-    /// A JSON pointer into the request's body, or the name of a parameter. The empty pointer is
-    /// the body itself.
+    /// A JSON pointer into the request's body, or the name of a parameter. The empty pointer names
+    /// the whole body.
     pub pointer: String,
-    /// What is wrong there, and what would be right.
+    /// The error, and the expected value.
     pub detail: String,
 }
 
 impl FieldError {
-    /// `detail` about the place `pointer`.
+    /// Creates an error at `pointer`.
     #[must_use]
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
@@ -51,34 +52,34 @@ pub struct ProblemBody {
     /// A URI that names the kind of problem: `urn:tasker:problem:` and the code.
     #[serde(rename = "type")]
     pub type_uri: String,
-    /// The kind of problem, for people.
+    /// The kind of problem, for humans.
     pub title: &'static str,
     /// The status of the response.
     pub status: u16,
-    /// What happened this time, and what to do.
+    /// Describes this occurrence, and what to do about it.
     pub detail: Cow<'static, str>,
     /// The kind of problem, for programs.
     pub code: &'static str,
-    /// Finds the request in the service's log. Also in the header `x-request-id`.
+    /// The id of the request in the service's log, and in the header `x-request-id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// What the problem is about, such as the path of a task.
+    /// The subject of the problem, such as the path of a task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// Everything that is wrong with the request, if more than `detail` can say.
+    /// All errors in the request, if there is more than `detail` says.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldError>,
 }
 
-/// An error on its way to a client.
+/// An error for a client.
 #[derive(Debug)]
 pub struct Problem {
     kind: &'static ProblemKind,
     content: Box<Content>,
 }
 
-/// Behind a pointer, so that a `Result` with a problem stays small.
+/// Boxed so that a `Result` with a problem stays small.
 #[derive(Debug)]
 struct Content {
     detail: Cow<'static, str>,
@@ -88,7 +89,8 @@ struct Content {
 }
 
 impl Problem {
-    /// A problem of `kind`. `detail` goes to the client: it must not hold anything internal.
+    /// Creates a problem of `kind`. `detail` is sent to the client, so it must contain nothing
+    /// internal.
     #[must_use]
     pub fn new(kind: &'static ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -102,44 +104,44 @@ impl Problem {
         }
     }
 
-    /// A mistake of this service: 500, with `source` in the log only.
+    /// Creates a 500 for a bug of this service. `source` is logged only.
     #[must_use]
     pub fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(
             &INTERNAL_ERROR,
-            "The request could not be answered. Give the request id to whoever runs this service.",
+            "The service failed to answer the request. Report the request id to its operators.",
         )
         .with_source(source)
     }
 
-    /// The same problem with a list of what is wrong.
+    /// Adds a list of errors.
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
         self.content.errors = errors;
         self
     }
 
-    /// The same problem about `instance`, a path of this API.
+    /// Adds the subject of the problem, a path of this API.
     #[must_use]
     pub fn with_instance(mut self, instance: impl Into<String>) -> Self {
         self.content.instance = Some(instance.into());
         self
     }
 
-    /// The same problem with its cause, for the log.
+    /// Adds the cause, which is logged only.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.content.source = Some(source.into());
         self
     }
 
-    /// The kind of problem.
+    /// Returns the kind of problem.
     #[must_use]
     pub fn kind(&self) -> &'static ProblemKind {
         self.kind
     }
 
-    /// Logs what stays inside, once, and makes the body.
+    /// Logs the problem with its source, and returns the body.
     fn into_body(self) -> ProblemBody {
         let request_id = RequestId::current().map(|id| id.as_str().to_owned());
         let Content {
@@ -148,15 +150,14 @@ impl Problem {
             errors,
             source,
         } = *self.content;
-        if let Some(source) = source {
-            let request_id = request_id.as_deref();
-            let causes = causes(source.as_ref());
-            if self.kind.status == http::StatusCode::INTERNAL_SERVER_ERROR {
-                tracing::error!(code = self.kind.code, request_id, error = %causes, "request failed");
-            } else {
-                // Not a warning: the component that is lost warns, once.
-                tracing::info!(code = self.kind.code, request_id, error = %causes, "request refused");
-            }
+        // Every problem is logged, so that the id that a client reports finds a line. Details are
+        // not, because they can quote the request.
+        let error = source.map(|source| causes(source.as_ref()));
+        let (code, status) = (self.kind.code, self.kind.status.as_u16());
+        match status {
+            500 => tracing::error!(code, status, request_id, error, "request failed"),
+            501.. => tracing::warn!(code, status, request_id, error, "request not served"),
+            _ => tracing::info!(code, status, request_id, error, "request refused"),
         }
         ProblemBody {
             type_uri: format!("urn:tasker:problem:{}", self.kind.code),
@@ -185,21 +186,10 @@ impl IntoResponse for Problem {
     }
 }
 
-/// An error and what caused it, in one line.
+/// Returns an error and its causes in one line.
 #[must_use]
 pub fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        // Some libraries print their source as a part of themselves.
-        if !line.ends_with(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        next = cause.source();
-    }
-    line
+    Chain(error).to_string()
 }
 
 #[cfg(test)]
@@ -236,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_internal_is_not_in_the_body() {
+    async fn internal_causes_are_not_in_the_body() {
         let secret = std::io::Error::other("password=hunter2");
         let shown = body(Problem::internal(secret)).await.to_string();
         assert!(!shown.contains("hunter2"), "{shown}");

@@ -1,4 +1,4 @@
-//! What the errors of the layers below look like to a client.
+//! Maps errors of the layers below to problems.
 
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
@@ -32,13 +32,13 @@ impl From<RegistryError> for Problem {
                 ),
             )
             .with_source(error),
-            // What is wrong with a template is for its author: nothing internal is in it.
+            // The author of the template needs the causes, and they contain nothing internal.
             RegistryError::Invalid(source) => {
                 Self::new(&kinds::TEMPLATE_INVALID, crate::problem::causes(source))
             }
             RegistryError::Stale => Self::new(
                 &kinds::TEMPLATE_DIRECTORY_STALE,
-                "PostgreSQL does not answer, and what this process knows of templates is older \
+                "PostgreSQL does not answer, and the template index of this process is older \
                  than max_staleness_ms allows. Try again.",
             ),
             RegistryError::Changing {
@@ -48,30 +48,30 @@ impl From<RegistryError> for Problem {
             } => Self::new(
                 &kinds::TEMPLATE_CHANGING,
                 format!(
-                    "The template {namespace}/{name}/{version} is registered anew faster than it \
-                     can be loaded. Try again."
+                    "The template {namespace}/{name}/{version} changes faster than it can be \
+                     loaded. Try again."
                 ),
             ),
-            RegistryError::Database(failure) if is_our_mistake(failure) => Self::internal(error),
+            RegistryError::Database(failure) if is_our_bug(failure) => Self::internal(error),
             RegistryError::Database(_) => database_unavailable().with_source(error),
             RegistryError::Folder { .. } => Self::new(
                 &kinds::TEMPLATE_DIRECTORY_MISSING,
-                "A folder of templates cannot be read. The log has its path.",
+                "A folder of templates cannot be read. The log names it.",
             )
             .with_source(error),
             RegistryError::ShutDown => Self::new(
                 &kinds::SHUTTING_DOWN,
-                "Ask another instance of this service.",
+                "Use another instance of this service.",
             ),
         }
     }
 }
 
 impl From<DatabaseError> for Problem {
-    /// A statement of ours that PostgreSQL refuses is our mistake, except where the refusal says
-    /// that the server is overloaded or going away. All else means that it cannot be reached.
+    /// Returns a 500 if PostgreSQL refuses a statement, because that is a bug of ours, except if the
+    /// SQLSTATE says that the server is overloaded or stopping. Returns a 503 otherwise.
     fn from(error: DatabaseError) -> Self {
-        if is_our_mistake(&error) {
+        if is_our_bug(&error) {
             Self::internal(error)
         } else {
             database_unavailable().with_source(error)
@@ -86,21 +86,21 @@ fn database_unavailable() -> Problem {
     )
 }
 
-fn is_our_mistake(error: &DatabaseError) -> bool {
+fn is_our_bug(error: &DatabaseError) -> bool {
     let DatabaseError::Failed(failure) = error else {
         return false;
     };
     match failure {
-        sqlx::Error::Database(refusal) => !refusal.code().is_some_and(|code| is_passing(&code)),
+        sqlx::Error::Database(refusal) => !refusal.code().is_some_and(|code| is_transient(&code)),
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => false,
         _ => !error.is_connection_lost(),
     }
 }
 
-/// Whether a SQLSTATE says that the same statement may succeed later: connection lost, transaction
-/// rolled back for another's sake, resources exhausted, cancelled, server going down, read-only
-/// because another server took over, locked.
-fn is_passing(code: &str) -> bool {
+/// Returns true if a SQLSTATE means that the same statement may succeed later: connection lost,
+/// serialization failure or deadlock, resources exhausted, cancelled, server stopping, read-only
+/// after a failover, or locked.
+fn is_transient(code: &str) -> bool {
     ["08", "40", "53", "57"]
         .iter()
         .any(|class| code.starts_with(class))

@@ -1,16 +1,17 @@
-//! The id of a request: the caller's, or a new one.
+//! The id of a request, from the caller or generated.
 //!
-//! It is in the response's header, in the body of a problem, and in every log line of the request.
+//! It appears in a header of the response, in the body of a problem, and in every log line of the
+//! request.
 
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
-/// The header that carries the id, both ways.
+/// The header that carries the id in requests and responses.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A caller's id is used up to this length, in bytes.
+/// Maximum length of a caller's id, in bytes.
 const MAX_LENGTH: usize = 128;
 
 tokio::task_local! {
@@ -22,14 +23,14 @@ tokio::task_local! {
 pub(crate) struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// The id that the caller gave, if it is harmless to log and to send back: at most 128
-    /// letters, digits and `-_.:`. Else a new UUID v7.
+    /// Returns the caller's id if it is safe to log: at most 128 letters, digits and `-_.:`.
+    /// Otherwise returns a new UUID v7.
     #[must_use]
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         headers
             .get(X_REQUEST_ID)
             .and_then(|value| value.to_str().ok())
-            .filter(|id| is_harmless(id))
+            .filter(|id| is_safe(id))
             .map_or_else(Self::generate, |id| Self(id.into()))
     }
 
@@ -37,30 +38,30 @@ impl RequestId {
         Self(Uuid::now_v7().to_string().into())
     }
 
-    /// The id of the request that this task answers, if it answers one.
+    /// Returns the id of the request that the current task serves, if any.
     #[must_use]
     pub(crate) fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
 
-    /// Runs `future` as a part of this request.
+    /// Runs `future` as part of this request.
     pub(crate) async fn scope<F: Future>(self, future: F) -> F::Output {
         CURRENT.scope(self, future).await
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The id as a header's value.
+    /// Returns the id as a header value.
     pub(crate) fn header_value(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0).expect("an id has only visible ASCII characters")
     }
 }
 
-fn is_harmless(id: &str) -> bool {
+fn is_safe(id: &str) -> bool {
     (1..=MAX_LENGTH).contains(&id.len())
         && id
             .bytes()

@@ -1,4 +1,4 @@
-//! The `main` of a service: command line, logs, configuration, start, serve, stop.
+//! Runs a service: command line, logs, configuration, start, serve, stop.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{AppParts, ServiceInfo};
 use crate::cli::{self, Action};
+use crate::connections;
 use crate::exit;
 use crate::lifecycle::{Lifecycle, StopSignals};
 use crate::logging::{self, LoggingError};
@@ -26,61 +26,58 @@ use tasker_shared::config::{ConfigError, ConfigLoader};
 use tasker_shared::database::DatabaseError;
 use tasker_shared::system_context::ContextError;
 
-/// How long the process goes on accepting connections after it became not ready, so that load
-/// balancers notice before clients are refused.
+/// Time between not ready and the end of accepting connections, so that load balancers notice before
+/// clients are refused.
 const NOT_READY_NOTICE: Duration = Duration::from_secs(1);
 
-/// What closing pool, caches and background work may take after the drain. With the longest
-/// drain that the configuration allows, 28 s, the process is gone within 30 s.
+/// Limits the time to close pool, caches and background work after the drain. With the longest
+/// drain that the configuration allows, 28 s, the process ends within 30 s.
 const CLOSING_TIME: Duration = Duration::from_millis(1500);
 
-/// Why a service cannot run.
+/// Errors that end a service.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// Logs cannot be written as asked.
+    /// The logging variables are wrong.
     #[error("logging cannot start")]
     Logging(#[from] LoggingError),
     /// The configuration is wrong.
     #[error("the configuration cannot be used")]
     Config(#[from] ConfigError),
-    /// Threads or signal handlers cannot be had.
-    #[error("the operating system refuses what the service needs")]
+    /// The operating system refused threads or signal handlers.
+    #[error("the operating system refused threads or signal handlers")]
     Os(#[source] std::io::Error),
-    /// The address cannot be listened at.
+    /// The address cannot be bound.
     #[error(
-        "cannot listen at {address}; is another process there? Set the service's web.bind_address, \
-         or stop that process"
+        "cannot listen at {address}; is another process using it? Set the service's \
+         web.bind_address, or stop that process"
     )]
     Bind {
         /// The configured address.
         address: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
     /// PostgreSQL cannot be used.
     #[error("the service cannot start")]
     Context(#[from] ContextError),
-    /// What is the service's own cannot start.
+    /// A part of the service failed to start.
     #[error("the service cannot start")]
     Start {
-        /// What to exit with; one of [`exit`].
+        /// The exit code, one of [`exit`].
         code: u8,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The listener failed.
-    #[error("the server failed")]
-    Serve(#[source] std::io::Error),
-    /// A second signal came before requests under way were done.
-    #[error("stopped by a second signal; requests under way were cut off")]
+    /// A second signal arrived before all requests were answered.
+    #[error("stopped by a second signal; open requests were cut off")]
     Interrupted,
 }
 
 impl ServiceError {
-    /// `source` kept the service from starting; the process exits with `code`.
+    /// Creates an error that ends the process with `code`.
     #[must_use]
     pub fn start(code: u8, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Start {
@@ -89,7 +86,7 @@ impl ServiceError {
         }
     }
 
-    /// What the process exits with.
+    /// Returns the exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -102,7 +99,6 @@ impl ServiceError {
             Self::Os(_) | Self::Bind { .. } => exit::OS,
             Self::Context(_) => exit::UNAVAILABLE,
             Self::Start { code, .. } => *code,
-            Self::Serve(_) => exit::INTERNAL,
             Self::Interrupted => exit::INTERRUPTED,
         }
     }
@@ -110,8 +106,9 @@ impl ServiceError {
 
 /// Runs a service from its command line to its exit code.
 ///
-/// The service is alive as soon as it has its address, and ready when `start` has made its router
-/// (see [`crate::app`]); that is called when the database is there. Background work belongs to the parts' [`Lifecycle`], which ends it.
+/// The service is alive as soon as it has bound its address. `start` is called once the database is
+/// connected, and the service is ready when `start` returns the router (see [`crate::app`]).
+/// Background work belongs to the parts' [`Lifecycle`], which ends it.
 pub fn run_service<F, Fut>(info: &'static ServiceInfo, start: F) -> ExitCode
 where
     F: FnOnce(Arc<AppParts>) -> Fut,
@@ -131,14 +128,14 @@ where
     }
 }
 
-/// Tells whoever started the process; through the log where there is one.
+/// Reports the error to the log, or to standard error if logging has not started.
 fn report(info: &ServiceInfo, error: &ServiceError) {
     if tracing::dispatcher::has_been_set() {
         tracing::error!(
             service = info.name,
             exit_code = error.exit_code(),
             error = %causes(error),
-            "the service ends"
+            "the service failed"
         );
     } else {
         use std::io::Write;
@@ -169,7 +166,7 @@ where
         .build()
         .map_err(ServiceError::Os)?;
     let result = runtime.block_on(run(info, config, start));
-    // Connections that did not end in time are cut here; blocking work is not waited for.
+    // This closes connections that did not end in time, and does not wait for blocking work.
     runtime.shutdown_background();
     result
 }
@@ -185,22 +182,15 @@ where
 {
     let web = (info.web)(&config).clone();
     let mut signals = StopSignals::new().map_err(ServiceError::Os)?;
-    // Before the database is touched: a second copy of a service ends here.
+    // Bind before the database is used, so that a second copy of a service ends here.
     let (listener, address) = bind(&web).await?;
-    // Before anything counts: what a start does is counted, too.
+    // Install the recorder first, so that work during the start is counted.
     metrics_route::recorder();
     let lifecycle = Lifecycle::new();
     let entrance = Entrance::new(info, &web);
     let stop_accepting = CancellationToken::new();
-    // Answers are small and whole: waiting to fill a packet only delays them.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
-        }
-    });
-    let server = axum::serve(listener, entrance.clone())
-        .with_graceful_shutdown(stop_accepting.clone().cancelled_owned());
-    let mut server = std::pin::pin!(server.into_future());
+    let server = connections::serve(listener, entrance.clone(), &web, stop_accepting.clone());
+    let mut server = std::pin::pin!(server);
     tracing::info!(service = info.name, version = info.version, %address, "alive, starting");
     let start_up = async {
         let context = Arc::new(SystemContext::connect(config).await?);
@@ -210,13 +200,13 @@ where
     };
     let (parts, router) = tokio::select! {
         started = start_up => started?,
-        ended = &mut server => return ended.map_err(ServiceError::Serve),
-        // No request that matters is served yet: there is nothing to drain.
+        () = &mut server => return Ok(()),
+        // No route of the service is open yet, so there is nothing to drain.
         _ = signals.next() => return Ok(()),
     };
     entrance.open(router);
     tracing::info!(service = info.name, version = info.version, %address, "listening");
-    let outcome = serve(server, &stop_accepting, &lifecycle, &web, &mut signals).await;
+    let outcome = drain(server, &stop_accepting, &lifecycle, &web, &mut signals).await;
     close(&parts, &mut signals).await;
     if outcome.is_ok() {
         tracing::info!(service = info.name, "stopped");
@@ -236,16 +226,16 @@ async fn bind(web: &WebConfig) -> Result<(TcpListener, SocketAddr), ServiceError
     Ok((listener, address))
 }
 
-/// Serves until a signal comes and requests under way are done, or have had their time.
-async fn serve(
-    mut server: Pin<&mut impl Future<Output = std::io::Result<()>>>,
+/// Serves until a signal arrives, then until open requests are answered or the drain time is over.
+async fn drain(
+    mut server: Pin<&mut impl Future<Output = ()>>,
     stop_accepting: &CancellationToken,
     lifecycle: &Lifecycle,
     web: &WebConfig,
     signals: &mut StopSignals,
 ) -> Result<(), ServiceError> {
     let signal = tokio::select! {
-        ended = &mut server => return ended.map_err(ServiceError::Serve),
+        () = &mut server => return Ok(()),
         signal = signals.next() => signal,
     };
     let drain = Duration::from_secs(web.drain_timeout_seconds);
@@ -259,17 +249,17 @@ async fn serve(
 
     let draining = async {
         tokio::select! {
-            // The server never ends before it is told to.
-            _ = &mut server => return Ok(()),
+            // The server ends only after `stop_accepting`.
+            () = &mut server => return Ok(()),
             () = tokio::time::sleep(NOT_READY_NOTICE.min(drain)) => {}
         }
         stop_accepting.cancel();
         match tokio::time::timeout_at(drained_by, &mut server).await {
-            Ok(ended) => ended.map_err(ServiceError::Serve),
+            Ok(()) => Ok(()),
             Err(_elapsed) => {
                 tracing::warn!(
                     drain_seconds = drain.as_secs(),
-                    "requests under way were cut off; raise web.drain_timeout_seconds if they matter"
+                    "open requests were cut off because the drain time is over; raise web.drain_timeout_seconds if they matter"
                 );
                 Ok(())
             }
@@ -281,7 +271,7 @@ async fn serve(
     }
 }
 
-/// Ends background work and closes pool and caches, for as long as there is time.
+/// Ends background work and closes pool and caches, at most for [`CLOSING_TIME`].
 async fn close(parts: &AppParts, signals: &mut StopSignals) {
     let closing = async {
         parts.lifecycle.stop(CLOSING_TIME).await;
@@ -290,7 +280,7 @@ async fn close(parts: &AppParts, signals: &mut StopSignals) {
     tokio::select! {
         closed = tokio::time::timeout(CLOSING_TIME, closing) => {
             if closed.is_err() {
-                tracing::info!("background work was cut off");
+                tracing::info!("background work was cut off because it did not end in time");
             }
         }
         _ = signals.next() => {}

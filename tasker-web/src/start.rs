@@ -1,17 +1,12 @@
-//! What a service answers before it has started: that it is alive, and not ready.
+//! Answers requests before the service has started: alive, but not ready.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{any, get};
-use axum::serve::{IncomingStream, Listener};
 use axum::{Json, Router};
 use http::{HeaderValue, header};
-use tower::Service;
 
 use crate::app::ServiceInfo;
 use crate::health::{Health, HealthStatus};
@@ -20,8 +15,8 @@ use crate::problem::Problem;
 use crate::problem_kinds as kinds;
 use tasker_shared::config::tasker::WebConfig;
 
-/// Gives each new connection the service's routes once they are there, and until then routes that
-/// close the connection after one answer. Clones share the routes.
+/// Gives each new connection the service's routes once they exist, and until then routes that close
+/// the connection after one answer. Clones share the routes.
 #[derive(Debug, Clone)]
 pub(crate) struct Entrance {
     starting: Router,
@@ -29,7 +24,7 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
-    /// The entrance of a service that has not started.
+    /// Creates the entrance of a service that has not started.
     pub(crate) fn new(info: &'static ServiceInfo, web: &WebConfig) -> Self {
         Self {
             starting: layers::serve_layers(starting(info), web),
@@ -37,23 +32,14 @@ impl Entrance {
         }
     }
 
-    /// The service has started: connections from now on are for `router`. The first call counts.
+    /// Gives `router` to connections from now on. Only the first call has an effect.
     pub(crate) fn open(&self, router: Router) {
         self.started.get_or_init(|| router);
     }
-}
 
-impl<L: Listener> Service<IncomingStream<'_, L>> for Entrance {
-    type Response = Router;
-    type Error = Infallible;
-    type Future = Ready<Result<Router, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: IncomingStream<'_, L>) -> Self::Future {
-        ready(Ok(self.started.get().unwrap_or(&self.starting).clone()))
+    /// Returns the routes for a new connection.
+    pub(crate) fn router(&self) -> Router {
+        self.started.get().unwrap_or(&self.starting).clone()
     }
 }
 
@@ -75,7 +61,7 @@ fn starting(info: &'static ServiceInfo) -> Router {
 async fn not_yet() -> Problem {
     Problem::new(
         &kinds::STARTING,
-        "The service has not started yet. Ask another instance, or try again.",
+        "The service has not started yet. Use another instance, or try again.",
     )
 }
 

@@ -1,10 +1,10 @@
-//! Tasker's worker service: it registers the task templates that it finds at boot, and answers
-//! over HTTP what templates look like in its environment and what its caches hold.
+//! Tasker's worker service: registers the template files that it finds at boot, and serves templates
+//! with the overrides of its environment over HTTP.
 //!
-//! What is not here: registering, resolving and distributed caching are the registry's, in
-//! `tasker-shared`; so is every HTTP route that is not about templates.
+//! Registering, resolving and distributed caching are in the registry of `tasker-shared`. HTTP routes
+//! that are not about templates are in `tasker-web`.
 //!
-//! Start reading at [`worker::TaskTemplateManager`]; [`service`] puts the parts together.
+//! Start reading at [`worker::TaskTemplateManager`]; [`service`] assembles the parts.
 
 pub mod service;
 pub mod web;

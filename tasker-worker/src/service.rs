@@ -1,17 +1,18 @@
-//! Puts a worker together: templates first, then HTTP.
+//! Assembles a worker: templates first, then HTTP.
 
 use std::sync::Arc;
 
 use axum::Router;
 use tasker_shared::registry::RegistryError;
-use tasker_web::{AppParts, ServiceError, ServiceInfo, app, exit};
+use tasker_shared::registry::catalog::TemplateCatalog;
+use tasker_web::{AppParts, ServiceError, ServiceInfo, TemplateFiles, app, exit};
 
 use crate::web::openapi;
 use crate::web::routes::template_routes;
 use crate::worker::services::template_query::TemplateQueryService;
 use crate::worker::{DiscoveryError, TaskTemplateManager, TemplateDirectories};
 
-/// What this service is called.
+/// Name, release and configuration of this service.
 pub const INFO: ServiceInfo = ServiceInfo {
     name: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
@@ -19,21 +20,21 @@ pub const INFO: ServiceInfo = ServiceInfo {
     web: |config| &config.worker.web,
 };
 
-/// Registers the templates that the environment or the configuration points to, and makes the
-/// router.
+/// Registers the templates in the folders that the environment or the configuration names, and
+/// returns the router.
 ///
-/// The worker is alive meanwhile, and ready when this is done: it has then registered its templates.
+/// The worker is alive while this runs, and ready when it returns.
 pub async fn start(parts: Arc<AppParts>) -> Result<Router, ServiceError> {
     let directories =
         TemplateDirectories::from_env(&parts.context.tasker_config.common.task_templates);
     start_with(&parts, &directories).await
 }
 
-/// Registers the templates in `directories`, and makes the router.
+/// Registers the templates in `directories`, and returns the router.
 ///
 /// # Errors
-/// [`exit::CONFIG`] for a directory that cannot be searched, [`exit::UNAVAILABLE`] for a database
-/// that is lost. Files that are no templates are logged and stop nothing.
+/// Fails with [`exit::CONFIG`] if a folder cannot be searched, and with [`exit::UNAVAILABLE`] if the
+/// database is lost. Invalid template files are logged and do not stop the start.
 pub async fn start_with(
     parts: &Arc<AppParts>,
     directories: &TemplateDirectories,
@@ -45,18 +46,30 @@ pub async fn start_with(
         config.common.environment.clone(),
         config.worker.template_cache_entries,
     ));
-    manager
-        .ensure_templates_in_database(directories)
+    let summary = manager
+        .ensure_templates_in_database(directories, &config.common.task_templates)
         .await
         .map_err(|error| ServiceError::start(exit_code(&error), error))?;
-    let service = TemplateQueryService::new(manager, Arc::clone(context.cache_provider()));
+    parts.set_template_files(TemplateFiles {
+        named_by: directories.named_by(),
+        folders: directories.paths().to_vec(),
+        found: summary.files,
+        registered: summary.created + summary.updated + summary.unchanged,
+        refused: summary.refused,
+    });
+    let service = TemplateQueryService::new(
+        manager,
+        Arc::clone(context.cache_provider()),
+        TemplateCatalog::new(context.database_pool().clone()),
+    );
     Ok(app(parts, template_routes(service), openapi::document()))
 }
 
-/// What a supervisor should know: whether starting the worker again may help.
+/// Returns an exit code from which a supervisor can decide to restart the worker.
 fn exit_code(error: &DiscoveryError) -> u8 {
     match error {
         DiscoveryError::Folder(_)
+        | DiscoveryError::Refused { .. }
         | DiscoveryError::Registry {
             source: RegistryError::Folder { .. },
             ..

@@ -1,4 +1,4 @@
-//! The service over HTTP. Health, metrics, configuration and documentation are shared.
+//! The HTTP interface. Health, metrics, configuration and API documents are in `tasker-web`.
 
 mod handlers;
 pub mod openapi;

@@ -2,11 +2,11 @@
 
 use utoipa::OpenApi;
 
-use super::handlers::{cache, tasks, templates};
+use super::handlers::{cache, retirement, tasks, templates};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
-    info(description = "Makes tasks from registered templates, and tells what became of them."),
+    info(description = "Creates tasks from registered templates, and reports their state."),
     paths(
         tasks::create_task,
         tasks::list_tasks,
@@ -15,17 +15,20 @@ use super::handlers::{cache, tasks, templates};
         templates::list_namespaces,
         templates::list_handlers,
         templates::get_handler,
+        retirement::retire_template,
+        retirement::get_retirement,
+        retirement::restore_template,
         cache::list_cache_entries,
     ),
     tags(
         (name = "tasks", description = "Tasks and their steps"),
         (name = "handlers", description = "The templates that tasks can be made from"),
-        (name = "cache", description = "What this process has cached of them"),
+        (name = "cache", description = "Templates in the caches of this process"),
     )
 )]
 struct OrchestrationApi;
 
-/// The service's own routes; those that every service has are not in it.
+/// Returns the document of the service's own routes, without the shared ones.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     OrchestrationApi::openapi()

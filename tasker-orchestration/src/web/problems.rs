@@ -1,4 +1,4 @@
-//! What a task that was not made looks like to a client.
+//! Maps errors of task creation to problems.
 
 use tasker_web::problem_kinds as kinds;
 use tasker_web::{FieldError, Problem};
@@ -12,29 +12,29 @@ impl From<TaskInitializationError> for Problem {
         match error {
             E::Invalid(violations) => Self::new(
                 &kinds::VALIDATION_FAILED,
-                "The request cannot be accepted; `errors` says why. Correct it and send it again.",
+                "The request is not valid; `errors` lists the reasons. Correct it and send it again.",
             )
             .with_errors(field_errors(violations)),
             E::IdempotencyKeyRequired => Self::new(
                 &kinds::IDEMPOTENCY_KEY_REQUIRED,
-                "The template's identity strategy is caller_provided: send an `idempotency_key` \
-                 that is the same whenever the same task is meant.",
+                "The template's identity strategy is caller_provided: send an `idempotency_key`, \
+                 and the same one whenever you mean the same task.",
             ),
             E::Template(error) => error.into(),
-            // The schema's author is who can act: nothing of ours is in the reason.
+            // The author of the schema needs the reason, and it contains nothing internal.
             E::Schema(error) => Self::new(
                 &kinds::TEMPLATE_SCHEMA_INVALID,
-                format!("No task can be made until the template is corrected: {error}."),
+                format!("No task can be created until the template is corrected: {error}."),
             ),
             E::Context(violations) => Self::new(
                 &kinds::CONTEXT_INVALID,
-                "The context does not satisfy the template's input_schema; `errors` says where.",
+                "The context does not satisfy the template's input_schema; `errors` lists the places.",
             )
             .with_errors(field_errors(violations)),
             E::TemplateChanged => Self::new(
                 &kinds::TEMPLATE_CHANGED,
-                "The template, or the task itself, was deleted or replaced meanwhile, and nothing \
-                 was made. Try again.",
+                "The template or the task was deleted or replaced while the task was created. No \
+                 task was created. Try again.",
             ),
             E::Database(error) => error.into(),
         }

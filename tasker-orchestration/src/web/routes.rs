@@ -7,20 +7,22 @@ use axum::routing::get;
 use sqlx::PgPool;
 use tasker_shared::SystemContext;
 use tasker_shared::registry::TaskHandlerRegistry;
+use tasker_shared::registry::catalog::TemplateCatalog;
 
-use super::handlers::{cache, tasks, templates};
+use super::handlers::{cache, retirement, tasks, templates};
 use crate::task_initialization::TaskInitializer;
 use crate::template_loader::TemplateLoader;
 
-/// What the routes work with. Cheap to clone.
+/// The state that the routes share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct ApiState {
     pub(super) pool: PgPool,
     pub(super) registry: Arc<TaskHandlerRegistry>,
+    pub(super) catalog: TemplateCatalog,
     pub(super) initializer: Arc<TaskInitializer>,
 }
 
-/// The routes below `/v1`.
+/// Returns the routes below `/v1`.
 pub fn routes(context: &SystemContext) -> Router {
     let registry = Arc::clone(&context.task_handler_registry);
     let pool = context.database_pool().clone();
@@ -39,11 +41,18 @@ pub fn routes(context: &SystemContext) -> Router {
             get(templates::get_handler),
         )
         .route(
+            "/v1/handlers/{namespace}/{name}/{version}/retirement",
+            get(retirement::get_retirement)
+                .put(retirement::retire_template)
+                .delete(retirement::restore_template),
+        )
+        .route(
             "/v1/templates/cache/entries",
             get(cache::list_cache_entries),
         )
         .with_state(ApiState {
             initializer: Arc::new(TaskInitializer::new(loader, pool.clone())),
+            catalog: TemplateCatalog::new(pool.clone()),
             pool,
             registry,
         })

@@ -155,6 +155,13 @@ impl TestApp {
         self.post_task(&request_of(name, &context)).await
     }
 
+    /// Waits until the service cannot use what it knew of templates before this call.
+    pub(crate) async fn become_current(&self) {
+        let cache = &self.context.tasker_config.common.cache;
+        let bound = cache.as_ref().map_or(0, |cache| cache.max_staleness_ms);
+        tokio::time::sleep(std::time::Duration::from_millis(bound)).await;
+    }
+
     /// Rows of a table of the schema `tasker`.
     pub(crate) async fn count(&self, table: &str) -> i64 {
         let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM tasker.{table}"));

@@ -139,3 +139,75 @@ async fn wrong_queries_are_refused() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_unknown_field_is_refused_because_the_task_would_miss_it() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    for (unknown, nearest) in [
+        ("contxt", "context"),
+        ("idempotency_kay", "idempotency_key"),
+        ("namespace_name", "namespace"),
+        ("Priority", "priority"),
+    ] {
+        let mut request = request_of("order", &json!({}));
+        request[unknown] = json!({"order_id": 7});
+        let answer = app.post_task(&request).await;
+        assert_eq!(answer.status, 400, "{unknown}");
+        let problem = answer.problem();
+        assert_eq!(problem["code"], "unknown_field");
+        assert_eq!(problem["errors"][0]["pointer"], format!("/{unknown}"));
+        let detail = problem["errors"][0]["detail"].as_str().unwrap().to_owned();
+        assert!(
+            detail.ends_with(&format!("did you mean `{nearest}`?")),
+            "{detail}"
+        );
+    }
+    assert_eq!(app.count("tasks").await, 0);
+}
+
+#[tokio::test]
+async fn characters_that_postgresql_cannot_hold_are_refused_in_every_field() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    for field in [
+        "name",
+        "namespace",
+        "version",
+        "initiator",
+        "source_system",
+        "reason",
+        "idempotency_key",
+    ] {
+        let mut request = request_of("order", &json!({}));
+        request[field] = json!("a\0b");
+        let answer = app.post_task(&request).await;
+        assert_eq!(answer.status, 422, "{field}");
+        assert_eq!(
+            answer.problem()["errors"][0]["pointer"],
+            format!("/{field}")
+        );
+    }
+    for body in [
+        r#"{"name":"order","namespace":"shop","version":"1.0.0","context":{"a":"\ud800"}}"#,
+        r#"{"name":"order","namespace":"shop","version":"1.0.0","context":{"\udc00":1}}"#,
+        r#"{"name":"order","namespace":"shop","version":"1.0.0","context":{"a":{"b":"\u0000"}}}"#,
+    ] {
+        let answer = app.post_body(body).await;
+        assert!(
+            [400, 422].contains(&answer.status),
+            "{body}: {}",
+            answer.text
+        );
+    }
+    for path in [
+        "/v1/tasks?status=%00",
+        "/v1/tasks/%00",
+        "/v1/handlers/a/%00",
+        "/v1/handlers/a/b?version=%00",
+        "/v1/templates/cache/entries?namespace=%00",
+    ] {
+        assert_eq!(app.get(path).await.status, 400, "{path}");
+    }
+    assert_eq!(app.count("tasks").await, 0);
+}

@@ -9,4 +9,5 @@ mod handlers;
 mod operations;
 mod process;
 mod reading;
+mod retirement;
 mod secrets;

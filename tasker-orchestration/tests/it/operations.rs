@@ -130,3 +130,18 @@ async fn the_api_is_documented_and_every_documented_route_exists() {
             .starts_with("text/html")
     );
 }
+
+#[tokio::test]
+async fn counters_of_failures_exist_at_zero_before_the_first_failure() {
+    let metrics = TestApp::start().await.get("/metrics").await.text;
+    for series in [
+        "tasker_tasks_total{result=\"failed\"}",
+        "tasker_http_server_errors_total{status=\"500\"}",
+        "tasker_http_accept_errors_total",
+        "tasker_template_registrations_total{status=\"failed\"}",
+        "tasker_template_cache_mismatch_total",
+    ] {
+        let line = metrics.lines().find(|line| line.starts_with(series));
+        assert!(line.is_some(), "{series} is not in {metrics}");
+    }
+}

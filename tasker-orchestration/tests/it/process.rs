@@ -48,7 +48,11 @@ struct Service {
 
 impl Service {
     async fn start(database: &TestDatabase) -> Self {
-        let mut child = program()
+        Self::start_program(program(), database).await
+    }
+
+    async fn start_program(mut program: Command, database: &TestDatabase) -> Self {
+        let mut child = program
             .env("DATABASE_URL", database.url())
             .stderr(Stdio::piped())
             .spawn()
@@ -229,6 +233,13 @@ async fn sigterm_makes_not_ready_lets_requests_finish_and_exits_with_0() {
     service.signal(Signal::TERM);
     service.logged("not ready, draining").await;
     assert_eq!(service.status("/health/ready").await, 503);
+    let refused = service.logged("request not served").await;
+    assert_eq!(refused["level"], "WARN");
+    assert_eq!(
+        (&refused["code"], &refused["status"]),
+        (&json!("draining"), &json!(503))
+    );
+    assert!(refused["request_id"].is_string(), "{refused}");
     lock.execute("COMMIT").await.unwrap();
 
     assert_eq!(task.await.unwrap(), Some(201));
@@ -249,4 +260,54 @@ async fn a_second_signal_ends_the_process_at_once() {
     service.signal(Signal::INT);
     assert_eq!(service.exit_code().await, Some(130));
     assert_eq!(task.await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn running_out_of_files_is_one_line_and_passes() {
+    let database = TestDatabase::create().await.unwrap();
+    let inner = program();
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 64; exec \"$0\""])
+        .arg(inner.as_std().get_program())
+        .env_clear()
+        .envs(
+            inner
+                .as_std()
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(std::env::temp_dir())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let mut service = Service::start_program(limited, &database).await;
+    let address = service.url.strip_prefix("http://").unwrap().to_owned();
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        clients.push(tokio::net::TcpStream::connect(&address).await.unwrap());
+    }
+    let message = "connections cannot be accepted; raise the limit of open files (ulimit -n) if it is reached";
+    assert_eq!(service.logged(message).await["level"], "WARN");
+    // Several attempts fail before the files are there again.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(clients);
+    assert_eq!(service.status("/health/live").await, 200);
+    let metrics = reqwest::get(format!("{}/metrics", service.url))
+        .await
+        .unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let failed = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("tasker_http_accept_errors_total "));
+    assert!(failed.unwrap().parse::<u64>().unwrap() > 1, "{metrics}");
+
+    service.signal(Signal::TERM);
+    timeout(PATIENCE, async {
+        while let Some(line) = service.log.next_line().await.unwrap() {
+            assert!(!line.contains(message), "logged again: {line}");
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(service.exit_code().await, Some(0));
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::tls_fault::TlsFault;
 use crate::config::RedisProblem;
+pub(crate) use crate::error_chain::Chain;
 
 /// Why the cache could not do what was asked.
 ///
@@ -292,29 +293,9 @@ pub enum ConfigurationFault {
     Redis(RedisProblem),
 }
 
-/// An error and all its causes in one line, for a log field.
-pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'a));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            // A fault that only wraps another one repeats its words.
-            let text = error.to_string();
-            if error.source().is_none_or(|inner| inner.to_string() != text) {
-                write!(f, ": {text}")?;
-            }
-            cause = error.source();
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{CacheError, Chain, ConnectionFault, Refusal, RefusalKind};
-    use std::io;
+    use super::{Refusal, RefusalKind};
 
     #[test]
     fn text_that_a_server_sent_is_not_kept_as_a_code() {
@@ -332,14 +313,5 @@ mod tests {
         assert_eq!(Refusal::new("ERR").kind(), RefusalKind::Other);
         assert_eq!(Refusal::new("MOVED").label(), "MOVED");
         assert_eq!(Refusal::new("INVENTED").label(), "other");
-    }
-
-    #[test]
-    fn a_chain_says_each_cause_once() {
-        let error = CacheError::ConnectionError(ConnectionFault::from(io::Error::other("gone")));
-        assert_eq!(
-            Chain(&error).to_string(),
-            "the cache cannot be reached: gone"
-        );
     }
 }

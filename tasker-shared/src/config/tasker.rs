@@ -11,7 +11,9 @@ pub use super::database::{DatabaseConfig, DatabaseConfigBuilder, PoolConfig, Poo
 use super::macros::impl_builder_default;
 pub use super::redis::{RedisConfig, RedisConfigBuilder, RedisMode};
 pub use super::secret::Secret;
-pub use super::task_templates::{TaskTemplatesConfig, TaskTemplatesConfigBuilder};
+pub use super::task_templates::{
+    OnChangedVersion, TaskTemplatesConfig, TaskTemplatesConfigBuilder,
+};
 pub use super::web::{WebConfig, WebConfigBuilder};
 
 /// The root of the configuration.

@@ -25,6 +25,20 @@ pub struct WebConfig {
     #[builder(default = "1024 * 1024")]
     #[validate(range(min = 1024, max = 67_108_864))]
     pub max_body_bytes: u64,
+    /// Longest time in which a client must send the head of a request, in milliseconds. A connection
+    /// that is idle between two requests stays open.
+    #[builder(default = "10_000")]
+    #[validate(range(min = 100, max = 600_000))]
+    pub header_timeout_ms: u64,
+    /// The most connections that may be open at once. Further ones are closed at once.
+    #[builder(default = "4096")]
+    #[validate(range(min = 1, max = 1_000_000))]
+    pub max_connections: u64,
+    /// Host names under which clients may call the service, beside addresses, `localhost` and the
+    /// name in `bind_address`; `*` allows every name. Others are refused, because a web page could
+    /// point its own name at this service.
+    #[builder(default)]
+    pub allowed_hosts: Vec<String>,
     /// Longest wait for unfinished requests after SIGTERM, in seconds.
     #[builder(default = "20")]
     #[validate(range(min = 1, max = 28))]

@@ -168,7 +168,10 @@ impl FoundTemplates {
     /// Otherwise it is an error, and neither document is registered, because the order of file names
     /// must not decide which of them runs.
     fn add(&mut self, path: PathBuf, file: CheckedFile, seen: &mut Seen) {
-        let CheckedFile { template, warnings } = file;
+        let CheckedFile {
+            mut template,
+            warnings,
+        } = file;
         let key = (
             template.namespace.clone(),
             template.name.clone(),
@@ -179,6 +182,7 @@ impl FoundTemplates {
                 let warnings = warnings.iter();
                 self.warnings
                     .extend(warnings.map(|problem| discovery_problem(&path, problem)));
+                template.file = Some(path.clone());
                 vacant.insert((path, template.hash));
                 self.templates.push(template);
             }
@@ -310,6 +314,24 @@ fn whole_file(file: PathBuf, message: String) -> DiscoveryProblem {
         path: String::new(),
         message,
     }
+}
+
+/// Returns the error of a file whose content `on_changed_version` refuses.
+pub(super) fn refused(outcome: &RegistrationOutcome) -> DiscoveryProblem {
+    let RegistrationOutcome {
+        namespace,
+        name,
+        version,
+        file,
+        ..
+    } = outcome;
+    whole_file(
+        file.clone().unwrap_or_default(),
+        format!(
+            "{namespace}/{name}/{version} is registered with other content, which is kept because \
+             common.task_templates.on_changed_version is `refuse`; give the file another version"
+        ),
+    )
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! [`TaskHandlerRegistry`] is the public face. [`resolver`] puts the tiers together, [`index`] knows
 //! which document is current, [`registration`] writes, and [`discovery`] reads template files.
 
+pub mod catalog;
 mod comparison;
 mod database_tier;
 mod discovery;

@@ -6,6 +6,7 @@
 //! ever differed, a registered document would be sent again, and PostgreSQL, which compares it with the
 //! stored one, would leave the row unchanged.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use super::RegistryError;
 use super::index::{Snapshot, TemplateName};
+use crate::config::tasker::OnChangedVersion;
 use crate::database::{self, jsonb};
 use crate::metrics::TEMPLATE_REGISTRATIONS;
 use crate::models::core::identity_strategy::IdentityStrategy;
@@ -40,10 +42,12 @@ pub enum RegistrationStatus {
     Updated,
     /// The template was registered already. Nothing was written.
     Unchanged,
+    /// The name has another document, which was kept as `on_changed_version` says.
+    Refused,
 }
 
 impl RegistrationStatus {
-    const ALL: [Self; 3] = [Self::Created, Self::Updated, Self::Unchanged];
+    const ALL: [Self; 4] = [Self::Created, Self::Updated, Self::Unchanged, Self::Refused];
 
     /// A label for metrics and logs.
     #[must_use]
@@ -52,6 +56,7 @@ impl RegistrationStatus {
             Self::Created => "created",
             Self::Updated => "updated",
             Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
         }
     }
 }
@@ -69,6 +74,12 @@ pub struct RegistrationOutcome {
     pub status: RegistrationStatus,
     /// The row in `tasker.named_tasks`.
     pub named_task_uuid: Uuid,
+    /// The hash of the given document.
+    pub hash: ContentHash,
+    /// The hash that was registered before, if that was looked up and differs.
+    pub other_hash: Option<ContentHash>,
+    /// The file of the document, if it comes from one.
+    pub file: Option<PathBuf>,
 }
 
 /// The outcome of registering a batch.
@@ -88,7 +99,11 @@ impl BatchOutcome {
     pub(super) fn written(&self) -> impl Iterator<Item = TemplateName<'_>> {
         self.outcomes
             .iter()
-            .filter(|one| self.retried || one.status != RegistrationStatus::Unchanged)
+            .filter(|one| match one.status {
+                RegistrationStatus::Created | RegistrationStatus::Updated => true,
+                RegistrationStatus::Unchanged => self.retried,
+                RegistrationStatus::Refused => false,
+            })
             .map(|one| TemplateName {
                 namespace: &one.namespace,
                 name: &one.name,
@@ -108,6 +123,7 @@ pub(super) struct Submission {
     /// As PostgreSQL writes a `jsonb`, so equal documents have equal texts.
     pub(super) document: String,
     pub(super) hash: ContentHash,
+    pub(super) file: Option<PathBuf>,
 }
 
 impl From<&TemplateDocument> for Submission {
@@ -125,13 +141,23 @@ impl From<&TemplateDocument> for Submission {
             strategy: template.identity_strategy.map(IdentityStrategy::name),
             hash: ContentHash::from_bytes(Sha256::digest(&document).into()),
             document,
+            file: None,
         }
     }
 }
 
+/// The registration that a name has before a batch.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    hash: ContentHash,
+    named_task_uuid: Uuid,
+    /// Hash, description and strategy are those of the given template.
+    is_same: bool,
+}
+
 impl Submission {
-    /// Returns `Unchanged` if `snapshot` contains this exact template.
-    fn look_up(&self, snapshot: &Snapshot) -> Option<StatusAndRow> {
+    /// Returns the registration that `snapshot` has under this name.
+    fn look_up(&self, snapshot: &Snapshot) -> Option<Known> {
         let name = TemplateName {
             namespace: &self.namespace,
             name: &self.name,
@@ -139,34 +165,64 @@ impl Submission {
         };
         let pointer = &snapshot.get(name)?.pointer;
         let strategy = pointer.identity_strategy.name();
-        let is_same =
-            pointer.hash == self.hash && self.strategy.is_none_or(|wanted| wanted == strategy);
-        is_same.then_some((RegistrationStatus::Unchanged, pointer.named_task_uuid))
+        Some(Known {
+            hash: pointer.hash,
+            named_task_uuid: pointer.named_task_uuid,
+            is_same: pointer.hash == self.hash
+                && self.strategy.is_none_or(|wanted| wanted == strategy),
+        })
+    }
+
+    /// Returns the result if nothing must be written.
+    fn decide(&self, known: Option<Known>, replaces: bool) -> Option<StatusAndRow> {
+        let known = known?;
+        let status = if known.is_same {
+            RegistrationStatus::Unchanged
+        } else if !replaces && known.hash != self.hash {
+            RegistrationStatus::Refused
+        } else {
+            return None;
+        };
+        Some((status, known.named_task_uuid))
     }
 }
 
 type StatusAndRow = (RegistrationStatus, Uuid);
 
+/// The result of each template, and the registration that its name had before.
+type Registered = (Vec<StatusAndRow>, Vec<Option<Known>>);
+
 /// Registers all of `templates` or none, in one transaction. Names must not repeat.
 ///
 /// Templates that `index` contains are neither looked up in PostgreSQL nor sent. It must be a snapshot
 /// that is no older than the request to register.
+///
+/// With `on_changed`, registrations under the same names are looked up first, and outcomes have their
+/// hashes. Without it, documents are always replaced.
 pub(super) async fn register(
     pool: &PgPool,
     templates: Vec<Submission>,
     index: Option<&Snapshot>,
+    on_changed: Option<OnChangedVersion>,
 ) -> Result<BatchOutcome, RegistryError> {
-    let known = templates
+    let replaces = on_changed != Some(OnChangedVersion::Refuse);
+    let known: Vec<Option<Known>> = templates
         .iter()
         .map(|template| template.look_up(index?))
-        .collect::<Vec<_>>();
-    let all_in_index = known.iter().all(Option::is_some);
+        .collect();
+    let decided: Option<Vec<StatusAndRow>> = templates
+        .iter()
+        .zip(&known)
+        .map(|(template, known)| template.decide(*known, replaces))
+        .collect();
+    let all_in_index = decided.is_some();
     let templates: Arc<[Submission]> = templates.into();
     let mut attempts = 0;
-    let results = if all_in_index {
-        known.into_iter().flatten().collect()
+    let (results, known) = if let Some(decided) = decided {
+        (decided, known)
     } else {
-        let asks_first = index.is_none();
+        let bytes: usize = templates.iter().map(|one| one.document.len()).sum();
+        let asks_first = index.is_none() && (on_changed.is_some() || bytes > ASK_FIRST_BYTES);
         // Registering is idempotent, so it may be tried again on another connection.
         database::read(pool, LIMIT, |connection| {
             attempts += 1;
@@ -175,6 +231,7 @@ pub(super) async fn register(
                 Arc::clone(&templates),
                 known.clone(),
                 asks_first,
+                replaces,
             )
         })
         .await
@@ -184,18 +241,20 @@ pub(super) async fn register(
         let of_status = results.iter().filter(|(status, _)| *status == counted);
         count(counted.label(), of_status.count());
     }
-    let outcomes = templates
-        .iter()
-        .zip(results)
-        .map(
-            |(template, (status, named_task_uuid))| RegistrationOutcome {
-                namespace: template.namespace.clone(),
-                name: template.name.clone(),
-                version: template.version.clone(),
-                status,
-                named_task_uuid,
-            },
-        );
+    let outcomes = templates.iter().zip(results.into_iter().zip(known)).map(
+        |(template, ((status, named_task_uuid), known))| RegistrationOutcome {
+            namespace: template.namespace.clone(),
+            name: template.name.clone(),
+            version: template.version.clone(),
+            status,
+            named_task_uuid,
+            hash: template.hash,
+            other_hash: known
+                .map(|known| known.hash)
+                .filter(|hash| *hash != template.hash),
+            file: template.file.clone(),
+        },
+    );
     Ok(BatchOutcome {
         outcomes: outcomes.collect(),
         retried: attempts > 1,
@@ -213,14 +272,19 @@ fn count(status: &'static str, templates: usize) {
 fn register_on(
     connection: &mut PgConnection,
     templates: Arc<[Submission]>,
-    mut results: Vec<Option<StatusAndRow>>,
+    mut known: Vec<Option<Known>>,
     asks_first: bool,
-) -> BoxFuture<'_, Result<Vec<StatusAndRow>, sqlx::Error>> {
+    replaces: bool,
+) -> BoxFuture<'_, Result<Registered, sqlx::Error>> {
     Box::pin(async move {
-        let bytes: usize = templates.iter().map(|one| one.document.len()).sum();
-        if asks_first && bytes > ASK_FIRST_BYTES {
-            look_up_unchanged(connection, &templates, &mut results).await?;
+        if asks_first {
+            look_up(connection, &templates, &mut known).await?;
         }
+        let mut results: Vec<Option<StatusAndRow>> = templates
+            .iter()
+            .zip(&known)
+            .map(|(template, known)| template.decide(*known, replaces))
+            .collect();
         let rest: Vec<usize> = (0..templates.len())
             .filter(|item| results[*item].is_none())
             .collect();
@@ -235,10 +299,8 @@ fn register_on(
                 transaction.commit().await?;
             }
         }
-        results
-            .into_iter()
-            .map(|result| result.ok_or(sqlx::Error::RowNotFound))
-            .collect()
+        let results: Option<Vec<StatusAndRow>> = results.into_iter().collect();
+        Ok((results.ok_or(sqlx::Error::RowNotFound)?, known))
     })
 }
 
@@ -257,18 +319,22 @@ fn statements<'a>(templates: &[Submission], items: &'a [usize]) -> Vec<&'a [usiz
         .collect()
 }
 
-/// Sets the results of those templates that PostgreSQL has already. Sends hashes, not documents.
-async fn look_up_unchanged(
+/// Looks up what PostgreSQL has under the names of `templates`. Sends hashes, not documents.
+async fn look_up(
     connection: &mut PgConnection,
     templates: &[Submission],
-    results: &mut [Option<StatusAndRow>],
+    known: &mut [Option<Known>],
 ) -> Result<(), sqlx::Error> {
     let templates: Vec<&Submission> = templates.iter().collect();
     let columns = Columns::new(&templates);
     let hashes: Vec<String> = templates.iter().map(|one| one.hash.to_string()).collect();
     let rows = sqlx::query!(
         r#"
-        SELECT i.item AS "item!", t.named_task_uuid AS "named_task_uuid!"
+        SELECT i.item AS "item!", t.named_task_uuid AS "named_task_uuid!",
+               v.content_hash AS "content_hash!",
+               v.content_hash = i.hash
+                   AND t.description IS NOT DISTINCT FROM i.description
+                   AND (i.strategy IS NULL OR t.identity_strategy::text = i.strategy) AS "is_same!"
         -- The hash has its column's type, because comparing texts would convert each row.
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
                     $6::text[]::bpchar[])
@@ -277,9 +343,7 @@ async fn look_up_unchanged(
         JOIN tasker.template_versions v
             ON v.namespace = i.namespace AND v.name = i.name AND v.version = i.version
         JOIN tasker.named_tasks t ON t.named_task_uuid = v.named_task_uuid
-        WHERE v.content_hash = i.hash
-            AND t.description IS NOT DISTINCT FROM i.description
-            AND (i.strategy IS NULL OR t.identity_strategy::text = i.strategy)
+        WHERE v.content_hash IS NOT NULL
         "#,
         &columns.namespaces as &[&str],
         &columns.names as &[&str],
@@ -291,8 +355,13 @@ async fn look_up_unchanged(
     .fetch_all(connection)
     .await?;
     for row in rows {
-        if let Some(result) = index_of(row.item).and_then(|index| results.get_mut(index)) {
-            *result = Some((RegistrationStatus::Unchanged, row.named_task_uuid));
+        let known = index_of(row.item).and_then(|index| known.get_mut(index));
+        if let (Some(known), Ok(hash)) = (known, row.content_hash.parse()) {
+            *known = Some(Known {
+                hash,
+                named_task_uuid: row.named_task_uuid,
+                is_same: row.is_same,
+            });
         }
     }
     Ok(())

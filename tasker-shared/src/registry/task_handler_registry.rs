@@ -216,7 +216,7 @@ impl TaskHandlerRegistry {
         &self,
         templates: Vec<Submission>,
     ) -> Result<Vec<RegistrationOutcome>, RegistryError> {
-        let batch = registration::register(&self.db_pool, templates, None).await?;
+        let batch = registration::register(&self.db_pool, templates, None, None).await?;
         self.publish(&batch, false).await;
         Ok(batch.outcomes)
     }
@@ -240,23 +240,38 @@ impl TaskHandlerRegistry {
         let begun = Moment::now();
         self.start();
         let max_file_bytes = self.task_templates.max_file_bytes;
-        let found = discovery::find(folder.as_ref(), max_file_bytes).await?;
+        let mut found = discovery::find(folder.as_ref(), max_file_bytes).await?;
+        if self.task_templates.strict_boot && !found.errors.is_empty() {
+            found.templates.clear();
+        }
         let index = match &self.cache {
             Some(cache) => cache.resolver.index().snapshot_since(begun).await,
             None => None,
         };
         // Boxed, so that the caller's future is small.
-        let registering = registration::register(&self.db_pool, found.templates, index.as_deref());
+        let on_changed = self.task_templates.on_changed_version();
+        let registering = registration::register(
+            &self.db_pool,
+            found.templates,
+            index.as_deref(),
+            Some(on_changed),
+        );
         let batch = Box::pin(registering).await?;
         let invalidates = self
             .cache
             .as_ref()
             .is_some_and(|cache| cache.invalidate_on_boot);
         let invalidation = Box::pin(self.publish(&batch, invalidates)).await;
+        let (refused, registered): (Vec<_>, Vec<_>) = batch
+            .outcomes
+            .into_iter()
+            .partition(|one| one.status == RegistrationStatus::Refused);
+        let mut errors = found.errors;
+        errors.extend(refused.iter().map(discovery::refused));
         Ok(TaskTemplateDiscoveryResult {
             total_files: found.total_files,
-            registered: batch.outcomes,
-            errors: found.errors,
+            registered,
+            errors,
             warnings: found.warnings,
             invalidation,
         })
@@ -396,11 +411,13 @@ impl TaskHandlerRegistry {
                 ..
             } = outcome.clone();
             self.tell(match status {
-                RegistrationStatus::Unchanged => RegistryEvent::Unchanged {
-                    namespace,
-                    name,
-                    version,
-                },
+                RegistrationStatus::Unchanged | RegistrationStatus::Refused => {
+                    RegistryEvent::Unchanged {
+                        namespace,
+                        name,
+                        version,
+                    }
+                }
                 RegistrationStatus::Created | RegistrationStatus::Updated => {
                     RegistryEvent::Registered {
                         namespace,

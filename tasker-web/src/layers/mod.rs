@@ -1,4 +1,4 @@
-//! What surrounds every route: request id, span, metrics, panics, timeout, limits and headers.
+//! The layers around every route: request id, span, metrics, panics, timeout, limits and headers.
 
 use std::any::Any;
 use std::time::{Duration, Instant};
@@ -11,14 +11,15 @@ use http::{HeaderName, HeaderValue, Method, Uri, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
+use crate::guard::{Guard, guard};
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
 use crate::request_id::{RequestId, X_REQUEST_ID};
 use tasker_shared::config::tasker::WebConfig;
-use tasker_shared::metrics::{HTTP_REQUEST_DURATION, HTTP_REQUESTS};
+use tasker_shared::metrics::{HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_SERVER_ERRORS};
 
-/// Answers of an API are for programs: nothing may run, frame or remember them. A route that
-/// sets one of these itself keeps its own.
+/// Forbid browsers to run, frame or store answers. A route that sets one of these headers keeps its
+/// own value.
 const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     (
         header::X_CONTENT_TYPE_OPTIONS,
@@ -36,11 +37,11 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
-/// `router` with everything that surrounds a service's routes. Unknown routes and methods are
-/// answered with problems; add all routes before.
+/// Wraps `router` in the layers that every service has, and answers unknown routes and methods with
+/// problems. Add all routes before.
 ///
-/// A request that outlives `request_timeout_ms` is dropped at its next await point, its
-/// transaction with it, and answered with a 504.
+/// A request that exceeds `request_timeout_ms` is dropped at its next await point together with its
+/// transaction, and answered with 504.
 pub(crate) fn serve_layers(router: Router, config: &WebConfig) -> Router {
     let limit = usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX);
     let timeout = Duration::from_millis(config.request_timeout_ms);
@@ -50,6 +51,7 @@ pub(crate) fn serve_layers(router: Router, config: &WebConfig) -> Router {
         .layer(DefaultBodyLimit::max(limit))
         .layer(middleware::from_fn_with_state(timeout, deadline))
         .layer(CatchPanicLayer::custom(after_panic))
+        .layer(middleware::from_fn_with_state(Guard::new(config), guard))
         .layer(middleware::from_fn(observe))
 }
 
@@ -57,7 +59,7 @@ async fn route_not_found(uri: Uri) -> Problem {
     Problem::new(
         &kinds::ROUTE_NOT_FOUND,
         format!(
-            "Nothing is at {}. /api-docs/openapi.json lists the routes.",
+            "No route matches {}. /api-docs/openapi.json lists the routes.",
             uri.path()
         ),
     )
@@ -67,7 +69,7 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(
         &kinds::METHOD_NOT_ALLOWED,
         format!(
-            "{} does not know {method}. The header `allow` lists what it knows.",
+            "{} does not support {method}. The header `allow` lists the supported methods.",
             uri.path()
         ),
     )
@@ -78,28 +80,29 @@ async fn deadline(State(timeout): State<Duration>, request: Request, next: Next)
         Ok(response) => response,
         Err(_elapsed) => Problem::new(
             &kinds::REQUEST_TIMEOUT,
-            "The request was given up. Whether it changed anything is not known: look before you \
-             try again, or send an idempotency key.",
+            "The request exceeded its time limit and was cancelled. It may have changed data: check \
+             before you retry, or send an idempotency key.",
         )
         .into_response(),
     }
 }
 
-/// The panic itself is logged by the panic hook, within the request's span.
+/// Answers a request whose handler panicked. The panic hook logs the panic in the request's span.
 fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
     Problem::new(
         &kinds::INTERNAL_ERROR,
-        "The request could not be answered. Give the request id to whoever runs this service.",
+        "The service failed to answer the request. Report the request id to its operators.",
     )
     .into_response()
 }
 
-/// Outermost: gives the request its id and span, and counts the answer, whatever made it.
+/// Gives the request its id and span, and counts the answer. This layer is the outermost, so that it
+/// sees answers of the other layers too.
 async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = RequestId::from_headers(request.headers());
     let method = method_label(request.method());
-    // The pattern, never the path or the query: those can hold secrets and have no bound.
+    // The label is the pattern, because paths and queries can hold secrets and are unbounded.
     let route = request.extensions().get::<MatchedPath>().map_or_else(
         || String::from("unmatched"),
         |path| path.as_str().to_owned(),
@@ -114,7 +117,7 @@ async fn observe(request: Request, next: Next) -> Response {
 
     let elapsed = started.elapsed();
     let status = response.status();
-    // One line a request is for those who ask for it: metrics tell the rest.
+    // Logged at debug level because the metrics below already count every request.
     tracing::debug!(
         target: "tasker::access",
         parent: &span,
@@ -127,6 +130,10 @@ async fn observe(request: Request, next: Next) -> Response {
         "method" => method, "route" => route.clone(), "status" => status.as_str().to_owned()
     )
     .increment(1);
+    if status.is_server_error() {
+        metrics::counter!(HTTP_SERVER_ERRORS.name, "status" => status.as_str().to_owned())
+            .increment(1);
+    }
     metrics::histogram!(HTTP_REQUEST_DURATION.name, "method" => method, "route" => route)
         .record(elapsed);
 
@@ -138,7 +145,7 @@ async fn observe(request: Request, next: Next) -> Response {
     response
 }
 
-/// A client can make methods up; a label must have few values.
+/// Returns a label with few values, because clients can invent methods.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

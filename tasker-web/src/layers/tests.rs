@@ -1,4 +1,4 @@
-//! What clients see when a request is wrong, slow, or hits a mistake of ours.
+//! Answers to requests that are wrong or slow, or that hit a bug of ours.
 
 use axum::Router;
 use axum::body::Body;
@@ -15,11 +15,13 @@ use crate::{ApiJson, ApiPath, ApiQuery};
 use tasker_shared::config::tasker::WebConfig;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Order {
     lines: Vec<Line>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line {
     amount: u32,
 }
@@ -176,7 +178,7 @@ async fn a_panic_is_an_internal_error() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_is_given_up() {
+async fn a_request_that_takes_too_long_is_cancelled() {
     insta::assert_json_snapshot!(problem(get_("/never")).await);
 }
 
@@ -191,4 +193,61 @@ async fn every_answer_has_the_callers_request_id_and_the_security_headers() {
     assert_eq!(response.headers()["x-request-id"], "caller-7");
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
     assert_eq!(response.headers()["cache-control"], "no-store");
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_named_with_its_pointer_and_the_nearest_field() {
+    let body = problem(post_json(r#"{"lines": [{"amount": 1, "amuont": 2}]}"#)).await;
+    assert_eq!(
+        (&body["status"], &body["code"]),
+        (&400.into(), &"unknown_field".into())
+    );
+    assert_eq!(body["errors"][0]["pointer"], "/lines/0/amuont");
+    assert_eq!(
+        body["errors"][0]["detail"],
+        "unknown field `amuont`; did you mean `amount`?"
+    );
+    let body = problem(post_json(r#"{"lines": [], "a/b": 2}"#)).await;
+    assert_eq!(body["errors"][0]["pointer"], "/a~1b");
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused() {
+    let mut request = post_json(vec![0x1f, 0x8b, 8, 0]);
+    let headers = request.headers_mut();
+    headers.insert("content-encoding", "gzip".parse().expect("a header"));
+    let body = problem(request).await;
+    assert_eq!(body["status"], 415);
+    assert_eq!(body["code"], "unsupported_media_type");
+    let mut request = post_json(r#"{"lines": []}"#);
+    let headers = request.headers_mut();
+    headers.insert("content-encoding", "identity".parse().expect("a header"));
+    assert_eq!(send(request).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_nul_character_in_the_path_or_the_query_is_refused() {
+    for (path, code) in [
+        ("/tasks/%00", "invalid_path_parameter"),
+        ("/page?limit=3&name=%00", "invalid_query_parameter"),
+        ("/nowhere/%00", "invalid_path_parameter"),
+    ] {
+        let body = problem(get_(path)).await;
+        assert_eq!(
+            (&body["status"], &body["code"]),
+            (&400.into(), &code.into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn requests_under_a_foreign_name_or_from_a_foreign_page_are_refused() {
+    let mut rebound = get_("/page?limit=3");
+    let headers = rebound.headers_mut();
+    headers.insert("host", "evil.example".parse().expect("a header"));
+    assert_eq!(problem(rebound).await["code"], "host_not_allowed");
+    let mut posted = post_json(r#"{"lines": []}"#);
+    let headers = posted.headers_mut();
+    headers.insert("origin", "https://evil.example".parse().expect("a header"));
+    assert_eq!(problem(posted).await["code"], "cross_site_request");
 }

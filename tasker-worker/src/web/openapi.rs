@@ -6,7 +6,7 @@ use super::handlers::templates;
 
 #[derive(Debug, OpenApi)]
 #[openapi(
-    info(description = "Task templates as one worker sees them, and the caches that hold them."),
+    info(description = "Task templates with the overrides of one worker's environment, and its caches."),
     paths(
         templates::list_templates,
         templates::get_template,
@@ -20,12 +20,12 @@ use super::handlers::templates;
     ),
     tags(
         (name = "templates", description = "Registered templates"),
-        (name = "cache", description = "The worker's cache, and the distributed one behind it"),
+        (name = "cache", description = "The worker's cache and the distributed cache"),
     )
 )]
 struct WorkerApi;
 
-/// The worker's own routes; those that every service has are not in it.
+/// Returns the document of the worker's own routes, without the shared ones.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     WorkerApi::openapi()

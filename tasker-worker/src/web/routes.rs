@@ -1,8 +1,7 @@
-//! The worker's own routes. Health, metrics, configuration and documentation are shared.
+//! The worker's own routes. Health, metrics, configuration and API documents are in `tasker-web`.
 //!
-//! Routes below `/templates/cache` have two segments, or one, and templates have three or more
-//! after `/templates`: a namespace called `cache` is as reachable as any other, and so is its
-//! template called `stats`.
+//! Routes of the caches have one or two segments after `/templates`, and routes of a template have
+//! three or more, so a namespace called `cache` is reachable like any other.
 
 use axum::Router;
 use axum::routing::{delete, get, post};
@@ -10,7 +9,7 @@ use axum::routing::{delete, get, post};
 use super::handlers::templates;
 use crate::worker::services::template_query::TemplateQueryService;
 
-/// The routes below `/templates`.
+/// Returns the routes below `/templates`.
 pub fn template_routes(service: TemplateQueryService) -> Router {
     Router::new()
         .route("/templates", get(templates::list_templates))

@@ -1,4 +1,4 @@
-//! What this worker can run: the step types that it understands.
+//! The step types that this worker can run.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ const fn capability(step_type: StepType) -> &'static str {
     }
 }
 
-/// What this worker can run, sorted.
+/// Returns the step types that this worker can run, sorted.
 #[must_use]
 pub fn worker_capabilities() -> Vec<String> {
     STEP_TYPES
@@ -32,7 +32,7 @@ pub fn worker_capabilities() -> Vec<String> {
         .collect()
 }
 
-/// What a worker must be able to run for `template`: the types of its steps, sorted.
+/// Returns the step types that `template` uses, sorted.
 #[must_use]
 pub fn required_capabilities(template: &TaskTemplate) -> Vec<String> {
     let types: BTreeSet<&str> = template

@@ -1,12 +1,12 @@
-//! A registered document as one environment sees it.
+//! Applies the overrides of an environment to a registered document.
 
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use tasker_shared::models::core::task_template::apply_environment;
 use tasker_shared::types::Document;
 
-/// `document` with the overrides of `environment` applied, or nothing if they change nothing:
-/// the registered bytes then serve as they are.
+/// Returns `document` with the overrides of `environment` applied, or `None` if they change nothing,
+/// so that the registered document can be shared.
 pub(crate) fn override_document(
     document: &Document,
     environment: &str,

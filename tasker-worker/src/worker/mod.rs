@@ -1,5 +1,5 @@
-//! What a worker does, apart from HTTP: it registers the templates that it finds at boot, and
-//! resolves templates as its environment sees them.
+//! The worker without HTTP: registers template files at boot, and resolves templates with the
+//! overrides of its environment.
 
 mod capabilities;
 mod environment;

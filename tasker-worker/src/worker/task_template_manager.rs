@@ -1,15 +1,16 @@
-//! Templates as this worker uses them: registered from files at boot, resolved by name with the
-//! overrides of the worker's environment applied.
+//! Registers template files at boot, and resolves templates by name with the overrides of the
+//! worker's environment applied.
 //!
-//! The manager keeps resolved templates in a cache of its own, but asks the registry for the
-//! current content each time, which costs a look-up in memory when the registry is warm. What it
-//! hands out is therefore never older than what the registry answers.
+//! The manager caches resolved templates, but asks the registry for the current registration each
+//! time, which is a look-up in memory if the registry is warm. Its answers are therefore never older
+//! than those of the registry.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use tasker_shared::config::tasker::TaskTemplatesConfig;
 use tasker_shared::metrics::WORKER_TEMPLATE_REQUESTS;
 use tasker_shared::registry::{RegistryError, TaskHandlerRegistry, TaskTemplateDiscoveryResult};
 use tasker_shared::types::{CacheStats, HandlerMetadata};
@@ -17,12 +18,14 @@ use tasker_shared::types::{CacheStats, HandlerMetadata};
 use super::environment::override_document;
 use super::resolved_cache::{Lookup, ResolvedCache};
 use super::template_directories::TemplateDirectories;
-use super::template_discovery::{DiscoveryError, DiscoverySummary, RegisteredNames, log_problems};
+use super::template_discovery::{
+    DiscoveryError, DiscoverySummary, RegisteredNames, log_changes, log_problems,
+};
 
 /// Registers and resolves templates for one worker process.
 ///
-/// All methods may be called concurrently. A caller that is cancelled leaves the cache as it was,
-/// or with one more current entry.
+/// All methods may be called concurrently. A cancelled call leaves the cache unchanged, or with one
+/// more current entry.
 #[derive(Debug)]
 pub struct TaskTemplateManager {
     registry: Arc<TaskHandlerRegistry>,
@@ -32,7 +35,7 @@ pub struct TaskTemplateManager {
 }
 
 impl TaskTemplateManager {
-    /// A manager for a worker in `environment` that holds at most `max_entries` resolved
+    /// Creates a manager for a worker in `environment` that caches at most `max_entries` resolved
     /// templates.
     #[must_use]
     pub fn new(
@@ -48,31 +51,34 @@ impl TaskTemplateManager {
         }
     }
 
-    /// The registry that is asked what is current.
+    /// Returns the registry.
     #[must_use]
     pub fn registry(&self) -> &Arc<TaskHandlerRegistry> {
         &self.registry
     }
 
-    /// The environment whose overrides are applied.
+    /// Returns the environment whose overrides are applied.
     #[must_use]
     pub fn environment(&self) -> &str {
         &self.environment
     }
 
-    /// Registers every template file below `directories`, and logs what came of it.
+    /// Registers every template file below `directories`, and logs the result.
     ///
-    /// Nothing is resolved here: a boot leaves the caches empty, and empties the distributed one.
+    /// This resolves nothing, so it leaves the caches empty, and it deletes all templates from the
+    /// distributed cache.
     ///
     /// # Errors
-    /// A directory that cannot be searched, and a database that cannot be used. A file that is
-    /// no template is logged, counted in the summary, and stops nothing.
+    /// Fails if a folder cannot be searched or the database cannot be used. An invalid file is logged
+    /// and counted in the summary, and the other files are still registered, unless `strict_boot` is
+    /// on.
     pub async fn ensure_templates_in_database(
         &self,
         directories: &TemplateDirectories,
+        config: &TaskTemplatesConfig,
     ) -> Result<DiscoverySummary, DiscoveryError> {
         let started = Instant::now();
-        // All are checked before the first is registered: a boot that fails changes nothing.
+        // Check all folders first, so that a boot that fails registers nothing.
         directories.check().await?;
         let mut summary = DiscoverySummary::default();
         let mut names = RegisteredNames::default();
@@ -85,16 +91,22 @@ impl TaskTemplateManager {
                     source,
                 })?;
             log_problems(&result);
+            log_changes(&result.registered, config.on_changed_version());
             summary.add(&result);
             summary.warnings += names.add(directory, &result.registered);
         }
         summary.elapsed = started.elapsed();
         summary.log(directories.named_by());
+        if config.strict_boot && summary.refused > 0 {
+            return Err(DiscoveryError::Refused {
+                files: summary.refused,
+            });
+        }
         Ok(summary)
     }
 
-    /// Registers every template file below `config_directory`. Their namespaces are those that
-    /// this worker serves from then on.
+    /// Registers every template file below `config_directory`, and adds their namespaces to
+    /// [`Self::supported_namespaces`].
     pub async fn discover_and_register_templates(
         &self,
         config_directory: &Path,
@@ -115,7 +127,7 @@ impl TaskTemplateManager {
         Ok(result)
     }
 
-    /// The current template of this name, from this worker's cache if that holds it.
+    /// Returns the current template of this name, from this worker's cache if possible.
     pub async fn get_task_template(
         &self,
         namespace: &str,
@@ -136,8 +148,7 @@ impl TaskTemplateManager {
         })
     }
 
-    /// The current template of this name, resolved anew whatever the worker's cache holds, which
-    /// then holds this.
+    /// Resolves the current template of this name without this worker's cache, and caches it.
     pub async fn fetch_and_cache_template(
         &self,
         namespace: &str,
@@ -148,10 +159,10 @@ impl TaskTemplateManager {
         self.resolve_and_cache(metadata)
     }
 
-    /// Makes this worker's entry anew. The registry's caches are left alone.
+    /// Replaces this worker's entry. Does not touch the registry's caches.
     ///
     /// # Errors
-    /// Those of resolving; the worker then holds no entry of this name.
+    /// Fails as resolving does. The worker then has no entry of this name.
     pub async fn refresh(
         &self,
         namespace: &str,
@@ -163,14 +174,14 @@ impl TaskTemplateManager {
             .await
     }
 
-    /// Drops all of this worker's entries and tells how many there were. The registry's caches
-    /// are left alone.
+    /// Removes all entries of this worker and returns their number. Does not touch the registry's
+    /// caches.
     pub fn clear_cache(&self) -> u64 {
         self.cache.clear()
     }
 
-    /// Drops this worker's entries that are not current any more, and answers with what those
-    /// were made from. Such entries are never handed out; what they cost is room.
+    /// Removes this worker's outdated entries and returns their registrations. Such entries are never
+    /// returned by look-ups, but they use memory.
     pub async fn maintain(&self) -> Result<Vec<Arc<HandlerMetadata>>, RegistryError> {
         let registered = self.registry.list_templates(None).await?;
         let current: HashMap<_, _> = registered
@@ -188,14 +199,14 @@ impl TaskTemplateManager {
         }))
     }
 
-    /// What this worker's cache did and holds.
+    /// Returns statistics of this worker's cache.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
         self.cache
             .stats(self.supported_namespaces(), Instant::now())
     }
 
-    /// The namespaces of the template files that this worker found, sorted.
+    /// Returns the namespaces of the template files that this worker found, sorted.
     #[must_use]
     pub fn supported_namespaces(&self) -> Vec<String> {
         self.namespaces

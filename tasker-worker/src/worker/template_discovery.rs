@@ -1,9 +1,11 @@
-//! What became of the template files at boot: the sum over all directories, and its log lines.
+//! The outcome of a boot's discovery over all folders, and its log lines.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tasker_shared::config::tasker::OnChangedVersion;
+use tasker_shared::metrics::{TEMPLATE_FILES, TEMPLATE_VERSIONS_REPLACED};
 use tasker_shared::registry::{
     DiscoveryProblem, RegistrationOutcome, RegistrationStatus, RegistryError,
     TaskTemplateDiscoveryResult,
@@ -11,7 +13,8 @@ use tasker_shared::registry::{
 
 use super::template_directories::TemplateDirectoryError;
 
-/// Why templates could not be registered. A bad file is no such reason.
+/// Errors that keep templates from being registered. A bad file alone is none, unless `strict_boot`
+/// is on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiscoveryError {
@@ -23,13 +26,22 @@ pub enum DiscoveryError {
     Registry {
         /// The directory whose templates were being registered.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: RegistryError,
     },
+    /// `strict_boot` is on and a file has errors.
+    #[error(
+        "{files} template files are refused, and common.task_templates.strict_boot is on; the log \
+         has the reasons"
+    )]
+    Refused {
+        /// The number of files with errors.
+        files: usize,
+    },
 }
 
-/// What a discovery did, over all directories.
+/// The outcome of a discovery over all folders.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiscoverySummary {
     /// Template files that were found.
@@ -40,18 +52,20 @@ pub struct DiscoverySummary {
     pub updated: usize,
     /// Templates that were registered already, for which nothing was written.
     pub unchanged: usize,
-    /// Things that are wrong in files that were not registered.
+    /// Errors in files that were not registered.
     pub errors: usize,
-    /// Doubts about files that were registered, templates in two directories among them.
+    /// Warnings about registered files, including templates that are in two folders.
     pub warnings: usize,
+    /// Files that were not registered because of an error.
+    pub refused: usize,
     /// Keys that the invalidation by a discovery deleted from the distributed cache.
     pub invalidated: u64,
-    /// How long it took.
+    /// Duration of the discovery.
     pub elapsed: Duration,
 }
 
 impl DiscoverySummary {
-    /// Adds what one directory gave.
+    /// Adds the outcome of one folder.
     pub(crate) fn add(&mut self, result: &TaskTemplateDiscoveryResult) {
         self.files += result.total_files;
         for registration in &result.registered {
@@ -59,14 +73,18 @@ impl DiscoverySummary {
                 RegistrationStatus::Created => self.created += 1,
                 RegistrationStatus::Updated => self.updated += 1,
                 RegistrationStatus::Unchanged => self.unchanged += 1,
+                // A discovery reports refused files as errors.
+                RegistrationStatus::Refused => {}
             }
         }
         self.errors += result.errors.len();
+        let files: HashSet<_> = result.errors.iter().map(|error| &error.file).collect();
+        self.refused += files.len();
         self.warnings += result.warnings.len();
         self.invalidated += result.invalidation.deleted;
     }
 
-    /// The one line that tells what a boot did.
+    /// Logs the outcome of a boot in one line, and sets the gauge of template files.
     pub(crate) fn log(&self, named_by: &'static str) {
         tracing::info!(
             named_by,
@@ -74,12 +92,21 @@ impl DiscoverySummary {
             created = self.created,
             updated = self.updated,
             unchanged = self.unchanged,
+            refused = self.refused,
             errors = self.errors,
             warnings = self.warnings,
             invalidated = self.invalidated,
             elapsed_ms = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
             "templates discovered"
         );
+        let registered = self.created + self.updated + self.unchanged;
+        for (result, files) in [("registered", registered), ("refused", self.refused)] {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "there are fewer files than 2^52"
+            )]
+            metrics::gauge!(TEMPLATE_FILES.name, "result" => result).set(files as f64);
+        }
     }
 }
 
@@ -88,8 +115,8 @@ impl DiscoverySummary {
 pub(crate) struct RegisteredNames(HashSet<(String, String, String)>);
 
 impl RegisteredNames {
-    /// Adds what `directory` gave. Tells the operator of names that an earlier directory had with
-    /// other content, and answers how many those are: each boot would register both in turn.
+    /// Adds the templates of `directory`. Logs the names that an earlier folder had with other content
+    /// and returns their number, because each boot would register both in turn.
     pub(crate) fn add(&mut self, directory: &Path, registered: &[RegistrationOutcome]) -> usize {
         let mut repeated = 0;
         for registration in registered {
@@ -110,7 +137,7 @@ impl RegisteredNames {
                     name,
                     version,
                     directory = %directory.display(),
-                    "a template is in two directories with different content; the later one is registered"
+                    "a template is in two folders with different content; the later one is registered"
                 );
             }
         }
@@ -118,13 +145,45 @@ impl RegisteredNames {
     }
 }
 
-/// Tells the operator of every problem, each once: these are files that somebody has to mend.
+/// Logs every template that was created or updated, and counts versions whose content was replaced.
+pub(crate) fn log_changes(registered: &[RegistrationOutcome], on_changed: OnChangedVersion) {
+    for outcome in registered {
+        let RegistrationOutcome {
+            namespace,
+            name,
+            version,
+            hash,
+            ..
+        } = outcome;
+        let old_hash = outcome.other_hash.as_ref().map(ToString::to_string);
+        let file = outcome.file.as_ref().map(|file| file.display().to_string());
+        match outcome.status {
+            RegistrationStatus::Created => {
+                tracing::info!(namespace, name, version, %hash, file, "template created");
+            }
+            RegistrationStatus::Updated => {
+                if old_hash.is_some() {
+                    metrics::counter!(TEMPLATE_VERSIONS_REPLACED.name).increment(1);
+                }
+                if old_hash.is_some() && on_changed == OnChangedVersion::Warn {
+                    tracing::warn!(namespace, name, version, %hash, old_hash, file,
+                        "template updated; the content of a registered version was replaced");
+                } else {
+                    tracing::info!(namespace, name, version, %hash, old_hash, file, "template updated");
+                }
+            }
+            RegistrationStatus::Unchanged | RegistrationStatus::Refused => {}
+        }
+    }
+}
+
+/// Logs every problem once, because somebody has to correct the files.
 pub(crate) fn log_problems(result: &TaskTemplateDiscoveryResult) {
     for problem in &result.errors {
         log_problem(problem, "a template file was not registered");
     }
     for problem in &result.warnings {
-        log_problem(problem, "a template file is doubtful");
+        log_problem(problem, "a template file has a warning");
     }
 }
 
@@ -144,6 +203,7 @@ mod tests {
     use tasker_shared::registry::{
         DiscoveryProblem, RegistrationOutcome, RegistrationStatus, TaskTemplateDiscoveryResult,
     };
+    use tasker_shared::types::ContentHash;
     use uuid::Uuid;
 
     use super::{DiscoverySummary, RegisteredNames};
@@ -155,6 +215,9 @@ mod tests {
             version: "1.0.0".into(),
             status,
             named_task_uuid: Uuid::nil(),
+            hash: ContentHash::from_bytes([0; 32]),
+            other_hash: None,
+            file: None,
         }
     }
 

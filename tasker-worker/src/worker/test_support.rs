@@ -7,7 +7,7 @@ use tasker_shared::models::core::identity_strategy::IdentityStrategy;
 use tasker_shared::types::{ContentHash, HandlerMetadata};
 use uuid::Uuid;
 
-/// What a registry would answer for `namespace/{name}/1.0.0`.
+/// Returns the registration of `namespace/{name}/1.0.0`.
 pub(crate) fn metadata(name: &str, content: u8, sequence: i64) -> HandlerMetadata {
     let document = json!({
         "name": name,

@@ -5,6 +5,7 @@
 mod boot;
 mod caches;
 mod program;
+mod rollouts;
 mod secrets;
 mod support;
 mod templates;

@@ -60,7 +60,7 @@ impl TestWorker {
         Self::boot(files, config).await
     }
 
-    async fn boot(files: &[(&str, Value)], config: TaskerConfig) -> Self {
+    pub(crate) async fn boot(files: &[(&str, Value)], config: TaskerConfig) -> Self {
         let database = TestDatabase::create().await.unwrap();
         let context = context(&database, config).await;
         let folder = folder(files);

@@ -1,19 +1,19 @@
-//! `/v1/templates/cache`: what this process has cached.
+//! `/v1/templates/cache`: templates in the caches of this process.
 
 use axum::extract::State;
 use tasker_shared::registry::inspection::CacheEntries;
-use tasker_web::ProblemBody;
 use tasker_web::cache_entries::{self, EntriesQuery};
 use tasker_web::{ApiJson, ApiQuery, ApiResult};
 
 use crate::web::routes::ApiState;
 
-/// What the caches hold of each template, and whether it agrees with the database
+/// List cached templates
+///
+/// With `verify=true` each entry is compared with Redis and the database.
 #[utoipa::path(
     get, path = "/v1/templates/cache/entries", tag = "cache", params(EntriesQuery),
     responses(
-        (status = 200, body = CacheEntries),
-        (status = 503, description = "PostgreSQL does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The cached templates", body = CacheEntries),
     )
 )]
 pub(crate) async fn list_cache_entries(

@@ -1,5 +1,6 @@
-//! One module a resource.
+//! Handlers, one module per resource.
 
 pub(super) mod cache;
+pub(super) mod retirement;
 pub(super) mod tasks;
 pub(super) mod templates;

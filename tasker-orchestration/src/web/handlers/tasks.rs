@@ -13,12 +13,12 @@ use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::models::core::workflow_step::{self, WorkflowStep};
 use tasker_web::ProblemBody;
 use tasker_web::problem_kinds as kinds;
-use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, FieldError, Problem};
+use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, Problem, bad_query, resolve_problem};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::QUERY_LIMIT;
-use crate::task_initialization::InitializedTask;
+use crate::task_initialization::{InitializedTask, TaskInitializationError};
 use crate::web::routes::ApiState;
 
 const DEFAULT_LIMIT: i64 = 20;
@@ -29,20 +29,21 @@ const MAX_LIMIT: i64 = 100;
 pub(crate) struct TaskCreated {
     /// The task.
     task_uuid: Uuid,
-    /// Its state, `pending` when it is new.
+    /// The task's state, `pending` for a new task.
     status: String,
-    /// When it was made.
+    /// The time at which the task was created.
     created_at: DateTime<Utc>,
-    /// How many steps it has.
+    /// Number of steps.
     step_count: usize,
-    /// The ids of its steps, by name.
+    /// The ids of the steps, by name.
     step_mapping: BTreeMap<String, Uuid>,
-    /// Whether this request made it.
+    /// True if this request created the task.
     created: bool,
-    /// The task that an earlier request with the same identity made; absent when this one did.
+    /// The task that an earlier request with the same identity created. Absent if this request
+    /// created the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     deduplicated_from: Option<Uuid>,
-    /// The content hash of the template that it was made from, if that is known.
+    /// The hash of the template from which the task was created, if known.
     template_hash: Option<String>,
 }
 
@@ -61,34 +62,38 @@ impl From<InitializedTask> for TaskCreated {
     }
 }
 
-/// Asks for a task
+/// Create a task
 ///
-/// The task and its first steps are made at once, or not at all. A request with the same identity
-/// as an earlier one is answered with the earlier one's task: the identity is the
-/// `idempotency_key` if there is one, else what the template's identity strategy says.
+/// The task and its first steps are created in one transaction. A request with the same identity as
+/// an earlier one returns the task of the earlier request. The identity is the `idempotency_key` if
+/// the request has one, otherwise the template's identity strategy defines it.
 #[utoipa::path(
     post,
     path = "/v1/tasks",
     tag = "tasks",
     request_body = TaskRequest,
     responses(
-        (status = 201, description = "The task was made", body = TaskCreated, headers(("location" = String, description = "The task's path"))),
-        (status = 200, description = "An earlier request made it", body = TaskCreated, headers(("location" = String, description = "The task's path"))),
-        (status = 400, description = "`invalid_json`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 201, description = "Task created", body = TaskCreated, headers(("location" = String, description = "The task's path"))),
+        (status = 200, description = "Task of an earlier request with the same identity", body = TaskCreated, headers(("location" = String, description = "The task's path"))),
+        (status = 400, description = "`invalid_json`, `unknown_field` or `body_unreadable`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`template_not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`template_changed`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_body`, `validation_failed`, `context_invalid`, `idempotency_key_required` or `template_schema_invalid`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`database_unavailable` or `template_directory_stale`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "`request_timeout`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn create_task(
     State(state): State<ApiState>,
     ApiJson(request): ApiJson<TaskRequest>,
 ) -> ApiResult<Response> {
-    let task = state.initializer.initialize(request).await?;
+    let task = match state.initializer.initialize(request).await {
+        Ok(task) => task,
+        Err(TaskInitializationError::Template(error)) => {
+            return Err(resolve_problem(&state.catalog, error).await);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let status = if task.created {
         StatusCode::CREATED
     } else {
@@ -103,21 +108,21 @@ pub(crate) async fn create_task(
         .into_response())
 }
 
-/// Which tasks to list, and how many.
+/// Selects tasks.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListTasks {
-    /// Of templates in this namespace.
+    /// Only tasks of templates in this namespace.
     namespace: Option<String>,
-    /// Of templates of this name.
+    /// Only tasks of templates with this name.
     name: Option<String>,
-    /// In this state now, such as `pending`.
+    /// Only tasks that are in this state now, such as `pending`.
     status: Option<String>,
-    /// How many, from 1 to 100. Default 20.
+    /// Size of the page, from 1 to 100. Default 20.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<i64>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<Uuid>,
 }
 
@@ -126,12 +131,14 @@ pub(crate) struct ListTasks {
 pub(crate) struct TaskList {
     /// The tasks, newest first.
     tasks: Vec<TaskSummary>,
-    /// Where the next page starts; absent on the last page.
+    /// The cursor of the next page. Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<Uuid>,
 }
 
-/// Lists tasks, newest first
+/// List tasks
+///
+/// Newest first.
 #[utoipa::path(
     get,
     path = "/v1/tasks",
@@ -139,8 +146,6 @@ pub(crate) struct TaskList {
     params(ListTasks),
     responses(
         (status = 200, description = "A page of tasks", body = TaskList),
-        (status = 400, description = "`invalid_query_parameter`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn list_tasks(
@@ -157,20 +162,8 @@ pub(crate) async fn list_tasks(
         status: query.status,
         before: query.cursor,
     };
-    for (parameter, text) in [
-        ("namespace", &filter.namespace),
-        ("name", &filter.name),
-        ("status", &filter.status),
-    ] {
-        if text.as_deref().is_some_and(|text| text.contains('\0')) {
-            return Err(bad_query(
-                parameter,
-                String::from("must not contain the character U+0000"),
-            ));
-        }
-    }
-    // One more than asked for tells whether there is a next page.
-    let mut tasks = database::read(&state.pool, QUERY_LIMIT, |connection| {
+    // One more row than the page holds shows that there is a next page.
+    let mut tasks = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
         let filter = filter.clone();
         Box::pin(async move { task::list(connection, &filter, limit + 1).await })
     })
@@ -183,7 +176,7 @@ pub(crate) async fn list_tasks(
     Ok(ApiJson(TaskList { tasks, next_cursor }))
 }
 
-/// One task
+/// Get a task
 #[utoipa::path(
     get,
     path = "/v1/tasks/{task_uuid}",
@@ -191,16 +184,14 @@ pub(crate) async fn list_tasks(
     params(("task_uuid" = Uuid, Path, description = "The task")),
     responses(
         (status = 200, description = "The task", body = Task),
-        (status = 400, description = "`invalid_path_parameter`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`task_not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_task(
     State(state): State<ApiState>,
     ApiPath(task_uuid): ApiPath<Uuid>,
 ) -> ApiResult<ApiJson<Task>> {
-    let found = database::read(&state.pool, QUERY_LIMIT, move |connection| {
+    let found = database::run_idempotent(&state.pool, QUERY_LIMIT, move |connection| {
         Box::pin(task::find(connection, task_uuid))
     });
     found
@@ -209,27 +200,27 @@ pub(crate) async fn get_task(
         .ok_or_else(|| task_not_found(task_uuid))
 }
 
-/// The steps of a task, oldest first
+/// List the steps of a task
+///
+/// Oldest first.
 #[utoipa::path(
     get,
     path = "/v1/tasks/{task_uuid}/workflow_steps",
     tag = "tasks",
     params(("task_uuid" = Uuid, Path, description = "The task")),
     responses(
-        (status = 200, description = "Its steps", body = Vec<WorkflowStep>),
-        (status = 400, description = "`invalid_path_parameter`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The steps of the task", body = Vec<WorkflowStep>),
         (status = 404, description = "`task_not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn list_workflow_steps(
     State(state): State<ApiState>,
     ApiPath(task_uuid): ApiPath<Uuid>,
 ) -> ApiResult<ApiJson<Vec<WorkflowStep>>> {
-    let steps = database::read(&state.pool, QUERY_LIMIT, move |connection| {
+    let steps = database::run_idempotent(&state.pool, QUERY_LIMIT, move |connection| {
         Box::pin(async move {
             let steps = workflow_step::list_for_task(connection, task_uuid).await?;
-            // A task can have no steps; then it takes a second look to tell it from no task.
+            // An empty list needs a second query, because a task can have no steps.
             let exists = !steps.is_empty() || task::exists(connection, task_uuid).await?;
             Ok(exists.then_some(steps))
         })
@@ -243,14 +234,6 @@ pub(crate) async fn list_workflow_steps(
 fn task_not_found(task_uuid: Uuid) -> Problem {
     Problem::new(
         &kinds::TASK_NOT_FOUND,
-        format!("There is no task {task_uuid}."),
+        format!("Task {task_uuid} does not exist."),
     )
-}
-
-fn bad_query(parameter: &str, detail: String) -> Problem {
-    Problem::new(
-        &kinds::INVALID_QUERY_PARAMETER,
-        format!("`{parameter}` {detail}."),
-    )
-    .with_errors(vec![FieldError::new(parameter, detail)])
 }

@@ -1,53 +1,62 @@
-//! `/v1/handlers`: the templates that tasks can be made from.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! `/v1/handlers`: the registered templates.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 use tasker_shared::models::core::identity_strategy::IdentityStrategy;
-use tasker_shared::registry::{RegistryError, TemplateListing};
+use tasker_shared::registry::TemplateListing;
+use tasker_shared::registry::catalog::{self, NamespaceListing};
 use tasker_shared::types::{Document, HandlerMetadata};
 use tasker_web::ProblemBody;
 use tasker_web::problem_kinds as kinds;
-use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, Problem};
-use tasker_web::{etag, none_match_holds};
+use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, Page, PageQuery, Problem};
+use tasker_web::{etag, none_match_holds, resolve_problem};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::web::routes::ApiState;
 
-/// A client may keep a template, and asks each time whether it is current.
+/// Allows clients to store a template, but they must revalidate it before each use.
 const REVALIDATE: &str = "no-cache";
 
 /// A namespace.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct NamespaceInfo {
-    /// Its name.
+    /// The name of the namespace.
     name: String,
-    /// How many templates it has; versions of one name are one.
+    /// Number of templates. All versions of one name count as one.
     handler_count: usize,
-    /// How many versions of templates it has.
+    /// Number of templates, each version counted.
     version_count: usize,
 }
 
 /// A registered template in a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HandlerSummary {
-    /// Its namespace.
+    /// The template's namespace.
     namespace: String,
-    /// Its name.
+    /// The template's name.
     name: String,
-    /// Its version.
+    /// The template's version.
     version: String,
-    /// What its author says that it is for.
+    /// The author's description.
     description: Option<String>,
-    /// The content hash of its body.
+    /// The hash of the document.
     hash: String,
-    /// When this content was registered.
+    /// The time at which this document was registered.
     registered_at: DateTime<Utc>,
+}
+
+impl From<NamespaceListing> for NamespaceInfo {
+    fn from(namespace: NamespaceListing) -> Self {
+        Self {
+            name: namespace.name,
+            handler_count: namespace.template_count,
+            version_count: namespace.version_count,
+        }
+    }
 }
 
 impl From<TemplateListing> for HandlerSummary {
@@ -66,98 +75,108 @@ impl From<TemplateListing> for HandlerSummary {
 /// A registered template.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HandlerInfo {
-    /// Its namespace.
+    /// The template's namespace.
     namespace: String,
-    /// Its name.
+    /// The template's name.
     name: String,
-    /// Its version.
+    /// The template's version.
     version: String,
-    /// All versions that are registered under this name, the one registered last first.
+    /// All registered versions of this name. The latest registration is first.
     versions: Vec<String>,
     /// The row in `tasker.named_tasks`.
     named_task_uuid: Uuid,
-    /// The code that runs its tasks; empty when it names none.
+    /// The code that runs the template's tasks. Empty if the template names none.
     handler_class: String,
-    /// How requests for it are recognised as the same.
+    /// Defines which requests are the same and return the same task.
     identity_strategy: IdentityStrategy,
-    /// The content hash of its body.
+    /// The hash of the document.
     hash: String,
-    /// When this content was registered.
+    /// The time at which this document was registered.
     registered_at: DateTime<Utc>,
-    /// The document, with everything that its author wrote.
+    /// The document, with all keys that its author wrote.
     #[schema(value_type = Object)]
     template: Document,
 }
 
-/// The namespaces that have templates, by name
+/// List namespaces
+///
+/// Sorted by name. The header `link` has the address of the next page.
 #[utoipa::path(
     get,
     path = "/v1/handlers",
     tag = "handlers",
+    params(PageQuery),
     responses(
-        (status = 200, description = "The namespaces", body = Vec<NamespaceInfo>),
-        (status = 503, description = "`database_unavailable` or `template_directory_stale`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The namespaces", body = Vec<NamespaceInfo>, headers(("link" = String, description = "The next page"))),
     )
 )]
 pub(crate) async fn list_namespaces(
     State(state): State<ApiState>,
-) -> ApiResult<ApiJson<Vec<NamespaceInfo>>> {
-    let mut namespaces: BTreeMap<String, (BTreeSet<String>, usize)> = BTreeMap::new();
-    for template in state.registry.list_templates(None).await? {
-        let (names, versions) = namespaces.entry(template.namespace).or_default();
-        names.insert(template.name);
-        *versions += 1;
-    }
-    let namespaces = namespaces
-        .into_iter()
-        .map(|(name, (names, version_count))| NamespaceInfo {
-            name,
-            handler_count: names.len(),
-            version_count,
-        })
-        .collect();
-    Ok(ApiJson(namespaces))
+    uri: Uri,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> ApiResult<Response> {
+    let limit = query.limit()?;
+    let after: String = query.after()?.unwrap_or_default();
+    let namespaces = state.catalog.namespaces(&after, limit + 1).await?;
+    let namespaces = namespaces.into_iter().map(NamespaceInfo::from).collect();
+    let page = Page::new(namespaces, limit, |one: &NamespaceInfo| one.name.clone());
+    Ok(page.into_array(&uri, limit))
 }
 
-/// The templates of a namespace, by name and version
+/// List the templates of a namespace
+///
+/// Sorted by name and version. The header `link` has the address of the next page.
 #[utoipa::path(
     get,
     path = "/v1/handlers/{namespace}",
     tag = "handlers",
-    params(("namespace" = String, Path, description = "The namespace")),
+    params(("namespace" = String, Path, description = "The namespace"), PageQuery),
     responses(
-        (status = 200, description = "Its templates", body = Vec<HandlerSummary>),
+        (status = 200, description = "The templates of the namespace", body = Vec<HandlerSummary>, headers(("link" = String, description = "The next page"))),
         (status = 404, description = "`namespace_not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`database_unavailable` or `template_directory_stale`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn list_handlers(
     State(state): State<ApiState>,
     ApiPath(namespace): ApiPath<String>,
-) -> ApiResult<ApiJson<Vec<HandlerSummary>>> {
-    let templates = state.templates_of(&namespace).await?;
-    if templates.is_empty() {
+    uri: Uri,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> ApiResult<Response> {
+    let limit = query.limit()?;
+    let after: Option<(String, String)> = query.after()?;
+    let is_first = after.is_none();
+    let page = catalog::Page {
+        after: after.map(|(name, version)| (namespace.clone(), name, version)),
+        namespace: Some(namespace),
+        limit: limit + 1,
+    };
+    let templates = state.catalog.page(page).await?;
+    if templates.is_empty() && is_first {
         return Err(Problem::new(
             &kinds::NAMESPACE_NOT_FOUND,
-            "No template is registered in this namespace. /v1/handlers lists those that have some.",
+            "No template is registered in this namespace. /v1/handlers lists the namespaces.",
         ));
     }
-    Ok(ApiJson(templates.into_iter().map(Into::into).collect()))
+    let templates = templates.into_iter().map(HandlerSummary::from).collect();
+    let page = Page::new(templates, limit, |one: &HandlerSummary| {
+        (one.name.clone(), one.version.clone())
+    });
+    Ok(page.into_array(&uri, limit))
 }
 
-/// Which version of a template.
+/// Selects the version of a template.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HandlerQuery {
-    /// The version. Default: the one that was registered last.
+    /// The version. Default: the latest registration.
     version: Option<String>,
 }
 
-/// One template
+/// Get a template
 ///
-/// `ETag` is the content hash; with it in `If-None-Match` the answer is a 304 until the template
-/// changes.
+/// `ETag` is the hash of the document. A request with it in `If-None-Match` returns 304 until the
+/// template changes.
 #[utoipa::path(
     get,
     path = "/v1/handlers/{namespace}/{name}",
@@ -168,10 +187,9 @@ pub(crate) struct HandlerQuery {
         HandlerQuery,
     ),
     responses(
-        (status = 200, description = "The template", body = HandlerInfo, headers(("etag" = String, description = "The content hash"))),
-        (status = 304, description = "The client has it"),
+        (status = 200, description = "The template", body = HandlerInfo, headers(("etag" = String, description = "The quoted hash of the document"))),
+        (status = 304, description = "The client has the current document"),
         (status = 404, description = "`template_not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`database_unavailable` or `template_directory_stale`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_handler(
@@ -180,24 +198,20 @@ pub(crate) async fn get_handler(
     ApiQuery(query): ApiQuery<HandlerQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let mut registered = state.templates_of(&namespace).await?;
-    registered.retain(|template| template.name == name);
-    registered.sort_by_key(|template| std::cmp::Reverse(template.sequence));
-    let version = match query.version {
-        Some(version) if registered.iter().any(|known| known.version == version) => Some(version),
-        Some(_) => None,
-        None => registered.first().map(|template| template.version.clone()),
+    let versions = state.catalog.versions(&namespace, &name).await?;
+    let version = match (query.version, versions.first()) {
+        (Some(version), _) => version,
+        (None, Some(latest)) => latest.clone(),
+        (None, None) => String::from("(any version)"),
     };
-    let Some(version) = version else {
-        return Err(Problem::new(
-            &kinds::TEMPLATE_NOT_FOUND,
-            "No template of this name and version is registered. /v1/handlers lists what is.",
-        ));
-    };
-    let template = state
+    let template = match state
         .registry
         .get_template(&namespace, &name, &version)
-        .await?;
+        .await
+    {
+        Ok(template) => template,
+        Err(error) => return Err(resolve_problem(&state.catalog, error).await),
+    };
     let tag = etag(&template.hash);
     let cache_headers = [
         (header::ETAG, tag.clone()),
@@ -209,7 +223,6 @@ pub(crate) async fn get_handler(
     if none_match_holds(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, cache_headers).into_response());
     }
-    let versions = registered.into_iter().map(|t| t.version).collect();
     Ok((
         cache_headers,
         ApiJson(HandlerInfo::new(&template, versions)),
@@ -231,15 +244,5 @@ impl HandlerInfo {
             registered_at: template.registered_at,
             template: template.document.clone(),
         }
-    }
-}
-
-impl ApiState {
-    /// The registered templates of `namespace`. One that cannot be a name has none.
-    async fn templates_of(&self, namespace: &str) -> Result<Vec<TemplateListing>, RegistryError> {
-        if namespace.contains('\0') {
-            return Ok(Vec::new());
-        }
-        self.registry.list_templates(Some(namespace)).await
     }
 }

@@ -39,6 +39,7 @@ fn text_samples(path: &str) -> [&'static str; 2] {
         "common.database.url" => ["postgres://one:1/db", "postgres://two:2/db"],
         "common.cache.key_prefix" | "common.cache.redis.sentinel_master_name" => ["one", "two"],
         "common.cache.redis.url" => ["redis://one:1", "redis://two:2"],
+        "common.task_templates.on_changed_version" => ["replace", "refuse"],
         "common.cache.redis.mode" => ["cluster", "single"],
         "common.cache.redis.username" | "common.cache.redis.sentinel_username" => ["ann", "bob"],
         "common.cache.redis.tls_ca_file"

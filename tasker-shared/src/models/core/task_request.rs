@@ -7,14 +7,18 @@ use uuid::Uuid;
 
 /// A request to run a task. Everything but the name has a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct TaskRequest {
     /// The template's name.
+    #[schema(min_length = 1)]
     pub name: String,
     /// The template's namespace. Default `default`.
     #[serde(default = "default_namespace")]
+    #[schema(min_length = 1)]
     pub namespace: String,
     /// The template's version. Default `0.1.0`.
     #[serde(default = "default_version")]
+    #[schema(min_length = 1)]
     pub version: String,
     /// The task's input, checked against the template's `input_schema`. Default `{}`.
     #[serde(default = "empty_object")]
@@ -22,15 +26,19 @@ pub struct TaskRequest {
     pub context: Value,
     /// The person or program that sent the request. Default `system`.
     #[serde(default = "default_initiator")]
+    #[schema(max_length = 128)]
     pub initiator: String,
     /// The system that sent the request. Default `tasker-core`.
     #[serde(default = "default_source_system")]
+    #[schema(max_length = 128)]
     pub source_system: String,
     /// The reason for the request. Default `Task requested`.
     #[serde(default = "default_reason")]
+    #[schema(max_length = 128)]
     pub reason: String,
     /// Free labels.
     #[serde(default)]
+    #[schema(max_items = 64)]
     pub tags: Vec<String>,
     /// Higher runs earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +58,7 @@ pub struct TaskRequest {
     pub parent_correlation_id: Option<Uuid>,
     /// Deduplicates requests: two requests of one template with the same key are one task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
     pub idempotency_key: Option<String>,
 }
 

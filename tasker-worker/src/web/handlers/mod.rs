@@ -1,3 +1,3 @@
-//! Handlers, one module a subject.
+//! Handlers, one module per subject.
 
 pub(super) mod templates;

@@ -1,4 +1,4 @@
-//! Templates, and the caches that hold them.
+//! Handlers for templates and caches.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -9,7 +9,7 @@ use tasker_shared::registry::inspection::CacheEntries;
 use tasker_shared::types::CacheStats;
 use tasker_web::ProblemBody;
 use tasker_web::cache_entries::{self, EntriesQuery};
-use tasker_web::{ApiBytes, ApiJson, ApiPath, ApiQuery, ApiResult};
+use tasker_web::{ApiBytes, ApiJson, ApiPath, ApiQuery, ApiResult, PageQuery};
 use tasker_web::{etag, none_match_holds};
 use utoipa::IntoParams;
 
@@ -18,10 +18,10 @@ use crate::worker::services::template_query::{
     TemplateValidationResponse,
 };
 
-/// A client may keep an answer, but has to ask whether it is current each time.
+/// Allows clients to store an answer, but they must revalidate it before each use.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// Which template.
+/// Names a template.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(crate) struct TemplatePath {
@@ -33,51 +33,58 @@ pub(crate) struct TemplatePath {
     version: String,
 }
 
-/// Which templates.
+/// Selects templates.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
     /// Only templates of this namespace.
     namespace: Option<String>,
-    /// Whether the answer has `cache_stats`.
+    /// Adds `cache_stats` to the answer.
     #[serde(default)]
     include_cache_stats: bool,
+    /// Size of the page, from 1 to 1000. Default 100.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<i64>,
+    /// The cursor of the page: `next_cursor` of the previous page.
+    cursor: Option<String>,
 }
 
 /// List registered templates
 #[utoipa::path(
     get, path = "/templates", tag = "templates", params(ListQuery),
     responses(
-        (status = 200, body = TemplateListResponse),
-        (status = 400, description = "A parameter is not valid", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "PostgreSQL does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The registered templates", body = TemplateListResponse),
     )
 )]
 pub(crate) async fn list_templates(
     State(service): State<TemplateQueryService>,
     ApiQuery(query): ApiQuery<ListQuery>,
 ) -> ApiResult<ApiJson<TemplateListResponse>> {
+    let page = PageQuery {
+        limit: query.limit,
+        cursor: query.cursor,
+    };
     let list = service
-        .list_templates(query.namespace.as_deref(), query.include_cache_stats)
+        .list_templates(query.namespace, &page, query.include_cache_stats)
         .await?;
     Ok(ApiJson(list))
 }
 
-/// Get a template as this worker's environment sees it
+/// Get a template with the overrides of this worker's environment
 ///
-/// The `ETag` is the hash of the registered content, before overrides: it is the same in every
-/// environment, and changes whenever the registered content does.
+/// The `ETag` is the hash of the registered document before overrides. It is the same in every
+/// environment, and changes when the registered document changes.
 #[utoipa::path(
     get, path = "/templates/{namespace}/{name}/{version}", tag = "templates",
     params(
         TemplatePath,
-        ("If-None-Match" = Option<String>, Header, description = "Entity tags that the client holds"),
+        ("If-None-Match" = Option<String>, Header, description = "Entity tags of the documents that the client has"),
     ),
     responses(
-        (status = 200, body = TemplateResponse, headers(("ETag" = String, description = "The quoted content hash"))),
-        (status = 304, description = "The client holds this content already"),
-        (status = 404, description = "No such template is registered", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "PostgreSQL does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The template", body = TemplateResponse, headers(("ETag" = String, description = "The quoted hash of the registered document"))),
+        (status = 304, description = "The client has the current document"),
+        (status = 404, description = "`template_not_found`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_template(
@@ -87,7 +94,8 @@ pub(crate) async fn get_template(
 ) -> ApiResult<Response> {
     let lookup = service
         .get_template(&path.namespace, &path.name, &path.version)
-        .await?;
+        .await;
+    let lookup = service.explain(lookup).await?;
     let etag = etag(&lookup.template.metadata().hash);
     let held = none_match_holds(&headers, &etag);
     let validators = [(header::ETAG, etag), (header::CACHE_CONTROL, REVALIDATE)];
@@ -100,8 +108,8 @@ pub(crate) async fn get_template(
 
 /// Validate a registered template, or the one in the body
 ///
-/// Without a body, the template is checked with the overrides of this worker's environment applied.
-/// A body is a template in YAML or JSON. It is checked as a file would be, and is not registered.
+/// Without a body, checks the registered template with the overrides of this worker's environment.
+/// A body is a template in YAML or JSON. It is checked like a file, and is not registered.
 #[utoipa::path(
     post, path = "/templates/{namespace}/{name}/{version}/validate", tag = "templates",
     params(TemplatePath),
@@ -111,9 +119,9 @@ pub(crate) async fn get_template(
     ),
     responses(
         (status = 200, description = "Errors and warnings", body = TemplateValidationResponse),
-        (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such template is registered", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "PostgreSQL does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`template_not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn validate_template(
@@ -122,23 +130,25 @@ pub(crate) async fn validate_template(
     ApiBytes(body): ApiBytes,
 ) -> ApiResult<ApiJson<TemplateValidationResponse>> {
     let checked = if body.is_empty() {
-        service
+        let checked = service
             .validate_template(&path.namespace, &path.name, &path.version)
-            .await?
+            .await;
+        service.explain(checked).await?
     } else {
         service.validate_document(body.to_vec()).await
     };
     Ok(ApiJson(checked))
 }
 
-/// Resolve a template anew and delete its distributed entry
+/// Refresh a template
+///
+/// Resolves the template again and deletes its entry in the distributed cache.
 #[utoipa::path(
     post, path = "/templates/{namespace}/{name}/{version}/refresh", tag = "cache",
     params(TemplatePath),
     responses(
-        (status = 200, body = CacheOperationResponse),
-        (status = 404, description = "No such template is registered", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "PostgreSQL does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The result of the operation", body = CacheOperationResponse),
+        (status = 404, description = "`template_not_found`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn refresh_template(
@@ -147,14 +157,17 @@ pub(crate) async fn refresh_template(
 ) -> ApiResult<ApiJson<CacheOperationResponse>> {
     let done = service
         .refresh_template(&path.namespace, &path.name, &path.version)
-        .await?;
+        .await;
+    let done = service.explain(done).await?;
     Ok(ApiJson(done))
 }
 
-/// Empty this worker's cache and delete all templates from the distributed one
+/// Clear the caches
+///
+/// Removes all templates from this worker's cache and from the distributed cache.
 #[utoipa::path(
     delete, path = "/templates/cache", tag = "cache",
-    responses((status = 200, body = CacheOperationResponse))
+    responses((status = 200, description = "The result of the operation", body = CacheOperationResponse))
 )]
 pub(crate) async fn clear_cache(
     State(service): State<TemplateQueryService>,
@@ -162,12 +175,13 @@ pub(crate) async fn clear_cache(
     ApiJson(service.clear_cache().await)
 }
 
-/// Drop entries that are not current, from both caches
+/// Remove outdated entries
+///
+/// Removes entries that are not current from this worker's cache and from the distributed cache.
 #[utoipa::path(
     post, path = "/templates/cache/maintain", tag = "cache",
     responses(
-        (status = 200, body = CacheOperationResponse),
-        (status = 503, description = "PostgreSQL does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The result of the operation", body = CacheOperationResponse),
     )
 )]
 pub(crate) async fn maintain_cache(
@@ -176,10 +190,10 @@ pub(crate) async fn maintain_cache(
     Ok(ApiJson(service.maintain_cache().await?))
 }
 
-/// What this worker's cache did and holds
+/// Get statistics of this worker's cache
 #[utoipa::path(
     get, path = "/templates/cache/stats", tag = "cache",
-    responses((status = 200, body = CacheStats))
+    responses((status = 200, description = "The statistics", body = CacheStats))
 )]
 pub(crate) async fn get_cache_stats(
     State(service): State<TemplateQueryService>,
@@ -187,12 +201,13 @@ pub(crate) async fn get_cache_stats(
     ApiJson(service.cache_stats())
 }
 
-/// What this worker's caches hold of each template, and whether it agrees with the database
+/// List cached templates
+///
+/// With `verify=true` each entry is compared with Redis and the database.
 #[utoipa::path(
     get, path = "/templates/cache/entries", tag = "cache", params(EntriesQuery),
     responses(
-        (status = 200, body = CacheEntries),
-        (status = 503, description = "PostgreSQL does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The cached templates", body = CacheEntries),
     )
 )]
 pub(crate) async fn list_cache_entries(
@@ -202,10 +217,10 @@ pub(crate) async fn list_cache_entries(
     cache_entries::answer(service.registry(), query).await
 }
 
-/// Whether there is a distributed cache, and whether it answers
+/// Get the status of the distributed cache
 #[utoipa::path(
     get, path = "/templates/cache/distributed", tag = "cache",
-    responses((status = 200, body = CacheStatus))
+    responses((status = 200, description = "The status", body = CacheStatus))
 )]
 pub(crate) async fn get_distributed_cache_status(
     State(service): State<TemplateQueryService>,

@@ -1,3 +1,3 @@
-//! What HTTP handlers call.
+//! Services that HTTP handlers call.
 
 pub mod template_query;

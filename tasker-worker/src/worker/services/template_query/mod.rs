@@ -1,4 +1,4 @@
-//! Questions about templates and the caches that hold them, and the operations on those caches.
+//! Queries about templates, and operations on the caches.
 
 mod service;
 mod types;

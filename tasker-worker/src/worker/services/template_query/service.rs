@@ -1,10 +1,12 @@
-//! Answers questions about templates and carries out cache operations, for HTTP handlers.
+//! Queries templates and operates the caches for HTTP handlers.
 
 use std::sync::Arc;
 
 use tasker_shared::cache::{CacheProvider, CacheStatus};
+use tasker_shared::registry::catalog::{self, TemplateCatalog};
 use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
 use tasker_shared::types::{CacheInvalidation, CacheStats, HandlerMetadata};
+use tasker_web::{ApiResult, Page, PageQuery, resolve_problem};
 
 use super::types::{
     CacheOperation, CacheOperationResponse, TemplateListResponse, TemplateValidationResponse,
@@ -12,50 +14,82 @@ use super::types::{
 use super::validation::{validate_document, validate_resolved, validate_unreadable};
 use crate::worker::{Lookup, TaskTemplateManager, worker_capabilities};
 
-/// What HTTP handlers ask about templates and caches.
+/// Queries templates and operates the caches.
 ///
-/// The distributed cache is never what a question fails on: its operations report what became of
-/// them in their answer.
+/// A failure of the distributed cache never fails a call. Cache operations report it in their
+/// response.
 #[derive(Debug, Clone)]
 pub struct TemplateQueryService {
     manager: Arc<TaskTemplateManager>,
     cache_provider: Arc<CacheProvider>,
+    catalog: TemplateCatalog,
 }
 
 impl TemplateQueryService {
-    /// The registry that the templates come from.
+    /// Returns the registry of the templates.
     #[must_use]
     pub fn registry(&self) -> &TaskHandlerRegistry {
         self.manager.registry()
     }
 
-    /// A service over the templates of `manager`, whose registry uses `cache_provider`.
+    /// Creates a service for the templates of `manager`, whose registry uses `cache_provider`
+    /// and the database of `catalog`.
     #[must_use]
-    pub fn new(manager: Arc<TaskTemplateManager>, cache_provider: Arc<CacheProvider>) -> Self {
+    pub fn new(
+        manager: Arc<TaskTemplateManager>,
+        cache_provider: Arc<CacheProvider>,
+        catalog: TemplateCatalog,
+    ) -> Self {
         Self {
             manager,
             cache_provider,
+            catalog,
         }
     }
 
-    /// The registered templates, of one namespace if one is given. A namespace that nobody
-    /// registered anything in has none.
+    /// Returns a page of the registered templates, of one namespace if it is given. An unknown
+    /// namespace has none.
+    ///
+    /// # Errors
+    /// Fails if the page is not valid or PostgreSQL does not answer.
     pub async fn list_templates(
         &self,
-        namespace: Option<&str>,
+        namespace: Option<String>,
+        page: &PageQuery,
         include_cache_stats: bool,
-    ) -> Result<TemplateListResponse, RegistryError> {
-        let templates = self.manager.registry().list_templates(namespace).await?;
+    ) -> ApiResult<TemplateListResponse> {
+        let limit = page.limit()?;
+        let after = page.after()?;
+        let rows = self.catalog.page(catalog::Page {
+            namespace,
+            after,
+            limit: limit + 1,
+        });
+        let page = Page::new(rows.await?, limit, |one| {
+            (one.namespace.clone(), one.name.clone(), one.version.clone())
+        });
         Ok(TemplateListResponse {
             supported_namespaces: self.manager.supported_namespaces(),
-            template_count: templates.len(),
+            template_count: page.items.len(),
             cache_stats: include_cache_stats.then(|| self.manager.cache_stats()),
             worker_capabilities: worker_capabilities(),
-            templates: templates.into_iter().map(Into::into).collect(),
+            templates: page.items.into_iter().map(Into::into).collect(),
+            next_cursor: page.next,
         })
     }
 
-    /// The current template of this name as this worker's environment sees it.
+    /// Maps an error of resolving to a problem that names the nearest template.
+    ///
+    /// # Errors
+    /// Fails if `result` is an error.
+    pub async fn explain<T>(&self, result: Result<T, RegistryError>) -> ApiResult<T> {
+        match result {
+            Ok(value) => Ok(value),
+            Err(error) => Err(resolve_problem(&self.catalog, error).await),
+        }
+    }
+
+    /// Returns the current template with the overrides of this worker's environment.
     pub async fn get_template(
         &self,
         namespace: &str,
@@ -67,8 +101,8 @@ impl TemplateQueryService {
             .await
     }
 
-    /// Whether this worker can run the registered template of this name. One that cannot be read
-    /// is a template that is not valid, not an error.
+    /// Checks that this worker can run the registered template. Reports a document that cannot be
+    /// read as an invalid template, not as an error.
     pub async fn validate_template(
         &self,
         namespace: &str,
@@ -90,11 +124,11 @@ impl TemplateQueryService {
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
-    /// Resolves one template anew, then deletes its entry in the distributed cache.
+    /// Resolves one template again, then deletes its entry in the distributed cache.
     ///
     /// # Errors
-    /// Those of resolving. The distributed entry is deleted all the same: a template that is gone
-    /// must leave the caches, too.
+    /// Fails as resolving does. The distributed entry is deleted even then, because a deleted template
+    /// must leave the caches too.
     pub async fn refresh_template(
         &self,
         namespace: &str,
@@ -110,18 +144,18 @@ impl TemplateQueryService {
         refreshed.map(|_| self.done(CacheOperation::RefreshTemplate, 0, distributed))
     }
 
-    /// Empties this worker's cache and deletes every template from the distributed one.
+    /// Clears this worker's cache and deletes all templates from the distributed cache.
     pub async fn clear_cache(&self) -> CacheOperationResponse {
         let removed = self.manager.clear_cache();
         let distributed = self.manager.registry().invalidate_all_templates().await;
         self.done(CacheOperation::ClearCache, removed, distributed)
     }
 
-    /// Drops the entries that are not current from this worker's cache, and deletes the
-    /// distributed entries of the same names, which are at best as old.
+    /// Removes entries that are not current from this worker's cache, and deletes the distributed
+    /// entries of the same names, which are at least as old.
     ///
-    /// When there are none, the distributed cache is asked whether it is there, so that whoever
-    /// maintains the caches hears of it either way.
+    /// If there are none, this checks the distributed cache, so that the response always reports its
+    /// failure.
     pub async fn maintain_cache(&self) -> Result<CacheOperationResponse, RegistryError> {
         let dropped = self.manager.maintain().await?;
         let distributed = self.delete_distributed(&dropped).await;
@@ -132,13 +166,13 @@ impl TemplateQueryService {
         ))
     }
 
-    /// What this worker's cache did and holds.
+    /// Returns statistics of this worker's cache.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
         self.manager.cache_stats()
     }
 
-    /// Whether there is a distributed cache, which, and whether it answers.
+    /// Returns the status of the distributed cache.
     pub async fn distributed_cache_status(&self) -> CacheStatus {
         self.cache_provider.status().await
     }
@@ -157,7 +191,7 @@ impl TemplateQueryService {
             total.attempted |= one.attempted;
             total.deleted += one.deleted;
             if one.error.is_some() {
-                // The rest would wait for the same failure, each for its own deadline.
+                // Stop because each further deletion would wait for its own timeout.
                 total.error = one.error;
                 break;
             }
@@ -165,7 +199,7 @@ impl TemplateQueryService {
         total
     }
 
-    /// A deletion of nothing, which fails as any other would.
+    /// Reports the status of the distributed cache as if nothing had been deleted.
     async fn ask_distributed(&self) -> CacheInvalidation {
         let status = self.cache_provider.status().await;
         CacheInvalidation {

@@ -1,4 +1,4 @@
-//! Answers about templates, with the field names that clients know.
+//! Response types. Their field names are a contract with clients.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,23 +11,26 @@ use uuid::Uuid;
 use super::validation::validate_resolved;
 use crate::worker::Lookup;
 
-/// The registered templates, and what this worker can do with them.
+/// The registered templates, and the capabilities of this worker.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct TemplateListResponse {
     /// The namespaces of the template files that this worker found at boot, sorted.
     pub supported_namespaces: Vec<String>,
-    /// How many templates are listed.
+    /// Number of templates on this page.
     pub template_count: usize,
-    /// What this worker's cache did and holds; only when asked for.
+    /// Statistics of this worker's cache, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_stats: Option<CacheStats>,
-    /// The step types that this worker understands, sorted.
+    /// The step types that this worker can run, sorted.
     pub worker_capabilities: Vec<String>,
-    /// Registered templates, sorted by name; of one namespace when one was asked for.
+    /// Registered templates sorted by name, of one namespace if requested.
     pub templates: Vec<RegisteredTemplateResponse>,
+    /// The cursor of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
-/// A registered name and the content that it points to.
+/// The name of a registered template and the hash of its document.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct RegisteredTemplateResponse {
     /// The template's namespace.
@@ -36,7 +39,7 @@ pub struct RegisteredTemplateResponse {
     pub name: String,
     /// The template's version.
     pub version: String,
-    /// The content hash: 64 hexadecimal digits.
+    /// The hash of the document: 64 hexadecimal digits.
     #[schema(value_type = String)]
     pub hash: ContentHash,
 }
@@ -52,25 +55,25 @@ impl From<TemplateListing> for RegisteredTemplateResponse {
     }
 }
 
-/// One template as this worker's environment sees it.
+/// A template with the overrides of this worker's environment.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct TemplateResponse {
     /// The document as registered, unknown keys included, with the overrides of this worker's
     /// environment applied.
     #[schema(value_type = Object)]
     pub template: Document,
-    /// The document's warnings, a sentence each.
+    /// The warnings of the document, one sentence each.
     pub warnings: Vec<String>,
-    /// What the registry knows of it.
+    /// The registration, without the document.
     pub handler_metadata: HandlerMetadataResponse,
-    /// Whether this worker's cache held the template already.
+    /// True if the template was in this worker's cache.
     pub cached: bool,
-    /// For how long this worker's cache has held it, in seconds.
+    /// Age of the entry in this worker's cache, in seconds.
     pub cache_age_seconds: u64,
-    /// How often this worker handed out what it holds, this answer included.
+    /// Number of times this worker returned the entry, including this time.
     pub access_count: u64,
-    /// How far past `max_staleness_ms` the answer may be, in milliseconds, where the configuration
-    /// allows that while PostgreSQL cannot be reached. Absent otherwise.
+    /// Milliseconds by which the answer may exceed `max_staleness_ms`, if the configuration allows
+    /// this while PostgreSQL is lost. Absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_by_ms: Option<u64>,
 }
@@ -91,7 +94,7 @@ impl From<&Lookup> for TemplateResponse {
     }
 }
 
-/// What the registry knows of a template, apart from its document.
+/// The registration of a template, without its document.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct HandlerMetadataResponse {
     /// The template's namespace.
@@ -100,20 +103,20 @@ pub struct HandlerMetadataResponse {
     pub name: String,
     /// The template's version.
     pub version: String,
-    /// `task_handler.callable`; empty when the template names no task handler.
+    /// `task_handler.callable`. Empty if the template names no task handler.
     pub handler_class: String,
     /// `system_dependencies.primary`.
     pub default_dependent_system: Option<String>,
-    /// The content hash of the document before overrides: 64 hexadecimal digits.
+    /// The hash of the document before overrides: 64 hexadecimal digits.
     #[schema(value_type = String)]
     pub hash: ContentHash,
-    /// The commit that made this registration current, in the database's order of commits.
+    /// The position of this registration in the database's order of commits.
     pub sequence: i64,
     /// The row in `tasker.named_tasks`.
     pub named_task_uuid: Uuid,
-    /// How requests for this template are deduplicated.
+    /// Defines which requests are the same and return the same task.
     pub identity_strategy: IdentityStrategy,
-    /// When this content was registered, by the database's clock.
+    /// The time at which this document was registered, by the database's clock.
     pub registered_at: DateTime<Utc>,
 }
 
@@ -134,44 +137,44 @@ impl From<&HandlerMetadata> for HandlerMetadataResponse {
     }
 }
 
-/// Whether this worker can run a registered template.
+/// The result of validating a registered template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TemplateValidationResponse {
     /// True if there are no errors.
     pub valid: bool,
-    /// The errors, a sentence each.
+    /// The errors, one sentence each.
     pub errors: Vec<String>,
     /// The warnings, a sentence each.
     pub warnings: Vec<String>,
     /// The step types that the template uses, sorted.
     pub required_capabilities: Vec<String>,
-    /// The callables of its steps in this environment, each once, in the order of steps.
+    /// The callables of the steps in this environment, each once, in the order of steps.
     pub step_handlers: Vec<String>,
 }
 
-/// What an operation on the caches did.
+/// The result of a cache operation.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct CacheOperationResponse {
-    /// Which operation it was.
+    /// The operation.
     pub operation: CacheOperation,
-    /// Whether it was done in both tiers; if not, `distributed.error` says why.
+    /// True if it succeeded in both tiers. Otherwise `distributed.error` has the cause.
     pub success: bool,
-    /// How many entries it dropped from this worker's cache.
+    /// Number of entries removed from this worker's cache.
     pub removed: u64,
-    /// This worker's cache after it.
+    /// Statistics of this worker's cache after the operation.
     pub cache_stats: CacheStats,
-    /// What became of it in the distributed cache.
+    /// The result in the distributed cache.
     pub distributed: CacheInvalidation,
 }
 
-/// An operation on the caches.
+/// A cache operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheOperation {
-    /// One template was resolved anew, and its distributed entry deleted.
+    /// Resolves one template again and deletes its distributed entry.
     RefreshTemplate,
-    /// All entries were dropped, in both tiers.
+    /// Removes all entries in both tiers.
     ClearCache,
-    /// Entries that were not current were dropped, in both tiers.
+    /// Removes outdated entries in both tiers.
     MaintainCache,
 }

@@ -1,9 +1,8 @@
-//! The worker's own cache: templates with its environment's overrides applied.
+//! The worker's own cache: templates with the overrides of its environment.
 //!
-//! It is no source of truth and knows no age limit. Whoever looks up first asks the registry
-//! what is current, and an entry answers only if it was made from exactly that: same name, same
-//! content hash, same sequence. So whatever races with whatever, the worst that an entry can do
-//! is to be made again.
+//! It is not a source of truth and has no age limit. Each look-up first asks the registry for the
+//! current registration, and an entry is a hit only if it has the same name, hash and position. A
+//! race can therefore only cause a miss, never an outdated answer.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -15,10 +14,10 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tasker_shared::types::{CacheStats, ContentHash, Document, HandlerMetadata};
 
-/// The pointer that an entry was made from, and that decides whether it is current.
+/// Hash and position of the registration from which an entry was built.
 pub(crate) type Pointer = (ContentHash, i64);
 
-/// A template as this worker's environment sees it.
+/// A template with the overrides of this worker's environment.
 #[derive(Debug)]
 pub struct ResolvedTemplate {
     metadata: Arc<HandlerMetadata>,
@@ -28,16 +27,16 @@ pub struct ResolvedTemplate {
 }
 
 impl ResolvedTemplate {
-    /// What the registry answered, overrides not applied.
+    /// Returns the registration, without overrides.
     #[must_use]
     pub fn metadata(&self) -> &Arc<HandlerMetadata> {
         &self.metadata
     }
 
-    /// The document with the environment's overrides applied.
+    /// Returns the document with the environment's overrides applied.
     #[must_use]
     pub fn document(&self) -> &Document {
-        // Most templates override nothing in most environments: those share the registry's bytes.
+        // Most templates override nothing in most environments, so they share the registry's bytes.
         self.overridden.as_ref().unwrap_or(&self.metadata.document)
     }
 
@@ -56,18 +55,18 @@ impl ResolvedTemplate {
     }
 }
 
-/// A template that was looked up, and what the cache knew of it at that moment.
+/// A template that was looked up, and the statistics of its entry.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     /// The template.
     pub template: Arc<ResolvedTemplate>,
-    /// Whether it was held already.
+    /// True if the template was in the cache.
     pub cached: bool,
-    /// For how long it has been held; zero when it was not.
+    /// Age of the entry; zero if it is new.
     pub age: Duration,
-    /// How often it was handed out since it was made, this time included.
+    /// Number of times the entry was returned, including this time.
     pub access_count: u64,
-    /// How far past the bound the answer may be; see
+    /// The time by which the answer may exceed the bound; see
     /// [`Resolution::stale_by`](tasker_shared::registry::Resolution::stale_by).
     pub stale_by: Option<Duration>,
 }
@@ -79,7 +78,7 @@ struct TemplateKey {
     version: Box<str>,
 }
 
-/// Hashes as a [`TemplateKey`] of the same names does, so that looking up allocates nothing.
+/// Hashes like a [`TemplateKey`] of the same names, so that a look-up allocates nothing.
 #[derive(Hash)]
 struct TemplateKeyRef<'a> {
     namespace: &'a str,
@@ -102,7 +101,7 @@ struct Counters {
     evictions: AtomicU64,
 }
 
-/// Entries by name, at most a configured number of them; the least recently used one makes room.
+/// Entries by name, up to a configured number. Evicts the least recently used entry.
 #[derive(Debug)]
 pub(crate) struct ResolvedCache {
     entries: Cache<TemplateKey, Arc<ResolvedTemplate>>,
@@ -117,7 +116,7 @@ impl ResolvedCache {
             .max_capacity(max_entries)
             .eviction_policy(EvictionPolicy::lru())
             .eviction_listener(move |_, _, cause| {
-                // An entry that was replaced or deleted was not in anybody's way.
+                // Replaced and deleted entries are not evictions.
                 if cause == RemovalCause::Size {
                     listener.evictions.fetch_add(1, Relaxed);
                 }
@@ -126,7 +125,7 @@ impl ResolvedCache {
         Self { entries, counters }
     }
 
-    /// The entry that was made from `metadata`. One that was made from anything else is a miss.
+    /// Returns the entry that was built from `metadata`. Any other entry of this name is a miss.
     pub(crate) fn lookup(&self, metadata: &HandlerMetadata, now: Instant) -> Option<Lookup> {
         let held = self
             .entries
@@ -140,10 +139,9 @@ impl ResolvedCache {
         held.map(|held| held.access(true, now))
     }
 
-    /// Holds a template, in place of whatever was held under its name.
+    /// Inserts a template and replaces the entry of the same name.
     ///
-    /// `overridden` is the document with overrides applied, if that differs from the registered
-    /// one.
+    /// `overridden` is the document with overrides applied, if it differs from the registered one.
     pub(crate) fn insert(
         &self,
         metadata: Arc<HandlerMetadata>,
@@ -161,13 +159,13 @@ impl ResolvedCache {
             cached_at: now,
             accesses: AtomicU64::new(0),
         });
-        // Sequences are not compared: after a restored backup the current one may be the lower.
-        // A late caller may so put an older entry back, and the next look-up replaces it.
+        // Positions are not compared, because after a restored backup the current one can be lower.
+        // A late caller can therefore insert an older entry; the next look-up replaces it.
         self.entries.insert(key, Arc::clone(&template));
         template.access(false, now)
     }
 
-    /// Drops the entry of this name, and tells whether there was one.
+    /// Removes the entry of this name. Returns true if there was one.
     pub(crate) fn remove(&self, namespace: &str, name: &str, version: &str) -> bool {
         let key = TemplateKeyRef {
             namespace,
@@ -177,12 +175,12 @@ impl ResolvedCache {
         self.entries.remove(&key).is_some()
     }
 
-    /// Drops all entries, and tells how many there were.
+    /// Removes all entries and returns their number.
     pub(crate) fn clear(&self) -> u64 {
         self.retain(|_| false).len() as u64
     }
 
-    /// Drops the entries that `keep` refuses, and answers with what they were made from.
+    /// Removes the entries that `keep` rejects, and returns the registrations of those.
     pub(crate) fn retain(
         &self,
         mut keep: impl FnMut(&HandlerMetadata) -> bool,
@@ -194,15 +192,14 @@ impl ResolvedCache {
                 dropped.push(Arc::clone(&held.metadata));
             }
         }
-        // The memory is given back now, not with the next insert.
+        // Frees the memory now and not with the next insert.
         self.entries.run_pending_tasks();
         dropped
     }
 
-    /// What the cache did and holds. Under concurrent look-ups each number is true of a moment
-    /// within the call, not all of them of the same moment.
+    /// Returns statistics. Under concurrent look-ups the numbers are not of the same moment.
     pub(crate) fn stats(&self, supported_namespaces: Vec<String>, now: Instant) -> CacheStats {
-        // Evictions happen behind inserts: without this, more than the limit could be told.
+        // Evictions run after inserts, so without this the count could exceed the limit.
         self.entries.run_pending_tasks();
         let mut total_cached = 0;
         let mut accesses = 0;
@@ -245,5 +242,4 @@ fn average(sum: u64, count: u64) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "resolved_cache_tests.rs"]
 mod tests;
