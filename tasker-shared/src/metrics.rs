@@ -60,7 +60,7 @@ metrics_table! {
     TEMPLATE_LOCAL_ENTRIES: Gauge, Count, "tasker_template_local_entries",
         "Template documents that the local tier holds.";
     TEMPLATE_FILLS: Counter, Count, "tasker_template_fills_total",
-        "Template documents of the distributed cache, by `result` (queued: to be written; useless: found with a hash that is not current).";
+        "Template documents of the distributed cache, by `result` (queued, useless). Queued documents wait to be written; useless ones have a hash that is not current.";
     TEMPLATE_CACHE_MISMATCH: Counter, Count, "tasker_template_cache_mismatch_total",
         "Cached documents that differed from PostgreSQL, found by the background comparison. Must stay 0.";
     TEMPLATE_CACHE_COMPARISONS: Counter, Count, "tasker_template_cache_comparisons_total",
