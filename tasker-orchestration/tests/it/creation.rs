@@ -1,4 +1,4 @@
-//! What a new task is made of.
+//! The parts of a new task.
 
 use serde_json::{Value, json};
 use sqlx::Row;

@@ -1,4 +1,4 @@
-//! What those who run the service see.
+//! Health, metrics, configuration and API documents.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Where a worker looks for template files at boot.
+//! The folders in which a worker looks for template files at boot.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ pub const TEMPLATE_PATH_VARIABLE: &str = "TASKER_TEMPLATE_PATH";
 
 const SEARCH_PATHS_KEY: &str = "common.task_templates.search_paths";
 
-/// Why the named directories cannot be searched.
+/// Errors of the named folders.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TemplateDirectoryError {
@@ -23,11 +23,11 @@ pub enum TemplateDirectoryError {
     Unusable {
         /// The first directory that cannot be searched.
         path: PathBuf,
-        /// What named it.
+        /// The variable or configuration key that names it.
         named_by: &'static str,
         /// Everything that was named.
         tried: Vec<PathBuf>,
-        /// Why it cannot be searched.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -75,7 +75,7 @@ impl TemplateDirectories {
         }
     }
 
-    /// What named the directories: a variable or a configuration key.
+    /// Returns the variable or configuration key that names the folders.
     #[must_use]
     pub fn named_by(&self) -> &'static str {
         self.named_by

@@ -1,4 +1,4 @@
-//! What a boot registers, and what it leaves alone.
+//! A boot registers template files and leaves the caches empty.
 
 use serde_json::json;
 use tasker_shared::config::tasker::TaskerConfig;

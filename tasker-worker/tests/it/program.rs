@@ -11,7 +11,7 @@ use tasker_test_support::{ServiceProcess, TestDatabase, free_port};
 
 use crate::support::{context, folder, template};
 
-/// How long the program may take before a test gives up.
+/// Time after which a test gives up waiting for the program.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the program to its end, in a folder that has no templates.

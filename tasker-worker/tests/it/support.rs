@@ -20,7 +20,7 @@ use tasker_worker::worker::TemplateDirectories;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-/// How long news may take to arrive before a test gives up.
+/// Time after which a test gives up waiting for a change to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An answer, read whole.
