@@ -1,4 +1,4 @@
-//! Nobody but this layer asks whether Redis is compiled in, or speaks to it.
+//! Only this module depends on the Redis client and its feature.
 
 use crate::test_sources;
 

@@ -1,8 +1,8 @@
-//! Errors of the cache layer.
+//! Errors of the cache.
 //!
-//! No error carries what a server wrote beyond its error code: servers quote the arguments of a
-//! command that they do not know, and those can be passwords, keys and values. For the same
-//! reason the client library's errors are translated and never kept.
+//! No error keeps more of a server's text than its error code, because servers quote the arguments
+//! of unknown commands, which can be passwords, keys and values. For the same reason the client
+//! library's errors are translated.
 
 use std::error::Error;
 use std::fmt;
@@ -10,20 +10,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tls_fault::TlsFault;
+pub use super::tls_fault::{TlsFault, TlsFile};
 use crate::config::RedisProblem;
 pub(crate) use crate::error_chain::Chain;
 
-/// Why the cache could not do what was asked.
+/// An operation of the cache failed.
 ///
-/// None of these may fail a request: each is a miss for a reader and a lost write for a writer.
+/// No such error may fail a request: it is a miss for a reader and a lost write for a writer.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
     /// There is no connection to use, or the one that was used broke.
     #[error("the cache cannot be reached")]
     ConnectionError(#[source] ConnectionFault),
-    /// A value, or an answer in its place, cannot be used as one.
+    /// The answer is not a usable value.
     #[error("the cached value cannot be used")]
     SerializationError(#[source] BadAnswer),
     /// The limit of the operation passed.
@@ -38,7 +38,7 @@ pub enum CacheError {
 }
 
 impl CacheError {
-    /// A label for metrics: `rejected` (the breaker is open), `connection`, `bad_answer`,
+    /// Returns a label for metrics: `rejected` (the breaker is open), `connection`, `bad_answer`,
     /// `timeout` or `backend`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -52,12 +52,12 @@ impl CacheError {
     }
 }
 
-/// What is wrong with the connection.
+/// The fault of a connection.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionFault {
     /// The breaker is open: nothing was sent.
-    #[error("it is not asked until it has been found well again")]
+    #[error("the breaker is open until the cache is well again")]
     BreakerOpen,
     /// No connection is up at this moment: nothing was sent.
     #[error("no connection is up")]
@@ -74,7 +74,7 @@ pub enum ConnectionFault {
     /// The network, the socket or TLS failed.
     #[error("{source}")]
     Transport {
-        /// What failed, in the words of the operating system or of the TLS library.
+        /// The error of the operating system or of the TLS library.
         source: Arc<dyn Error + Send + Sync>,
     },
     /// The server did not accept user and password.
@@ -83,7 +83,7 @@ pub enum ConnectionFault {
     /// The server refused the connection's first commands.
     #[error("the server refused the new connection")]
     Refused(#[source] Refusal),
-    /// What the server sent is not the protocol.
+    /// The server sent something else than the protocol.
     #[error("the server does not speak the protocol")]
     Protocol,
     /// A file that the connection needs cannot be used. It is read again for the next attempt.
@@ -94,25 +94,36 @@ pub enum ConnectionFault {
     Node {
         /// Its host and port.
         address: String,
-        /// What is wrong with its connection.
+        /// The fault of its connection.
         #[source]
         fault: Box<ConnectionFault>,
     },
-    /// No sentinel knows the primary.
-    #[error("the sentinels know no primary by the name in `redis.sentinel_master_name`")]
+    /// No sentinel names a server that confirms that it is the primary.
+    #[error("the sentinels know no running primary by the name in `redis.sentinel_master_name`")]
     UnknownPrimary,
-    /// The server that a sentinel names is a replica.
-    #[error("{address}, which a sentinel calls the primary, is a replica")]
-    NotPrimary {
-        /// Its host and port.
-        address: String,
-    },
-    /// The cluster is not whole.
+    /// None of the configured servers is a sentinel.
+    #[error("the servers in `redis.url` and `redis.nodes` are not sentinels")]
+    NoSentinel,
+    /// A part of the cluster cannot be reached.
     #[error("slots of the cluster have no primary that can be reached")]
     SlotsWithoutPrimary,
     /// The client library refused the settings.
     #[error("the client library does not support these settings")]
     Unsupported,
+}
+
+#[cfg(feature = "cache-redis")]
+impl ConnectionFault {
+    /// Names the node that has this fault. A file of ours is not the fault of a node.
+    pub(in crate::cache) fn at(self, node: &impl fmt::Display) -> Self {
+        match self {
+            Self::TlsFile(_) | Self::Node { .. } => self,
+            fault => Self::Node {
+                address: node.to_string(),
+                fault: Box::new(fault),
+            },
+        }
+    }
 }
 
 impl From<io::Error> for ConnectionFault {
@@ -123,11 +134,11 @@ impl From<io::Error> for ConnectionFault {
     }
 }
 
-/// Why an answer is no value.
+/// The reason why an answer is not a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadAnswer {
-    /// The key holds something else than a string.
+    /// The key holds another type than a string.
     #[error("the key holds another type than a string")]
     WrongType,
     /// The value is longer than [`super::MAX_VALUE_BYTES`].
@@ -136,13 +147,13 @@ pub enum BadAnswer {
         /// Its length.
         bytes: usize,
     },
-    /// The value is not UTF-8, or the answer has a shape that the command cannot have.
+    /// The value is not UTF-8, or the answer does not fit the command.
     #[error("the answer is not text")]
     Garbage,
 }
 
 impl BadAnswer {
-    /// The label of the metric that counts bad answers.
+    /// Returns the label of the metric that counts bad answers.
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
@@ -153,26 +164,26 @@ impl BadAnswer {
     }
 }
 
-/// An error that the server answered, by its code.
+/// An error that the server answered. Only its code is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     code: String,
 }
 
-/// What a refusal says about the server.
+/// The scope of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusalKind {
-    /// It cannot serve anybody now: it is loading, its cluster or primary is down, a script
+    /// The server can serve nobody now: it is loading, its cluster or primary is down, a script
     /// blocks it, or it wants a password.
     Unusable,
-    /// It is a replica: reads are answered, writes are not.
+    /// The server is a replica: it answers reads and refuses writes.
     ReadOnly,
-    /// It accepts no writes now: memory is full, or its disk or replicas are missing.
+    /// The server accepts no writes now: its memory is full, or its disk or replicas are missing.
     WritesRefused,
-    /// The key or the command is the matter, not the server.
+    /// Only this key or this command is refused.
     Operation,
-    /// A code that says none of this.
+    /// Any other code.
     Other,
 }
 
@@ -195,11 +206,11 @@ const KNOWN_CODES: [(&str, RefusalKind); 16] = [
     ("CROSSSLOT", RefusalKind::Operation),
 ];
 
-/// Longer codes are cut: no server has one, and text of unknown origin is not printed.
+/// No server has a longer code. Longer text is not a code, and is not printed.
 const MAX_CODE_LENGTH: usize = 24;
 
 impl Refusal {
-    /// The refusal with this code. What does not look like a code becomes `ERR`.
+    /// Returns the refusal with this code, or with `ERR` if the text does not look like a code.
     #[must_use]
     pub fn new(code: &str) -> Self {
         let plausible = !code.is_empty()
@@ -210,13 +221,13 @@ impl Refusal {
         }
     }
 
-    /// The server's error code, such as `OOM`.
+    /// Returns the server's error code, such as `OOM`.
     #[must_use]
     pub fn code(&self) -> &str {
         &self.code
     }
 
-    /// What it says about the server.
+    /// Returns its scope.
     #[must_use]
     pub fn kind(&self) -> RefusalKind {
         KNOWN_CODES
@@ -225,14 +236,14 @@ impl Refusal {
             .map_or(RefusalKind::Other, |(_, kind)| *kind)
     }
 
-    /// Whether another node of a cluster has what was asked for.
+    /// Returns whether another node of a cluster has the key.
     #[must_use]
     pub fn is_redirection(&self) -> bool {
         matches!(self.code.as_str(), "MOVED" | "ASK")
     }
 
-    /// The label of the metric that counts refusals: the code if it is known, since servers could
-    /// make up any number of others.
+    /// Returns the label of the metric that counts refusals: the code if it is known, because the
+    /// number of unknown ones is unbounded.
     #[must_use]
     pub fn label(&self) -> &'static str {
         KNOWN_CODES
@@ -250,37 +261,14 @@ impl fmt::Display for Refusal {
 
 impl Error for Refusal {}
 
-/// Why a backend could not be put to use.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The program has no client for the backend.
-    #[error("this program was built without the feature `cache-redis`")]
-    CompiledOut,
-    /// The configuration can never work. Correct it and start again.
-    #[error("the configuration of the cache is wrong")]
-    Configuration(#[source] ConfigurationFault),
-    /// The backend cannot be used now.
-    #[error("the cache cannot be used now")]
-    Unusable(#[from] CacheError),
-}
-
-impl StartError {
-    /// Whether trying again cannot help.
-    #[must_use]
-    pub fn is_permanent(&self) -> bool {
-        match self {
-            Self::CompiledOut | Self::Configuration(_) => true,
-            Self::Unusable(_) => false,
-        }
-    }
-}
-
-/// What is wrong with the configuration of the cache. It never repeats the URL.
+/// The configuration of the cache can never work. The text never repeats the URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigurationFault {
-    /// `backend` names nothing that exists.
+    /// The program has no client for the backend.
+    #[error("this program was built without the feature `cache-redis`")]
+    CompiledOut,
+    /// The backend is unknown.
     #[error("`backend` must be \"redis\"")]
     UnknownBackend,
     /// The client library does not understand the URL.
@@ -288,7 +276,7 @@ pub enum ConfigurationFault {
         "`redis.url` must look like redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH/TO/SOCKET"
     )]
     Url,
-    /// The fields of `redis` make no sense, by themselves or together.
+    /// A field of `redis` is wrong, by itself or together with others.
     #[error("`{path}` {0}", path = .0.path())]
     Redis(RedisProblem),
 }
@@ -298,14 +286,14 @@ mod tests {
     use super::{Refusal, RefusalKind};
 
     #[test]
-    fn text_that_a_server_sent_is_not_kept_as_a_code() {
+    fn text_that_is_no_code_is_not_kept() {
         assert_eq!(Refusal::new("unknown command `AUTH` hunter2").code(), "ERR");
         assert_eq!(Refusal::new("").code(), "ERR");
         assert_eq!(Refusal::new("LOADING").code(), "LOADING");
     }
 
     #[test]
-    fn refusals_tell_the_server_from_the_key() {
+    fn codes_have_a_scope() {
         assert_eq!(Refusal::new("LOADING").kind(), RefusalKind::Unusable);
         assert_eq!(Refusal::new("READONLY").kind(), RefusalKind::ReadOnly);
         assert_eq!(Refusal::new("OOM").kind(), RefusalKind::WritesRefused);

@@ -1,12 +1,12 @@
 //! Names of cache entries: `{prefix}:{kind}:{part}:{part}...`.
 //!
-//! Parts come from outside. What would end a part or mean something in a pattern is
-//! percent-encoded, so two different lists of parts never share a key, and a pattern that is
-//! built from parts matches the keys below exactly those parts.
+//! Parts come from outside. Characters that would end a part, or that have a meaning in a pattern,
+//! are percent-encoded. So two different lists of parts never share a key, and a pattern that is
+//! built from parts matches exactly the keys below those parts.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-/// `%` is encoded since it starts an encoded character; all that is not ASCII is encoded too.
+/// `%` is encoded, because it starts an encoded character. Characters beyond ASCII are encoded, too.
 const AMBIGUOUS: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b':')
@@ -17,7 +17,7 @@ const AMBIGUOUS: &AsciiSet = &CONTROLS
     .add(b'\\')
     .add(b'%');
 
-/// The key of the entry of this kind with these parts.
+/// Returns the key of the entry of this kind with these parts.
 ///
 /// ```
 /// use tasker_shared::cache::keys;
@@ -36,7 +36,7 @@ pub fn key(prefix: &str, kind: &str, parts: &[&str]) -> String {
     key
 }
 
-/// The glob pattern of all entries of this kind whose parts begin with these and go on.
+/// Returns the glob pattern of all entries of this kind whose parts begin with these and have more.
 ///
 /// ```
 /// use tasker_shared::cache::keys;
@@ -45,7 +45,7 @@ pub fn key(prefix: &str, kind: &str, parts: &[&str]) -> String {
 #[must_use]
 pub fn pattern(prefix: &str, kind: &str, parts: &[&str]) -> String {
     let mut pattern = String::with_capacity(prefix.len() + kind.len() + 8);
-    // The prefix is the operator's and used as it is in keys; only its meaning as a glob goes.
+    // Keys contain the operator's prefix unencoded, so it is escaped here.
     for character in prefix.chars() {
         if matches!(character, '*' | '?' | '[' | ']' | '\\') {
             pattern.push('\\');
@@ -73,7 +73,7 @@ mod tests {
 
     use super::{key, pattern};
 
-    /// Redis' glob, as far as our patterns use it.
+    /// Matches like Redis, as far as our patterns need it.
     fn matches(pattern: &[u8], text: &[u8]) -> bool {
         match pattern {
             [] => text.is_empty(),
@@ -90,7 +90,7 @@ mod tests {
         matches(pattern.as_bytes(), text.as_bytes())
     }
 
-    /// Parts made of what is dangerous, so that collisions are likely if there are any.
+    /// Parts made of dangerous characters, so that collisions are likely if they are possible.
     fn part() -> impl Strategy<Value = String> {
         prop_oneof!["[:*?\\[\\]\\\\%ab3A ]{0,4}", "[a-z_]{1,8}", any::<String>()]
     }

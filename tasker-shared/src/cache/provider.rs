@@ -1,14 +1,13 @@
-//! Dispatch over cache backends.
+//! Dispatch to the cache backend.
 
 use std::time::Duration;
 
 use metrics::gauge;
 
 use super::errors::Chain;
-use super::late::LateArrival;
 use super::{
-    CacheError, CacheService, CacheStatus, ConfigurationFault, NoOpCacheService, Peek,
-    RedisCacheService, StartError,
+    CacheError, CacheService, CacheStatus, ConfigurationFault, NoOpCacheService, RedisCacheService,
+    ScopedCache,
 };
 use crate::config::tasker::CacheConfig;
 use crate::metrics::CACHE_IN_USE;
@@ -18,19 +17,20 @@ use crate::metrics::CACHE_IN_USE;
 /// Dropping it ends its background work; [`CacheProvider::shutdown`] also waits for that.
 #[derive(Debug)]
 pub enum CacheProvider {
-    /// Redis was reached when the provider was made.
+    /// Redis was reached at the start.
     Redis(RedisCacheService),
-    /// No cache, or none yet: a backend that arrives late is used from then on.
+    /// No cache; or a Redis that was not reached at the start. When that one is reached later, all
+    /// methods use it, and [`CacheProvider::is_enabled`] returns true.
     NoOp(NoOpCacheService),
 }
 
-/// The service that answers at this moment.
+/// The service in use.
 enum Serving<'a> {
     Redis(&'a RedisCacheService),
     NoOp(&'a NoOpCacheService),
 }
 
-/// The one place where a call is passed to the service that answers it.
+/// Passes a call to the service in use.
 macro_rules! dispatch {
     ($provider:expr, $service:ident => $call:expr) => {
         match $provider.serving() {
@@ -41,57 +41,67 @@ macro_rules! dispatch {
 }
 
 impl CacheProvider {
-    /// The backend that `config` names; none, with one warning, if it cannot be used now.
+    /// Returns the backend in `config`, or [`CacheProvider::NoOp`] after one warning if it cannot be
+    /// used now.
     ///
-    /// Answers within `connection_timeout_seconds`. A backend that could not be reached is looked
-    /// for in the background from then on, and put to use when it is found; a configuration that
-    /// can never work is not tried again. With `enabled = false` nothing is ever connected to.
+    /// Takes `connection_timeout_seconds` at most. A backend that could not be reached is tried
+    /// again in the background, and used as soon as it has been reached. A configuration that can
+    /// never work is not tried again. With `enabled = false` nothing is ever connected to.
     ///
     /// Must be called on a tokio runtime, which runs the background work.
     pub async fn from_config_graceful(config: &CacheConfig) -> Self {
         if !config.enabled {
             return Self::noop();
         }
-        match Self::connect(config).await {
+        gauge!(CACHE_IN_USE.name).set(0.0);
+        let started = match config.backend.as_str() {
+            "redis" => RedisCacheService::start(config).await,
+            _ => Err(ConfigurationFault::UnknownBackend),
+        };
+        match started {
+            Ok(service) if service.was_reached() => Self::Redis(service),
             Ok(service) => {
-                tracing::info!(provider = service.provider_name(), "the cache is in use");
-                gauge!(CACHE_IN_USE.name).set(1.0);
-                Self::Redis(service)
-            }
-            Err(error) if error.is_permanent() => {
-                gauge!(CACHE_IN_USE.name).set(0.0);
-                let reason = Chain(&error).to_string();
-                tracing::warn!(error = %reason, "the configured cache is not used");
-                Self::NoOp(NoOpCacheService::instead_of_refused(reason))
-            }
-            Err(error) => {
-                gauge!(CACHE_IN_USE.name).set(0.0);
                 tracing::warn!(
-                    error = %Chain(&error),
-                    "the cache cannot be used yet; going on without it and trying in the background"
+                    error = service.last_error(),
+                    "the cache cannot be reached yet; continuing without it and trying again in the \
+                     background"
                 );
-                Self::NoOp(NoOpCacheService::until(LateArrival::spawn(
-                    config.clone(),
-                    &error,
-                )))
+                Self::NoOp(NoOpCacheService::until(service))
+            }
+            Err(fault) => {
+                let reason = Chain(&fault).to_string();
+                tracing::warn!(
+                    error = %reason,
+                    "the cache is not used, because its configuration is wrong"
+                );
+                Self::NoOp(NoOpCacheService::refused(reason))
             }
         }
     }
 
-    async fn connect(config: &CacheConfig) -> Result<RedisCacheService, StartError> {
-        if config.backend == "redis" {
-            RedisCacheService::connect(config).await
-        } else {
-            Err(StartError::Configuration(
-                ConfigurationFault::UnknownBackend,
-            ))
-        }
-    }
-
-    /// A cache that holds nothing, and never will.
+    /// Returns a cache that never holds anything.
     #[must_use]
     pub fn noop() -> Self {
         Self::NoOp(NoOpCacheService::new())
+    }
+
+    /// Returns the entries of one kind, such as `analytics`, below the configured `key_prefix`.
+    #[must_use]
+    pub fn scoped<'a>(&'a self, kind: &'a str) -> ScopedCache<'a> {
+        ScopedCache::new(self, kind)
+    }
+
+    /// Returns the configured `key_prefix`; empty if no backend is configured.
+    pub(super) fn key_prefix(&self) -> &str {
+        self.backend().map_or("", RedisCacheService::key_prefix)
+    }
+
+    /// Returns the backend, reached or not.
+    fn backend(&self) -> Option<&RedisCacheService> {
+        match self {
+            Self::Redis(service) => Some(service),
+            Self::NoOp(service) => service.awaited(),
+        }
     }
 
     fn serving(&self) -> Serving<'_> {
@@ -104,7 +114,7 @@ impl CacheProvider {
         }
     }
 
-    /// Whether a backend is in use. It is while its breaker is open, too: see
+    /// Returns whether a backend is in use. It is while its breaker is open, too: see
     /// [`CacheProvider::status`].
     #[must_use]
     pub fn is_enabled(&self) -> bool {
@@ -114,7 +124,7 @@ impl CacheProvider {
         }
     }
 
-    /// The name of the backend in use, or `noop`.
+    /// Returns the name of the backend in use, or `noop`.
     #[must_use]
     pub fn provider_name(&self) -> &'static str {
         dispatch!(self, service => service.provider_name())
@@ -122,15 +132,17 @@ impl CacheProvider {
 
     /// Hands over an entry to be written in the background; never waits.
     ///
-    /// The entry is dropped, and counted, when too many are waiting, when the backend cannot be
-    /// used, or when its key is deleted through this provider before it was written.
+    /// The entry is dropped, and counted, if too many are waiting or if the backend cannot be used.
+    /// A deletion does not wait for entries that were handed over before it: one may be written
+    /// afterwards.
     pub fn fill(&self, key: String, value: String, ttl: Duration) {
         if let Serving::Redis(service) = self.serving() {
             service.fill(key, value, ttl);
         }
     }
 
-    /// Waits until no entry is waiting to be written, and says whether that came within `limit`.
+    /// Waits until no entry is waiting to be written, and returns whether that happened within
+    /// `limit`.
     pub async fn flush_fills(&self, limit: Duration) -> bool {
         match self.serving() {
             Serving::Redis(service) => service.flush_fills(limit).await,
@@ -138,23 +150,7 @@ impl CacheProvider {
         }
     }
 
-    /// Looks at the first `bytes` of each entry and at its time to live. For operators: it takes up
-    /// to a second, and counts as no hit or miss.
-    ///
-    /// # Errors
-    /// Like any operation; see [`CacheError`].
-    pub async fn peek(
-        &self,
-        keys: &[String],
-        bytes: usize,
-    ) -> Result<Vec<Option<Peek>>, CacheError> {
-        match self.serving() {
-            Serving::Redis(service) => service.peek(keys, bytes).await,
-            Serving::NoOp(_) => Ok(vec![None; keys.len()]),
-        }
-    }
-
-    /// The state of the cache. Asks the backend whether it answers, within the budget of one
+    /// Returns the state of the cache. Asks the backend for an answer, within the budget of one
     /// operation; does no I/O while the breaker is open.
     pub async fn status(&self) -> CacheStatus {
         match self.serving() {
@@ -166,9 +162,8 @@ impl CacheProvider {
     /// Ends all background work and closes all connections. Entries that wait to be written are
     /// dropped. Idempotent; later calls of a backend fail with a connection error.
     pub async fn shutdown(&self) {
-        match self {
-            Self::Redis(service) => service.shutdown().await,
-            Self::NoOp(service) => service.shutdown().await,
+        if let Some(service) = self.backend() {
+            service.shutdown().await;
         }
     }
 }

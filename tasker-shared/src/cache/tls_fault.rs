@@ -1,23 +1,23 @@
-//! What can be wrong with the files of a connection with TLS.
+//! Faults of the files of a connection with TLS.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// Why a file of a connection with TLS cannot be used.
+/// A file of a connection with TLS cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsFault {
     /// It cannot be read.
     #[error("`redis.{file}` cannot be read")]
     Unreadable {
-        /// Which one.
+        /// The file.
         file: TlsFile,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: Arc<io::Error>,
     },
-    /// It holds nothing of the kind.
+    /// It holds no certificate or key.
     #[error("`redis.{0}` holds no {content} in PEM form", content = .0.content())]
     NotPem(TlsFile),
     /// The key belongs to another certificate.
@@ -25,7 +25,7 @@ pub enum TlsFault {
     OtherKey,
 }
 
-/// A file of a connection with TLS; shown, the key that names it.
+/// A file of a connection with TLS. Displays as its configuration key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsFile {
     /// `tls_ca_file`

@@ -1,4 +1,4 @@
-//! What every cache backend can do.
+//! The interface of every cache backend.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use super::CacheError;
 
 /// A cache of texts.
 ///
-/// Every method answers within a limit that its backend documents, may be called concurrently,
-/// and may be cancelled: an operation whose caller went away may or may not have been done.
+/// Every method returns within a limit that its backend documents and may be called concurrently.
+/// Every method may be cancelled; the operation may or may not have been executed then.
 pub trait CacheService: Send + Sync {
-    /// The value under `key`; `None` when there is none, or its time is over.
+    /// Returns the value under `key`; `None` if there is none, or if it has expired.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<String>, CacheError>> + Send;
 
-    /// Stores `value` under `key` for `ttl`, whatever was there.
+    /// Stores `value` under `key` for `ttl`. Replaces an earlier value.
     fn set(
         &self,
         key: &str,
@@ -21,20 +21,20 @@ pub trait CacheService: Send + Sync {
         ttl: Duration,
     ) -> impl Future<Output = Result<(), CacheError>> + Send;
 
-    /// Deletes `key`, and says whether there was something to delete.
+    /// Deletes `key`, and returns whether it existed.
     fn delete(&self, key: &str) -> impl Future<Output = Result<bool, CacheError>> + Send;
 
-    /// Deletes exactly these keys, and says how many there were.
+    /// Deletes exactly these keys, and returns the number of those that existed.
     fn delete_many(&self, keys: &[String]) -> impl Future<Output = Result<u64, CacheError>> + Send;
 
-    /// Deletes every key that matches the glob `pattern`, and says how many there were. Keys
-    /// that are written meanwhile may or may not be deleted.
+    /// Deletes every key that matches the glob `pattern`, and returns their number. Keys that are
+    /// written meanwhile may or may not be deleted.
     fn delete_pattern(&self, pattern: &str)
     -> impl Future<Output = Result<u64, CacheError>> + Send;
 
-    /// Whether the backend answers now. An error says why it does not.
+    /// Returns whether the backend answers now, or the error that keeps it from answering.
     fn health_check(&self) -> impl Future<Output = Result<bool, CacheError>> + Send;
 
-    /// The backend's name in configuration, logs and endpoints.
+    /// Returns the backend's name in configuration, logs and endpoints.
     fn provider_name(&self) -> &'static str;
 }

@@ -24,8 +24,9 @@ pub struct RedisConfig {
     #[serde(serialize_with = "redact::serialize_url")]
     #[validate(custom(function = redis_checks::url))]
     pub url: String,
-    /// How many multiplexed connections are used in turn. The primaries of a cluster share them;
-    /// each has at least two, so that one that breaks can be replaced while the other is used.
+    /// The most multiplexed connections that are opened. A process opens two at most, because all
+    /// requests share them; in a cluster each of them is one to every primary. Finding out whether Redis
+    /// is back, and deleting by pattern, open further connections for that time.
     ///
     /// Default 10.
     #[builder(default = "10")]
@@ -37,7 +38,8 @@ pub struct RedisConfig {
     #[builder(default = "5")]
     #[validate(range(min = 1, max = 300))]
     pub connection_timeout_seconds: u32,
-    /// The logical database. A different one in `url` is an error.
+    /// The logical database. With 0 it is the one in `url`, such as `redis://localhost:6379/1`. Any
+    /// other number must agree with `url`.
     ///
     /// Default 0.
     #[builder(default = "0")]

@@ -163,10 +163,11 @@ fn wrong_nodes(nodes: &[String]) -> Option<RedisProblem> {
 fn wrong_together(config: &RedisConfig) -> Option<RedisProblem> {
     let url = Url::parse(&config.url).ok()?;
     let mode = RedisMode::from_name(&config.mode)?;
-    let database: u32 = match database_in(&url) {
+    let in_url: u32 = match database_in(&url) {
         Some(named) => named.parse().ok()?,
         None => config.database,
     };
+    let database = config.database.max(in_url);
     let (user, password) = credentials_in(&url);
     let disagree =
         |field: &str, in_url: &str| !field.is_empty() && !in_url.is_empty() && field != in_url;
@@ -183,7 +184,11 @@ fn wrong_together(config: &RedisConfig) -> Option<RedisProblem> {
     .iter()
     .any(|file| is_set(file));
     let checks = [
-        (database != config.database, RedisProblem::Database),
+        // The base configuration sets 0, which therefore does not contradict the URL.
+        (
+            config.database != 0 && in_url != config.database,
+            RedisProblem::Database,
+        ),
         (
             mode == RedisMode::Cluster && database != 0,
             RedisProblem::ClusterDatabase,

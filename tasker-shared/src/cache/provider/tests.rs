@@ -24,7 +24,7 @@ fn listener(scheme: &str) -> (TcpListener, String) {
     (listener, format!("{scheme}://127.0.0.1:{port}"))
 }
 
-/// Asserts that the provider is without a backend, and whether it goes on looking for one.
+/// Asserts that the provider has no backend, and whether one is configured.
 async fn assert_without_backend(provider: &CacheProvider, wanted: bool) {
     assert!(matches!(provider, CacheProvider::NoOp(_)));
     assert!(!provider.is_enabled());
@@ -39,7 +39,7 @@ async fn assert_without_backend(provider: &CacheProvider, wanted: bool) {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_none_holds_nothing() {
+async fn a_provider_without_a_backend_holds_nothing() {
     let provider = CacheProvider::noop();
     assert_without_backend(&provider, false).await;
     provider.fill(String::from("key"), String::from("value"), Duration::MAX);
@@ -58,7 +58,7 @@ async fn a_disabled_cache_connects_to_nothing() {
     };
     let provider = CacheProvider::from_config_graceful(&config).await;
     assert_without_backend(&provider, false).await;
-    let nobody = listener.accept().expect_err("nobody has connected");
+    let nobody = listener.accept().expect_err("nothing has connected");
     assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
 }
 
@@ -87,7 +87,7 @@ async fn a_black_hole_falls_back_to_noop_within_the_connection_timeout() {
 async fn a_configuration_that_can_never_work_falls_back_to_noop() {
     for config in [
         enabled("http://localhost"),
-        enabled("redis://localhost/7"),
+        enabled("redis://localhost/x"),
         CacheConfig {
             backend: String::from("memcached"),
             ..enabled("redis://localhost")
@@ -106,7 +106,7 @@ async fn tls_to_a_port_without_tls_falls_back_to_noop() {
     let (listener, url) = listener("rediss");
     std::thread::spawn(move || {
         if let Ok((mut stream, _)) = listener.accept() {
-            // Whatever the client does with it is what is tested.
+            // The client may have closed the connection.
             let _ = stream.write_all(b"-ERR this is no TLS\r\n");
         }
     });
@@ -116,12 +116,12 @@ async fn tls_to_a_port_without_tls_falls_back_to_noop() {
 }
 
 #[tokio::test]
-async fn no_password_is_in_what_a_failed_start_tells() {
+async fn a_failed_start_shows_no_password() {
     let (listener, url) = listener("redis");
     drop(listener);
     let url = url.replace("://", "://user:hunter2@");
     let provider = CacheProvider::from_config_graceful(&enabled(&url)).await;
-    let told = format!("{provider:?} {:?}", provider.status().await);
-    assert!(!told.contains("hunter2"), "{told}");
+    let shown = format!("{provider:?} {:?}", provider.status().await);
+    assert!(!shown.contains("hunter2"), "{shown}");
     provider.shutdown().await;
 }

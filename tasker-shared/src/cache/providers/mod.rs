@@ -1,13 +1,15 @@
-//! The backends. This is the one place that knows whether Redis was compiled in: without the
-//! feature its service is a type that has no values, and nobody else needs to ask.
+//! The backends. Only this module knows whether Redis was compiled in: without the feature its
+//! service is a type that has no values.
 
 mod noop;
 
+#[cfg(not(feature = "cache-redis"))]
+mod absent;
 #[cfg(feature = "cache-redis")]
 mod redis;
-#[cfg(not(feature = "cache-redis"))]
-#[path = "redis_absent.rs"]
-mod redis;
 
+#[cfg(not(feature = "cache-redis"))]
+pub use absent::RedisCacheService;
 pub use noop::NoOpCacheService;
+#[cfg(feature = "cache-redis")]
 pub use redis::RedisCacheService;

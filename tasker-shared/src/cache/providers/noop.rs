@@ -4,66 +4,71 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::cache::late::LateArrival;
 use crate::cache::{CacheError, CacheService, CacheStatus, RedisCacheService};
 
 /// A cache that holds nothing and never fails.
 ///
-/// It may be waiting for a backend that could not be reached; the provider uses that one as soon
-/// as it has arrived.
+/// It stands in for a Redis that could not be reached at the start. That Redis continues to try in
+/// the background, and the provider uses it as soon as it has been reached.
 #[derive(Debug)]
 pub struct NoOpCacheService {
     since: DateTime<Utc>,
-    awaited: Option<LateArrival>,
-    /// Why there is no backend although one is configured.
-    refused_because: Option<String>,
+    instead_of: InsteadOf,
+}
+
+#[derive(Debug)]
+enum InsteadOf {
+    Nothing,
+    /// A configuration that can never work, for this reason.
+    Refused(String),
+    /// A backend that has not been reached yet. Boxed, because it is large.
+    Awaited(Box<RedisCacheService>),
 }
 
 impl NoOpCacheService {
-    /// A cache without a backend, since none is wanted.
+    /// Returns a cache without a backend, because none is configured.
     #[must_use]
     pub fn new() -> Self {
+        Self::instead_of(InsteadOf::Nothing)
+    }
+
+    /// Returns a cache without a backend, because the configured one can never be used.
+    pub(in crate::cache) fn refused(reason: String) -> Self {
+        Self::instead_of(InsteadOf::Refused(reason))
+    }
+
+    /// Returns a cache without a backend until `awaited` has been reached.
+    pub(in crate::cache) fn until(awaited: RedisCacheService) -> Self {
+        Self::instead_of(InsteadOf::Awaited(Box::new(awaited)))
+    }
+
+    fn instead_of(instead_of: InsteadOf) -> Self {
         Self {
             since: Utc::now(),
-            awaited: None,
-            refused_because: None,
+            instead_of,
         }
     }
 
-    /// A cache without a backend, since the one that is wanted can never be used.
-    pub(in crate::cache) fn instead_of_refused(reason: String) -> Self {
-        Self {
-            refused_because: Some(reason),
-            ..Self::new()
-        }
-    }
-
-    /// A cache without a backend until the awaited one arrives.
-    pub(in crate::cache) fn until(awaited: LateArrival) -> Self {
-        Self {
-            awaited: Some(awaited),
-            ..Self::new()
-        }
-    }
-
-    /// The backend that was awaited, if it has arrived.
+    /// Returns the awaited backend once it has been reached.
     pub(in crate::cache) fn arrived(&self) -> Option<&RedisCacheService> {
-        self.awaited.as_ref().and_then(LateArrival::arrived)
+        self.awaited().filter(|awaited| awaited.was_reached())
+    }
+
+    /// Returns the backend that this stands in for, reached or not.
+    pub(in crate::cache) fn awaited(&self) -> Option<&RedisCacheService> {
+        match &self.instead_of {
+            InsteadOf::Awaited(awaited) => Some(awaited),
+            InsteadOf::Nothing | InsteadOf::Refused(_) => None,
+        }
     }
 
     pub(in crate::cache) fn status(&self) -> CacheStatus {
-        let last_error = match &self.awaited {
-            Some(awaited) => Some(awaited.last_error()),
-            None => self.refused_because.clone(),
+        let last_error = match &self.instead_of {
+            InsteadOf::Nothing => None,
+            InsteadOf::Refused(reason) => Some(reason.clone()),
+            InsteadOf::Awaited(awaited) => awaited.last_error(),
         };
-        CacheStatus::without_backend(self.since, last_error.is_some(), last_error)
-    }
-
-    /// Stops waiting, and shuts down what has arrived.
-    pub(in crate::cache) async fn shutdown(&self) {
-        if let Some(awaited) = &self.awaited {
-            awaited.shutdown().await;
-        }
+        CacheStatus::without_backend(self.since, last_error)
     }
 }
 

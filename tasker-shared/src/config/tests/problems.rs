@@ -116,10 +116,11 @@ fn a_broken_constraint_is_reported_with_its_place() {
 }
 
 #[test]
-fn the_database_in_the_url_must_be_the_configured_one() {
+fn the_url_selects_the_database_and_another_number_contradicts_it() {
     for (url, database, agree) in [
         ("redis://localhost:6379/3", "3", true),
-        ("redis://localhost:6379/3", "0", false),
+        ("redis://localhost:6379/3", "0", true),
+        ("redis://localhost:6379/3", "4", false),
         ("redis://localhost:6379/0", "3", false),
         ("redis://localhost:6379/", "3", true),
         ("unix:///run/redis.sock?db=3", "3", true),

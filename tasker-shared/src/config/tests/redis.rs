@@ -95,7 +95,10 @@ const NONSENSE: &[(&[(&str, &str)], &str)] = &[
         ],
         "`database` must be 0",
     ),
-    (&[("url", "redis://one/1")], "`url` names another database"),
+    (
+        &[("url", "redis://one/1"), ("database", "2")],
+        "`url` names another database",
+    ),
     (
         &[("mode", "cluster"), ("url", "unix:///run/redis.sock")],
         "`url` must not be a socket",

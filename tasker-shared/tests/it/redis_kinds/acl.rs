@@ -6,8 +6,8 @@ use tasker_test_support::{RedisServer, redis_connection};
 use super::{refusal, with, works};
 use crate::cache::{ask, provider, raw};
 
-/// The rights that the page for operators names, for keys that begin with `tasker:` and the one
-/// that the tests use besides.
+/// The rights in `docs/operations.md`, for keys that begin with `tasker:` and one more that the tests
+/// use.
 const LEAST: &str = "+get +getrange +set +unlink +pttl +scan +ping +select ~tasker:* ~other";
 
 async fn with_user(rights: &str) -> RedisServer {
@@ -34,7 +34,7 @@ fn as_user(server: &RedisServer, user: &str, password: &str) -> CacheConfig {
 }
 
 #[tokio::test]
-async fn a_user_with_the_documented_rights_can_do_all_that_is_needed() {
+async fn the_documented_rights_suffice() {
     let server = with_user(LEAST).await;
     works(&provider(&as_user(&server, "ann", "pa:ss@word")).await).await;
     let in_url = with(RedisConfig {
@@ -52,28 +52,28 @@ async fn a_user_with_the_documented_rights_can_do_all_that_is_needed() {
 }
 
 #[tokio::test]
-async fn the_default_user_needs_a_password_alone() {
+async fn the_default_user_needs_only_a_password() {
     let server = with_user(LEAST).await;
     works(&provider(&as_user(&server, "", "for-the-default-user")).await).await;
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_is_told_without_the_password() {
+async fn a_refused_login_is_reported_without_the_password() {
     let server = with_user(LEAST).await;
     for (user, password) in [("ann", "hunter2"), ("bob", "hunter2"), ("", "hunter2")] {
-        let told = refusal(&as_user(&server, user, password)).await;
+        let reason = refusal(&as_user(&server, user, password)).await;
         assert!(
-            told.contains("does not accept the configured user"),
-            "{told}"
+            reason.contains("does not accept the configured user"),
+            "{reason}"
         );
-        assert!(!told.contains("hunter2"), "{told}");
+        assert!(!reason.contains("hunter2"), "{reason}");
     }
-    let told = refusal(&with(RedisConfig {
+    let reason = refusal(&with(RedisConfig {
         url: server.url(),
         ..RedisConfig::default()
     }))
     .await;
-    assert!(told.contains("NOAUTH"), "{told}");
+    assert!(reason.contains("NOAUTH"), "{reason}");
 }
 
 #[tokio::test]

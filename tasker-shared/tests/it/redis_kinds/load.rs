@@ -8,7 +8,7 @@ use tasker_shared::cache::{CacheProvider, CacheService};
 use crate::cache::{SOON, TTL, eventually};
 use crate::readers::Readers;
 
-/// Sixteen readers of many keys, which together are on every primary. What counts is a hit.
+/// Sixteen readers of many keys, which together are on every primary. Counts hits.
 pub(crate) struct Load {
     cache: Arc<CacheProvider>,
     readers: Readers,
@@ -27,7 +27,7 @@ impl Load {
             let cache = Arc::clone(&asked);
             async move {
                 let key = key(reader, number);
-                // As a resolve does: a hit, or a load that hands the value over.
+                // Like a resolve: a hit, or a load that hands the value over.
                 let hit = matches!(cache.get(&key).await, Ok(Some(_)));
                 if !hit {
                     cache.fill(key, String::from("value"), TTL);
@@ -63,7 +63,7 @@ impl Load {
         true
     }
 
-    /// Ends the load; the longest that any request had to wait.
+    /// Ends the load, and returns the longest time that a request took.
     pub(crate) async fn end(self) -> Duration {
         self.readers.end().await
     }

@@ -1,4 +1,4 @@
-//! What a test's thread writes to the log at `warn` and above.
+//! Captures the log lines of a test's thread at `warn` and above.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};

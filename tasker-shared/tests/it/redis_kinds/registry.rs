@@ -1,4 +1,4 @@
-//! The registry on a cluster that loses a primary: nobody who resolves a template notices.
+//! The registry on a cluster that loses a primary: resolves do not notice.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn name(number: usize) -> String {
     format!("template_{number}")
 }
 
-/// Whether all templates come from the cluster.
+/// Returns whether all templates come from the cluster.
 async fn all_from_cluster(registry: &TaskHandlerRegistry) -> bool {
     for number in 0..TEMPLATES {
         let resolved = registry.resolve("ns", &name(number), "1.0.0").await;
@@ -73,7 +73,7 @@ async fn a_lost_primary_fails_no_resolve_and_registrations_go_on() {
         .expect("it registers");
     let before = load.counted();
     cluster.until_well().await.expect("a failover");
-    assert!(load.counted() > before, "resolves went on");
+    assert!(load.counted() > before, "resolves continued");
     eventually("the cluster is used again", SOON, async || {
         all_from_cluster(&registry).await
     })

@@ -1,4 +1,4 @@
-//! TLS with an authority of one's own, with and without certificates of clients.
+//! TLS with a private authority, with and without client certificates.
 
 use std::fs;
 
@@ -47,7 +47,7 @@ fn files() -> TlsFiles {
 }
 
 #[tokio::test]
-async fn a_private_authority_is_trusted_where_it_is_configured() {
+async fn a_configured_private_authority_is_trusted() {
     let tls = files();
     let server = without_client_certificates(&tls).await;
     works(&provider(&with(trusting(&server, &tls))).await).await;
@@ -63,12 +63,12 @@ async fn a_server_whose_authority_is_not_trusted_is_not_used() {
     let tls = files();
     let server = without_client_certificates(&tls).await;
     for authority in [String::new(), path(tls.other_authority())] {
-        let told = refusal(&with(RedisConfig {
+        let reason = refusal(&with(RedisConfig {
             tls_ca_file: authority,
             ..trusting(&server, &tls)
         }))
         .await;
-        assert!(told.contains("invalid peer certificate"), "{told}");
+        assert!(reason.contains("invalid peer certificate"), "{reason}");
     }
 }
 
@@ -85,8 +85,11 @@ async fn a_server_whose_certificate_does_not_name_it_is_not_used() {
         url: url(&server).replace("localhost", "127.0.0.2"),
         ..trusting(&server, &tls)
     };
-    let told = refusal(&with(other_name)).await;
-    assert!(told.contains("certificate not valid for name"), "{told}");
+    let reason = refusal(&with(other_name)).await;
+    assert!(
+        reason.contains("certificate not valid for name"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
@@ -97,24 +100,27 @@ async fn a_client_certificate_is_shown_to_a_server_that_wants_one() {
 }
 
 #[tokio::test]
-async fn a_missing_client_certificate_is_told() {
+async fn a_missing_client_certificate_is_reported() {
     let tls = files();
     let server = with_client_certificates(&tls).await;
-    let told = refusal(&with(trusting(&server, &tls))).await;
-    assert!(told.contains("CertificateRequired"), "{told}");
+    let reason = refusal(&with(trusting(&server, &tls))).await;
+    assert!(reason.contains("CertificateRequired"), "{reason}");
 }
 
 #[tokio::test]
 async fn a_plain_url_does_not_get_into_a_port_with_tls() {
     let tls = files();
     let server = without_client_certificates(&tls).await;
-    let told = refusal(&with(RedisConfig {
+    let reason = refusal(&with(RedisConfig {
         url: url(&server).replace("rediss", "redis"),
         connection_timeout_seconds: 1,
         ..RedisConfig::default()
     }))
     .await;
-    assert!(told.starts_with("the cache cannot be used now"), "{told}");
+    assert!(
+        reason.starts_with("the cache cannot be reached"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
@@ -125,7 +131,7 @@ async fn files_that_cannot_be_used_are_named() {
     let [_, other_key] = tls.server();
     let garbage = path(tls.authority().with_file_name("garbage.pem"));
     fs::write(&garbage, "-----BEGIN CERTIFICATE-----\nnone").expect("a file is written");
-    for (config, told) in [
+    for (config, reason) in [
         (
             RedisConfig {
                 tls_ca_file: String::from("/nowhere.pem"),
@@ -163,12 +169,12 @@ async fn files_that_cannot_be_used_are_named() {
         ),
     ] {
         let found = refusal(&with(config)).await;
-        assert!(found.contains(told), "{told} in {found}");
+        assert!(found.contains(reason), "{reason} in {found}");
     }
 }
 
 #[tokio::test]
-async fn a_file_that_is_put_right_is_used_without_a_restart() {
+async fn a_corrected_file_is_used_without_a_restart() {
     let tls = files();
     let server = without_client_certificates(&tls).await;
     let late = path(tls.authority().with_file_name("late.pem"));

@@ -25,10 +25,10 @@ async fn a_socket_is_used_like_a_port() {
         });
         works(&provider(&config).await).await;
     }
-    let told = refusal(&with(RedisConfig {
+    let reason = refusal(&with(RedisConfig {
         url: format!("{socket}?pass=wrong"),
         ..RedisConfig::default()
     }))
     .await;
-    assert!(told.contains("does not accept"), "{told}");
+    assert!(reason.contains("does not accept"), "{reason}");
 }

@@ -1,18 +1,17 @@
-//! Whether requests may use Redis.
+//! The breaker: whether requests may use Redis.
 //!
-//! The rule, for every operation alike:
+//! One rule holds for all operations:
 //!
-//! - **Each connection that times out counts one**, however many operations waited on it, and so
-//!   does each answer that is an error without being about its key. Each good answer takes a
-//!   twentieth off. At three the breaker opens: at once when nothing answers, and in the end when
-//!   more than one answer in twenty-one fails, but never for less than that.
-//! - **Losing the last connection opens it**, and so does an answer that says that the server can
-//!   serve nobody: it is loading, its cluster is down, it wants a password.
-//! - An answer about one key (`WRONGTYPE`), or about writes alone (`OOM`, `READONLY`), is an
-//!   answer: reads go on.
+//! - **Each connection that times out counts one**, however many operations waited for it, and so
+//!   does each answer that is an error and does not concern its key. Each good answer takes a
+//!   twentieth off. At three the breaker opens: at once if nothing answers, and in the end if more
+//!   than one answer in twenty-one fails, but never for less.
+//! - **Losing the last connection opens it**, and so does an answer by which the server can serve
+//!   nobody: it is loading, its cluster is down, it wants a password.
+//! - An answer about one key (`WRONGTYPE`), or only about writes (`OOM`, `READONLY`), is an answer:
+//!   reads continue.
 //!
-//! Only time that Redis may have spent counts. Waiting for ourselves does not: see
-//! `Core::call`.
+//! Only time that Redis may have spent counts; see `RedisClient::call`.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -27,12 +26,11 @@ use crate::cache::errors::Chain;
 use crate::cache::{BreakerState, CacheError};
 use crate::metrics::{CACHE_BREAKER_OPEN, CACHE_BREAKER_TRANSITIONS};
 
-/// What a failure adds and a good answer takes off.
+/// The weight of a failure, if that of a good answer is one.
 const FAILURE: u32 = 20;
 const LIMIT: u32 = 3 * FAILURE;
 
-/// A server that comes and goes writes one pair of lines in this time, which tells how many
-/// there were.
+/// A server that comes and goes causes one pair of lines in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 
 pub(super) struct Breaker {
@@ -45,17 +43,17 @@ pub(super) struct Breaker {
 
 struct Record {
     since: DateTime<Utc>,
-    last_error: Option<String>,
-    /// Whether the opening that is in force was written to the log.
+    last_error: Option<CacheError>,
+    /// True if the last opening was logged.
     opening_logged: bool,
 }
 
 impl Breaker {
-    /// A closed breaker.
+    /// Returns an open breaker, because nothing is known of Redis yet.
     pub(super) fn new() -> Self {
-        gauge!(CACHE_BREAKER_OPEN.name).set(0.0);
+        gauge!(CACHE_BREAKER_OPEN.name).set(1.0);
         Self {
-            open: AtomicBool::new(false),
+            open: AtomicBool::new(true),
             score: AtomicU32::new(0),
             opened: Notify::new(),
             record: Mutex::new(Record {
@@ -71,14 +69,14 @@ impl Breaker {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Completes when the breaker is open.
+    /// Waits until the breaker is open.
     pub(super) async fn until_open(&self) {
         while !self.is_open() {
             self.opened.notified().await;
         }
     }
 
-    /// Redis gave so many good answers.
+    /// Counts good answers.
     pub(super) fn succeeded(&self, answers: u32) {
         if self.score.load(Ordering::Relaxed) > 0 {
             let _ = self
@@ -89,39 +87,38 @@ impl Breaker {
         }
     }
 
-    /// Redis failed in a way that counts one; says whether that opened the breaker.
+    /// Counts a failure, and returns whether that opened the breaker.
     pub(super) fn failed(&self, error: &CacheError) -> bool {
         let score = self.score.fetch_add(FAILURE, Ordering::Relaxed) + FAILURE;
         score >= LIMIT && self.open(error)
     }
 
-    /// Redis cannot be used; says whether that opened the breaker, or it was open.
+    /// Opens the breaker, and returns false if it was open.
     pub(super) fn open(&self, error: &CacheError) -> bool {
         if self.open.swap(true, Ordering::AcqRel) {
             return false;
         }
         gauge!(CACHE_BREAKER_OPEN.name).set(1.0);
         counter!(CACHE_BREAKER_TRANSITIONS.name, "to" => "open").increment(1);
-        let text = Chain(error).to_string();
         let held_back = self.log_limit.admit(Instant::now());
         if let Some(held_back) = held_back {
             tracing::warn!(
-                error = %text,
+                error = %Chain(error),
                 earlier_openings_not_logged = held_back,
-                "the cache is not used until it is well again; requests go on without it"
+                "the cache is not used until it is well again; requests continue without it"
             );
         }
         {
             let mut record = self.record();
             record.since = Utc::now();
-            record.last_error = Some(text);
+            record.last_error = Some(error.clone());
             record.opening_logged = held_back.is_some();
         }
         self.opened.notify_one();
         true
     }
 
-    /// Redis was found well.
+    /// Closes the breaker, because Redis was found well.
     pub(super) fn close(&self) {
         self.score.store(0, Ordering::Relaxed);
         let logged = {
@@ -139,13 +136,13 @@ impl Breaker {
         }
     }
 
-    /// A probe failed with this.
+    /// Keeps the error of a failed probe.
     pub(super) fn still_open(&self, error: &CacheError) {
-        self.record().last_error = Some(Chain(error).to_string());
+        self.record().last_error = Some(error.clone());
     }
 
-    /// State, since when, and the last error that mattered.
-    pub(super) fn report(&self) -> (BreakerState, DateTime<Utc>, Option<String>) {
+    /// Returns the state, its beginning, and the last error that mattered.
+    pub(super) fn report(&self) -> (BreakerState, DateTime<Utc>, Option<CacheError>) {
         let state = if self.is_open() {
             BreakerState::Open
         } else {
@@ -171,9 +168,23 @@ mod tests {
         limit: Duration::from_millis(25),
     };
 
+    fn closed() -> Breaker {
+        let breaker = Breaker::new();
+        breaker.close();
+        breaker
+    }
+
+    #[test]
+    fn it_is_open_until_redis_is_found_well() {
+        let breaker = Breaker::new();
+        assert_eq!(breaker.report().0, BreakerState::Open);
+        breaker.close();
+        assert_eq!(breaker.report().0, BreakerState::Closed);
+    }
+
     #[test]
     fn three_failures_in_a_row_open_it() {
-        let breaker = Breaker::new();
+        let breaker = closed();
         assert!(!breaker.failed(&TIMEOUT));
         assert!(!breaker.failed(&TIMEOUT));
         assert!(breaker.failed(&TIMEOUT));
@@ -183,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_failure_in_thirty_never_opens_it() {
-        let breaker = Breaker::new();
+        let breaker = closed();
         for _ in 0..1000 {
             breaker.failed(&TIMEOUT);
             (0..29).for_each(|_| breaker.succeeded(1));
@@ -193,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_failure_in_ten_opens_it_soon() {
-        let breaker = Breaker::new();
+        let breaker = closed();
         let rounds = (1..100)
             .find(|_| {
                 (0..9).for_each(|_| breaker.succeeded(1));
@@ -204,20 +215,18 @@ mod tests {
     }
 
     #[test]
-    fn closing_forgets_what_was_counted() {
-        let breaker = Breaker::new();
+    fn closing_forgets_earlier_failures() {
+        let breaker = closed();
         assert!(breaker.open(&TIMEOUT));
-        assert_eq!(breaker.report().0, BreakerState::Open);
         breaker.close();
-        assert_eq!(breaker.report().0, BreakerState::Closed);
         assert!(!breaker.failed(&TIMEOUT));
         assert!(!breaker.failed(&TIMEOUT));
         assert!(!breaker.is_open());
     }
 
     #[tokio::test]
-    async fn who_waits_for_it_to_open_is_woken() {
-        let breaker = Breaker::new();
+    async fn a_waiter_is_woken_when_it_opens() {
+        let breaker = closed();
         tokio::join!(breaker.until_open(), async {
             assert!(breaker.open(&TIMEOUT));
         });

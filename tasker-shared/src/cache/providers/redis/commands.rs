@@ -1,12 +1,11 @@
-//! The commands that are sent, and what their answers mean.
+//! The commands that are sent, and the values in their answers.
 
 use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use crate::cache::{BadAnswer, CacheError, MAX_VALUE_BYTES, Refusal};
+use crate::cache::{BadAnswer, MAX_VALUE_BYTES};
 
-/// A `GET`.
 pub(super) fn get(key: &str) -> Cmd {
     // Room for both words at once.
     let mut command = Cmd::with_capacity(2, "GET".len() + key.len());
@@ -14,7 +13,7 @@ pub(super) fn get(key: &str) -> Cmd {
     command
 }
 
-/// A `SET` that expires. Redis has no shorter time than a millisecond.
+/// Returns a `SET` that expires. The shortest time that Redis knows is a millisecond.
 pub(super) fn set(key: &str, value: &str, ttl: Duration) -> Cmd {
     let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
     // Redis refuses an expiry that overflows its clock; a century is as good as never.
@@ -24,7 +23,7 @@ pub(super) fn set(key: &str, value: &str, ttl: Duration) -> Cmd {
     command
 }
 
-/// The text in an answer to `GET`.
+/// Returns the text in an answer to `GET`.
 pub(super) fn text(answer: Value) -> Result<Option<String>, BadAnswer> {
     match answer {
         Value::Nil => Ok(None),
@@ -38,23 +37,16 @@ pub(super) fn text(answer: Value) -> Result<Option<String>, BadAnswer> {
     }
 }
 
-/// The number in an answer to `UNLINK`.
+/// Returns the number in an answer to `UNLINK`, or the sum of those in an array.
 pub(super) fn count(answer: &Value) -> Result<u64, BadAnswer> {
     match answer {
         Value::Int(number) => u64::try_from(*number).map_err(|_| BadAnswer::Garbage),
+        Value::Array(answers) => answers.iter().map(count).sum(),
         _ => Err(BadAnswer::Garbage),
     }
 }
 
-/// The sum of the numbers in the answers to many `UNLINK`s.
-pub(super) fn sum(answers: &Value) -> Result<u64, BadAnswer> {
-    let Value::Array(answers) = answers else {
-        return Err(BadAnswer::Garbage);
-    };
-    answers.iter().map(count).sum()
-}
-
-/// The cursor and the keys in an answer to `SCAN`.
+/// Returns the cursor and the keys in an answer to `SCAN`.
 pub(super) fn page(answer: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), BadAnswer> {
     let Value::Array(parts) = answer else {
         return Err(BadAnswer::Garbage);
@@ -72,16 +64,11 @@ pub(super) fn page(answer: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), BadAnswer> 
     Ok((cursor, keys))
 }
 
-/// Whether the key holds something that is no string.
-pub(super) fn is_wrong_type(error: &CacheError) -> bool {
-    matches!(error, CacheError::BackendError(refusal) if Refusal::code(refusal) == "WRONGTYPE")
-}
-
 #[cfg(test)]
 mod tests {
     use redis::Value;
 
-    use super::{page, sum, text};
+    use super::{count, page, text};
     use crate::cache::{BadAnswer, MAX_VALUE_BYTES};
 
     #[test]
@@ -102,17 +89,16 @@ mod tests {
     }
 
     #[test]
-    fn only_numbers_can_be_summed_up() {
+    fn only_numbers_are_summed_up() {
         let answer = |answers: &[Value]| Value::Array(answers.to_vec());
-        assert_eq!(sum(&answer(&[])), Ok(0));
-        assert_eq!(sum(&answer(&[Value::Int(1), Value::Int(2)])), Ok(3));
+        assert_eq!(count(&answer(&[])), Ok(0));
+        assert_eq!(count(&answer(&[Value::Int(1), Value::Int(2)])), Ok(3));
         for garbage in [
             Value::Nil,
-            Value::Int(1),
+            Value::Int(-1),
             answer(&[Value::Int(1), Value::Nil]),
-            answer(&[Value::Int(-1)]),
         ] {
-            assert_eq!(sum(&garbage), Err(BadAnswer::Garbage));
+            assert_eq!(count(&garbage), Err(BadAnswer::Garbage));
         }
     }
 

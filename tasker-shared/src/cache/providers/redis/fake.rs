@@ -1,9 +1,7 @@
-//! A server of a unit test's own, on a loopback port, that answers what the test says.
+//! A server for unit tests, on a loopback port, whose answers the test chooses.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -11,62 +9,47 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Endpoint;
-use super::operation::Core;
+use super::client::RedisClient;
+use super::endpoint::Endpoint;
 use crate::config::tasker::RedisConfig;
 
-/// What the server on this port answers to a command; nothing for `+OK`.
-type Answers = dyn Fn(u16, &[String]) -> Option<String> + Send + Sync;
+/// The answer to a command; `+OK` if it is `None`.
+type Answers = dyn Fn(&[String]) -> Option<String> + Send + Sync;
 
 /// Stops when it is dropped. Connections that it has accepted end with the test.
 pub(super) struct Fake {
-    pub(super) port: u16,
-    accepted: Arc<AtomicUsize>,
+    port: u16,
     acceptor: JoinHandle<()>,
 }
 
 impl Fake {
     pub(super) async fn start(
-        answers: impl Fn(u16, &[String]) -> Option<String> + Send + Sync + 'static,
+        answers: impl Fn(&[String]) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         let answers: Arc<Answers> = Arc::new(answers);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("it is bound").port();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&accepted);
         let acceptor = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                counted.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(serve(stream, port, Arc::clone(&answers)));
+                tokio::spawn(serve(stream, Arc::clone(&answers)));
             }
         });
-        Self {
-            port,
-            accepted,
-            acceptor,
-        }
+        Self { port, acceptor }
     }
 
-    /// How many connections were ever accepted.
-    pub(super) fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::Relaxed)
-    }
-
-    /// What a provider shares that uses this server, with so many places for connections.
-    pub(super) fn core(&self, mode: &str, places: usize) -> Core {
+    /// Returns a client that is connected to this server.
+    pub(super) async fn client(&self) -> RedisClient {
         let endpoint = Endpoint::from_config(&RedisConfig {
             url: format!("redis://127.0.0.1:{}", self.port),
-            mode: mode.to_owned(),
             ..RedisConfig::default()
         })
         .expect("a valid configuration");
-        Core::new(
-            endpoint,
-            places,
-            Duration::from_secs(5),
-            String::from("probe"),
-            CancellationToken::new(),
-        )
+        let connection = endpoint.connect().await.expect("a connection");
+        let budget = Duration::from_secs(5);
+        let stop = CancellationToken::new();
+        let client = RedisClient::new(endpoint, 1, budget, String::from("probe"), stop);
+        client.put_to_use(connection);
+        client
     }
 }
 
@@ -76,23 +59,7 @@ impl Drop for Fake {
     }
 }
 
-/// An answer to `CLUSTER SLOTS` that shares the slots out among loopback ports.
-pub(super) fn slots(ports: &[u16]) -> String {
-    let sorted: BTreeSet<u16> = ports.iter().copied().collect();
-    let share = 16384 / sorted.len();
-    let ranges = sorted.iter().enumerate().map(|(number, port)| {
-        let first = number * share;
-        let last = if number + 1 == sorted.len() {
-            16383
-        } else {
-            first + share - 1
-        };
-        format!("*3\r\n:{first}\r\n:{last}\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n")
-    });
-    format!("*{}\r\n{}", sorted.len(), ranges.collect::<String>())
-}
-
-async fn serve(stream: TcpStream, port: u16, answers: Arc<Answers>) -> io::Result<()> {
+async fn serve(stream: TcpStream, answers: Arc<Answers>) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let mut words = Vec::new();
@@ -102,12 +69,12 @@ async fn serve(stream: TcpStream, port: u16, answers: Arc<Answers>) -> io::Resul
             stream.read_exact(&mut [0; 2]).await?;
             words.push(String::from_utf8_lossy(&word).into_owned());
         }
-        let answer = answers(port, &words).unwrap_or_else(|| String::from("+OK\r\n"));
+        let answer = answers(&words).unwrap_or_else(|| String::from("+OK\r\n"));
         stream.write_all(answer.as_bytes()).await?;
     }
 }
 
-/// The number in a line such as `*3` or `$12`.
+/// Reads the number in a line such as `*3` or `$12`.
 async fn number(stream: &mut BufReader<TcpStream>) -> io::Result<usize> {
     let mut line = String::new();
     stream.read_line(&mut line).await?;

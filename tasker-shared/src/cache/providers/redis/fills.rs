@@ -1,41 +1,39 @@
-//! Entries that wait to be written, and the one task that writes them.
+//! Entries that wait to be written, and the task that writes them.
 //!
-//! Whoever loaded a value hands it over and goes on. The queue is bounded in entries and bytes;
-//! what does not fit is dropped, since the next reader of the value loads and hands it over
-//! again.
-//!
-//! Deletions of this process win over fills that it handed over before: waiting entries are
-//! dropped, and those that are being written at that moment are deleted once they are.
+//! The queue is bounded in entries and bytes. An entry that does not fit is dropped, because the
+//! next reader of the value loads it and hands it over again. A deletion does not wait for entries
+//! that were handed over before it: one may be written afterwards.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
+use super::client::RedisClient;
 use super::commands;
-use super::link::Request;
-use super::operation::Core;
-use super::sweep;
+use super::connection::Request;
 use crate::cache::errors::Chain;
 use crate::metrics::{CACHE_FILLS_DROPPED, CACHE_PENDING_FILLS};
 
 const MAX_ENTRIES: usize = 1024;
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// What is written in one go: few round trips, and yet no answer to a request on the same
-/// connection waits long behind it.
+/// The most that is written in one go, so that no answer to a request on the same connection waits
+/// long behind it.
 const BATCH_ENTRIES: usize = 64;
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// How long writing one batch may take. Nobody waits for it.
+/// The limit of writing one batch. No request waits for it.
 const WRITE_LIMIT: Duration = Duration::from_secs(1);
 
+/// An entry; it is pending until it is dropped.
 struct Fill {
     key: String,
     value: String,
     ttl: Duration,
+    pending: Arc<Pending>,
 }
 
 impl Fill {
@@ -44,55 +42,70 @@ impl Fill {
     }
 }
 
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Fill>,
-    waiting_bytes: usize,
-    /// Keys that are being written.
-    in_flight: Vec<String>,
-    /// Those of them that were deleted meanwhile.
-    undo: Vec<String>,
+impl Drop for Fill {
+    fn drop(&mut self) {
+        self.pending
+            .bytes
+            .fetch_sub(self.bytes(), Ordering::Relaxed);
+        let before = self.pending.entries.fetch_sub(1, Ordering::AcqRel);
+        show(before - 1);
+        if before == 1 {
+            self.pending.drained.notify_waiters();
+        }
+    }
 }
 
-/// The queue.
 #[derive(Default)]
-pub(super) struct Fills {
-    state: Mutex<State>,
-    added: Notify,
+struct Pending {
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
     drained: Notify,
 }
 
+/// The sending end of the queue.
+pub(super) struct Fills {
+    queue: mpsc::Sender<Fill>,
+    pending: Arc<Pending>,
+}
+
+/// The receiving end, for [`run`].
+pub(super) struct Queued(mpsc::Receiver<Fill>);
+
 impl Fills {
-    /// Queues an entry, or drops it when the queue is full; never waits.
+    pub(super) fn new() -> (Self, Queued) {
+        let (queue, queued) = mpsc::channel(MAX_ENTRIES);
+        let pending = Arc::default();
+        (Self { queue, pending }, Queued(queued))
+    }
+
+    /// Queues an entry, or drops it if the queue is full; never waits.
     pub(super) fn push(&self, key: String, value: String, ttl: Duration) {
-        let fill = Fill { key, value, ttl };
-        {
-            let mut state = self.state();
-            if state.waiting.len() >= MAX_ENTRIES || state.waiting_bytes + fill.bytes() > MAX_BYTES
-            {
-                drop(state);
-                dropped("queue_full", 1);
-                return;
-            }
-            state.waiting_bytes += fill.bytes();
-            state.waiting.push_back(fill);
-            show(&state);
+        let bytes = key.len() + value.len();
+        let waiting = self.pending.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let entries = self.pending.entries.fetch_add(1, Ordering::AcqRel) + 1;
+        show(entries);
+        let fill = Fill {
+            key,
+            value,
+            ttl,
+            pending: Arc::clone(&self.pending),
+        };
+        if waiting + bytes > MAX_BYTES || self.queue.try_send(fill).is_err() {
+            dropped("queue_full", 1);
         }
-        self.added.notify_one();
     }
 
-    /// Entries that are not written yet.
+    /// Returns the number of entries that are not written yet.
     pub(super) fn pending(&self) -> usize {
-        let state = self.state();
-        state.waiting.len() + state.in_flight.len()
+        self.pending.entries.load(Ordering::Acquire)
     }
 
-    /// Completes when nothing is waiting or being written.
+    /// Waits until no entry is pending.
     pub(super) async fn until_empty(&self) {
         loop {
-            let drained = self.drained.notified();
+            let drained = self.pending.drained.notified();
             tokio::pin!(drained);
-            // Registered before looking, so that no wake-up falls in between.
+            // Registered before the check, so that no wake-up is lost between the two.
             drained.as_mut().enable();
             if self.pending() == 0 {
                 return;
@@ -100,81 +113,9 @@ impl Fills {
             drained.await;
         }
     }
-
-    /// Makes sure that entries handed over before under the keys for which `doomed` holds do
-    /// not outlive the deletion that the caller is about to send.
-    pub(super) fn forget(&self, doomed: impl Fn(&str) -> bool) {
-        let mut state = self.state();
-        let before = state.waiting.len();
-        state.waiting.retain(|fill| !doomed(&fill.key));
-        state.waiting_bytes = state.waiting.iter().map(Fill::bytes).sum();
-        let forgotten = before - state.waiting.len();
-        let undo: Vec<_> = state
-            .in_flight
-            .iter()
-            .filter(|key| doomed(key))
-            .cloned()
-            .collect();
-        state.undo.extend(undo);
-        if forgotten > 0 {
-            dropped("invalidated", forgotten);
-            self.after_removal(state);
-        }
-    }
-
-    /// Drops all that waits.
-    pub(super) fn discard(&self) {
-        let mut state = self.state();
-        let count = state.waiting.len();
-        state.waiting.clear();
-        state.waiting_bytes = 0;
-        if count > 0 {
-            dropped("unavailable", count);
-        }
-        self.after_removal(state);
-    }
-
-    fn take_batch(&self) -> Vec<Fill> {
-        let mut state = self.state();
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while batch.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
-            let Some(fill) = state.waiting.pop_front() else {
-                break;
-            };
-            bytes += fill.bytes();
-            batch.push(fill);
-        }
-        state.waiting_bytes -= bytes;
-        state.in_flight = batch.iter().map(|fill| fill.key.clone()).collect();
-        batch
-    }
-
-    /// The batch is written, or given up; returns what has to be deleted again.
-    fn settle(&self) -> Vec<String> {
-        let mut state = self.state();
-        state.in_flight.clear();
-        let undo = std::mem::take(&mut state.undo);
-        self.after_removal(state);
-        undo
-    }
-
-    fn after_removal(&self, state: MutexGuard<'_, State>) {
-        show(&state);
-        let empty = state.waiting.is_empty() && state.in_flight.is_empty();
-        drop(state);
-        if empty {
-            self.drained.notify_waiters();
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-fn show(state: &State) {
-    let pending = state.waiting.len() + state.in_flight.len();
+fn show(pending: usize) {
     gauge!(CACHE_PENDING_FILLS.name).set(f64::from(u32::try_from(pending).unwrap_or(u32::MAX)));
 }
 
@@ -183,36 +124,45 @@ pub(super) fn dropped(reason: &'static str, count: usize) {
     counter!(CACHE_FILLS_DROPPED.name, "reason" => reason).increment(count as u64);
 }
 
-/// Writes what is queued, until stopped.
-pub(super) async fn run(core: Arc<Core>, fills: Arc<Fills>) {
-    loop {
-        if core.breaker.is_open() {
-            fills.discard();
-        }
-        let batch = fills.take_batch();
-        if batch.is_empty() {
-            fills.added.notified().await;
-        } else {
-            write(&core, &batch).await;
-            let undo = fills.settle();
-            if !undo.is_empty() {
-                delete_again(&core, &undo).await;
+/// Writes the queued entries until it is cancelled.
+pub(super) async fn run(client: Arc<RedisClient>, mut queued: Queued) {
+    let mut fills = Vec::with_capacity(BATCH_ENTRIES);
+    while queued.0.recv_many(&mut fills, BATCH_ENTRIES).await > 0 {
+        while !fills.is_empty() {
+            let rest = fills.split_off(first_batch(&fills));
+            if client.breaker.is_open() {
+                dropped("unavailable", fills.len());
+            } else {
+                write(&client, &fills).await;
             }
+            fills = rest;
         }
     }
 }
 
-async fn write(core: &Core, batch: &[Fill]) {
+/// Returns the number of entries in the first batch, which is at least one.
+fn first_batch(fills: &[Fill]) -> usize {
+    let mut bytes = 0;
+    let fitting = fills.iter().take_while(|fill| {
+        bytes += fill.bytes();
+        bytes <= BATCH_BYTES
+    });
+    fitting.count().max(1)
+}
+
+async fn write(client: &RedisClient, batch: &[Fill]) {
     let mut pipeline = redis::Pipeline::with_capacity(batch.len());
     for fill in batch {
         pipeline.add_command(commands::set(&fill.key, &fill.value, fill.ttl));
     }
     let started = Instant::now();
-    match core
-        .call(&Request::Many(&pipeline), WRITE_LIMIT.max(core.budget))
+    let limit = WRITE_LIMIT.max(client.budget);
+    let key = batch.first().map_or("", |fill| &fill.key);
+    match client
+        .call(key.as_bytes(), Request::Many(&pipeline), limit)
         .await
     {
-        Ok(_) => core.note_write(),
+        Ok(_) => client.reports.write_accepted(),
         Err(error) => {
             dropped("failed", batch.len());
             tracing::debug!(
@@ -225,17 +175,11 @@ async fn write(core: &Core, batch: &[Fill]) {
     }
 }
 
-async fn delete_again(core: &Core, keys: &[String]) {
-    if let Err(error) = sweep::named(core, keys, WRITE_LIMIT.max(core.budget)).await {
-        tracing::debug!(error = %Chain(&error), "deleted entries were written again");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Fills, MAX_BYTES, MAX_ENTRIES};
+    use super::{BATCH_BYTES, Fills, MAX_BYTES, MAX_ENTRIES, first_batch};
 
     const TTL: Duration = Duration::from_mins(1);
 
@@ -244,16 +188,16 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_drops_what_comes() {
-        let fills = Fills::default();
+    fn a_full_queue_drops_new_entries() {
+        let (fills, mut queued) = Fills::new();
         (0..MAX_ENTRIES + 10).for_each(|number| push(&fills, &number.to_string()));
         assert_eq!(fills.pending(), MAX_ENTRIES);
-        assert_eq!(fills.take_batch()[0].key, "0");
+        assert_eq!(queued.0.try_recv().expect("an entry").key, "0");
     }
 
     #[test]
     fn the_queue_is_bounded_in_bytes_too() {
-        let fills = Fills::default();
+        let (fills, _queued) = Fills::new();
         for number in 0..10 {
             fills.push(format!("{number}"), "x".repeat(MAX_BYTES / 4), TTL);
         }
@@ -262,37 +206,26 @@ mod tests {
 
     #[test]
     fn a_batch_is_bounded_in_bytes_but_never_empty() {
-        let fills = Fills::default();
-        for key in ["a", "b"] {
-            fills.push(key.to_owned(), "x".repeat(MAX_BYTES / 4), TTL);
+        let (fills, mut queued) = Fills::new();
+        for bytes in [BATCH_BYTES * 2, 1, BATCH_BYTES / 2, BATCH_BYTES] {
+            fills.push(String::new(), "x".repeat(bytes), TTL);
         }
-        assert_eq!(fills.take_batch().len(), 1);
-    }
-
-    #[test]
-    fn a_deletion_takes_back_what_waits_and_undoes_what_is_being_written() {
-        let fills = Fills::default();
-        push(&fills, "a");
-        push(&fills, "b");
-        assert_eq!(fills.take_batch().len(), 2);
-        push(&fills, "a");
-        push(&fills, "c");
-        fills.forget(|key| key == "a");
-        assert_eq!(fills.pending(), 3, "a and b in flight, c waiting");
-        assert_eq!(fills.settle(), ["a"]);
-        assert_eq!(fills.settle(), [""; 0]);
-        assert_eq!(fills.take_batch()[0].key, "c");
+        let mut batch = Vec::new();
+        while let Ok(fill) = queued.0.try_recv() {
+            batch.push(fill);
+        }
+        assert_eq!(first_batch(&batch), 1);
+        assert_eq!(first_batch(&batch[1..]), 2);
     }
 
     #[tokio::test]
-    async fn who_waits_for_the_queue_to_empty_is_woken() {
-        let fills = Fills::default();
+    async fn a_waiter_is_woken_when_the_queue_is_empty() {
+        let (fills, mut queued) = Fills::new();
         fills.until_empty().await;
         push(&fills, "a");
         tokio::join!(fills.until_empty(), async {
             tokio::task::yield_now().await;
-            assert_eq!(fills.take_batch().len(), 1);
-            fills.settle();
+            drop(queued.0.recv().await);
         });
         assert_eq!(fills.pending(), 0);
     }

@@ -1,10 +1,10 @@
-//! At most one line in a while, for what can happen once a request.
+//! At most one line in a period, for events that can happen once a request.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// Lets one line through in each period and counts those that it holds back.
+/// Admits one line in each period and counts those that it holds back.
 #[derive(Debug)]
 pub(super) struct LogLimit {
     period: Duration,
@@ -25,7 +25,8 @@ impl LogLimit {
         }
     }
 
-    /// Whether to write a line now; if so, how many were held back since the last one.
+    /// Returns the number of lines that were held back since the last one, if a line may be written
+    /// now.
     pub(super) fn admit(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state
@@ -47,7 +48,7 @@ mod tests {
     use super::LogLimit;
 
     #[test]
-    fn one_line_in_a_period_tells_of_those_held_back() {
+    fn one_line_in_a_period_counts_those_held_back() {
         let limit = LogLimit::new(Duration::from_secs(10));
         let start = Instant::now();
         assert_eq!(limit.admit(start), Some(0));

@@ -1,151 +1,198 @@
-//! The background task of a backend: it alone connects, it alone asks a Redis that failed
-//! whether it is well, and it asks connections that nobody uses whether they still work.
+//! The background task of a client.
+//!
+//! It alone connects, it alone asks a Redis that failed whether it is well again, and it asks
+//! connections that nobody uses whether they still work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::{join_all, try_join_all};
-use redis::{Cmd, Value};
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::FuturesUnordered;
+use redis::Value;
 
-use super::link::{Link, Request};
-use super::operation::Core;
-use super::refresh;
-use super::second_look::within;
+use super::client::{RedisClient, timeout_with_grace};
+use super::connection::{Connection, Request};
 use crate::cache::errors::Chain;
-use crate::cache::persist::{Pauses, until_success};
-use crate::cache::{BadAnswer, CacheError, RefusalKind};
+use crate::cache::{BadAnswer, CacheError, ConnectionFault, RefusalKind};
 
-/// How often idle connections are asked for an answer. It finds those that a firewall forgot
-/// and those whose callers give up before their limit, before a request has to.
+/// How often idle connections are asked for an answer. This finds connections that a firewall has
+/// forgotten before a request does.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// A Redis that fails again sooner goes on with the pauses that it had: each time that it is tried,
-/// some requests wait for it.
+/// A Redis that fails again sooner continues with the pauses that it had, because some requests
+/// wait for it each time that it is tried.
 const RECOVERED: Duration = Duration::from_secs(10);
 
 /// How long the probe key lives if the connection breaks before it is deleted.
 const PROBE_TTL_MS: u64 = 1000;
 
-/// Keeps every place filled and the breaker truthful, until stopped.
-pub(super) async fn run(core: Arc<Core>) {
-    // Side by side: connecting to a frozen server hangs, and must not keep the connections that
-    // are up from being asked.
+/// The first pause between attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest pause. A backend that is back must be in use within two seconds, of which this
+/// leaves half a second to connect and probe.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
+
+/// How many attempts may be under way together.
+///
+/// An attempt against a silent host lasts as long as connecting may last. If the next one waited
+/// for it, a host that is back would be noticed only then.
+const MAX_UNDER_WAY: usize = 6;
+
+/// Keeps every seat filled and the breaker truthful, until it is cancelled.
+pub(super) async fn run(client: Arc<RedisClient>) {
+    // Side by side, because connecting to a frozen server hangs.
     tokio::join!(
-        connect(&core),
-        ask_idle_connections(&core),
-        refresh::follow_changes(&core)
+        connect(&client),
+        ask_idle_connections(&client),
+        replace_outdated(&client)
     );
 }
 
-async fn connect(core: &Core) {
+async fn connect(client: &RedisClient) {
     let mut pauses = Pauses::new();
     let mut well_since = Instant::now();
     loop {
-        if core.breaker.is_open() {
+        if client.breaker.is_open() {
             if well_since.elapsed() > RECOVERED {
                 pauses = Pauses::new();
             }
-            recover(core, &mut pauses).await;
+            recover(client, &mut pauses).await;
             well_since = Instant::now();
-        } else if core.slots.up() < core.slots.len() {
+        } else if client.connections.up() < client.connections.len() {
             tokio::select! {
-                () = fill_places(core) => {}
-                () = core.breaker.until_open() => {}
+                () = fill_seats(client) => {}
+                () = client.breaker.until_open() => {}
             }
         } else {
             tokio::select! {
-                () = core.vacancy.notified() => {}
-                () = core.breaker.until_open() => {}
+                () = client.vacancy.notified() => {}
+                () = client.breaker.until_open() => {}
             }
         }
     }
 }
 
-/// Probes until Redis is well, then lets requests use it again.
-async fn recover(core: &Core, pauses: &mut Pauses) {
-    let link = until_success(
-        pauses,
-        || async {
-            let mut link = core.endpoint.connect().await?;
-            probe(&mut link, &core.probe_key, core.budget).await?;
-            Ok(link)
-        },
-        |error: CacheError| {
-            tracing::debug!(error = %Chain(&error), "the cache is still not well");
-            core.breaker.still_open(&error);
-        },
-    )
-    .await;
-    put_to_use(core, &link);
-    core.breaker.close();
-}
-
-fn put_to_use(core: &Core, link: &Link) {
-    core.slots.clear();
-    core.slots.install(0, link.clone());
-    // If its probes were redirected, who was woken then did not find it among the links in use.
-    if link.is_outdated()
-        && let Some(cluster) = core.endpoint.cluster()
-    {
-        cluster.note_change();
+/// Pauses, then starts an attempt, again and again until one succeeds. The others are dropped.
+async fn recover(client: &RedisClient, pauses: &mut Pauses) {
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        let pause = tokio::time::sleep(pauses.next());
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                Some(succeeded) = under_way.next() => if succeeded {
+                    return;
+                },
+                () = &mut pause => break,
+            }
+        }
+        if under_way.len() < MAX_UNDER_WAY {
+            under_way.push(attempt(client, client.budget));
+        }
     }
 }
 
-/// Connects every empty place, together. Tries again while others are up; when none is, there
-/// is nothing to use.
-async fn fill_places(core: &Core) {
+/// Connects and probes once; if Redis is well, lets requests use it. Returns whether it does.
+///
+/// Redis is well if it answers each command of the probe within `patience`. At the start that is
+/// longer than the budget of a request, because this process is busy then.
+pub(super) async fn attempt(client: &RedisClient, patience: Duration) -> bool {
+    let limit = client.endpoint.timeout();
+    let attempt = async {
+        let mut connection = client.endpoint.connect().await?;
+        probe(&mut connection, &client.probe_key, patience).await?;
+        Ok(connection)
+    };
+    let outcome =
+        tokio::time::timeout(limit, attempt)
+            .await
+            .unwrap_or(Err(CacheError::ConnectionError(
+                ConnectionFault::ConnectTimeout { limit },
+            )));
+    match outcome {
+        Ok(connection) => {
+            client.put_to_use(connection);
+            true
+        }
+        Err(error) => {
+            tracing::debug!(error = %Chain(&error), "the cache still cannot be used");
+            client.breaker.still_open(&error);
+            false
+        }
+    }
+}
+
+/// Connects all empty seats together, and tries again while others are up. Opens the breaker when
+/// none is.
+async fn fill_seats(client: &RedisClient) {
     let mut pauses = Pauses::new();
     loop {
-        let outcomes = join_all(core.slots.empty().into_iter().map(|place| async move {
-            let link = core.endpoint.connect().await?;
-            core.slots.install(place, link);
+        let connecting = client.connections.empty().map(|seat| async move {
+            let mut connection = client.endpoint.connect().await?;
+            // A frozen server accepts connections, too.
+            ping(&mut connection, client.budget).await?;
+            client.connections.install(seat, connection);
             Ok(())
-        }))
-        .await;
+        });
+        let outcomes = join_all(connecting).await;
         let Some(error) = outcomes.into_iter().find_map(Result::<(), CacheError>::err) else {
             return;
         };
-        if core.slots.up() == 0 {
-            core.open(&error);
+        if client.connections.up() == 0 {
+            client.open(&error);
             return;
         }
-        tracing::debug!(error = %Chain(&error), "a further connection to the cache failed");
+        tracing::debug!(error = %Chain(&error), "another connection to the cache failed");
         tokio::time::sleep(pauses.next()).await;
     }
 }
 
-/// Asks as often as there are connections: they are used in turn. Failures count as those of
-/// requests do.
-async fn ask_idle_connections(core: &Core) {
-    let ping = redis::cmd("PING");
-    let request = Request::One(&ping);
+/// Replaces connections to a cluster that has changed. They are used until then.
+async fn replace_outdated(client: &RedisClient) {
     loop {
-        tokio::time::sleep(HEARTBEAT).await;
-        join_all((0..core.slots.len()).map(|_| core.call(&request, core.budget))).await;
+        client.outdated.notified().await;
+        for live in client.connections.all() {
+            if !live.connection.is_outdated() {
+                continue;
+            }
+            match client.endpoint.connect().await {
+                Ok(connection) => client.connections.exchange(live, connection),
+                Err(error) => {
+                    tracing::debug!(error = %Chain(&error), "the changed cluster cannot be used yet");
+                    client.outdated.notify_one();
+                }
+            }
+        }
+        // While many slots move one by one, each of them makes the connections outdated.
+        tokio::time::sleep(FIRST_PAUSE).await;
     }
 }
 
-/// Whether Redis answers, writes and reads, each within `limit`; in a cluster, whether every primary
-/// does.
-///
-/// A Redis that refuses writes alone passes: what it holds can be read. The key is deleted at
-/// once, and is gone after a second in any case.
-pub(super) async fn probe(link: &mut Link, key: &str, limit: Duration) -> Result<(), CacheError> {
-    tolerate_no_permission(ask(link, &redis::cmd("PING"), limit).await)?;
-    let keys = link.layout().key_in_each_part(key);
-    try_join_all(keys.iter().map(|key| {
-        let mut link = link.clone();
-        async move { probe_key(&mut link, key, limit).await }
-    }))
-    .await?;
-    Ok(())
+/// Pings every connection now and then. Failures count like those of requests.
+async fn ask_idle_connections(client: &RedisClient) {
+    let ping = redis::cmd("PING");
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        let started = tokio::time::Instant::now();
+        let live = client.connections.all().into_iter();
+        let asking =
+            live.map(|live| client.call_on(live, Request::One(&ping), started, client.budget));
+        join_all(asking).await;
+    }
 }
 
-async fn probe_key(link: &mut Link, key: &str, limit: Duration) -> Result<(), CacheError> {
+/// Checks that Redis answers, writes and reads, each within `limit`.
+///
+/// A Redis that only refuses writes passes, because its entries can be read. The key is deleted at
+/// once, and expires after a second in any case.
+async fn probe(connection: &mut Connection, key: &str, limit: Duration) -> Result<(), CacheError> {
+    ping(connection, limit).await?;
     let value = format!("{:016x}", rand::random::<u64>());
     let mut set = redis::cmd("SET");
     set.arg(key).arg(&value).arg("PX").arg(PROBE_TTL_MS);
-    let written = match ask(link, &set, limit).await {
+    let written = match ask(connection, Request::One(&set), limit).await {
         Ok(_) => true,
         Err(CacheError::BackendError(refusal))
             if matches!(
@@ -157,62 +204,79 @@ async fn probe_key(link: &mut Link, key: &str, limit: Duration) -> Result<(), Ca
         }
         Err(error) => return Err(error),
     };
-    let read = ask(link, redis::cmd("GET").arg(key), limit).await;
-    if written {
-        ask(link, redis::cmd("UNLINK").arg(key), limit).await?;
-        match read {
-            Ok(Value::BulkString(bytes)) if bytes == value.as_bytes() => Ok(()),
-            Ok(_) => Err(CacheError::SerializationError(BadAnswer::Garbage)),
-            Err(error) => Err(error),
-        }
-    } else {
-        tolerate_no_permission(read)
+    let read = ask(connection, Request::One(redis::cmd("GET").arg(key)), limit).await;
+    if !written {
+        return tolerate_no_permission(read);
+    }
+    ask(
+        connection,
+        Request::One(redis::cmd("UNLINK").arg(key)),
+        limit,
+    )
+    .await?;
+    match read? {
+        Value::BulkString(bytes) if bytes == value.as_bytes() => Ok(()),
+        _ => Err(CacheError::SerializationError(BadAnswer::Garbage)),
     }
 }
 
-/// An account that may not do this may still be allowed what requests need.
+async fn ping(connection: &mut Connection, limit: Duration) -> Result<(), CacheError> {
+    tolerate_no_permission(ask(connection, Request::One(&redis::cmd("PING")), limit).await)
+}
+
+/// Takes a refusal for an answer, because an account without this right may have the others.
 fn tolerate_no_permission(outcome: Result<Value, CacheError>) -> Result<(), CacheError> {
     match outcome {
-        Ok(_) => Ok(()),
         Err(CacheError::BackendError(refusal)) if refusal.kind() == RefusalKind::Operation => {
             Ok(())
         }
-        Err(error) => Err(error),
+        outcome => outcome.map(drop),
     }
 }
 
-async fn ask(link: &mut Link, command: &Cmd, limit: Duration) -> Result<Value, CacheError> {
+/// Sends `request` over a connection that is not in use yet, within `limit`.
+pub(super) async fn ask(
+    connection: &mut Connection,
+    request: Request<'_>,
+    limit: Duration,
+) -> Result<Value, CacheError> {
     let deadline = tokio::time::Instant::now() + limit;
-    within(deadline, link.send(&Request::One(command)))
+    timeout_with_grace(deadline, connection.send(request))
         .await
         .unwrap_or(Err(CacheError::Timeout { limit }))
 }
 
+/// Pauses between attempts. Each is between half and all of a length that doubles up to a limit, so
+/// that many processes that lost the same server do not return to it together.
+#[derive(Debug)]
+pub(super) struct Pauses {
+    next: Duration,
+}
+
+impl Pauses {
+    pub(super) fn new() -> Self {
+        Self { next: FIRST_PAUSE }
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let full = self.next;
+        self.next = (full * 2).min(LONGEST_PAUSE);
+        full.mul_f64(rand::random_range(0.5..=1.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use super::{FIRST_PAUSE, LONGEST_PAUSE, Pauses};
 
-    use super::super::address::Address;
-    use super::super::fake::{Fake, slots};
-    use super::super::link::{Part, Request};
-    use super::put_to_use;
-
-    #[tokio::test]
-    async fn a_change_that_was_noticed_while_probing_is_not_forgotten() {
-        let node = Fake::start(|port, words| (words[0] == "CLUSTER").then(|| slots(&[port]))).await;
-        let core = node.core("cluster", 1);
-        let cluster = core.endpoint.cluster().expect("a cluster");
-        let mut link = core.endpoint.connect().await.expect("a connection");
-        let elsewhere = Part::Primary(Address::parse("elsewhere:1").expect("an address"));
-        let scan = redis::cmd("SCAN");
-        link.send(&Request::To(&elsewhere, &scan))
-            .await
-            .expect_err("nobody is there");
-        // The task that replaces old links wakes, and finds none.
-        cluster.until_changed().await;
-        assert!(core.slots.live().is_empty());
-        put_to_use(&core, &link);
-        let woken = tokio::time::timeout(Duration::from_secs(10), cluster.until_changed());
-        woken.await.expect("it wakes again");
+    #[test]
+    fn pauses_grow_to_their_limit_and_differ() {
+        let mut pauses = Pauses::new();
+        let first = pauses.next();
+        assert!(first >= FIRST_PAUSE / 2 && first <= FIRST_PAUSE);
+        let later: Vec<_> = (0..20).map(|_| pauses.next()).collect();
+        assert!(later.iter().all(|pause| *pause <= LONGEST_PAUSE));
+        assert!(later.last().is_some_and(|last| *last >= LONGEST_PAUSE / 2));
+        assert!(later[5..].windows(2).any(|pair| pair[0] != pair[1]));
     }
 }

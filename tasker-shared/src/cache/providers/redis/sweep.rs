@@ -1,149 +1,118 @@
 //! Deleting many keys: named ones, and those that match a pattern.
 //!
-//! Redis serves one command at a time, so both go in steps that are short for the server; between
-//! two of them it serves everybody else.
+//! Redis executes one command at a time, so both proceed in short steps; between two of them it
+//! serves everybody else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use redis::Pipeline;
+use redis::aio::MultiplexedConnection;
+use tokio::time::Instant;
 
-use super::cluster::topology::Topology;
-use super::link::{Layout, Part, Request};
-use super::operation::Core;
-use super::{cluster, commands};
-use crate::cache::persist::Pauses;
-use crate::cache::{CacheError, ConnectionFault, Refusal};
+use super::client::{RedisClient, timeout_with_grace};
+use super::commands;
+use super::connection::{Connection, Request};
+use super::supervisor::{Pauses, ask};
+use crate::cache::CacheError;
 
-/// Keys in one `UNLINK`. In a cluster it is one, since a command may not be about several slots.
-const KEYS_A_STEP: usize = 500;
-
-/// Keys that one `SCAN` looks at: some 0.2 ms of the server's time, which is how long everybody
-/// else may have to wait. A million keys take 4,000 round trips.
+/// Keys that one `SCAN` looks at. They take some 0.2 ms of the server's time, for which everybody
+/// else may have to wait; a million keys take 4,000 round trips.
 const SCAN_COUNT: usize = 250;
 
-/// How long one step of a sweep may take.
+/// The limit of one step.
 const STEP_LIMIT: Duration = Duration::from_secs(1);
 
-/// How often a cluster is swept whose nodes do not agree. With the pauses between it has a few seconds.
-const SWEEPS: usize = 8;
-
-/// How long a whole sweep may take. A keyspace that needs longer is left to its TTLs, and the
-/// caller is told.
+/// The limit of a whole sweep. The keys of a server that needs longer expire.
 pub(super) const SWEEP_LIMIT: Duration = Duration::from_secs(30);
 
-/// Deletes exactly these keys. All steps are sent together and share `limit`.
+/// The most sweeps of a cluster whose slots move meanwhile.
+const SWEEPS: usize = 8;
+
+/// Deletes exactly these keys, and returns the number of those that existed. All steps are sent
+/// together and share `limit`.
 pub(super) async fn named<K: AsRef<[u8]>>(
-    core: &Core,
+    client: &RedisClient,
     keys: &[K],
     limit: Duration,
 ) -> Result<u64, CacheError> {
-    let step = match core.endpoint.cluster() {
-        Some(_) => 1,
-        None => KEYS_A_STEP,
+    let Some(first) = keys.first() else {
+        return Ok(0);
     };
-    let mut pipeline = redis::Pipeline::new();
-    for keys in keys.chunks(step) {
+    let pipeline = unlink(client, keys);
+    let answer = client
+        .call(first.as_ref(), Request::Many(&pipeline), limit)
+        .await?;
+    commands::count(&answer).map_err(|bad| client.reports.bad_answer(bad))
+}
+
+fn unlink<K: AsRef<[u8]>>(client: &RedisClient, keys: &[K]) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    for keys in keys.chunks(client.endpoint.keys_per_command()) {
         let command = pipeline.cmd("UNLINK");
         for key in keys {
             command.arg(key.as_ref());
         }
     }
-    if pipeline.is_empty() {
-        return Ok(0);
-    }
-    let answer = core.call(&Request::Many(&pipeline), limit).await?;
-    commands::sum(&answer).map_err(|bad| core.bad_answer(bad))
+    pipeline
 }
 
-/// Deletes every key that matches `pattern`, within `limit`. In a cluster all primaries are swept
-/// side by side, and again if they turn out to see it otherwise than we did. What was deleted in a
-/// step that was redirected in part is not counted.
+/// Deletes every key that matches `pattern`, within `limit`, and returns their number. The primaries
+/// of a cluster are swept side by side.
 pub(super) async fn matching(
-    core: &Core,
+    client: &RedisClient,
     pattern: &str,
     limit: Duration,
 ) -> Result<u64, CacheError> {
+    client.admit()?;
     let deleted = AtomicU64::new(0);
-    tokio::time::timeout(limit, until_swept(core, pattern, &deleted))
+    let mut pauses = Pauses::new();
+    let sweeping = async {
+        for _ in 1..SWEEPS {
+            if sweep(client, pattern, &deleted).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(pauses.next()).await;
+        }
+        sweep(client, pattern, &deleted).await.map(drop)
+    };
+    tokio::time::timeout(limit, sweeping)
         .await
         .unwrap_or(Err(CacheError::Timeout { limit }))?;
     Ok(deleted.into_inner())
 }
 
-async fn until_swept(core: &Core, pattern: &str, deleted: &AtomicU64) -> Result<(), CacheError> {
-    let mut pauses = Pauses::new();
-    for _ in 1..SWEEPS {
-        match sweep(core, pattern, deleted).await {
-            // The task that replaces old views of the cluster has heard of it, too.
-            Err(CacheError::BackendError(refusal))
-                if core.endpoint.cluster().is_some() && refusal.is_redirection() =>
-            {
-                tokio::time::sleep(pauses.next()).await;
-            }
-            outcome => return outcome,
-        }
+/// Sweeps every server once, over connections of its own. Returns false if slots of a cluster have
+/// moved, because then keys may have moved past the sweep.
+async fn sweep(
+    client: &RedisClient,
+    pattern: &str,
+    deleted: &AtomicU64,
+) -> Result<bool, CacheError> {
+    let mut servers = client.endpoint.connect_each().await?;
+    let connections = servers.connections.iter().cloned();
+    let sweeps = connections.map(|server| sweep_server(client, server, pattern, deleted));
+    match try_join_all(sweeps).await {
+        Ok(_) => {}
+        Err(CacheError::BackendError(refusal)) if refusal.is_redirection() => return Ok(false),
+        Err(error) => return Err(error),
     }
-    sweep(core, pattern, deleted).await
+    let deadline = Instant::now() + step_limit(client);
+    Ok(timeout_with_grace(deadline, servers.are_complete())
+        .await
+        .unwrap_or(false))
 }
 
-/// Sweeps all parts of the cache once. If these were not all, the error is the one that a node
-/// answers who does not have what it is asked for.
-async fn sweep(core: &Core, pattern: &str, deleted: &AtomicU64) -> Result<(), CacheError> {
-    let layout = layout(core)?;
-    let parts = layout.parts();
-    try_join_all(
-        parts
-            .iter()
-            .map(|part| part_of(core, part, pattern, deleted)),
-    )
-    .await?;
-    if let (Layout::Cluster(topology), Some(cluster)) = (&layout, core.endpoint.cluster())
-        && !is_right(core, topology, &parts).await?
-    {
-        cluster.note_change();
-        return Err(CacheError::BackendError(Refusal::new("MOVED")));
-    }
-    Ok(())
-}
-
-/// Whether all primaries of the topology agree with it. A node that has slots which it does not have
-/// there got them from one of these, which knows: nobody is redirected who only scans.
-async fn is_right(core: &Core, topology: &Topology, parts: &[Part]) -> Result<bool, CacheError> {
-    let question = cluster::question();
-    let limit = step_limit(core);
-    let answers = try_join_all(parts.iter().map(async |part| {
-        let request = Request::To(part, &question);
-        core.call(&request, limit).await
-    }))
-    .await?;
-    let mut views = answers.iter().zip(topology.primaries());
-    Ok(views
-        .all(|(answer, asked)| Topology::read(answer, asked).is_ok_and(|view| view == *topology)))
-}
-
-fn step_limit(core: &Core) -> Duration {
-    STEP_LIMIT.max(core.budget)
-}
-
-fn layout(core: &Core) -> Result<Layout, CacheError> {
-    match core.slots.pick() {
-        Some(live) => Ok(live.link.layout()),
-        None => Err(CacheError::ConnectionError(if core.breaker.is_open() {
-            ConnectionFault::BreakerOpen
-        } else {
-            ConnectionFault::NoneUp
-        })),
-    }
-}
-
-async fn part_of(
-    core: &Core,
-    part: &Part,
+async fn sweep_server(
+    client: &RedisClient,
+    server: MultiplexedConnection,
     pattern: &str,
     deleted: &AtomicU64,
 ) -> Result<(), CacheError> {
-    let step_limit = step_limit(core);
+    let limit = step_limit(client);
+    let mut server = Connection::Server(server);
+    let bad_answer = |bad| client.reports.bad_answer(bad);
     let mut cursor = b"0".to_vec();
     loop {
         let mut scan = redis::cmd("SCAN");
@@ -152,10 +121,12 @@ async fn part_of(
             .arg(pattern)
             .arg("COUNT")
             .arg(SCAN_COUNT);
-        let answer = core.call(&Request::To(part, &scan), step_limit).await?;
-        let (next, keys) = commands::page(answer).map_err(|bad| core.bad_answer(bad))?;
-        for step in keys.chunks(KEYS_A_STEP) {
-            let count = named(core, step, step_limit).await?;
+        let answer = ask(&mut server, Request::One(&scan), limit).await?;
+        let (next, keys) = commands::page(answer).map_err(bad_answer)?;
+        if !keys.is_empty() {
+            let pipeline = unlink(client, &keys);
+            let answer = ask(&mut server, Request::Many(&pipeline), limit).await?;
+            let count = commands::count(&answer).map_err(bad_answer)?;
             deleted.fetch_add(count, Ordering::Relaxed);
         }
         if next == b"0" {
@@ -163,6 +134,10 @@ async fn part_of(
         }
         cursor = next;
     }
+}
+
+fn step_limit(client: &RedisClient) -> Duration {
+    STEP_LIMIT.max(client.budget)
 }
 
 #[cfg(test)]
@@ -176,14 +151,12 @@ mod tests {
     #[tokio::test]
     async fn a_sweep_that_would_take_too_long_is_given_up_at_its_limit() {
         let endless = "*2\r\n$1\r\n7\r\n*0\r\n";
-        let server = Fake::start(|_, words| (words[0] == "SCAN").then(|| endless.to_owned())).await;
-        let core = server.core("single", 1);
-        let link = core.endpoint.connect().await.expect("a connection");
-        core.slots.install(0, link);
+        let server = Fake::start(|words| (words[0] == "SCAN").then(|| endless.to_owned())).await;
+        let client = server.client().await;
         let limit = Duration::from_millis(50);
-        let outcome = matching(&core, "*", limit).await;
+        let outcome = matching(&client, "*", limit).await;
         assert!(
-            matches!(outcome, Err(CacheError::Timeout { limit: told }) if told == limit),
+            matches!(outcome, Err(CacheError::Timeout { limit: named }) if named == limit),
             "{outcome:?}"
         );
     }

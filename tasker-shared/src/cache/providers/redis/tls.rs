@@ -1,8 +1,8 @@
 //! The PEM files of a connection with TLS.
 //!
 //! They are read for each new connection, so that certificates can be renewed under a running
-//! process, and checked here, since the client library leaves out the file's name and a part of
-//! the checks.
+//! process. They are checked here, because the client library omits the file's name and some of the
+//! checks.
 
 use redis::{ClientTlsConfig, TlsCertificates};
 use rustls::RootCertStore;
@@ -14,51 +14,33 @@ use rustls::sign::CertifiedKey;
 use crate::cache::{TlsFault, TlsFile};
 use crate::config::tasker::RedisConfig;
 
-/// The files that are configured; an empty path for none.
-#[derive(Clone)]
-pub(super) struct TlsFiles {
-    authorities: String,
-    certificate: String,
-    key: String,
+/// Returns the contents of the configured files; `None` if no file is configured.
+pub(super) async fn read(config: &RedisConfig) -> Result<Option<TlsCertificates>, TlsFault> {
+    let root_cert = read_file(&config.tls_ca_file, TlsFile::Authorities).await?;
+    if let Some(pem) = &root_cert {
+        check_authorities(pem)?;
+    }
+    let certificate = read_file(&config.tls_cert_file, TlsFile::Certificate).await?;
+    let key = read_file(&config.tls_key_file, TlsFile::Key).await?;
+    let client_tls = match (certificate, key) {
+        (Some(client_cert), Some(client_key)) => {
+            check_pair(&client_cert, &client_key)?;
+            Some(ClientTlsConfig {
+                client_cert,
+                client_key,
+            })
+        }
+        _ => None,
+    };
+    Ok(
+        (root_cert.is_some() || client_tls.is_some()).then_some(TlsCertificates {
+            client_tls,
+            root_cert,
+        }),
+    )
 }
 
-impl TlsFiles {
-    pub(super) fn from_config(config: &RedisConfig) -> Self {
-        Self {
-            authorities: config.tls_ca_file.clone(),
-            certificate: config.tls_cert_file.clone(),
-            key: config.tls_key_file.clone(),
-        }
-    }
-
-    /// What the files hold, if any are configured.
-    pub(super) async fn read(&self) -> Result<Option<TlsCertificates>, TlsFault> {
-        let root_cert = read(&self.authorities, TlsFile::Authorities).await?;
-        if let Some(pem) = &root_cert {
-            check_authorities(pem)?;
-        }
-        let certificate = read(&self.certificate, TlsFile::Certificate).await?;
-        let key = read(&self.key, TlsFile::Key).await?;
-        let client_tls = match (certificate, key) {
-            (Some(client_cert), Some(client_key)) => {
-                check_pair(&client_cert, &client_key)?;
-                Some(ClientTlsConfig {
-                    client_cert,
-                    client_key,
-                })
-            }
-            _ => None,
-        };
-        Ok(
-            (root_cert.is_some() || client_tls.is_some()).then_some(TlsCertificates {
-                client_tls,
-                root_cert,
-            }),
-        )
-    }
-}
-
-async fn read(path: &str, file: TlsFile) -> Result<Option<Vec<u8>>, TlsFault> {
+async fn read_file(path: &str, file: TlsFile) -> Result<Option<Vec<u8>>, TlsFault> {
     if path.is_empty() {
         return Ok(None);
     }
@@ -92,7 +74,7 @@ fn check_pair(certificate: &[u8], key: &[u8]) -> Result<(), TlsFault> {
     }
 }
 
-/// At least one, since a file without any is a mistake.
+/// Returns at least one certificate, because a file without any is a mistake.
 fn certificates(pem: &[u8], file: TlsFile) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
     let found = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()

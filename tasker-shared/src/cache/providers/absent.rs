@@ -3,51 +3,52 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use crate::cache::{CacheError, CacheService, CacheStatus, Peek, StartError};
+use crate::cache::{CacheError, CacheService, CacheStatus, ConfigurationFault};
 use crate::config::tasker::CacheConfig;
 
-/// The Redis backend of a program that was built without one: it cannot be made.
+/// The Redis backend of a program that was built without one. It has no values, so its methods
+/// are never called.
 #[derive(Debug)]
 pub struct RedisCacheService(Infallible);
 
+#[expect(
+    missing_docs,
+    clippy::unused_async,
+    clippy::missing_errors_doc,
+    clippy::must_use_candidate,
+    reason = "the methods of the Redis backend are described there"
+)]
 impl RedisCacheService {
     /// # Errors
-    /// Always [`StartError::CompiledOut`].
-    #[expect(clippy::unused_async, reason = "the Redis backend connects here")]
-    pub async fn connect(_config: &CacheConfig) -> Result<Self, StartError> {
-        Err(StartError::CompiledOut)
+    /// Always [`ConfigurationFault::CompiledOut`].
+    pub async fn start(_config: &CacheConfig) -> Result<Self, ConfigurationFault> {
+        Err(ConfigurationFault::CompiledOut)
     }
 
-    /// Never called.
+    pub fn was_reached(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub fn last_error(&self) -> Option<String> {
+        match self.0 {}
+    }
+
+    pub fn key_prefix(&self) -> &str {
+        match self.0 {}
+    }
+
     pub fn fill(&self, _key: String, _value: String, _ttl: Duration) {
         match self.0 {}
     }
 
-    /// Never called.
-    #[expect(clippy::unused_async, reason = "the Redis backend waits here")]
-    pub async fn flush_fills(&self, _deadline: Duration) -> bool {
+    pub async fn flush_fills(&self, _limit: Duration) -> bool {
         match self.0 {}
     }
 
-    /// # Errors
-    /// Never called.
-    #[expect(clippy::unused_async, reason = "the Redis backend waits here")]
-    pub async fn peek(
-        &self,
-        _keys: &[String],
-        _bytes: usize,
-    ) -> Result<Vec<Option<Peek>>, CacheError> {
-        match self.0 {}
-    }
-
-    /// Never called.
-    #[expect(clippy::unused_async, reason = "the Redis backend waits here")]
     pub async fn status(&self) -> CacheStatus {
         match self.0 {}
     }
 
-    /// Never called.
-    #[expect(clippy::unused_async, reason = "the Redis backend waits here")]
     pub async fn shutdown(&self) {
         match self.0 {}
     }

@@ -1,7 +1,7 @@
-//! The client library's errors in our words.
+//! Translates the client library's errors.
 //!
-//! Only texts of the operating system and of the TLS library are kept. The library's own texts
-//! can quote what a server sent, and a server can quote what it was sent.
+//! Only texts of the operating system and of the TLS library are kept, because the library's own
+//! texts can quote the server, and a server can quote passwords, keys and values that it was sent.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use redis::{ErrorKind, RedisError};
 
 use crate::cache::{CacheError, ConnectionFault, Refusal};
 
-/// What an error that ended an operation on a live connection means.
+/// Translates an error that ended an operation.
 pub(super) fn of_operation(error: RedisError) -> CacheError {
     match refusal(&error) {
         Some(refusal) => CacheError::BackendError(refusal),
@@ -17,7 +17,7 @@ pub(super) fn of_operation(error: RedisError) -> CacheError {
     }
 }
 
-/// What an error that ended an attempt to connect means.
+/// Translates an error that ended an attempt to connect.
 pub(super) fn of_connecting(error: RedisError) -> ConnectionFault {
     match refusal(&error) {
         Some(refusal) => ConnectionFault::Refused(refusal),
@@ -38,10 +38,13 @@ fn fault(error: RedisError) -> ConnectionFault {
     match error.kind() {
         ErrorKind::AuthenticationFailed => ConnectionFault::Authentication,
         ErrorKind::InvalidClientConfig => ConnectionFault::Unsupported,
-        // The library gives these kinds to errors of the system and of rustls alone.
-        ErrorKind::Io | ErrorKind::Client => ConnectionFault::Transport {
-            source: Arc::new(error),
-        },
+        // Errors of these kinds come from the system or the TLS library, if they have no detail.
+        ErrorKind::Io | ErrorKind::Client if error.detail().is_none() => {
+            ConnectionFault::Transport {
+                source: Arc::new(error),
+            }
+        }
+        ErrorKind::MasterNameNotFoundBySentinel => ConnectionFault::UnknownPrimary,
         _ => ConnectionFault::Protocol,
     }
 }
@@ -63,19 +66,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_quotes_is_not_repeated() {
+    fn text_that_a_server_quotes_is_not_repeated() {
         let quoting = || answered(b"-ERR unknown command `AUTH`, with args: `hunter2`\r\n");
         let connecting = CacheError::ConnectionError(of_connecting(quoting()));
         for error in [of_operation(quoting()), connecting] {
             assert!(!format!("{error:?} {}", Chain(&error)).contains("hunter2"));
         }
-        let detailed = RedisError::from((
-            ErrorKind::AuthenticationFailed,
-            "failed",
-            String::from("hunter2"),
-        ));
-        let error = of_connecting(detailed);
-        assert!(!format!("{error:?} {}", Chain(&error)).contains("hunter2"));
+        for kind in [ErrorKind::AuthenticationFailed, ErrorKind::Io] {
+            let detailed = RedisError::from((kind, "failed", String::from("hunter2")));
+            let error = of_connecting(detailed);
+            assert!(!format!("{error:?} {}", Chain(&error)).contains("hunter2"));
+        }
     }
 
     #[test]
