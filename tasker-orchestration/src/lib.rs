@@ -3,9 +3,11 @@
 //! [`TemplateLoader`] finds the template that a request names, [`TaskInitializer`] creates the task,
 //! and [`web`] serves both over HTTP. Workers register templates; this service does not.
 
+pub mod ends;
 pub mod service;
 pub mod task_initialization;
 pub mod template_loader;
+pub mod upkeep;
 pub mod web;
 
 pub use task_initialization::TaskInitializer;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use tasker_web::{AppParts, ServiceError, ServiceInfo, app};
 
+use crate::ends::Ends;
+use crate::upkeep;
 use crate::web::{openapi, routes};
 
 /// Name, release and configuration of this service.
@@ -24,10 +26,19 @@ pub const INFO: ServiceInfo = ServiceInfo {
     reason = "a service may have to wait while it starts; this one does not"
 )]
 pub async fn start(parts: Arc<AppParts>) -> Result<Router, ServiceError> {
+    parts
+        .lifecycle
+        .spawn(upkeep::run(Arc::clone(&parts.context)));
     Ok(router(&parts))
 }
 
-/// Returns the whole service.
+/// Returns the whole service, without its upkeep.
 pub fn router(parts: &Arc<AppParts>) -> Router {
-    app(parts, routes::routes(&parts.context), openapi::document())
+    let ends = Ends::new(parts.context.database_pool().clone());
+    parts.lifecycle.spawn(ends.clone().run());
+    app(
+        parts,
+        routes::routes(&parts.context, ends),
+        openapi::document(),
+    )
 }

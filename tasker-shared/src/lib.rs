@@ -25,6 +25,7 @@ pub mod config;
 pub mod database;
 pub mod error_chain;
 pub mod events;
+pub mod execution;
 pub mod metrics;
 pub mod models;
 pub mod registry;

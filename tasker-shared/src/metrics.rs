@@ -111,6 +111,32 @@ metrics_table! {
         "Connections closed before they had sent a whole request, by `reason` (header_timeout, draining, limit).";
     HTTP_REQUEST_DURATION: Histogram, Seconds, "tasker_http_request_duration_seconds",
         "Duration of HTTP requests, by `method` and `route`.";
+    STEP_CLAIMS: Counter, Count, "tasker_step_claims_total",
+        "Steps that this worker has claimed.";
+    STEP_ATTEMPTS: Counter, Count, "tasker_step_attempts_total",
+        "Attempts of steps that this worker has ended, by `result` (complete, retry, error).";
+    STEP_DURATION: Histogram, Seconds, "tasker_step_duration_seconds",
+        "Duration of handlers, by `result` (complete, retry, error).";
+    STEP_RESULTS_REFUSED: Counter, Count, "tasker_step_results_refused_total",
+        "Late results that were not recorded, because the claim was lost or the task had ended.";
+    STEPS_RUNNING: Gauge, Count, "tasker_steps_running",
+        "Steps that this worker runs now.";
+    WORKER_LEASES_LOST: Counter, Count, "tasker_worker_leases_lost_total",
+        "Leases that this worker has lost, by `reason` (declared, expired).";
+    STEPS_REQUEUED: Counter, Count, "tasker_steps_requeued_total",
+        "Steps of lost workers that this process has returned to the queue.";
+    QUEUE_STEPS: Gauge, Count, "tasker_queue_steps",
+        "Steps in the queue, by `state` (due, later, claimed).";
+    QUEUE_OLDEST: Gauge, Seconds, "tasker_queue_oldest_seconds",
+        "Age of the oldest step that can be claimed.";
+    QUEUE_UNHANDLED_STEPS: Gauge, Count, "tasker_queue_unhandled_steps",
+        "Steps that are due and that no live worker has a handler for.";
+    QUEUE_UNHANDLED_OLDEST: Gauge, Seconds, "tasker_queue_unhandled_oldest_seconds",
+        "Age of the oldest step that no live worker has a handler for.";
+    TASKS_RETAINED_DELETED: Counter, Count, "tasker_retention_tasks_deleted_total",
+        "Finished tasks that were deleted after `retention_days`.";
+    RETENTION_LAST_SUCCESS: Gauge, Seconds, "tasker_retention_last_success_timestamp_seconds",
+        "When finished tasks were last looked for, as a Unix time.";
 }
 
 /// Passes unit and help of every metric to the installed recorder, and starts every counter at 0.

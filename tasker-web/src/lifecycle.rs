@@ -13,6 +13,7 @@ pub struct Lifecycle {
     draining: CancellationToken,
     stopping: CancellationToken,
     tasks: TaskTracker,
+    drains: TaskTracker,
 }
 
 impl Lifecycle {
@@ -31,6 +32,27 @@ impl Lifecycle {
     /// Makes the process not ready. Idempotent.
     pub fn begin_drain(&self) {
         self.draining.cancel();
+    }
+
+    /// Returns a token that is cancelled when the process takes on no new work.
+    #[must_use]
+    pub fn draining(&self) -> CancellationToken {
+        self.draining.clone()
+    }
+
+    /// Runs `task` in the background until it is done. It has to end by itself soon after
+    /// [`draining`](Self::draining) is cancelled; the process waits for it.
+    pub fn spawn_draining<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.drains.spawn(task);
+    }
+
+    /// Waits until all work is done that the drain waits for.
+    pub(crate) async fn drained(&self) {
+        self.drains.close();
+        self.drains.wait().await;
     }
 
     /// Returns a token that is cancelled when background work must end.

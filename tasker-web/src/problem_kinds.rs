@@ -60,6 +60,9 @@ problem_kinds! {
     IDEMPOTENCY_KEY_REQUIRED: UNPROCESSABLE_ENTITY, "idempotency_key_required", "The template requires an idempotency key";
     TEMPLATE_CHANGED: CONFLICT, "template_changed", "The template changed while the task was created";
     TASK_NOT_FOUND: NOT_FOUND, "task_not_found", "Task not found";
+    TASK_ENDED: CONFLICT, "task_ended", "The task has ended";
+    STEP_NOT_FOUND: NOT_FOUND, "step_not_found", "Step not found";
+    STEP_STATE_CONFLICT: CONFLICT, "step_state_conflict", "The step's state does not allow the action";
     NAMESPACE_NOT_FOUND: NOT_FOUND, "namespace_not_found", "Namespace not found";
 }
 

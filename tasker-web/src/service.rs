@@ -265,8 +265,12 @@ async fn drain(
             }
         }
     };
+    let all_drained = async {
+        let (drained, ()) = tokio::join!(draining, lifecycle.drained());
+        drained
+    };
     tokio::select! {
-        drained = draining => drained,
+        drained = all_drained => drained,
         _ = signals.next() => Err(ServiceError::Interrupted),
     }
 }

@@ -1,10 +1,10 @@
-//! The program `tasker-worker`.
+//! The program `tasker-worker`: registers templates, and runs steps over HTTP. Handlers in Rust need
+//! a program of their own; see [`tasker_worker::run`].
 
 use std::process::ExitCode;
 
-use tasker_web::run_service;
-use tasker_worker::service;
+use tasker_worker::Handlers;
 
 fn main() -> ExitCode {
-    run_service(&service::INFO, service::start)
+    tasker_worker::run(Handlers::new())
 }

@@ -7,6 +7,7 @@ use tasker_shared::registry::RegistryError;
 use tasker_shared::registry::catalog::TemplateCatalog;
 use tasker_web::{AppParts, ServiceError, ServiceInfo, TemplateFiles, app, exit};
 
+use crate::execution::{Handlers, Worker};
 use crate::web::openapi;
 use crate::web::routes::template_routes;
 use crate::worker::services::template_query::TemplateQueryService;
@@ -23,11 +24,30 @@ pub const INFO: ServiceInfo = ServiceInfo {
 /// Registers the templates in the folders that the environment or the configuration names, and
 /// returns the router.
 ///
-/// The worker is alive while this runs, and ready when it returns.
-pub async fn start(parts: Arc<AppParts>) -> Result<Router, ServiceError> {
+/// The worker is alive while this runs, and ready when it returns. Steps with the callables of
+/// `handlers` are run from then on.
+pub async fn start(parts: Arc<AppParts>, handlers: Handlers) -> Result<Router, ServiceError> {
     let directories =
         TemplateDirectories::from_env(&parts.context.tasker_config.common.task_templates);
-    start_with(&parts, &directories).await
+    let router = start_with(&parts, &directories).await?;
+    let runs_http = !parts
+        .context
+        .tasker_config
+        .worker
+        .http_handlers
+        .allowed_hosts
+        .is_empty();
+    if runs_http || handlers.callables().next().is_some() {
+        let worker = Worker::builder(Arc::clone(&parts.context))
+            .handlers(handlers)
+            .start();
+        let draining = parts.lifecycle.draining();
+        parts.lifecycle.spawn_draining(async move {
+            draining.cancelled().await;
+            worker.drain().await;
+        });
+    }
+    Ok(router)
 }
 
 /// Registers the templates in `directories`, and returns the router.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tasker_shared::database::{self, DatabaseError};
 use tasker_shared::metrics::TASKS_CREATED;
 use tasker_shared::models::core::task::{self, NewEdge, NewStep, NewTask, TaskIdentity};
@@ -13,6 +13,7 @@ use tasker_shared::registry::RegistryError;
 use tasker_shared::types::HandlerMetadata;
 use uuid::Uuid;
 
+use super::announce::Announcer;
 use super::errors::TaskInitializationError as Error;
 use super::identity::identity_hash;
 use super::prepared::{PreparedTemplate, PreparedTemplates};
@@ -49,6 +50,7 @@ pub struct TaskInitializer {
     loader: TemplateLoader,
     pool: PgPool,
     prepared: PreparedTemplates,
+    announcer: Announcer,
 }
 
 impl TaskInitializer {
@@ -58,6 +60,7 @@ impl TaskInitializer {
         Self {
             loader,
             prepared: PreparedTemplates::new(pool.clone()),
+            announcer: Announcer::new(pool.clone()),
             pool,
         }
     }
@@ -65,19 +68,58 @@ impl TaskInitializer {
     /// Makes the task that `request` asks for, or finds the one that a request with the same
     /// identity made. Of any number of concurrent requests with one identity exactly one makes it.
     pub async fn initialize(&self, request: TaskRequest) -> Result<InitializedTask, Error> {
-        let result = self.checked(Arc::new(request)).await;
+        self.counted(Arc::new(request), false).await
+    }
+
+    /// Does what [`initialize`](Self::initialize) does for a caller who waits for the end of the
+    /// task, which is then announced.
+    pub async fn initialize_awaited(&self, request: TaskRequest) -> Result<InitializedTask, Error> {
+        self.counted(Arc::new(request), true).await
+    }
+
+    /// Makes the task in a transaction of the caller's, so that it exists if that is committed, and
+    /// runs only then.
+    ///
+    /// # Errors
+    /// The transaction must be rolled back after an error of the database.
+    pub async fn create_in(
+        &self,
+        transaction: &mut PgConnection,
+        request: TaskRequest,
+    ) -> Result<InitializedTask, Error> {
+        let request = Arc::new(request);
+        check(&request)?;
+        let template = self.loader.load(&request).await?;
+        let prepared = self.prepared.get(&template).await?;
+        let new = plan(&request, &template, &prepared)?;
+        let failed = |error: sqlx::Error| Error::Database(error.into());
+        if let Some(created_at) = task::create(transaction, &new).await.map_err(failed)? {
+            return Ok(made(&new, &prepared, created_at));
+        }
+        let existing = task::find_by_identity(transaction, &new.identity_hash);
+        let existing = existing.await.map_err(failed)?;
+        existing.map(found).ok_or(Error::TemplateChanged)
+    }
+
+    async fn counted(
+        &self,
+        request: Arc<TaskRequest>,
+        awaited: bool,
+    ) -> Result<InitializedTask, Error> {
+        let result = self.checked(request, awaited).await;
         metrics::counter!(TASKS_CREATED.name, "result" => outcome(&result)).increment(1);
         result
     }
 
-    async fn checked(&self, request: Arc<TaskRequest>) -> Result<InitializedTask, Error> {
-        let violations = request_check::violations(&request);
-        if !violations.is_empty() {
-            return Err(Error::Invalid(violations));
-        }
+    async fn checked(
+        &self,
+        request: Arc<TaskRequest>,
+        awaited: bool,
+    ) -> Result<InitializedTask, Error> {
+        check(&request)?;
         for _ in 0..ATTEMPTS {
             let template = self.loader.load(&request).await?;
-            match self.make_from(&request, &template).await {
+            match self.make_from(&request, &template, awaited).await {
                 // The template's row, or the name of a step, was deleted since it was read.
                 Err(Error::Database(error)) if is_foreign_key_violation(&error) => {
                     self.prepared.forget(&template.hash);
@@ -92,36 +134,27 @@ impl TaskInitializer {
         &self,
         request: &Arc<TaskRequest>,
         template: &HandlerMetadata,
+        awaited: bool,
     ) -> Result<InitializedTask, Error> {
         let prepared = self.prepared.get(template).await?;
-        if let Some(schema) = &prepared.input_schema {
-            let violations = schema.violations(&request.context);
-            if !violations.is_empty() {
-                return Err(Error::Context(violations));
-            }
-        }
-        let identity = identity_hash(
-            template.identity_strategy,
-            template.named_task_uuid,
-            &request.context,
-            request.idempotency_key.as_deref(),
-        )
-        .ok_or(Error::IdempotencyKeyRequired)?;
-        let new = Arc::new(new_task(request, template, &prepared, identity));
+        let mut new = plan(request, template, &prepared)?;
+        new.awaited = awaited;
+        new.announce = self.announcer.may_announce();
+        let new = Arc::new(new);
         // A task that is found may be deleted before it is read; then there is room for a new one.
         for _ in 0..ATTEMPTS {
             if let Some(created_at) = self.create(&new).await? {
+                if !new.announce {
+                    self.announcer.announce_later();
+                }
                 return Ok(made(&new, &prepared, created_at));
             }
             if let Some(existing) = self.find(&new).await? {
+                // Made by this request, if the connection was lost before the answer came.
+                let created = existing.task_uuid == new.task_uuid;
                 return Ok(InitializedTask {
-                    // Made by this request, if the connection was lost before the answer came.
-                    created: existing.task_uuid == new.task_uuid,
-                    task_uuid: existing.task_uuid,
-                    status: existing.status,
-                    created_at: existing.created_at,
-                    step_mapping: existing.steps.0,
-                    template_hash: existing.template_hash,
+                    created,
+                    ..found(existing)
                 });
             }
         }
@@ -146,6 +179,48 @@ impl TaskInitializer {
     }
 }
 
+fn check(request: &TaskRequest) -> Result<(), Error> {
+    let violations = request_check::violations(request);
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(violations))
+    }
+}
+
+/// Returns the task to make.
+fn plan(
+    request: &Arc<TaskRequest>,
+    template: &HandlerMetadata,
+    prepared: &PreparedTemplate,
+) -> Result<NewTask, Error> {
+    if let Some(schema) = &prepared.input_schema {
+        let violations = schema.violations(&request.context);
+        if !violations.is_empty() {
+            return Err(Error::Context(violations));
+        }
+    }
+    let identity = identity_hash(
+        template.identity_strategy,
+        template.named_task_uuid,
+        &request.context,
+        request.idempotency_key.as_deref(),
+    )
+    .ok_or(Error::IdempotencyKeyRequired)?;
+    Ok(new_task(request, template, prepared, identity))
+}
+
+fn found(existing: TaskIdentity) -> InitializedTask {
+    InitializedTask {
+        created: false,
+        task_uuid: existing.task_uuid,
+        status: existing.status,
+        created_at: existing.created_at,
+        step_mapping: existing.steps.0,
+        template_hash: existing.template_hash,
+    }
+}
+
 fn new_task(
     request: &Arc<TaskRequest>,
     template: &HandlerMetadata,
@@ -160,6 +235,8 @@ fn new_task(
         .map(|(step, named_step_uuid)| NewStep {
             workflow_step_uuid: Uuid::now_v7(),
             named_step_uuid: *named_step_uuid,
+            callable: step.callable.clone(),
+            dependencies: step.dependencies,
             retryable: step.retryable,
             max_attempts: step.max_attempts,
         })
@@ -183,6 +260,8 @@ fn new_task(
         request: Arc::clone(request),
         steps,
         edges,
+        awaited: false,
+        announce: true,
     }
 }
 

@@ -5,6 +5,7 @@
 //! one statement writes the task. What depends on the template alone is prepared once per content
 //! hash and kept.
 
+mod announce;
 mod errors;
 mod identity;
 mod initializer;

@@ -1,8 +1,8 @@
-//! Which steps a new task has, and which of them wait for which.
+//! The steps that a new task has, and their dependencies.
 //!
-//! Steps that are made while the task runs are left out: batch workers, convergences that wait
-//! for steps not known yet, what a decision decides about, and everything that depends on any of
-//! these. A step that was made without all that it waits for would run too early.
+//! Steps that are created while the task runs are left out: batch workers, the branches of a decision,
+//! and everything that depends on any of these. A step that was created without all that it waits for
+//! would run too early.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,6 +21,9 @@ pub(super) struct StepPlan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PlannedStep {
     pub(super) name: String,
+    pub(super) callable: String,
+    /// How many steps of the plan it waits for.
+    pub(super) dependencies: i32,
     pub(super) retryable: bool,
     pub(super) max_attempts: i32,
 }
@@ -52,17 +55,20 @@ impl StepPlan {
         // A dependency that is named twice is one edge.
         edges.sort_unstable();
         edges.dedup();
-        Self {
-            steps: initial.into_iter().map(PlannedStep::new).collect(),
-            edges,
+        let mut steps: Vec<_> = initial.into_iter().map(PlannedStep::new).collect();
+        for &(_, to) in &edges {
+            steps[to].dependencies += 1;
         }
+        Self { steps, edges }
     }
 }
 
 impl PlannedStep {
     fn new(step: &StepDefinition) -> Self {
         Self {
-            name: step.name.as_str().to_owned(),
+            name: step.name.clone(),
+            callable: step.handler.callable.clone(),
+            dependencies: 0,
             retryable: step.retry.retryable,
             max_attempts: i32::try_from(step.retry.max_attempts).unwrap_or(i32::MAX),
         }
@@ -81,13 +87,11 @@ fn made_later(steps: &[StepDefinition]) -> HashSet<&str> {
     let mut follow = Vec::new();
     for step in steps {
         match step.step_type {
-            StepType::BatchWorker | StepType::DeferredConvergence => {
-                follow.push(step.name.as_str());
-            }
+            StepType::BatchWorker => follow.push(step.name.as_str()),
             StepType::Decision => {
                 follow.extend(dependents.get(step.name.as_str()).into_iter().flatten());
             }
-            StepType::Standard | StepType::Batchable => {}
+            StepType::Standard | StepType::Batchable | StepType::DeferredConvergence => {}
         }
     }
     while let Some(name) = follow.pop() {
@@ -160,6 +164,17 @@ mod tests {
         ]);
         assert_eq!(steps, ["analyze"]);
         assert!(edges.is_empty());
+    }
+
+    #[test]
+    fn a_convergence_of_steps_that_are_known_is_made() {
+        let (steps, edges) = plan(&[
+            ("left", "standard", &[]),
+            ("right", "standard", &[]),
+            ("join", "deferred_convergence", &["left", "right"]),
+        ]);
+        assert_eq!(steps, ["left", "right", "join"]);
+        assert_eq!(edges, [(0, 2), (1, 2)]);
     }
 
     #[test]

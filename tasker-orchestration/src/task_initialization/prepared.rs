@@ -2,10 +2,12 @@
 //! the initial steps, and the ids of their names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use moka::sync::Cache;
 use sqlx::PgPool;
 use tasker_shared::database;
+use tasker_shared::execution::keep_document;
 use tasker_shared::models::core::workflow_step::ensure_named_steps;
 use tasker_shared::types::{ContentHash, HandlerMetadata};
 use tokio::sync::OnceCell;
@@ -18,6 +20,9 @@ use crate::QUERY_LIMIT;
 
 /// How many templates are kept prepared. More than this many in use at once only costs work.
 const CAPACITY: u64 = 1_000;
+/// How long a template is kept prepared. Preparing it again renews the date until which retention
+/// spares its document.
+const LIFETIME: Duration = Duration::from_hours(1);
 
 /// A template that tasks can be made from.
 #[derive(Debug)]
@@ -41,7 +46,10 @@ impl PreparedTemplates {
     pub(super) fn new(pool: PgPool) -> Self {
         Self {
             pool,
-            kept: Cache::new(CAPACITY),
+            kept: Cache::builder()
+                .max_capacity(CAPACITY)
+                .time_to_live(LIFETIME)
+                .build(),
         }
     }
 
@@ -75,9 +83,14 @@ impl PreparedTemplates {
             .map_err(TaskInitializationError::Schema)?;
         let plan = StepPlan::new(&template.template);
         let names: Arc<[String]> = plan.steps.iter().map(|step| step.name.clone()).collect();
+        let (hash, document) = (template.hash.to_string(), template.document.clone());
         let ids = database::read(&self.pool, QUERY_LIMIT, |connection| {
             let names = Arc::clone(&names);
-            Box::pin(async move { ensure_named_steps(connection, &names).await })
+            let (hash, document) = (hash.clone(), document.clone());
+            Box::pin(async move {
+                keep_document(connection, &hash, &document).await?;
+                ensure_named_steps(connection, &names).await
+            })
         })
         .await?;
         Ok(Arc::new(PreparedTemplate {

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::handlers::{cache, retirement, tasks, templates};
+use super::handlers::{cache, execution, retirement, tasks, templates};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -12,6 +12,12 @@ use super::handlers::{cache, retirement, tasks, templates};
         tasks::list_tasks,
         tasks::get_task,
         tasks::list_workflow_steps,
+        execution::cancel_task,
+        execution::get_workflow_step,
+        execution::patch_workflow_step,
+        execution::get_step_audit,
+        execution::list_workers,
+        execution::get_queue,
         templates::list_namespaces,
         templates::list_handlers,
         templates::get_handler,
@@ -22,6 +28,7 @@ use super::handlers::{cache, retirement, tasks, templates};
     ),
     tags(
         (name = "tasks", description = "Tasks and their steps"),
+        (name = "execution", description = "Workers, and the steps that wait for them"),
         (name = "handlers", description = "The templates that tasks can be made from"),
         (name = "cache", description = "Templates in the caches of this process"),
     )

@@ -1,6 +1,7 @@
 //! The service's own routes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -9,7 +10,8 @@ use tasker_shared::SystemContext;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_shared::registry::catalog::TemplateCatalog;
 
-use super::handlers::{cache, retirement, tasks, templates};
+use super::handlers::{cache, execution, retirement, tasks, templates};
+use crate::ends::Ends;
 use crate::task_initialization::TaskInitializer;
 use crate::template_loader::TemplateLoader;
 
@@ -20,20 +22,36 @@ pub(super) struct ApiState {
     pub(super) registry: Arc<TaskHandlerRegistry>,
     pub(super) catalog: TemplateCatalog,
     pub(super) initializer: Arc<TaskInitializer>,
+    pub(super) ends: Ends,
+    /// The longest that a request may wait for the end of a task.
+    pub(super) longest_wait: Duration,
 }
 
 /// Returns the routes below `/v1`.
-pub fn routes(context: &SystemContext) -> Router {
+pub fn routes(context: &SystemContext, ends: Ends) -> Router {
     let registry = Arc::clone(&context.task_handler_registry);
     let pool = context.database_pool().clone();
     let loader = TemplateLoader::new(Arc::clone(&registry));
     Router::new()
         .route("/v1/tasks", get(tasks::list_tasks).post(tasks::create_task))
-        .route("/v1/tasks/{task_uuid}", get(tasks::get_task))
+        .route(
+            "/v1/tasks/{task_uuid}",
+            get(tasks::get_task).delete(execution::cancel_task),
+        )
         .route(
             "/v1/tasks/{task_uuid}/workflow_steps",
             get(tasks::list_workflow_steps),
         )
+        .route(
+            "/v1/tasks/{task_uuid}/workflow_steps/{step_uuid}",
+            get(execution::get_workflow_step).patch(execution::patch_workflow_step),
+        )
+        .route(
+            "/v1/tasks/{task_uuid}/workflow_steps/{step_uuid}/audit",
+            get(execution::get_step_audit),
+        )
+        .route("/v1/workers", get(execution::list_workers))
+        .route("/v1/queue", get(execution::get_queue))
         .route("/v1/handlers", get(templates::list_namespaces))
         .route("/v1/handlers/{namespace}", get(templates::list_handlers))
         .route(
@@ -55,5 +73,13 @@ pub fn routes(context: &SystemContext) -> Router {
             catalog: TemplateCatalog::new(pool.clone()),
             pool,
             registry,
+            ends,
+            longest_wait: longest_wait(context),
         })
+}
+
+/// A wait ends before the request's own time does, so that it is answered.
+fn longest_wait(context: &SystemContext) -> Duration {
+    let timeout = context.tasker_config.orchestration.web.request_timeout_ms;
+    Duration::from_millis(timeout.saturating_sub(500).max(timeout / 2))
 }

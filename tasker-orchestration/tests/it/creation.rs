@@ -12,7 +12,7 @@ async fn rows(app: &TestApp) -> Vec<(&'static str, i64)> {
         "tasks",
         "task_transitions",
         "workflow_steps",
-        "workflow_step_transitions",
+        "step_queue",
         "workflow_step_edges",
     ] {
         rows.push((table, app.count(table).await));
@@ -28,7 +28,7 @@ fn step(name: &str, kind: &str, dependencies: &[&str]) -> Value {
 }
 
 #[tokio::test]
-async fn a_task_is_made_with_its_steps_edges_and_first_transitions() {
+async fn a_task_is_made_with_its_steps_and_edges_and_its_first_step_is_queued() {
     let app = TestApp::start().await;
     let steps = json!([
         step("start", "standard", &[]),
@@ -56,7 +56,7 @@ async fn a_task_is_made_with_its_steps_edges_and_first_transitions() {
             ("tasks", 1),
             ("task_transitions", 1),
             ("workflow_steps", 4),
-            ("workflow_step_transitions", 4),
+            ("step_queue", 1),
             ("workflow_step_edges", 4),
         ]
     );

@@ -19,11 +19,14 @@ mod validation;
 pub mod cache;
 pub mod config_loader;
 pub mod database;
+pub mod execution;
+pub mod http_handlers;
 pub mod redact;
 pub mod redis;
 pub mod secret;
 pub mod task_templates;
 pub mod tasker;
+pub mod upkeep;
 pub mod web;
 
 #[cfg(test)]

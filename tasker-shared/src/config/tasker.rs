@@ -8,12 +8,15 @@ use validator::Validate;
 pub use super::cache::{CacheConfig, CacheConfigBuilder, CacheEntryKind};
 use super::checks;
 pub use super::database::{DatabaseConfig, DatabaseConfigBuilder, PoolConfig, PoolConfigBuilder};
+pub use super::execution::{ExecutionConfig, ExecutionConfigBuilder};
+pub use super::http_handlers::{HttpHandlersConfig, HttpHandlersConfigBuilder};
 use super::macros::impl_builder_default;
 pub use super::redis::{RedisConfig, RedisConfigBuilder, RedisMode};
 pub use super::secret::Secret;
 pub use super::task_templates::{
     OnChangedVersion, TaskTemplatesConfig, TaskTemplatesConfigBuilder,
 };
+pub use super::upkeep::{UpkeepConfig, UpkeepConfigBuilder};
 pub use super::web::{WebConfig, WebConfigBuilder};
 
 /// The root of the configuration.
@@ -65,6 +68,10 @@ pub struct OrchestrationConfig {
     #[builder(default = "listening_on(\"127.0.0.1:8080\")")]
     #[validate(nested)]
     pub web: WebConfig,
+    /// Recurring work.
+    #[builder(default)]
+    #[validate(nested)]
+    pub upkeep: UpkeepConfig,
 }
 
 /// `[worker]`.
@@ -79,6 +86,14 @@ pub struct WorkerConfig {
     #[builder(default = "1000")]
     #[validate(range(min = 1))]
     pub template_cache_entries: u64,
+    /// Running steps.
+    #[builder(default)]
+    #[validate(nested)]
+    pub execution: ExecutionConfig,
+    /// Handlers in other languages.
+    #[builder(default)]
+    #[validate(nested)]
+    pub http_handlers: HttpHandlersConfig,
 }
 
 impl TaskerConfig {

@@ -4,6 +4,7 @@
 
 mod boot;
 mod caches;
+mod execution;
 mod program;
 mod rollouts;
 mod secrets;

@@ -1,6 +1,9 @@
 //! Handlers, one module per resource.
 
 pub(super) mod cache;
+pub(super) mod execution;
+mod operate;
 pub(super) mod retirement;
+mod task_details;
 pub(super) mod tasks;
 pub(super) mod templates;

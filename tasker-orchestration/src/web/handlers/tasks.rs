@@ -1,6 +1,7 @@
 //! `/v1/tasks`
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -8,17 +9,19 @@ use chrono::{DateTime, Utc};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use tasker_shared::database;
-use tasker_shared::models::core::task::{self, Task, TaskFilter, TaskSummary};
+use tasker_shared::models::core::task::{self, TaskFilter, TaskSummary};
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::models::core::workflow_step::{self, WorkflowStep};
 use tasker_web::ProblemBody;
 use tasker_web::problem_kinds as kinds;
 use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, Problem, bad_query, resolve_problem};
+use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::QUERY_LIMIT;
 use crate::task_initialization::{InitializedTask, TaskInitializationError};
+use crate::web::handlers::task_details::TaskDetails;
 use crate::web::routes::ApiState;
 
 const DEFAULT_LIMIT: i64 = 20;
@@ -71,6 +74,7 @@ impl From<InitializedTask> for TaskCreated {
     post,
     path = "/v1/tasks",
     tag = "tasks",
+    params(CreateTask),
     request_body = TaskRequest,
     responses(
         (status = 201, description = "Task created", body = TaskCreated, headers(("location" = String, description = "The task's path"))),
@@ -85,14 +89,15 @@ impl From<InitializedTask> for TaskCreated {
 )]
 pub(crate) async fn create_task(
     State(state): State<ApiState>,
+    ApiQuery(query): ApiQuery<CreateTask>,
     ApiJson(request): ApiJson<TaskRequest>,
 ) -> ApiResult<Response> {
-    let task = match state.initializer.initialize(request).await {
-        Ok(task) => task,
-        Err(TaskInitializationError::Template(error)) => {
-            return Err(resolve_problem(&state.catalog, error).await);
+    let task = match query.wait {
+        None => {
+            let created = state.initializer.initialize(request).await;
+            created_or_problem(&state, created).await?
         }
-        Err(error) => return Err(error.into()),
+        Some(wait) => create_and_wait(&state, request, &wait).await?,
     };
     let status = if task.created {
         StatusCode::CREATED
@@ -108,7 +113,72 @@ pub(crate) async fn create_task(
         .into_response())
 }
 
-/// Selects tasks.
+/// Parameters of a task request.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CreateTask {
+    /// Answers when the task has ended or this time is over, such as `30s` or `500ms`. A little less
+    /// than the service's request timeout at most.
+    #[param(example = "5s")]
+    wait: Option<String>,
+}
+
+async fn created_or_problem(
+    state: &ApiState,
+    created: Result<InitializedTask, TaskInitializationError>,
+) -> ApiResult<InitializedTask> {
+    match created {
+        Ok(task) => Ok(task),
+        Err(TaskInitializationError::Template(error)) => {
+            Err(resolve_problem(&state.catalog, error).await)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn create_and_wait(
+    state: &ApiState,
+    request: TaskRequest,
+    wait: &str,
+) -> ApiResult<InitializedTask> {
+    let wait = duration(wait).ok_or_else(|| {
+        bad_query(
+            "wait",
+            String::from("must be a time such as `30s` or `500ms`"),
+        )
+    })?;
+    let deadline = Instant::now() + wait.min(state.longest_wait);
+    let created = state.initializer.initialize_awaited(request).await;
+    let mut task = created_or_problem(state, created).await?;
+    let ended = if task.created {
+        None
+    } else {
+        state.ends.expect(task.task_uuid).await?
+    };
+    let ended = match ended {
+        Some(ended) => Some(ended),
+        None => state.ends.wait(task.task_uuid, deadline).await,
+    };
+    if let Some(ended) = ended {
+        task.status = ended;
+    }
+    Ok(task)
+}
+
+/// Reads a number with `ms`, `s` or `m`; without a unit it is seconds.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u32 = digits.parse().ok()?;
+    match &text[digits.len()..] {
+        "ms" => Some(Duration::from_millis(number.into())),
+        "s" | "" => Some(Duration::from_secs(number.into())),
+        "m" => Some(Duration::from_mins(number.into())),
+        _ => None,
+    }
+}
+
+/// Which tasks to list, and how many.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -183,16 +253,22 @@ pub(crate) async fn list_tasks(
     tag = "tasks",
     params(("task_uuid" = Uuid, Path, description = "The task")),
     responses(
-        (status = 200, description = "The task", body = Task),
+        (status = 200, description = "The task", body = TaskDetails),
         (status = 404, description = "`task_not_found`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_task(
     State(state): State<ApiState>,
     ApiPath(task_uuid): ApiPath<Uuid>,
-) -> ApiResult<ApiJson<Task>> {
+) -> ApiResult<ApiJson<TaskDetails>> {
     let found = database::run_idempotent(&state.pool, QUERY_LIMIT, move |connection| {
-        Box::pin(task::find(connection, task_uuid))
+        Box::pin(async move {
+            let Some(task) = task::find(connection, task_uuid).await? else {
+                return Ok(None);
+            };
+            let steps = workflow_step::list_for_task(connection, task_uuid).await?;
+            Ok(Some(TaskDetails::new(task, steps)))
+        })
     });
     found
         .await?
@@ -231,7 +307,7 @@ pub(crate) async fn list_workflow_steps(
         .ok_or_else(|| task_not_found(task_uuid))
 }
 
-fn task_not_found(task_uuid: Uuid) -> Problem {
+pub(super) fn task_not_found(task_uuid: Uuid) -> Problem {
     Problem::new(
         &kinds::TASK_NOT_FOUND,
         format!("Task {task_uuid} does not exist."),

@@ -46,7 +46,9 @@ fn text_samples(path: &str) -> [&'static str; 2] {
         | "common.cache.redis.tls_cert_file"
         | "common.cache.redis.tls_key_file" => ["/one.pem", "two.pem"],
         // Shown as nothing or as asterisks; another test looks at what arrives.
-        "common.cache.redis.password" | "common.cache.redis.sentinel_password" => ["***", ""],
+        "common.cache.redis.password"
+        | "common.cache.redis.sentinel_password"
+        | "worker.http_handlers.signing_secret" => ["***", ""],
         "orchestration.web.bind_address" | "worker.web.bind_address" => ["[::1]:1", "localhost:2"],
         _ => panic!("give {path} two samples"),
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{Connection, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -34,18 +34,26 @@ pub struct NewTask {
     pub steps: Vec<NewStep>,
     /// Dependencies between the steps.
     pub edges: Vec<NewEdge>,
+    /// Set if somebody waits for its end, which is then announced.
+    pub awaited: bool,
+    /// Set if its steps are announced to idle workers.
+    pub announce: bool,
 }
 
 /// A step of a task to create.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct NewStep {
     /// Its id.
     pub workflow_step_uuid: Uuid,
     /// The row of its name.
     pub named_step_uuid: Uuid,
-    /// True if a failed attempt is retried.
+    /// The name under which workers know its handler.
+    pub callable: String,
+    /// The number of steps that it waits for. It is queued at once if there are none.
+    pub dependencies: i32,
+    /// Set if it is tried again after a failure.
     pub retryable: bool,
-    /// The most attempts, the first one included.
+    /// The most attempts.
     pub max_attempts: i32,
 }
 
@@ -58,12 +66,32 @@ pub struct NewEdge {
     pub to: Uuid,
 }
 
-/// Creates a task, its steps, their edges and the first transition of each in one statement.
-/// Returns the time of creation, or `None` if a task with the same identity exists.
+/// Creates a task, its steps and their edges, and queues the steps that wait for nothing, in one
+/// statement. Returns the time of creation, or `None` if a task with the same identity exists.
 ///
 /// Exactly one of any number of concurrent calls with one identity creates a task. If the call is
 /// cancelled or the connection breaks, the task may exist; [`find_by_identity`] finds out.
 pub async fn create(
+    connection: &mut PgConnection,
+    task: &NewTask,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    if !task.steps.is_empty() {
+        return insert(connection, task).await;
+    }
+    // Nothing will ever run in it that could end it.
+    let mut transaction = connection.begin().await?;
+    let created = insert(&mut transaction, task).await?;
+    if created.is_some() {
+        sqlx::query("SELECT tasker.tasks_settle(ARRAY[$1], '{}')")
+            .bind(task.task_uuid)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(created)
+}
+
+async fn insert(
     connection: &mut PgConnection,
     task: &NewTask,
 ) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
@@ -72,42 +100,58 @@ pub async fn create(
     let named_steps: Vec<Uuid> = steps.iter().map(|s| s.named_step_uuid).collect();
     let retryable: Vec<bool> = steps.iter().map(|s| s.retryable).collect();
     let max_attempts: Vec<i32> = steps.iter().map(|s| s.max_attempts).collect();
+    let callables: Vec<&str> = steps.iter().map(|s| &*s.callable).collect();
+    let dependencies: Vec<i32> = steps.iter().map(|s| s.dependencies).collect();
     let from: Vec<Uuid> = edges.iter().map(|e| e.from).collect();
     let to: Vec<Uuid> = edges.iter().map(|e| e.to).collect();
-    sqlx::query_scalar!(
+    let created = sqlx::query!(
         r#"
         WITH task AS (
             INSERT INTO tasker.tasks
                 (task_uuid, named_task_uuid, template_hash, identity_hash, context, initiator,
                  source_system, reason, tags, options, priority, requested_at, correlation_id,
-                 parent_correlation_id)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                 parent_correlation_id, awaited, created_at, updated_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, now(), now())
             ON CONFLICT (identity_hash) DO NOTHING
             RETURNING task_uuid, created_at
         ), transition AS (
             INSERT INTO tasker.task_transitions
-                (task_transition_uuid, task_uuid, to_state, sort_key, most_recent)
-            SELECT $15, task_uuid, 'pending', 1, true FROM task
+                (task_transition_uuid, task_uuid, to_state, sort_key, most_recent, created_at,
+                 updated_at)
+            SELECT $16, task_uuid, 'pending', 1, true, now(), now() FROM task
         ), steps AS (
             INSERT INTO tasker.workflow_steps
-                (workflow_step_uuid, task_uuid, named_step_uuid, retryable, max_attempts)
-            SELECT s.step, task.task_uuid, s.named_step, s.retryable, s.max_attempts
-            FROM task, unnest($16::uuid[], $17::uuid[], $18::bool[], $19::int[])
-                AS s (step, named_step, retryable, max_attempts)
-        ), step_transitions AS (
-            INSERT INTO tasker.workflow_step_transitions
-                (workflow_step_transition_uuid, workflow_step_uuid, to_state, sort_key,
-                 most_recent)
-            SELECT s.transition, s.step, 'pending', 1, true
-            FROM task, unnest($20::uuid[], $16::uuid[]) AS s (transition, step)
+                (workflow_step_uuid, task_uuid, named_step_uuid, retryable, max_attempts,
+                 callable, unmet_dependencies, priority, created_at, updated_at)
+            SELECT s.step, task.task_uuid, s.named_step, s.retryable, s.max_attempts, s.callable,
+                   s.dependencies, $11, now(), now()
+            FROM task, unnest($17::uuid[], $18::uuid[], $19::bool[], $20::int[], $21::text[],
+                              $22::int[])
+                AS s (step, named_step, retryable, max_attempts, callable, dependencies)
         ), edges AS (
             INSERT INTO tasker.workflow_step_edges
-                (workflow_step_edge_uuid, from_step_uuid, to_step_uuid, name)
-            SELECT e.edge, e.from_step, e.to_step, 'provides'
-            FROM task, unnest($21::uuid[], $22::uuid[], $23::uuid[])
+                (workflow_step_edge_uuid, from_step_uuid, to_step_uuid, name, created_at,
+                 updated_at)
+            SELECT e.edge, e.from_step, e.to_step, 'provides', now(), now()
+            FROM task, unnest($23::uuid[], $24::uuid[], $25::uuid[])
                 AS e (edge, from_step, to_step)
+        ), priority AS (
+            INSERT INTO tasker.step_queue_priorities (priority)
+            SELECT tasker.queue_priority($11) FROM task WHERE $11 <> 0
+            ON CONFLICT DO NOTHING
+        ), queued AS (
+            INSERT INTO tasker.step_queue
+                (task_uuid, workflow_step_uuid, callable, priority, due_at, state, sort_key,
+                 attempt, uncounted)
+            SELECT task.task_uuid, s.step, s.callable, tasker.queue_priority($11), now(),
+                   'enqueued', 0, 1, 0
+            FROM task, unnest($17::uuid[], $21::text[], $22::int[])
+                AS s (step, callable, dependencies)
+            WHERE s.dependencies = 0
         )
-        SELECT created_at AS "created_at!" FROM task
+        SELECT created_at::timestamptz AS "created_at!",
+               CASE WHEN $26 THEN tasker.steps_announce(now()) END::text AS announced
+        FROM task
         "#,
         task.task_uuid,
         task.named_task_uuid,
@@ -123,18 +167,22 @@ pub async fn create(
         task.requested_at,
         task.correlation_id,
         request.parent_correlation_id,
+        task.awaited,
         Uuid::now_v7(),
         &step_uuids,
         &named_steps,
         &retryable,
         &max_attempts,
-        &new_ids(steps.len()),
+        &callables as _,
+        &dependencies,
         &new_ids(edges.len()),
         &from,
         &to,
+        task.announce,
     )
     .fetch_optional(&mut *connection)
-    .await
+    .await?;
+    Ok(created.map(|row| row.created_at))
 }
 
 fn new_ids(count: usize) -> Vec<Uuid> {
@@ -165,12 +213,7 @@ pub async fn find_by_identity(
         TaskIdentity,
         r#"
         SELECT t.task_uuid, t.created_at, t.template_hash,
-               coalesce(
-                   (SELECT x.to_state FROM tasker.task_transitions x
-                    WHERE x.task_uuid = t.task_uuid AND x.most_recent
-                    ORDER BY x.sort_key DESC LIMIT 1),
-                   'pending'
-               ) AS "status!",
+               tasker.task_state(t.task_uuid) AS "status!",
                (SELECT coalesce(jsonb_object_agg(n.name, s.workflow_step_uuid), '{}')
                 FROM tasker.workflow_steps s JOIN tasker.named_steps n USING (named_step_uuid)
                 WHERE s.task_uuid = t.task_uuid
@@ -237,20 +280,15 @@ pub async fn list(
         TaskSummary,
         r#"
         SELECT t.task_uuid, ns.name AS namespace, nt.name, nt.version,
-               coalesce(x.to_state, 'pending') AS "status!",
+               tasker.task_state(t.task_uuid) AS "status!",
                t.complete, t.priority, t.requested_at, t.completed_at, t.created_at,
                t.correlation_id, t.template_hash
         FROM tasker.tasks t
         JOIN tasker.named_tasks nt USING (named_task_uuid)
         JOIN tasker.task_namespaces ns USING (task_namespace_uuid)
-        LEFT JOIN LATERAL (
-            SELECT x.to_state FROM tasker.task_transitions x
-            WHERE x.task_uuid = t.task_uuid AND x.most_recent
-            ORDER BY x.sort_key DESC LIMIT 1
-        ) x ON true
         WHERE ($1::text IS NULL OR ns.name = $1)
           AND ($2::text IS NULL OR nt.name = $2)
-          AND ($3::text IS NULL OR coalesce(x.to_state, 'pending') = $3)
+          AND ($3::text IS NULL OR tasker.task_state(t.task_uuid) = $3)
           AND ($4::uuid IS NULL OR t.task_uuid < $4)
         ORDER BY t.task_uuid DESC
         LIMIT $5
@@ -324,12 +362,7 @@ pub async fn find(
         Task,
         r#"
         SELECT t.task_uuid, ns.name AS namespace, nt.name, nt.version, t.template_hash,
-               coalesce(
-                   (SELECT x.to_state FROM tasker.task_transitions x
-                    WHERE x.task_uuid = t.task_uuid AND x.most_recent
-                    ORDER BY x.sort_key DESC LIMIT 1),
-                   'pending'
-               ) AS "status!",
+               tasker.task_state(t.task_uuid) AS "status!",
                t.complete, t.context, t.initiator, t.source_system, t.reason, t.tags, t.options,
                t.priority, t.correlation_id, t.parent_correlation_id, t.requested_at,
                t.completed_at, t.created_at, t.updated_at,

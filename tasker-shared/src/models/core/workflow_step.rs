@@ -10,6 +10,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// A step of a task in answers to clients.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a column that clients know by its name"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct WorkflowStep {
     /// The step's own id.
@@ -48,6 +52,25 @@ pub struct WorkflowStep {
     pub priority: i32,
     /// Time of creation.
     pub created_at: DateTime<Utc>,
+    /// The name under which workers know its handler.
+    pub callable: Option<String>,
+    /// The worker that runs it now.
+    pub claimed_by: Option<Uuid>,
+    /// When it runs again, if it waits for that.
+    pub next_retry_at: Option<DateTime<Utc>>,
+    /// How many steps have to be complete before it.
+    pub total_parents: i64,
+    /// How many of them are.
+    pub completed_parents: i64,
+    /// Whether all of them are.
+    pub dependencies_satisfied: bool,
+    /// Whether it can be claimed now.
+    pub ready_for_execution: bool,
+    /// Whether it failed and will run again.
+    pub retry_eligible: bool,
+    /// The checkpoint that its handler saved last.
+    #[schema(value_type = Option<Object>)]
+    pub checkpoint: Option<Value>,
 }
 
 /// Returns all steps of a task, oldest first, or none if the task does not exist.
@@ -59,12 +82,7 @@ pub async fn list_for_task(
         WorkflowStep,
         r#"
         SELECT s.workflow_step_uuid, s.task_uuid, n.name,
-               coalesce(
-                   (SELECT x.to_state FROM tasker.workflow_step_transitions x
-                    WHERE x.workflow_step_uuid = s.workflow_step_uuid AND x.most_recent
-                    ORDER BY x.sort_key DESC LIMIT 1),
-                   'pending'
-               ) AS "status!",
+               tasker.step_state(s.task_uuid, s.workflow_step_uuid) AS "status!",
                ARRAY(
                    SELECT DISTINCT p.name
                    FROM tasker.workflow_step_edges e
@@ -73,11 +91,32 @@ pub async fn list_for_task(
                    WHERE e.to_step_uuid = s.workflow_step_uuid
                    ORDER BY p.name
                ) AS "dependencies!: Vec<String>",
-               s.retryable, s.max_attempts, coalesce(s.attempts, 0) AS "attempts!",
-               s.last_attempted_at, s.backoff_request_seconds, s.in_process, s.processed,
-               s.processed_at, s.inputs, s.results, s.priority, s.created_at
+               s.retryable, s.max_attempts, 
+               CASE WHEN q.claimed_by IS NULL THEN coalesce(s.attempts, 0) ELSE q.attempt END
+                   AS "attempts!",
+               coalesce(q.claimed_at, s.last_attempted_at::timestamptz) AS last_attempted_at,
+               s.backoff_request_seconds, q.claimed_by IS NOT NULL AS "in_process!", s.processed,
+               s.processed_at, s.inputs, s.results, s.priority, s.created_at,
+               s.callable, q.claimed_by AS "claimed_by?",
+               CASE WHEN q.claimed_by IS NULL AND q.state = 'waiting_for_retry' THEN q.due_at END
+                   AS next_retry_at,
+               p.total AS "total_parents!", p.completed AS "completed_parents!",
+               p.total = p.completed AS "dependencies_satisfied!",
+               (q.task_uuid IS NOT NULL AND q.claimed_by IS NULL AND q.due_at <= now())
+                   AS "ready_for_execution!",
+               (q.task_uuid IS NOT NULL AND q.state = 'waiting_for_retry')
+                   AS "retry_eligible!",
+               s.checkpoint
         FROM tasker.workflow_steps s
         JOIN tasker.named_steps n USING (named_step_uuid)
+        LEFT JOIN tasker.step_queue q
+            ON q.task_uuid = s.task_uuid AND q.workflow_step_uuid = s.workflow_step_uuid
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS total, count(*) FILTER (WHERE f.processed) AS completed
+            FROM tasker.workflow_step_edges e
+            JOIN tasker.workflow_steps f ON f.workflow_step_uuid = e.from_step_uuid
+            WHERE e.to_step_uuid = s.workflow_step_uuid
+        ) p
         WHERE s.task_uuid = $1
         ORDER BY s.workflow_step_uuid
         "#,

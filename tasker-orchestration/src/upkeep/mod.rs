@@ -1,0 +1,40 @@
+//! Recurring work: returning the steps of lost workers, measuring the queue, and deleting finished
+//! tasks.
+
+mod queue;
+mod retention;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tasker_shared::SystemContext;
+use tasker_shared::metrics::STEPS_REQUEUED;
+use tasker_shared::{database, execution};
+use tokio::time::sleep;
+
+use crate::QUERY_LIMIT;
+
+/// Does the work, for ever. Workers return each other's steps, too.
+pub async fn run(context: Arc<SystemContext>) {
+    let config = &context.tasker_config.orchestration.upkeep;
+    let interval = Duration::from_millis(config.interval_ms.into());
+    let mut retention = retention::Retention::new(config.clone());
+    let mut queue = queue::QueueWatch::new();
+    loop {
+        sleep(interval.mul_f64(rand::random_range(0.75..1.25))).await;
+        let pool = context.database_pool();
+        let lost = database::run_idempotent(pool, QUERY_LIMIT, |connection| {
+            Box::pin(execution::requeue_lost(connection))
+        });
+        match lost.await {
+            Ok(0) => {}
+            Ok(steps) => {
+                metrics::counter!(STEPS_REQUEUED.name).increment(steps.unsigned_abs());
+                tracing::warn!(steps, "steps of lost workers were returned to the queue");
+            }
+            Err(error) => tracing::warn!(%error, "lost workers cannot be looked for"),
+        }
+        retention.run(pool).await;
+        queue.run(pool).await;
+    }
+}

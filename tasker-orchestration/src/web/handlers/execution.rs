@@ -1,0 +1,358 @@
+//! Operators' view of running steps, and their actions.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::FromRow;
+use sqlx::types::Json;
+use tasker_shared::database;
+use tasker_shared::models::core::workflow_step::{self, WorkflowStep};
+use tasker_web::ProblemBody;
+use tasker_web::problem_kinds as kinds;
+use tasker_web::{ApiJson, ApiPath, ApiResult, FieldError, Problem};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::operate::{Operation, operate};
+use super::tasks::task_not_found;
+use crate::QUERY_LIMIT;
+use crate::web::routes::ApiState;
+
+/// The answer to a cancellation.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TaskCancelled {
+    task_uuid: Uuid,
+    /// `cancelled`.
+    status: &'static str,
+}
+
+/// Cancel a task
+///
+/// Steps that wait are cancelled at once. Handlers that run are told with their worker's next
+/// heartbeat; their results are refused.
+#[utoipa::path(
+    delete,
+    path = "/v1/tasks/{task_uuid}",
+    tag = "tasks",
+    params(("task_uuid" = Uuid, Path, description = "The task")),
+    responses(
+        (status = 200, description = "Cancelled", body = TaskCancelled),
+        (status = 404, description = "`task_not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`task_ended`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn cancel_task(
+    State(state): State<ApiState>,
+    ApiPath(task_uuid): ApiPath<Uuid>,
+) -> ApiResult<ApiJson<TaskCancelled>> {
+    let outcome = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
+        Box::pin(async move {
+            sqlx::query_scalar::<_, String>("SELECT tasker.task_cancel($1, $2)")
+                .bind(task_uuid)
+                .bind(Json(json!({"reason": "cancelled"})))
+                .fetch_one(connection)
+                .await
+        })
+    });
+    match outcome.await?.as_str() {
+        "cancelled" => Ok(ApiJson(TaskCancelled {
+            task_uuid,
+            status: "cancelled",
+        })),
+        "ended" => Err(Problem::new(
+            &kinds::TASK_ENDED,
+            format!("Task {task_uuid} has ended."),
+        )),
+        _ => Err(task_not_found(task_uuid)),
+    }
+}
+
+/// A step of a task
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{task_uuid}/workflow_steps/{step_uuid}",
+    tag = "tasks",
+    params(("task_uuid" = Uuid, Path, description = "The task"), ("step_uuid" = Uuid, Path, description = "The step")),
+    responses(
+        (status = 200, description = "The step", body = WorkflowStep),
+        (status = 404, description = "`step_not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get_workflow_step(
+    State(state): State<ApiState>,
+    ApiPath((task_uuid, step_uuid)): ApiPath<(Uuid, Uuid)>,
+) -> ApiResult<ApiJson<WorkflowStep>> {
+    find_step(&state, task_uuid, step_uuid).await.map(ApiJson)
+}
+
+async fn find_step(state: &ApiState, task_uuid: Uuid, step_uuid: Uuid) -> ApiResult<WorkflowStep> {
+    let steps = database::run_idempotent(&state.pool, QUERY_LIMIT, move |connection| {
+        Box::pin(workflow_step::list_for_task(connection, task_uuid))
+    });
+    let mut steps = steps.await?.into_iter();
+    let found = steps.find(|step| step.workflow_step_uuid == step_uuid);
+    found.ok_or_else(|| step_not_found(task_uuid, step_uuid))
+}
+
+fn step_not_found(task_uuid: Uuid, step_uuid: Uuid) -> Problem {
+    Problem::new(
+        &kinds::STEP_NOT_FOUND,
+        format!("Task {task_uuid} has no step {step_uuid}."),
+    )
+}
+
+/// An operator's action on a step.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(tag = "action_type", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum StepAction {
+    /// Runs a failed step again with all its attempts, or a waiting one now.
+    ResetForRetry {
+        /// The operator.
+        reset_by: String,
+        /// The reason given.
+        reason: String,
+    },
+    /// Counts the step as done, without a result.
+    ResolveManually {
+        /// The operator.
+        resolved_by: String,
+        /// The reason given.
+        reason: String,
+    },
+    /// Counts the step as complete, with this result.
+    CompleteManually {
+        /// The result that later steps see.
+        #[schema(value_type = Object)]
+        completion_data: Value,
+        /// The reason given.
+        reason: String,
+        /// The operator.
+        completed_by: String,
+    },
+}
+
+/// Act on a step
+///
+/// `reset_for_retry`, `resolve_manually` or `complete_manually`. The task goes on from there.
+#[utoipa::path(
+    patch,
+    path = "/v1/tasks/{task_uuid}/workflow_steps/{step_uuid}",
+    tag = "tasks",
+    params(("task_uuid" = Uuid, Path, description = "The task"), ("step_uuid" = Uuid, Path, description = "The step")),
+    request_body = StepAction,
+    responses(
+        (status = 200, description = "The step after the action", body = WorkflowStep),
+        (status = 404, description = "`step_not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`step_state_conflict`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_body` or `validation_failed`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn patch_workflow_step(
+    State(state): State<ApiState>,
+    ApiPath((task_uuid, step_uuid)): ApiPath<(Uuid, Uuid)>,
+    ApiJson(action): ApiJson<StepAction>,
+) -> ApiResult<ApiJson<WorkflowStep>> {
+    let (name, result, by, why) = match action {
+        StepAction::ResetForRetry { reset_by, reason } => {
+            ("reset_for_retry", None, reset_by, reason)
+        }
+        StepAction::ResolveManually {
+            resolved_by,
+            reason,
+        } => ("resolve_manually", None, resolved_by, reason),
+        StepAction::CompleteManually {
+            completion_data,
+            reason,
+            completed_by,
+        } => (
+            "complete_manually",
+            Some(completion_data),
+            completed_by,
+            reason,
+        ),
+    };
+    let operation = Operation {
+        task_uuid,
+        step_uuid,
+        action: name,
+        result,
+        metadata: json!({"reason": name, "by": by, "note": why}),
+    };
+    let outcome = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
+        Box::pin(operate(connection, operation.clone()))
+    });
+    let outcome = outcome.await?.map_err(|error| {
+        let detail = error.to_string();
+        let field = FieldError::new("/completion_data", detail.clone());
+        Problem::new(&kinds::VALIDATION_FAILED, detail).with_errors(vec![field])
+    })?;
+    let conflict = |detail: &'static str| Err(Problem::new(&kinds::STEP_STATE_CONFLICT, detail));
+    match outcome.as_str() {
+        "done" => find_step(&state, task_uuid, step_uuid).await.map(ApiJson),
+        "task_ended" => conflict("The task is complete or cancelled."),
+        "step_complete" => conflict("The step is complete."),
+        "step_in_progress" => conflict("A worker runs the step now. Wait for its end."),
+        "step_waits" => conflict("The step has not failed; it waits for other steps."),
+        _ => Err(step_not_found(task_uuid, step_uuid)),
+    }
+}
+
+/// One recorded end of an attempt.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub(crate) struct StepAudit {
+    workflow_step_result_audit_uuid: Uuid,
+    workflow_step_transition_uuid: Uuid,
+    recorded_at: DateTime<Utc>,
+    /// The worker that ran it.
+    worker_uuid: Option<Uuid>,
+    correlation_id: Option<Uuid>,
+    success: bool,
+    /// The duration of the handler, in milliseconds.
+    execution_time_ms: Option<i64>,
+    /// The state that the step was left in.
+    to_state: Option<String>,
+    /// The reason, and the error of a failure.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Value>,
+}
+
+/// The attempts of a step
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{task_uuid}/workflow_steps/{step_uuid}/audit",
+    tag = "tasks",
+    params(("task_uuid" = Uuid, Path, description = "The task"), ("step_uuid" = Uuid, Path, description = "The step")),
+    responses(
+        (status = 200, description = "Its recorded attempts, oldest first", body = Vec<StepAudit>),
+        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get_step_audit(
+    State(state): State<ApiState>,
+    ApiPath((task_uuid, step_uuid)): ApiPath<(Uuid, Uuid)>,
+) -> ApiResult<ApiJson<Vec<StepAudit>>> {
+    let audit = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
+        Box::pin(async move {
+            sqlx::query_as(
+                "SELECT a.workflow_step_result_audit_uuid, a.workflow_step_transition_uuid,
+                        a.recorded_at::timestamptz, a.worker_uuid, a.correlation_id, a.success,
+                        a.execution_time_ms, x.to_state::text, x.metadata
+                 FROM tasker.workflow_step_result_audit a
+                 LEFT JOIN tasker.workflow_step_transitions x
+                     ON x.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+                 WHERE a.workflow_step_uuid = $2 AND a.task_uuid = $1
+                 ORDER BY a.recorded_at",
+            )
+            .bind(task_uuid)
+            .bind(step_uuid)
+            .fetch_all(connection)
+            .await
+        })
+    });
+    Ok(ApiJson(audit.await?))
+}
+
+/// A worker process.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub(crate) struct WorkerView {
+    worker_uuid: Uuid,
+    name: String,
+    host: String,
+    /// The callables that it has handlers for.
+    callables: Vec<String>,
+    /// The most steps that it runs at once.
+    capacity: i32,
+    /// Steps that ran at its last heartbeat.
+    running: i32,
+    started_at: DateTime<Utc>,
+    seen_at: DateTime<Utc>,
+    /// Set if its lease holds.
+    alive: bool,
+}
+
+/// List workers
+#[utoipa::path(
+    get,
+    path = "/v1/workers",
+    tag = "execution",
+    responses(
+        (status = 200, description = "Workers, and those that were lost in the last hour", body = Vec<WorkerView>),
+        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list_workers(
+    State(state): State<ApiState>,
+) -> ApiResult<ApiJson<Vec<WorkerView>>> {
+    let workers = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
+        Box::pin(async move {
+            sqlx::query_as(
+                "SELECT worker_uuid, name, host, callables, capacity, running, started_at, seen_at,
+                        lost_at IS NULL
+                            AND seen_at >= now() - lease_seconds * interval '1 second' AS alive
+                 FROM tasker.workers ORDER BY started_at LIMIT 10000",
+            )
+            .fetch_all(connection)
+            .await
+        })
+    });
+    Ok(ApiJson(workers.await?))
+}
+
+/// The steps of one callable that wait.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub(crate) struct CallableQueue {
+    callable: String,
+    /// Steps that can be claimed now.
+    due: i64,
+    /// Steps that run again later.
+    later: i64,
+    /// Steps that run.
+    claimed: i64,
+    /// The age of the oldest that can be claimed, in seconds.
+    oldest_age_seconds: Option<f64>,
+    /// Set if a live worker has a handler.
+    has_worker: bool,
+}
+
+/// Read the queue
+#[utoipa::path(
+    get,
+    path = "/v1/queue",
+    tag = "execution",
+    responses(
+        (status = 200, description = "The queue by callable, the oldest first", body = Vec<CallableQueue>),
+        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get_queue(
+    State(state): State<ApiState>,
+) -> ApiResult<ApiJson<Vec<CallableQueue>>> {
+    let queue = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
+        Box::pin(async move {
+            sqlx::query_as(
+                "SELECT q.callable,
+                        count(*) FILTER (WHERE q.claimed_by IS NULL AND q.due_at <= now()) AS due,
+                        count(*) FILTER (WHERE q.claimed_by IS NULL AND q.due_at > now()) AS later,
+                        count(*) FILTER (WHERE q.claimed_by IS NOT NULL) AS claimed,
+                        extract(epoch FROM now() - min(q.due_at) FILTER (
+                            WHERE q.claimed_by IS NULL AND q.due_at <= now()))::float8
+                            AS oldest_age_seconds,
+                        EXISTS (
+                            SELECT FROM tasker.workers w
+                            WHERE w.lost_at IS NULL
+                                AND w.seen_at >= now() - w.lease_seconds * interval '1 second'
+                                AND (q.callable = ANY (w.callables)
+                                     OR q.callable LIKE ANY (w.patterns))) AS has_worker
+                 FROM tasker.step_queue q GROUP BY q.callable
+                 ORDER BY oldest_age_seconds DESC NULLS LAST",
+            )
+            .fetch_all(connection)
+            .await
+        })
+    });
+    Ok(ApiJson(queue.await?))
+}

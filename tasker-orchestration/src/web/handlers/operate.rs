@@ -1,0 +1,92 @@
+//! Carries out an operator's action on a step.
+
+use serde_json::Value;
+use sqlx::types::Json;
+use sqlx::{Connection, PgConnection};
+use tasker_shared::execution::{self, Creator, DynamicError, ExpansionError};
+use tasker_shared::models::core::task_template::TaskTemplate;
+use uuid::Uuid;
+
+/// The depth of decisions is not limited here, because a person decides.
+const MAX_DEPTH: u32 = u32::MAX;
+
+/// An action of an operator.
+#[derive(Debug, Clone)]
+pub(super) struct Operation {
+    pub(super) task_uuid: Uuid,
+    pub(super) step_uuid: Uuid,
+    /// `reset_for_retry`, `resolve_manually` or `complete_manually`.
+    pub(super) action: &'static str,
+    /// The result of a step that is completed manually.
+    pub(super) result: Option<Value>,
+    pub(super) metadata: Value,
+}
+
+/// Carries out `operation`, and returns `done` or the reason why nothing was done. A result that
+/// chooses branches or batches creates their steps.
+pub(super) async fn operate(
+    connection: &mut PgConnection,
+    operation: Operation,
+) -> Result<Result<String, ExpansionError>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    if let Some(result) = &operation.result {
+        match create(&mut transaction, &operation, result).await {
+            Ok(()) => {}
+            Err(DynamicError::Outcome(error)) => return Ok(Err(error)),
+            Err(DynamicError::Database(error)) => return Err(error),
+        }
+    }
+    let outcome: String = sqlx::query_scalar("SELECT tasker.step_operate($1, $2, $3, $4, $5)")
+        .bind(operation.task_uuid)
+        .bind(operation.step_uuid)
+        .bind(operation.action)
+        .bind(operation.result.map(Json))
+        .bind(Json(operation.metadata))
+        .fetch_one(&mut *transaction)
+        .await?;
+    if outcome == "done" {
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
+    }
+    Ok(Ok(outcome))
+}
+
+async fn create(
+    connection: &mut PgConnection,
+    operation: &Operation,
+    result: &Value,
+) -> Result<(), DynamicError> {
+    let found: Option<(String, String)> = sqlx::query_as(
+        "SELECT n.name::text, d.document::text
+         FROM tasker.workflow_steps s
+         JOIN tasker.named_steps n USING (named_step_uuid)
+         JOIN tasker.tasks t USING (task_uuid)
+         JOIN tasker.template_documents d ON d.hash = t.template_hash
+         WHERE s.task_uuid = $1 AND s.workflow_step_uuid = $2 AND NOT s.processed",
+    )
+    .bind(operation.task_uuid)
+    .bind(operation.step_uuid)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some((name, document)) = found else {
+        return Ok(());
+    };
+    // A document that this release cannot read creates nothing; its task cannot run anyway.
+    let Ok(template) = serde_json::from_str::<TaskTemplate>(&document) else {
+        return Ok(());
+    };
+    let Some(step) = template.steps.iter().find(|step| step.name == name) else {
+        return Ok(());
+    };
+    let Some(outcome) = execution::outcome(step.step_type, result)? else {
+        return Ok(());
+    };
+    let creator = Creator {
+        template: &template,
+        name: &name,
+        outcome: &outcome,
+        max_depth: MAX_DEPTH,
+    };
+    execution::create(connection, operation.task_uuid, creator).await
+}

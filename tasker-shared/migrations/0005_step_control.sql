@@ -1,0 +1,289 @@
+-- What changes a task from outside its flow: cancellation, operators, and steps that are created
+-- while the task runs.
+
+-- Cancels a task: its queued steps at once; results of those that run are refused from now on.
+-- Returns `cancelled`, `ended` if it had ended before, or `missing`.
+CREATE FUNCTION tasker.task_cancel(p_task uuid, p_metadata jsonb) RETURNS text
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_awaited boolean;
+BEGIN
+    -- The queue first, as all others do. A completion that runs beside this may queue another step
+    -- of the task; a claim removes that.
+    WITH gone AS (
+        DELETE FROM tasker.step_queue q WHERE q.task_uuid = p_task RETURNING q.*
+    ), flipped AS (
+        UPDATE tasker.workflow_step_transitions x SET most_recent = false, updated_at = v_now
+        FROM gone WHERE x.workflow_step_uuid = gone.workflow_step_uuid AND x.most_recent
+            AND gone.claimed_by IS NOT NULL
+    )
+    INSERT INTO tasker.workflow_step_transitions
+        (workflow_step_transition_uuid, workflow_step_uuid, from_state, to_state, metadata,
+         sort_key, most_recent, created_at, updated_at)
+    SELECT tasker.uuidv7(), g.workflow_step_uuid, j.from_state, j.to_state, j.metadata, j.sort_key,
+           j.most_recent, j.at, v_now
+    FROM gone g
+    CROSS JOIN LATERAL (
+        SELECT 'pending', 'enqueued', '{"reason": "dependencies_complete"}'::jsonb, 1,
+               g.claimed_by IS NULL, g.due_at
+        WHERE g.state = 'enqueued' AND g.sort_key = 0
+        UNION ALL
+        SELECT g.state, 'in_progress',
+               jsonb_build_object('reason', 'claimed', 'attempt', g.attempt,
+                                  'worker_uuid', g.claimed_by),
+               g.sort_key + (g.state = 'enqueued' AND g.sort_key = 0)::integer + 1, true,
+               g.claimed_at
+        WHERE g.claimed_by IS NOT NULL
+    ) AS j (from_state, to_state, metadata, sort_key, most_recent, at);
+
+    UPDATE tasker.tasks SET ended_at = v_now, updated_at = v_now
+    WHERE task_uuid = p_task AND ended_at IS NULL
+    RETURNING awaited INTO v_awaited;
+    IF NOT FOUND THEN
+        RETURN CASE WHEN EXISTS (SELECT FROM tasker.tasks WHERE task_uuid = p_task)
+                    THEN 'ended' ELSE 'missing' END;
+    END IF;
+    PERFORM tasker.step_move(s.workflow_step_uuid, 'cancelled', p_metadata)
+    FROM tasker.workflow_steps s
+    WHERE s.task_uuid = p_task AND NOT s.processed AND NOT EXISTS (
+        SELECT FROM tasker.workflow_step_transitions x
+        WHERE x.workflow_step_uuid = s.workflow_step_uuid AND x.most_recent
+            AND x.to_state = 'error');
+    PERFORM tasker.task_move(p_task, 'cancelled', p_metadata);
+    IF v_awaited THEN
+        PERFORM tasker.tasks_announce('cancelled', p_task::text);
+    END IF;
+    RETURN 'cancelled';
+END
+$$;
+
+-- Puts a failed task back to work after an operator changed one of its steps.
+CREATE FUNCTION tasker.task_reopen(p_task uuid, p_metadata jsonb) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE tasker.tasks SET ended_at = NULL, updated_at = clock_timestamp()
+    WHERE task_uuid = p_task AND ended_at IS NOT NULL;
+    IF EXISTS (SELECT FROM tasker.task_transitions WHERE task_uuid = p_task AND most_recent
+               AND to_state IN ('error', 'blocked_by_failures')) THEN
+        PERFORM tasker.task_move(p_task, 'steps_in_process', p_metadata);
+        UPDATE tasker.tasks_dlq
+        SET resolution_status = 'manually_resolved', resolution_timestamp = now(),
+            resolution_notes = p_metadata ->> 'reason', resolved_by = p_metadata ->> 'by',
+            updated_at = now()
+        WHERE task_uuid = p_task AND resolution_status = 'pending';
+    END IF;
+END
+$$;
+
+-- Carries an operator's action on a step out: `reset_for_retry` runs a failed step again with all
+-- its attempts, or a waiting one now; `resolve_manually` and `complete_manually` make an unfinished
+-- one count as complete. Returns `done`, or why nothing was done.
+CREATE FUNCTION tasker.step_operate(
+    p_task uuid, p_step uuid, p_action text, p_result jsonb, p_metadata jsonb
+) RETURNS text
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_step tasker.workflow_steps;
+    v_queued tasker.step_queue;
+    v_state text;
+    v_key integer;
+BEGIN
+    SELECT * INTO v_queued FROM tasker.step_queue
+    WHERE task_uuid = p_task AND workflow_step_uuid = p_step FOR UPDATE;
+    SELECT * INTO v_step FROM tasker.workflow_steps
+    WHERE task_uuid = p_task AND workflow_step_uuid = p_step FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN 'step_not_found';
+    END IF;
+    -- The task is not locked yet: steps come first.
+    SELECT to_state INTO v_state FROM tasker.task_transitions
+    WHERE task_uuid = p_task AND most_recent ORDER BY sort_key DESC LIMIT 1;
+    IF v_state IN ('complete', 'cancelled', 'resolved_manually') THEN
+        RETURN 'task_ended';
+    END IF;
+    IF v_step.processed THEN
+        RETURN 'step_complete';
+    END IF;
+
+    IF p_action = 'reset_for_retry' THEN
+        IF v_queued.claimed_by IS NOT NULL THEN
+            RETURN 'step_in_progress';
+        ELSIF v_queued.task_uuid IS NOT NULL THEN
+            UPDATE tasker.step_queue SET due_at = v_now
+            WHERE task_uuid = p_task AND workflow_step_uuid = p_step;
+        ELSE
+            SELECT to_state INTO v_state FROM tasker.workflow_step_transitions
+            WHERE workflow_step_uuid = p_step AND most_recent ORDER BY sort_key DESC LIMIT 1;
+            IF v_state IS DISTINCT FROM 'error' THEN
+                RETURN 'step_waits';
+            END IF;
+            PERFORM tasker.step_move(p_step, 'enqueued', p_metadata);
+            SELECT max(sort_key) INTO v_key FROM tasker.workflow_step_transitions
+            WHERE workflow_step_uuid = p_step;
+            INSERT INTO tasker.step_queue
+                (task_uuid, workflow_step_uuid, callable, priority, due_at, state, sort_key,
+                 attempt, uncounted)
+            VALUES (p_task, p_step, v_step.callable, tasker.queue_priority(v_step.priority), v_now,
+                    'enqueued', v_key, coalesce(v_step.attempts, 0) + 1,
+                    coalesce(v_step.attempts, 0));
+            PERFORM tasker.task_reopen(p_task, p_metadata);
+        END IF;
+        PERFORM tasker.steps_announce(v_now);
+        RETURN 'done';
+    END IF;
+
+    -- The result of an attempt that runs now is refused, because its row is gone.
+    DELETE FROM tasker.step_queue WHERE task_uuid = p_task AND workflow_step_uuid = p_step;
+    UPDATE tasker.workflow_steps
+    SET processed = true, processed_at = v_now, updated_at = v_now,
+        results = CASE p_action WHEN 'complete_manually' THEN p_result
+                                ELSE coalesce(p_result, results) END
+    WHERE workflow_step_uuid = p_step;
+    PERFORM tasker.step_move(p_step,
+        CASE p_action WHEN 'complete_manually' THEN 'complete' ELSE 'resolved_manually' END,
+        p_metadata);
+    PERFORM tasker.steps_release(ARRAY[p_step], NULL, 0, '{}', '{}');
+    PERFORM tasker.task_reopen(p_task, p_metadata);
+    PERFORM tasker.tasks_settle(ARRAY[p_task], '{}');
+    RETURN 'done';
+END
+$$;
+
+-- Creates steps of a running task, and queues those that wait for nothing. The arrays of steps are
+-- parallel, and so are those of edges. Runs under the task's lock for dynamic steps, see below.
+CREATE FUNCTION tasker.steps_create(
+    p_task uuid, p_steps uuid[], p_names text[], p_callables text[], p_retryable boolean[],
+    p_max_attempts integer[], p_inputs jsonb[], p_from uuid[], p_to uuid[]
+) RETURNS void
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_mergejoin = off SET jit = off AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_priority integer;
+    v_queued bigint;
+BEGIN
+    SELECT priority INTO STRICT v_priority FROM tasker.tasks WHERE task_uuid = p_task;
+    INSERT INTO tasker.named_steps (named_step_uuid, name, created_at, updated_at)
+    SELECT tasker.uuidv7(), n.name, v_now, v_now
+    FROM (SELECT DISTINCT unnest(p_names) AS name) n
+    WHERE NOT EXISTS (SELECT FROM tasker.named_steps s WHERE s.name = n.name)
+    ORDER BY n.name
+    ON CONFLICT DO NOTHING;
+    -- A dependency that completes beside this either waits for this lock and then sees the new
+    -- edges, or is seen as complete after the lock.
+    PERFORM FROM tasker.workflow_steps
+    WHERE workflow_step_uuid = ANY (p_from) AND NOT processed
+    ORDER BY workflow_step_uuid FOR SHARE;
+    INSERT INTO tasker.workflow_steps
+        (workflow_step_uuid, task_uuid, named_step_uuid, retryable, max_attempts, callable,
+         inputs, priority, unmet_dependencies, created_at, updated_at)
+    SELECT c.id, p_task, n.named_step_uuid, c.retryable, c.max_attempts, c.callable, c.inputs,
+           v_priority, coalesce(e.unmet, 0), v_now, v_now
+    FROM unnest(p_steps, p_names, p_callables, p_retryable, p_max_attempts, p_inputs)
+        AS c (id, name, callable, retryable, max_attempts, inputs)
+    JOIN tasker.named_steps n ON n.name = c.name
+    LEFT JOIN (
+        SELECT e.to_id, count(*)::integer AS unmet
+        FROM unnest(p_from, p_to) AS e (from_id, to_id)
+        LEFT JOIN tasker.workflow_steps s ON s.workflow_step_uuid = e.from_id
+        WHERE s.processed IS NOT TRUE
+        GROUP BY e.to_id
+    ) e ON e.to_id = c.id;
+    INSERT INTO tasker.workflow_step_edges
+        (workflow_step_edge_uuid, from_step_uuid, to_step_uuid, name, created_at, updated_at)
+    SELECT tasker.uuidv7(), e.from_id, e.to_id, 'provides', v_now, v_now
+    FROM unnest(p_from, p_to) AS e (from_id, to_id);
+    WITH queued AS (
+        INSERT INTO tasker.step_queue
+            (task_uuid, workflow_step_uuid, callable, priority, due_at, state, sort_key, attempt,
+             uncounted)
+        SELECT p_task, s.workflow_step_uuid, s.callable, tasker.queue_priority(v_priority), v_now,
+               'enqueued', 0, 1, 0
+        FROM unnest(p_steps) AS c (id)
+        JOIN tasker.workflow_steps s ON s.workflow_step_uuid = c.id
+        WHERE s.unmet_dependencies = 0
+        RETURNING 1
+    )
+    SELECT count(*) INTO v_queued FROM queued;
+    IF v_queued > 0 THEN
+        PERFORM tasker.steps_announce(v_now);
+    END IF;
+END
+$$;
+
+-- The current state of a step.
+CREATE FUNCTION tasker.step_state(p_task uuid, p_step uuid) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(
+        (SELECT CASE WHEN q.claimed_by IS NULL THEN q.state ELSE 'in_progress' END
+         FROM tasker.step_queue q
+         WHERE q.task_uuid = p_task AND q.workflow_step_uuid = p_step),
+        (SELECT x.to_state FROM tasker.workflow_step_transitions x
+         WHERE x.workflow_step_uuid = p_step AND x.most_recent
+         ORDER BY x.sort_key DESC LIMIT 1),
+        'pending')
+$$;
+
+-- The current state of a task. While it runs, that is seen from its steps.
+CREATE FUNCTION tasker.task_state(p_task uuid) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN r.state NOT IN ('pending', 'steps_in_process') THEN r.state
+        WHEN q.claimed THEN 'steps_in_process'
+        WHEN q.retries AND NOT q.others THEN 'waiting_for_retry'
+        WHEN EXISTS (SELECT FROM tasker.workflow_steps s
+                     WHERE s.task_uuid = p_task AND (s.processed OR s.attempts > 0))
+            THEN 'steps_in_process'
+        ELSE r.state
+    END
+    FROM (
+        SELECT coalesce(
+            (SELECT x.to_state FROM tasker.task_transitions x
+             WHERE x.task_uuid = p_task AND x.most_recent ORDER BY x.sort_key DESC LIMIT 1),
+            'pending') AS state
+    ) r
+    CROSS JOIN LATERAL (
+        SELECT bool_or(q.claimed_by IS NOT NULL) AS claimed,
+               bool_or(q.state = 'waiting_for_retry') AS retries,
+               bool_or(q.state <> 'waiting_for_retry') AS others
+        FROM tasker.step_queue q
+        WHERE q.task_uuid = p_task AND r.state IN ('pending', 'steps_in_process')
+    ) q
+$$;
+
+CREATE INDEX IF NOT EXISTS tasks_ended_at ON tasker.tasks (ended_at) WHERE ended_at IS NOT NULL;
+
+-- Deletes up to `p_batch` tasks that ended more than `p_days` days ago, with all that belongs to
+-- them, and documents that neither a task nor a registered template needs. Returns how many tasks.
+CREATE FUNCTION tasker.retain(p_days integer, p_batch integer) RETURNS bigint
+LANGUAGE plpgsql SET jit = off AS $$
+DECLARE
+    v_tasks uuid[];
+    v_steps uuid[];
+BEGIN
+    SELECT array_agg(task_uuid) INTO v_tasks FROM (
+        SELECT task_uuid FROM tasker.tasks
+        WHERE ended_at < now() - p_days * interval '1 day'
+        ORDER BY ended_at LIMIT p_batch FOR UPDATE SKIP LOCKED
+    ) old;
+    IF v_tasks IS NOT NULL THEN
+        -- Not left to cascades, which other software's tables do not have.
+        v_steps := ARRAY(SELECT workflow_step_uuid FROM tasker.workflow_steps
+                         WHERE task_uuid = ANY (v_tasks));
+        DELETE FROM tasker.workflow_step_result_audit WHERE workflow_step_uuid = ANY (v_steps);
+        DELETE FROM tasker.workflow_step_transitions WHERE workflow_step_uuid = ANY (v_steps);
+        DELETE FROM tasker.workflow_step_edges WHERE to_step_uuid = ANY (v_steps);
+        DELETE FROM tasker.workflow_steps WHERE workflow_step_uuid = ANY (v_steps);
+        DELETE FROM tasker.task_transitions WHERE task_uuid = ANY (v_tasks);
+        DELETE FROM tasker.tasks_dlq WHERE task_uuid = ANY (v_tasks);
+        DELETE FROM tasker.tasks WHERE task_uuid = ANY (v_tasks);
+    END IF;
+    DELETE FROM tasker.template_documents d
+    WHERE d.used_at < now() - interval '1 day'
+        AND NOT EXISTS (SELECT FROM tasker.tasks t WHERE t.template_hash = d.hash)
+        AND NOT EXISTS (SELECT FROM tasker.template_versions v WHERE v.content_hash = d.hash);
+    RETURN coalesce(cardinality(v_tasks), 0);
+END
+$$;

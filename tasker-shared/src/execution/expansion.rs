@@ -1,0 +1,437 @@
+//! Steps that a task gets while it runs: what a decision chooses, the batches of a batchable step,
+//! and the convergences that wait for either.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::models::core::task_template::{StepDefinition, StepType, TaskTemplate};
+
+/// The most steps that one outcome can create.
+const MAX_BATCHES: usize = 10_000;
+/// The number of items between two checkpoints of a batch worker, unless its template says.
+const CHECKPOINT_INTERVAL: u64 = 100;
+
+/// The reason why an outcome creates nothing. The step fails for good with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ExpansionError(String);
+
+fn refuse<T>(reason: impl Into<String>) -> Result<T, ExpansionError> {
+    Err(ExpansionError(reason.into()))
+}
+
+/// The outcome of a step that creates others.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The branches that a decision chose.
+    Steps(Vec<String>),
+    /// The batches that work was cut into; none creates a placeholder.
+    Batches(Option<Batches>),
+}
+
+/// Batches of work.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Batches {
+    worker_template_name: String,
+    worker_count: Option<usize>,
+    cursor_configs: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Decision {
+    NoBranches,
+    CreateSteps { step_names: Vec<String> },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Batching {
+    NoBatches,
+    CreateBatches(Batches),
+}
+
+/// Reads the outcome that a step of this type must have in its result. Other types have none.
+///
+/// # Errors
+/// If the outcome is missing or malformed.
+pub fn outcome(step_type: StepType, result: &Value) -> Result<Option<Outcome>, ExpansionError> {
+    let read = |key: &str| {
+        result
+            .get(key)
+            .ok_or_else(|| ExpansionError(format!("the result has no `{key}`")))
+    };
+    let malformed = |key: &str, error: &serde_json::Error| {
+        ExpansionError(format!("`{key}` cannot be read: {error}"))
+    };
+    match step_type {
+        StepType::Decision => {
+            let key = "decision_point_outcome";
+            Ok(Some(Outcome::Steps(
+                match Decision::deserialize(read(key)?).map_err(|error| malformed(key, &error))? {
+                    Decision::NoBranches => Vec::new(),
+                    Decision::CreateSteps { step_names } => step_names,
+                },
+            )))
+        }
+        StepType::Batchable => {
+            let key = "batch_processing_outcome";
+            Ok(Some(Outcome::Batches(
+                match Batching::deserialize(read(key)?).map_err(|error| malformed(key, &error))? {
+                    Batching::NoBatches => None,
+                    Batching::CreateBatches(batches) => Some(batches),
+                },
+            )))
+        }
+        StepType::Standard | StepType::DeferredConvergence | StepType::BatchWorker => Ok(None),
+    }
+}
+
+/// A step to create.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct PlannedStep<'a> {
+    /// Its name in the task.
+    pub(super) name: String,
+    /// Its definition; an instance of a batch worker has that of the worker.
+    pub(super) definition: &'a StepDefinition,
+    /// The names of the steps that it waits for.
+    pub(super) parents: Vec<String>,
+    /// Its own inputs.
+    pub(super) inputs: Option<Value>,
+}
+
+/// The steps of a task as far as they are known: by name, with whether they are complete.
+pub(super) type Existing = BTreeMap<String, bool>;
+
+/// Plans the steps that follow from `outcome` of the step `current`.
+///
+/// # Errors
+/// If the outcome names steps that are unknown, not downstream of `current`, or wait for steps that
+/// are not created.
+pub(super) fn plan<'a>(
+    template: &'a TaskTemplate,
+    existing: &Existing,
+    current: &str,
+    outcome: &Outcome,
+    max_depth: u32,
+) -> Result<Vec<PlannedStep<'a>>, ExpansionError> {
+    let mut planner = Planner::new(template, existing, current);
+    if planner.decisions_above(current) > max_depth {
+        return refuse(format!(
+            "more than {max_depth} decisions follow from one another; raise max_decision_depth"
+        ));
+    }
+    match outcome {
+        Outcome::Steps(names) => planner.choose(names)?,
+        Outcome::Batches(batches) => planner.cut(batches.as_ref())?,
+    }
+    planner.close();
+    Ok(planner.created)
+}
+
+struct Planner<'a, 'b> {
+    steps: HashMap<&'a str, &'a StepDefinition>,
+    order: Vec<&'a StepDefinition>,
+    existing: &'b Existing,
+    current: &'b str,
+    created: Vec<PlannedStep<'a>>,
+    names: HashSet<String>,
+    /// The instances of batch workers, by the worker's name.
+    instances: HashMap<String, Vec<String>>,
+}
+
+impl<'a, 'b> Planner<'a, 'b> {
+    fn new(template: &'a TaskTemplate, existing: &'b Existing, current: &'b str) -> Self {
+        let steps: HashMap<_, _> = template
+            .steps
+            .iter()
+            .map(|step| (step.name.as_str(), step))
+            .collect();
+        let mut instances: HashMap<String, Vec<String>> = HashMap::new();
+        for name in existing.keys() {
+            if let Some(worker) = worker_of(&steps, name) {
+                instances
+                    .entry(worker.to_owned())
+                    .or_default()
+                    .push(name.clone());
+            }
+        }
+        Self {
+            steps,
+            order: template.steps.iter().collect(),
+            existing,
+            current,
+            created: Vec::new(),
+            names: HashSet::new(),
+            instances,
+        }
+    }
+
+    /// Returns whether the step is in the task, or one of its instances is.
+    fn exists(&self, name: &str) -> bool {
+        self.existing.contains_key(name)
+            || self.names.contains(name)
+            || self.instances.contains_key(name)
+    }
+
+    /// Returns whether a step that creates others has yet to do so.
+    fn is_undecided(&self, name: &str) -> bool {
+        let is_pending = name != self.current && !self.existing.get(name).copied().unwrap_or(false);
+        (self.exists(name) && is_pending) || self.may_be_created(name)
+    }
+
+    /// Returns whether the step is not in the task but may be later.
+    fn may_be_created(&self, name: &str) -> bool {
+        let Some(step) = self.steps.get(name) else {
+            return false;
+        };
+        if self.exists(name) || step.dependencies.is_empty() {
+            return false;
+        }
+        let may_come = |name: &str| self.may_be_created(name);
+        if step.step_type == StepType::DeferredConvergence {
+            return step
+                .dependencies
+                .iter()
+                .any(|dependency| may_come(dependency));
+        }
+        step.dependencies.iter().all(|dependency| {
+            if self.creates(dependency, step) {
+                self.is_undecided(dependency)
+            } else {
+                self.exists(dependency) || may_come(dependency)
+            }
+        })
+    }
+
+    /// Returns whether `creator` decides about `step`.
+    fn creates(&self, creator: &str, step: &StepDefinition) -> bool {
+        self.steps
+            .get(creator)
+            .is_some_and(|creator| match creator.step_type {
+                StepType::Decision => true,
+                StepType::Batchable => step.step_type == StepType::BatchWorker,
+                StepType::Standard | StepType::DeferredConvergence | StepType::BatchWorker => false,
+            })
+    }
+
+    fn is_downstream(&self, name: &str, of: &str) -> bool {
+        let mut seen = HashSet::new();
+        let mut follow = vec![name];
+        while let Some(name) = follow.pop() {
+            let Some(step) = self.steps.get(name) else {
+                continue;
+            };
+            for dependency in &step.dependencies {
+                if *dependency == *of {
+                    return true;
+                }
+                if seen.insert(dependency.as_str()) {
+                    follow.push(dependency.as_str());
+                }
+            }
+        }
+        false
+    }
+
+    /// The longest chain of decisions that ends with `name`.
+    fn decisions_above(&self, name: &str) -> u32 {
+        fn depth<'a>(
+            steps: &HashMap<&'a str, &'a StepDefinition>,
+            name: &str,
+            known: &mut HashMap<String, u32>,
+        ) -> u32 {
+            if let Some(depth) = known.get(name) {
+                return *depth;
+            }
+            let Some(step) = steps.get(name) else {
+                return 0;
+            };
+            let above = step
+                .dependencies
+                .iter()
+                .map(|parent| depth(steps, parent, known));
+            let above = above.max().unwrap_or(0);
+            let own = u32::from(step.step_type == StepType::Decision);
+            known.insert(name.to_owned(), above + own);
+            above + own
+        }
+        depth(&self.steps, name, &mut HashMap::new())
+    }
+
+    /// Creates the steps that a decision chose.
+    fn choose(&mut self, names: &[String]) -> Result<(), ExpansionError> {
+        let chosen: BTreeSet<&String> = names.iter().collect();
+        for name in &chosen {
+            let Some(step) = self.steps.get(name.as_str()).copied() else {
+                return refuse(format!("the template has no step `{name}`"));
+            };
+            if !self.is_downstream(name, self.current) {
+                return refuse(format!(
+                    "step `{name}` does not depend on the decision `{}`",
+                    self.current
+                ));
+            }
+            if step.step_type == StepType::BatchWorker {
+                return refuse(format!(
+                    "step `{name}` is a batch worker; name its batchable step"
+                ));
+            }
+        }
+        for step in self.order.clone() {
+            let is_chosen = names.iter().any(|name| step.name == **name);
+            if is_chosen && step.step_type != StepType::DeferredConvergence {
+                self.names.insert(step.name.as_str().to_owned());
+            }
+        }
+        for step in self.order.clone() {
+            if !self.names.contains(step.name.as_str()) {
+                continue;
+            }
+            let missing = step.dependencies.iter().find(|name| !self.exists(name));
+            if let Some(missing) = missing {
+                return refuse(format!(
+                    "step `{}` depends on `{missing}`, which is not created",
+                    step.name
+                ));
+            }
+            self.add(step);
+        }
+        Ok(())
+    }
+
+    /// Creates the instances of a batch worker.
+    fn cut(&mut self, batches: Option<&Batches>) -> Result<(), ExpansionError> {
+        let is_worker = |step: &StepDefinition| {
+            step.step_type == StepType::BatchWorker
+                && step.dependencies.iter().any(|name| *name == *self.current)
+        };
+        let worker = match batches {
+            Some(batches) => {
+                let name = batches.worker_template_name.as_str();
+                let step = self.steps.get(name).copied().filter(|step| is_worker(step));
+                step.ok_or_else(|| {
+                    ExpansionError(format!(
+                        "`{name}` is no batch worker that depends on `{}`",
+                        self.current
+                    ))
+                })?
+            }
+            None => match self.order.iter().copied().find(|step| is_worker(step)) {
+                Some(worker) => worker,
+                None => return Ok(()),
+            },
+        };
+        let none = [Value::Null];
+        let (cursors, is_no_op) = match batches {
+            Some(batches) => (batches.cursor_configs.as_slice(), false),
+            None => (none.as_slice(), true),
+        };
+        if let Some(batches) = batches {
+            let count = batches.worker_count.unwrap_or(cursors.len());
+            if count != cursors.len() || !(1..=MAX_BATCHES).contains(&count) {
+                return refuse(format!(
+                    "worker_count is {count} for {} cursor_configs; they must be equal, from 1 to \
+                     {MAX_BATCHES}",
+                    cursors.len()
+                ));
+            }
+        }
+        let config = worker.batch_config.as_deref().cloned().unwrap_or_default();
+        let metadata = json!({
+            "checkpoint_interval": CHECKPOINT_INTERVAL.min(config.batch_size.unwrap_or(u64::MAX)),
+            "cursor_field": config.cursor_field.as_deref().unwrap_or("id"),
+            "failure_strategy":
+                config.failure_strategy.as_deref().unwrap_or("continue_on_failure"),
+        });
+        let first = usize::from(!is_no_op);
+        let parents: Vec<String> = self.parents(worker);
+        for (number, cursor) in cursors.iter().enumerate() {
+            let name = format!("{}_{:03}", worker.name, number + first);
+            self.names.insert(name.clone());
+            let own = self
+                .instances
+                .entry(worker.name.as_str().to_owned())
+                .or_default();
+            own.push(name.clone());
+            self.created.push(PlannedStep {
+                name,
+                definition: worker,
+                parents: parents.clone(),
+                inputs: Some(json!({
+                    "cursor": cursor, "batch_metadata": metadata, "is_no_op": is_no_op,
+                })),
+            });
+        }
+        Ok(())
+    }
+
+    /// Creates all that follows from what was created, until nothing more does.
+    fn close(&mut self) {
+        loop {
+            let before = self.created.len();
+            for step in self.order.clone() {
+                if !self.exists(step.name.as_str()) && self.follows(step) {
+                    self.names.insert(step.name.as_str().to_owned());
+                    self.add(step);
+                }
+            }
+            if self.created.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn follows(&self, step: &StepDefinition) -> bool {
+        let names = || step.dependencies.iter().map(String::as_str);
+        match step.step_type {
+            StepType::BatchWorker => false,
+            StepType::DeferredConvergence => {
+                names().any(|name| self.exists(name))
+                    && !names().any(|name| self.may_be_created(name))
+            }
+            StepType::Standard | StepType::Decision | StepType::Batchable => {
+                !step.dependencies.is_empty()
+                    && names().all(|name| self.exists(name) && !self.creates(name, step))
+            }
+        }
+    }
+
+    fn add(&mut self, step: &'a StepDefinition) {
+        let parents = self.parents(step);
+        self.created.push(PlannedStep {
+            name: step.name.as_str().to_owned(),
+            definition: step,
+            parents,
+            inputs: None,
+        });
+    }
+
+    /// The steps in the task that `step` waits for.
+    fn parents(&self, step: &StepDefinition) -> Vec<String> {
+        let mut parents = BTreeSet::new();
+        for name in &step.dependencies {
+            if let Some(instances) = self.instances.get(name.as_str()) {
+                parents.extend(instances.iter().cloned());
+            } else if self.exists(name) {
+                parents.insert(name.as_str().to_owned());
+            }
+        }
+        parents.into_iter().collect()
+    }
+}
+
+/// The batch worker that `name` is an instance of.
+fn worker_of<'n>(steps: &HashMap<&str, &StepDefinition>, name: &'n str) -> Option<&'n str> {
+    let (worker, number) = name.rsplit_once('_')?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_worker = steps
+        .get(worker)
+        .is_some_and(|s| s.step_type == StepType::BatchWorker);
+    (is_number && is_worker).then_some(worker)
+}
+
+#[cfg(test)]
+mod tests;

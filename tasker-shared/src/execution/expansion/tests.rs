@@ -1,0 +1,178 @@
+//! Which steps follow from which outcome.
+
+use serde_json::{Value, json};
+
+use super::{Existing, Outcome, outcome, plan};
+use crate::models::core::task_template::{StepType, TaskTemplate};
+
+fn template(steps: &[(&str, &str, &[&str])]) -> TaskTemplate {
+    let steps: Vec<Value> = steps
+        .iter()
+        .map(|(name, kind, dependencies)| {
+            json!({"name": name, "type": kind, "dependencies": dependencies,
+                   "handler": {"callable": "h"}})
+        })
+        .collect();
+    serde_json::from_value(json!({"name": "t", "steps": steps})).unwrap()
+}
+
+fn existing(steps: &[(&str, bool)]) -> Existing {
+    steps
+        .iter()
+        .map(|(name, complete)| ((*name).to_owned(), *complete))
+        .collect()
+}
+
+fn chosen(names: &[&str]) -> Outcome {
+    Outcome::Steps(names.iter().map(|name| (*name).to_owned()).collect())
+}
+
+/// The created steps with their parents, as `name<parent,parent`.
+fn planned(
+    template: &TaskTemplate,
+    existing: &Existing,
+    current: &str,
+    outcome: &Outcome,
+) -> Result<Vec<String>, String> {
+    let steps = plan(template, existing, current, outcome, 3).map_err(|error| error.to_string())?;
+    Ok(steps
+        .iter()
+        .map(|step| format!("{}<{}", step.name, step.parents.join(",")))
+        .collect())
+}
+
+const APPROVAL: &[(&str, &str, &[&str])] = &[
+    ("validate", "standard", &[]),
+    ("route", "decision", &["validate"]),
+    (
+        "finish",
+        "deferred_convergence",
+        &["auto", "manager", "finance"],
+    ),
+    ("auto", "standard", &["route"]),
+    ("manager", "standard", &["route"]),
+    ("finance", "standard", &["route"]),
+    ("mail", "standard", &["finish"]),
+];
+
+#[test]
+fn a_decision_creates_what_it_chose_and_what_waits_for_only_that() {
+    let template = template(APPROVAL);
+    let now = existing(&[("validate", true), ("route", false)]);
+    let steps = planned(&template, &now, "route", &chosen(&["manager", "finance"])).unwrap();
+    assert_eq!(
+        steps,
+        [
+            "manager<route",
+            "finance<route",
+            "finish<finance,manager",
+            "mail<finish"
+        ]
+    );
+    assert!(
+        planned(&template, &now, "route", &chosen(&[]))
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn names_that_the_decision_cannot_create_are_refused() {
+    let template = template(APPROVAL);
+    let now = existing(&[("validate", true), ("route", false)]);
+    let refused = |names: &[&str]| planned(&template, &now, "route", &chosen(names)).unwrap_err();
+    assert!(refused(&["nobody"]).contains("no step `nobody`"));
+    assert!(refused(&["validate"]).contains("does not depend"));
+    assert!(refused(&["mail"]).contains("depends on `finish`"));
+}
+
+#[test]
+fn a_convergence_waits_until_the_last_decision_above_it() {
+    let template = template(&[
+        ("first", "decision", &[]),
+        ("plain", "standard", &["first"]),
+        ("second", "decision", &["first"]),
+        ("deep", "standard", &["second"]),
+        ("end", "deferred_convergence", &["plain", "deep"]),
+    ]);
+    let now = existing(&[("first", false)]);
+    let steps = planned(&template, &now, "first", &chosen(&["plain", "second"])).unwrap();
+    assert_eq!(steps, ["plain<first", "second<first"]);
+    let steps = planned(&template, &now, "first", &chosen(&["plain"])).unwrap();
+    assert_eq!(steps, ["plain<first", "end<plain"]);
+    let later = existing(&[("first", true), ("plain", true), ("second", false)]);
+    let steps = planned(&template, &later, "second", &chosen(&["deep"])).unwrap();
+    assert_eq!(steps, ["deep<second", "end<deep,plain"]);
+    let steps = planned(&template, &later, "second", &chosen(&[])).unwrap();
+    assert_eq!(steps, ["end<plain"]);
+}
+
+#[test]
+fn decisions_are_limited_in_depth() {
+    let template = template(&[
+        ("a", "decision", &[]),
+        ("b", "decision", &["a"]),
+        ("c", "decision", &["b"]),
+        ("d", "decision", &["c"]),
+        ("e", "standard", &["d"]),
+    ]);
+    let now = existing(&[("a", true), ("b", true), ("c", true), ("d", false)]);
+    let error = planned(&template, &now, "d", &chosen(&["e"])).unwrap_err();
+    assert!(error.contains("max_decision_depth"), "{error}");
+}
+
+const BATCH: &[(&str, &str, &[&str])] = &[
+    ("analyze", "batchable", &[]),
+    ("work", "batch_worker", &["analyze"]),
+    ("sum", "deferred_convergence", &["work"]),
+];
+
+fn batches(count: usize) -> Outcome {
+    let cursors: Vec<Value> = (0..count).map(|n| json!({"batch_id": n})).collect();
+    let result = json!({"batch_processing_outcome": {
+        "type": "create_batches", "worker_template_name": "work", "worker_count": count,
+        "cursor_configs": cursors, "total_items": count,
+    }});
+    outcome(StepType::Batchable, &result).unwrap().unwrap()
+}
+
+#[test]
+fn batches_are_numbered_and_the_convergence_waits_for_all() {
+    let template = template(BATCH);
+    let now = existing(&[("analyze", false)]);
+    let steps = planned(&template, &now, "analyze", &batches(2)).unwrap();
+    assert_eq!(
+        steps,
+        [
+            "work_001<analyze",
+            "work_002<analyze",
+            "sum<work_001,work_002"
+        ]
+    );
+    let steps = plan(&template, &now, "analyze", &batches(10_000), 3).unwrap();
+    assert_eq!((steps.len(), &*steps[9_999].name), (10_001, "work_10000"));
+    assert!(planned(&template, &now, "analyze", &batches(10_001)).is_err());
+}
+
+#[test]
+fn no_batches_create_a_placeholder() {
+    let template = template(BATCH);
+    let now = existing(&[("analyze", false)]);
+    let steps = plan(&template, &now, "analyze", &Outcome::Batches(None), 3).unwrap();
+    assert_eq!(steps.len(), 2);
+    assert_eq!(steps[0].name, "work_000");
+    assert_eq!(steps[0].inputs.as_ref().unwrap()["is_no_op"], true);
+    assert_eq!(steps[1].parents, ["work_000"]);
+}
+
+#[test]
+fn an_outcome_must_be_there_and_well_formed() {
+    let error = outcome(StepType::Decision, &json!({}))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("decision_point_outcome"), "{error}");
+    let odd = json!({"decision_point_outcome": {"type": "create_steps"}});
+    let error = outcome(StepType::Decision, &odd).unwrap_err().to_string();
+    assert!(error.contains("step_names"), "{error}");
+    assert_eq!(outcome(StepType::Standard, &json!(1)), Ok(None));
+}

@@ -1,0 +1,356 @@
+//! A handler's view of its step.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sqlx::{PgConnection, PgPool};
+use tasker_shared::database::{self, DatabaseError};
+use tasker_shared::execution::{self, AttemptId, Creator, DynamicError, Outcome, Scope};
+use tasker_shared::models::core::task_template::{FreeForm, StepDefinition, TaskTemplate};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::attempt::{self, Finish};
+use super::dependencies::{StepResult, walk};
+use super::documents::definition;
+use super::outcome::{StepError, StepOutcome};
+use crate::QUERY_LIMIT;
+
+/// The task that a step belongs to.
+#[derive(Debug)]
+pub struct TaskInfo {
+    /// Its id.
+    pub task_uuid: Uuid,
+    /// Ties tasks of one business operation together.
+    pub correlation_id: Uuid,
+    /// The correlation id of the request's cause.
+    pub parent_correlation_id: Option<Uuid>,
+    /// Free labels.
+    pub tags: Vec<String>,
+    pub(super) context: Option<Box<RawValue>>,
+    pub(super) template_hash: Arc<str>,
+}
+
+/// The fields of a task that an `ExecutionRow` has in `extra`.
+#[derive(Debug, Deserialize)]
+pub(super) struct TaskFields {
+    pub(super) correlation_id: Uuid,
+    pub(super) parent_correlation_id: Option<Uuid>,
+    pub(super) tags: Option<Vec<String>>,
+}
+
+/// One attempt of a step, as its handler sees it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct StepContext(pub(super) Arc<Attempt>);
+
+/// A claimed step.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) id: AttemptId,
+    pub(super) uncounted: i32,
+    pub(super) name: Arc<str>,
+    pub(super) task: Arc<TaskInfo>,
+    pub(super) inputs: Option<Box<RawValue>>,
+    pub(super) checkpoint: Option<Box<RawValue>>,
+    pub(super) parents: Vec<Arc<StepResult>>,
+    pub(super) template: Arc<TaskTemplate>,
+    pub(super) cancelled: CancellationToken,
+    pub(super) worker: Uuid,
+    pub(super) pool: PgPool,
+    pub(super) limits: Limits,
+    pub(super) started: Instant,
+}
+
+/// The limits of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) max_result_bytes: u64,
+    pub(super) max_decision_depth: u32,
+}
+
+impl Attempt {
+    /// The attempts that count against the limit, this one included.
+    pub(super) fn counted(&self) -> u32 {
+        u32::try_from(self.id.attempt - self.uncounted).unwrap_or(1)
+    }
+
+    pub(super) fn elapsed_ms(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// The step as one that creates others.
+    pub(super) fn creator<'a>(&'a self, outcome: &'a Outcome) -> Creator<'a> {
+        Creator {
+            template: &self.template,
+            name: &self.name,
+            outcome,
+            max_depth: self.limits.max_decision_depth,
+        }
+    }
+
+    pub(super) fn definition(&self) -> Option<&StepDefinition> {
+        definition(&self.template, &self.name)
+    }
+
+    /// The limit of attempts. The first is always allowed.
+    pub(super) fn max_attempts(&self) -> u32 {
+        self.definition()
+            .map_or(1, |step| step.retry.max_attempts.max(1))
+    }
+}
+
+/// Asking again would give the same answer, so it fails the step for good.
+fn missing(path: &str) -> StepError {
+    StepError::permanent(format!("{path} is missing")).with_type("InvalidInput")
+}
+
+fn mistyped(path: &str, error: &serde_json::Error) -> StepError {
+    StepError::permanent(format!("{path} cannot be read: {error}")).with_type("InvalidInput")
+}
+
+fn read<T: DeserializeOwned>(json: &str, path: &str) -> Result<T, StepError> {
+    serde_json::from_str(json).map_err(|error| mistyped(path, &error))
+}
+
+fn read_key<T: DeserializeOwned>(
+    json: Option<&str>,
+    root: &str,
+    key: &str,
+) -> Result<T, StepError> {
+    let path = format!("{root}.{key}");
+    let object: Value = read(json.ok_or_else(|| missing(&path))?, root)?;
+    let value = object.get(key).ok_or_else(|| missing(&path))?;
+    T::deserialize(value).map_err(|error| mistyped(&path, &error))
+}
+
+/// Values that are missing or of another type fail the step for good; the error names the path.
+impl StepContext {
+    /// Returns the task.
+    #[must_use]
+    pub fn task(&self) -> &TaskInfo {
+        &self.0.task
+    }
+
+    /// Returns the step's id.
+    #[must_use]
+    pub fn step_uuid(&self) -> Uuid {
+        self.0.id.step_uuid
+    }
+
+    /// Returns the step's name in the template. A batch worker's has its number, as `NAME_001`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Returns the number of this run, from 1. Runs that were lost with their worker count here.
+    #[must_use]
+    pub fn attempt(&self) -> i32 {
+        self.0.id.attempt
+    }
+
+    /// Returns how often the step is tried at most.
+    #[must_use]
+    pub fn max_attempts(&self) -> u32 {
+        self.0.max_attempts()
+    }
+
+    /// Returns whether the step ran before.
+    #[must_use]
+    pub fn is_retry(&self) -> bool {
+        self.0.id.attempt > 1
+    }
+
+    /// Returns whether a failure of this attempt fails the step.
+    #[must_use]
+    pub fn is_last_attempt(&self) -> bool {
+        self.0.counted() >= self.0.max_attempts()
+            || self
+                .0
+                .definition()
+                .is_some_and(|step| !step.retry.retryable)
+    }
+
+    /// Reads the member `key` of the task's context.
+    pub fn input<T: DeserializeOwned>(&self, key: &str) -> Result<T, StepError> {
+        read_key(
+            self.0.task.context.as_deref().map(RawValue::get),
+            "context",
+            key,
+        )
+    }
+
+    /// Reads the whole context of the task.
+    pub fn context<T: DeserializeOwned>(&self) -> Result<T, StepError> {
+        let json = self.0.task.context.as_deref().map_or("null", RawValue::get);
+        read(json, "context")
+    }
+
+    /// Reads the step's own inputs, such as the cursor of a batch.
+    pub fn inputs<T: DeserializeOwned>(&self) -> Result<T, StepError> {
+        let json = self.0.inputs.as_deref().map_or("null", RawValue::get);
+        read(json, "inputs")
+    }
+
+    /// Reads the member `key` of the handler's `initialization`, with the overrides of the worker's
+    /// environment.
+    pub fn config<T: DeserializeOwned>(&self, key: &str) -> Result<T, StepError> {
+        let step = self.0.definition();
+        let settings = step.and_then(|step| step.handler.initialization.as_ref());
+        read_key(settings.map(FreeForm::as_json), "initialization", key)
+    }
+
+    /// Reads the result of the step `name`, which this step depends on directly or indirectly.
+    pub fn dependency<T: DeserializeOwned>(&self, name: &str) -> Result<T, StepError> {
+        let path = format!("dependencies.{name}");
+        let found = walk(&self.0.parents).find(|result| *result.name == *name);
+        let result = found.ok_or_else(|| missing(&path))?;
+        read(result.value.as_deref().map_or("null", RawValue::get), &path)
+    }
+
+    /// Reads the results of all instances of the batch worker `name`, by the names of the instances.
+    pub fn batch<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<(String, T)>, StepError> {
+        let mut found: Vec<_> = walk(&self.0.parents)
+            .filter(|result| {
+                let number = result
+                    .name
+                    .strip_prefix(name)
+                    .and_then(|n| n.strip_prefix('_'));
+                number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+            })
+            .collect();
+        found.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
+        let read_one = |result: &Arc<StepResult>| {
+            let json = result.value.as_deref().map_or("null", RawValue::get);
+            let path = format!("dependencies.{}", result.name);
+            Ok((result.name.to_string(), read(json, &path)?))
+        };
+        found.into_iter().map(read_one).collect()
+    }
+
+    /// Returns the names of all steps that this step depends on, directly or indirectly.
+    #[must_use]
+    pub fn dependencies(&self) -> Vec<&str> {
+        walk(&self.0.parents).map(|result| &*result.name).collect()
+    }
+
+    /// Reads the checkpoint that an earlier attempt saved, if there is one.
+    pub fn checkpoint<T: DeserializeOwned>(&self) -> Result<Option<T>, StepError> {
+        let checkpoint = self.0.checkpoint.as_deref();
+        checkpoint
+            .map(|json| read(json.get(), "checkpoint"))
+            .transpose()
+    }
+
+    /// Saves a checkpoint for the next attempt. Its usual members are `cursor`, `items_processed`
+    /// and `accumulated_results`.
+    ///
+    /// # Errors
+    /// A retryable error if the claim was lost, because another worker may run the step now, or if
+    /// the database cannot be reached.
+    pub async fn save_checkpoint(
+        &self,
+        checkpoint: impl serde::Serialize,
+    ) -> Result<(), StepError> {
+        let checkpoint = super::attempt::storable(&checkpoint)?;
+        let (id, worker) = (self.0.id, self.0.worker);
+        let saved = database::run_idempotent(&self.0.pool, QUERY_LIMIT, |connection| {
+            let checkpoint = checkpoint.clone();
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE tasker.workflow_steps s SET checkpoint = $5, updated_at = now()
+                     FROM tasker.step_queue q
+                     WHERE s.workflow_step_uuid = $2 AND q.task_uuid = $1
+                         AND q.workflow_step_uuid = $2 AND q.attempt = $3 AND q.claimed_by = $4",
+                )
+                .bind(id.task_uuid)
+                .bind(id.step_uuid)
+                .bind(id.attempt)
+                .bind(worker)
+                .bind(sqlx::types::Json(checkpoint))
+                .execute(connection)
+                .await
+            })
+        });
+        match saved.await {
+            Ok(done) if done.rows_affected() == 1 => Ok(()),
+            Ok(_) => {
+                Err(StepError::retryable("the claim on the step was lost").with_type("ClaimLost"))
+            }
+            Err(error) => Err(checkpoint_failed(&error)),
+        }
+    }
+
+    /// Completes the step in a transaction of the handler's own, so that what the handler writes in
+    /// it and the step's result are committed together or not at all. The handler must then commit
+    /// the transaction and return the outcome that this returns.
+    ///
+    /// If the handler returns it without having committed, the step runs again.
+    ///
+    /// # Errors
+    /// If the claim on the step was lost, because another worker may run it now; the transaction
+    /// must be rolled back then. Also if the result cannot be stored, or PostgreSQL fails.
+    pub async fn complete_in(
+        &self,
+        transaction: &mut PgConnection,
+        outcome: impl Into<StepOutcome>,
+    ) -> Result<StepOutcome, StepError> {
+        let outcome = outcome.into();
+        let worker = self.0.worker;
+        let is_recorded = match attempt::success(&self.0, &outcome)? {
+            Finish::Create(end, branches) => {
+                let creator = self.0.creator(&branches);
+                let created =
+                    execution::complete_creating(transaction, worker, &end, creator).await;
+                created.map_err(|error| match error {
+                    DynamicError::Outcome(error) => attempt::invalid_outcome(&error),
+                    DynamicError::Database(error) => error.into(),
+                })?
+            }
+            Finish::Record(end) | Finish::Recorded(end) => {
+                let scope = Scope::default();
+                let rows =
+                    execution::complete(transaction, worker, &[&end], 0, &scope, None).await?;
+                !rows.iter().any(|row| row.kind == "refused")
+            }
+        };
+        if !is_recorded {
+            return Err(claim_lost());
+        }
+        Ok(StepOutcome {
+            recorded: true,
+            ..outcome
+        })
+    }
+
+    /// Waits until the task is cancelled, the claim is lost or the worker has to stop. Results of
+    /// the handler are discarded from then on.
+    pub async fn cancelled(&self) {
+        self.0.cancelled.cancelled().await;
+    }
+
+    /// Returns a key that is the same for all attempts of this step.
+    #[must_use]
+    pub fn idempotency_key(&self) -> String {
+        self.0.id.step_uuid.to_string()
+    }
+
+    /// Returns a key of this attempt alone.
+    #[must_use]
+    pub fn attempt_key(&self) -> String {
+        format!("{}-{}", self.0.id.step_uuid, self.0.id.attempt)
+    }
+}
+
+fn claim_lost() -> StepError {
+    StepError::retryable("the claim on the step was lost").with_type("ClaimLost")
+}
+
+fn checkpoint_failed(error: &DatabaseError) -> StepError {
+    StepError::retryable(format!("the checkpoint was not saved: {error}"))
+        .with_type("CheckpointFailed")
+}

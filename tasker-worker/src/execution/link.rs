@@ -1,0 +1,66 @@
+//! The connection of a session.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
+use tasker_shared::database::DatabaseError;
+use tokio::time::timeout;
+
+/// The longest that one statement may take, its wait for a connection included.
+pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(12);
+
+/// A connection that stays with its session, because a pool tests each that it gets back.
+pub(super) struct Link {
+    pool: PgPool,
+    connection: Option<PoolConnection<Postgres>>,
+}
+
+impl Link {
+    pub(super) fn new(pool: PgPool) -> Self {
+        Self {
+            pool,
+            connection: None,
+        }
+    }
+
+    /// Runs one statement. After an error the connection is closed, and whether the statement took
+    /// effect is unknown.
+    pub(super) async fn run<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, DatabaseError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => timeout(STATEMENT_LIMIT, self.pool.acquire())
+                .await
+                .map_err(|_elapsed| DatabaseError::Late(STATEMENT_LIMIT))??,
+        };
+        // If this future is dropped, the connection must not be used again.
+        connection.close_on_drop();
+        let answer = timeout(STATEMENT_LIMIT, statement(&mut connection)).await;
+        match answer {
+            Ok(Ok(answer)) => {
+                self.connection = Some(connection);
+                Ok(answer)
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_elapsed) => Err(DatabaseError::Late(STATEMENT_LIMIT)),
+        }
+    }
+}
+
+/// Returns whether PostgreSQL refuses the values of a statement, so that it would fail again.
+pub(super) fn is_refusal(error: &DatabaseError) -> bool {
+    let DatabaseError::Failed(sqlx::Error::Database(error)) = error else {
+        return false;
+    };
+    error.code().is_some_and(|code| {
+        code.starts_with("22") || code.starts_with("23") || code.starts_with("54")
+    })
+}
+
+/// Returns whether a statement that failed may have been carried out, because its answer was lost.
+pub(super) fn may_have_taken_effect(error: &DatabaseError) -> bool {
+    !matches!(error, DatabaseError::Failed(sqlx::Error::Database(_)))
+}

@@ -1,0 +1,30 @@
+//! Runs steps: claims them, runs their handlers, and records how they end.
+//!
+//! ```text
+//! queue --claim--> Session --spawn--> handler --AttemptEnd--> Session --complete_and_claim--> queue
+//! ```
+//!
+//! A [`Session`](session) is one registration of this process as a worker. It has one statement
+//! under way at a time; results that finish meanwhile go out together with the next one. A worker
+//! that cannot renew its lease ends its session and starts another, under another id.
+
+mod answer;
+mod attempt;
+mod backoff;
+mod context;
+mod dependencies;
+mod documents;
+mod execute;
+mod handlers;
+mod heartbeat;
+mod http;
+mod link;
+mod outcome;
+mod session;
+mod wake;
+mod worker;
+
+pub use context::{StepContext, TaskInfo};
+pub use handlers::{Handlers, StepHandler};
+pub use outcome::{StepError, StepOutcome};
+pub use worker::{Worker, WorkerBuilder};

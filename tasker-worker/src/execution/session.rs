@@ -1,0 +1,450 @@
+//! One registration of this process as a worker: its claims, its handlers and its statements.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tasker_shared::config::tasker::ExecutionConfig;
+use tasker_shared::database::DatabaseError;
+use tasker_shared::execution::{
+    self, AttemptEnd, Bounds, EndState, ExecutionRow, Scope, WorkerRow,
+};
+use tasker_shared::metrics::{
+    STEP_CLAIMS, STEP_RESULTS_REFUSED, STEPS_REQUEUED, STEPS_RUNNING, WORKER_LEASES_LOST,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::attempt;
+use super::documents::Documents;
+use super::execute::{Claimed, Ended, Pending, execute};
+use super::handlers::Handlers;
+use super::heartbeat::{Lost, Running, renew};
+use super::http::HttpHandlers;
+use super::link::{Link, STATEMENT_LIMIT, is_refusal, may_have_taken_effect};
+use super::wake::Wake;
+
+/// The most ends that one statement records.
+const MAX_BATCH: usize = 500;
+/// The pauses between attempts at a statement that fails.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest that returning the claims of a drained worker may take.
+const LEAVING_TIME: Duration = Duration::from_secs(2);
+/// The interval at which the whole queue is read, because a claim may have been rolled back or an
+/// announcement of late steps lost.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// The parts that all sessions of a worker share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) pool: PgPool,
+    pub(super) name: String,
+    pub(super) host: String,
+    pub(super) config: ExecutionConfig,
+    pub(super) handlers: Handlers,
+    pub(super) http: Option<HttpHandlers>,
+    pub(super) scope: Scope,
+    pub(super) documents: Documents,
+    pub(super) wake: Arc<Wake>,
+    pub(super) draining: CancellationToken,
+}
+
+/// The way in which a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SessionEnd {
+    /// The worker stops.
+    Drained,
+    /// The lease was lost. The worker may go on under another id.
+    Lost,
+}
+
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    worker: Uuid,
+    link: Link,
+    running: Arc<Running>,
+    /// Cancelled when the handlers of this session must stop.
+    stopped: CancellationToken,
+    ends: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    /// Ends that are not recorded yet.
+    pending: Vec<Pending>,
+    bounds: Bounds,
+    /// Set if the queue may have steps to claim.
+    scan: bool,
+    /// Until when claims may exist that this session does not know of, because an answer was lost.
+    uncertain_until: Option<Instant>,
+    /// Set if another service has declared this worker lost.
+    is_lost: bool,
+    pause: Duration,
+}
+
+impl Session {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let (ends, ended) = mpsc::unbounded_channel();
+        Self {
+            link: Link::new(shared.pool.clone()),
+            shared,
+            worker: Uuid::now_v7(),
+            running: Arc::default(),
+            stopped: CancellationToken::new(),
+            ends,
+            ended,
+            pending: Vec::new(),
+            bounds: Bounds::default(),
+            scan: true,
+            uncertain_until: None,
+            is_lost: false,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Runs steps until the worker drains or the lease is lost. Handlers of a session never outlive
+    /// it.
+    pub(super) async fn run(mut self) -> SessionEnd {
+        let Some(registered) = self.register().await else {
+            return SessionEnd::Drained;
+        };
+        let lease = Duration::from_secs(self.shared.config.lease_seconds.into());
+        let renewed = renew(
+            self.shared.pool.clone(),
+            self.worker,
+            lease,
+            registered,
+            Arc::clone(&self.running),
+        );
+        // A task of its own: a statement that is under way must not delay a heartbeat.
+        let mut renewal = JoinSet::new();
+        renewal.spawn(renewed);
+        let lost = tokio::select! {
+            lost = renewal.join_next() => Some(lost.and_then(Result::ok).unwrap_or(Lost::Expired)),
+            () = self.serve() => self.is_lost.then_some(Lost::Declared),
+        };
+        drop(renewal);
+        if let Some(lost) = lost {
+            self.fence(lost);
+            return SessionEnd::Lost;
+        }
+        self.leave().await;
+        SessionEnd::Drained
+    }
+
+    /// Returns when the registration was sent, or nothing if the worker stops first.
+    async fn register(&mut self) -> Option<Instant> {
+        let config = &self.shared.config;
+        let row = WorkerRow {
+            worker_uuid: self.worker,
+            name: self.shared.name.clone(),
+            host: self.shared.host.clone(),
+            capacity: i32::try_from(config.max_concurrent_steps).unwrap_or(i32::MAX),
+            lease_seconds: i32::try_from(config.lease_seconds).unwrap_or(i32::MAX),
+        };
+        let draining = self.shared.draining.clone();
+        let scope = self.shared.scope.clone();
+        let attempts = async {
+            loop {
+                let sent = Instant::now();
+                let registered = self.link.run(async |connection| {
+                    execution::register_worker(connection, &row, &scope).await
+                });
+                match registered.await {
+                    Ok(()) => return sent,
+                    Err(error) => {
+                        tracing::warn!(%error, "the worker cannot register; trying again");
+                    }
+                }
+                sleep(LAST_PAUSE).await;
+            }
+        };
+        draining.run_until_cancelled(attempts).await
+    }
+
+    /// Stops all handlers at once: others may run their steps any moment.
+    fn fence(&self, lost: Lost) {
+        self.running.cancel_all();
+        self.stopped.cancel();
+        let (steps, results) = (self.running.len(), self.pending.len());
+        let reason = match lost {
+            Lost::Declared => "declared",
+            Lost::Expired => "expired",
+        };
+        metrics::counter!(WORKER_LEASES_LOST.name, "reason" => reason).increment(1);
+        match lost {
+            Lost::Declared => tracing::warn!(
+                worker_uuid = %self.worker, steps, results,
+                "another service found this worker's lease expired; its handlers were cancelled"
+            ),
+            Lost::Expired => tracing::warn!(
+                worker_uuid = %self.worker, steps, results,
+                "the lease could not be renewed in time; handlers were cancelled before it ends"
+            ),
+        }
+    }
+
+    /// Serves until the worker has drained or is lost.
+    async fn serve(&mut self) {
+        let draining = self.shared.draining.clone();
+        let wake = Arc::clone(&self.shared.wake);
+        let mut drained_by = None;
+        let mut next_poll = Instant::now();
+        let mut next_sweep = Instant::now() + SWEEP;
+        loop {
+            tokio::select! {
+                biased;
+                Some(end) = self.ended.recv() => self.accept(end),
+                () = wake.wait(), if drained_by.is_none() => {}
+                () = sleep_until(next_poll), if drained_by.is_none() => {
+                    let interval = self.shared.config.poll_interval_ms;
+                    let interval = Duration::from_millis(interval.into());
+                    next_poll = Instant::now() + interval.mul_f64(rand::random_range(0.75..1.25));
+                    self.scan = true;
+                    if next_sweep <= Instant::now() {
+                        next_sweep = Instant::now() + SWEEP;
+                        self.bounds.clear();
+                    }
+                    self.upkeep().await;
+                }
+                () = draining.cancelled(), if drained_by.is_none() => {
+                    let limit = self.shared.config.drain_timeout_seconds;
+                    drained_by = Some(Instant::now() + Duration::from_secs(limit.into()));
+                }
+                () = sleep_until(drained_by.unwrap_or(next_poll)), if drained_by.is_some() => return,
+            }
+            let is_draining = drained_by.is_some();
+            while self.work(drained_by).await.is_continue() {}
+            if self.is_lost {
+                return;
+            }
+            if is_draining && self.running.len() == 0 && self.pending.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn accept(&mut self, ended: Ended) {
+        match ended {
+            Ended::Record(pending) => {
+                self.running.remove(&pending.end.id);
+                self.pending.push(pending);
+            }
+            Ended::Recorded(id) => self.running.remove(&id),
+        }
+    }
+
+    fn free(&self) -> i32 {
+        let capacity = usize::try_from(self.shared.config.max_concurrent_steps).unwrap_or(1);
+        i32::try_from(capacity.saturating_sub(self.running.len())).unwrap_or(i32::MAX)
+    }
+
+    /// Sends one statement, if there is a reason to. Continues while there may be more to do.
+    async fn work(&mut self, drained_by: Option<Instant>) -> ControlFlow<()> {
+        if drained_by.is_some_and(|by| by <= Instant::now()) {
+            return ControlFlow::Break(());
+        }
+        while let Ok(end) = self.ended.try_recv() {
+            self.accept(end);
+        }
+        // The flag is cleared before the queue is read, so that no wake-up is lost.
+        if let Some(woken) = self.shared.wake.take() {
+            self.scan = true;
+            if let Some(due_at) = woken.earliest {
+                self.bounds.lower(due_at);
+            }
+        }
+        let want = if drained_by.is_some() { 0 } else { self.free() };
+        let scan = self.scan && want > 0;
+        if self.is_lost || (self.pending.is_empty() && !scan) {
+            return ControlFlow::Break(());
+        }
+        let batch = self.pending.len().min(MAX_BATCH);
+        let sent: Vec<&AttemptEnd> = self.pending[..batch].iter().map(|e| &e.end).collect();
+        let (worker, scope, bounds) = (self.worker, &self.shared.scope, &self.bounds);
+        let answer = self.link.run(async |connection| {
+            if sent.is_empty() {
+                execution::claim(connection, worker, want, scope, bounds).await
+            } else {
+                let bounds = scan.then_some(bounds);
+                execution::complete(connection, worker, &sent, want, scope, bounds).await
+            }
+        });
+        match answer.await {
+            Ok(rows) => {
+                self.pause = FIRST_PAUSE;
+                if scan {
+                    self.scan = false;
+                }
+                let recorded: Vec<Pending> = self.pending.drain(..batch).collect();
+                self.receive(rows, &recorded, want, scan);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                self.failed(&error, batch).await;
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    /// Deals with a statement that failed, whether or not it took effect.
+    async fn failed(&mut self, error: &DatabaseError, batch: usize) {
+        if may_have_taken_effect(error) {
+            self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
+        }
+        if is_refusal(error) && batch > 0 {
+            // One result that PostgreSQL refuses must not hold up the others.
+            if batch == 1 {
+                let end = &mut self.pending[0].end;
+                tracing::warn!(step_uuid = %end.id.step_uuid, %error, "a result was refused");
+                if end.state == EndState::Complete {
+                    *end = attempt::refused_by_database(end, &error.to_string());
+                    return;
+                }
+            } else {
+                self.one_by_one(batch).await;
+                return;
+            }
+        }
+        tracing::warn!(%error, results = batch, "a statement of the worker failed; trying again");
+        sleep(self.pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        self.pause = (self.pause * 2).min(LAST_PAUSE);
+    }
+
+    /// Records the first `batch` ends one at a time.
+    async fn one_by_one(&mut self, batch: usize) {
+        let rest = self.pending.split_off(batch);
+        let (worker, scope) = (self.worker, self.shared.scope.clone());
+        for mut ended in std::mem::take(&mut self.pending) {
+            let answer = self.link.run(async |connection| {
+                execution::complete(connection, worker, &[&ended.end], 0, &scope, None).await
+            });
+            match answer.await {
+                Ok(rows) => self.receive(rows, &[ended], 0, false),
+                Err(error) => {
+                    if is_refusal(&error) && ended.end.state == EndState::Complete {
+                        ended.end = attempt::refused_by_database(&ended.end, &error.to_string());
+                    }
+                    self.pending.push(ended);
+                }
+            }
+        }
+        self.pending.extend(rest);
+    }
+
+    /// Looks for lost workers and for claims whose answers were lost.
+    async fn upkeep(&mut self) {
+        let lost = self
+            .link
+            .run(async |connection| execution::requeue_lost(connection).await);
+        match lost.await {
+            Ok(0) => {}
+            Ok(steps) => {
+                metrics::counter!(STEPS_REQUEUED.name).increment(steps.unsigned_abs());
+                tracing::warn!(steps, "steps of lost workers were returned to the queue");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "lost workers cannot be looked for");
+                self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
+            }
+        }
+        let Some(until) = self.uncertain_until else {
+            return;
+        };
+        let mut held: Vec<Uuid> = self.running.ids().iter().map(|id| id.step_uuid).collect();
+        while let Ok(end) = self.ended.try_recv() {
+            self.accept(end);
+        }
+        held.extend(self.pending.iter().map(|ended| ended.end.id.step_uuid));
+        let worker = self.worker;
+        let recovered = self
+            .link
+            .run(async |connection| execution::recover(connection, worker, &held).await);
+        if let Ok(rows) = recovered.await {
+            self.receive(rows, &[], 0, false);
+            if until < Instant::now() {
+                self.uncertain_until = None;
+            }
+        }
+    }
+
+    /// Starts the steps that an answer claims. `recorded` are the ends that the statement had.
+    fn receive(&mut self, rows: Vec<ExecutionRow>, recorded: &[Pending], want: i32, scan: bool) {
+        let answer = Answer::read(rows, recorded);
+        self.is_lost |= answer.lost;
+        let claimed = i32::try_from(answer.claimed.len()).unwrap_or(i32::MAX);
+        if let Some(scan) = answer.scanned {
+            let had_more = claimed >= want;
+            self.scan |= had_more;
+            self.bounds.raise(scan.found, scan.read_at, had_more);
+        } else {
+            // Steps that the ends made ready took all the room, so the queue was not read.
+            self.scan |= scan;
+        }
+        for id in answer.refused {
+            let is_expected = recorded
+                .iter()
+                .any(|pending| pending.is_recorded && pending.end.id == id);
+            // If an answer was lost, the result may have been recorded before.
+            if !is_expected && self.uncertain_until.is_none() {
+                metrics::counter!(STEP_RESULTS_REFUSED.name).increment(1);
+                tracing::warn!(
+                    task_uuid = %id.task_uuid, step_uuid = %id.step_uuid, attempt = id.attempt,
+                    "a late result was refused, because the claim was lost or the task had ended"
+                );
+            }
+        }
+        for step in answer.claimed {
+            self.start(step);
+        }
+        metrics::counter!(STEP_CLAIMS.name).increment(claimed.unsigned_abs().into());
+        let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
+        metrics::gauge!(STEPS_RUNNING.name).set(running);
+    }
+
+    fn start(&self, claimed: Claimed) {
+        let token = self.stopped.child_token();
+        self.running.insert(claimed.id, token.clone());
+        let shared = Arc::clone(&self.shared);
+        let (ends, worker) = (self.ends.clone(), self.worker);
+        let stopped = self.stopped.clone();
+        tokio::spawn(async move {
+            let run = execute(shared, claimed, token, worker);
+            // Nobody hears of the end of a session that is over.
+            if let Some(ended) = stopped.run_until_cancelled(run).await {
+                ends.send(ended).ok();
+            }
+        });
+    }
+
+    /// Returns what is left of a drained session to the queue.
+    async fn leave(&mut self) {
+        self.running.cancel_all();
+        self.stopped.cancel();
+        let (worker, is_certain) = (self.worker, self.uncertain_until.is_none());
+        let released = self
+            .link
+            .run(async |connection| execution::leave(connection, worker, is_certain).await);
+        let released = timeout(LEAVING_TIME, released);
+        let Ok(released) = released.await else {
+            tracing::warn!(worker_uuid = %worker, "the database does not answer; claims stay until the lease is over");
+            return;
+        };
+        match released {
+            Ok(steps) => tracing::info!(worker_uuid = %worker, steps, "drained; steps returned"),
+            Err(error) => tracing::warn!(
+                worker_uuid = %worker, %error,
+                "claims could not be returned; other services do it when the lease is over"
+            ),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.stopped.cancel();
+    }
+}

@@ -1,0 +1,113 @@
+//! A worker that is embedded in a program.
+
+use std::sync::Arc;
+
+use tasker_shared::SystemContext;
+use tasker_shared::execution::Scope;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::documents::Documents;
+use super::handlers::Handlers;
+use super::http::HttpHandlers;
+use super::session::{Session, SessionEnd, Shared};
+use super::wake::{Wake, listen};
+
+/// Builds a [`Worker`].
+#[derive(Debug)]
+pub struct WorkerBuilder {
+    context: Arc<SystemContext>,
+    handlers: Handlers,
+    name: String,
+}
+
+impl WorkerBuilder {
+    /// Sets the handlers.
+    #[must_use]
+    pub fn handlers(mut self, handlers: Handlers) -> Self {
+        self.handlers = handlers;
+        self
+    }
+
+    /// Sets the name under which the worker is listed. Default `worker`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Starts to run steps in the background. Must be called within a Tokio runtime.
+    #[must_use]
+    pub fn start(self) -> Worker {
+        let config = &self.context.tasker_config;
+        let pool = self.context.database_pool().clone();
+        let wake = Arc::new(Wake::default());
+        let draining = CancellationToken::new();
+        let execution = &config.worker.execution;
+        let http = HttpHandlers::new(&config.worker.http_handlers, execution.max_result_bytes);
+        let scope = Scope {
+            callables: self.handlers.callables().map(str::to_owned).collect(),
+            patterns: http
+                .as_ref()
+                .map(HttpHandlers::patterns)
+                .unwrap_or_default(),
+        };
+        let shared = Arc::new(Shared {
+            documents: Documents::new(pool.clone(), config.common.environment.clone()),
+            name: self.name,
+            host: host(),
+            config: execution.clone(),
+            handlers: self.handlers,
+            http,
+            scope,
+            wake: Arc::clone(&wake),
+            draining: draining.clone(),
+            pool: pool.clone(),
+        });
+        let sessions = tokio::spawn(async move {
+            // Dropped with this task, which ends the listener.
+            let mut listener = JoinSet::new();
+            listener.spawn(listen(pool, wake));
+            while Session::new(Arc::clone(&shared)).run().await == SessionEnd::Lost {}
+        });
+        Worker { draining, sessions }
+    }
+}
+
+/// A worker that runs steps in the background. Dropping it stops it without a drain: its claims are
+/// then returned by other services when its lease is over.
+#[derive(Debug)]
+pub struct Worker {
+    draining: CancellationToken,
+    sessions: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts to build a worker on the database and the configuration of `context`.
+    #[must_use]
+    pub fn builder(context: Arc<SystemContext>) -> WorkerBuilder {
+        WorkerBuilder {
+            context,
+            handlers: Handlers::new(),
+            name: String::from("worker"),
+        }
+    }
+
+    /// Claims no more steps, lets handlers finish for `drain_timeout_seconds`, and returns the rest
+    /// of the claims to the queue.
+    pub async fn drain(mut self) {
+        self.draining.cancel();
+        (&mut self.sessions).await.ok();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.sessions.abort();
+    }
+}
+
+fn host() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}

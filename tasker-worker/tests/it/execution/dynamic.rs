@@ -1,0 +1,176 @@
+//! Decisions, batches and convergences, with the graphs that they must give.
+
+use serde_json::{Value, json};
+use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
+use uuid::Uuid;
+
+use super::engine::{Engine, step};
+
+fn typed(name: &str, kind: &str, callable: &str, dependencies: &[&str]) -> Value {
+    let mut step = step(name, callable, dependencies);
+    step["type"] = json!(kind);
+    step
+}
+
+/// The edges of a task, as `from>to`, sorted.
+async fn edges(engine: &Engine, task: Uuid) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT f.name || '>' || t.name
+         FROM tasker.workflow_step_edges e
+         JOIN tasker.workflow_steps fs ON fs.workflow_step_uuid = e.from_step_uuid
+         JOIN tasker.workflow_steps ts ON ts.workflow_step_uuid = e.to_step_uuid
+         JOIN tasker.named_steps f ON f.named_step_uuid = fs.named_step_uuid
+         JOIN tasker.named_steps t ON t.named_step_uuid = ts.named_step_uuid
+         WHERE ts.task_uuid = $1 ORDER BY 1",
+    )
+    .bind(task)
+    .fetch_all(engine.pool())
+    .await
+    .unwrap()
+}
+
+fn approval() -> Value {
+    json!([
+        step("validate", "ok", &[]),
+        typed("route", "decision", "route", &["validate"]),
+        typed(
+            "finish",
+            "deferred_convergence",
+            "names",
+            &["auto", "manager", "finance"]
+        ),
+        step("auto", "ok", &["route"]),
+        step("manager", "ok", &["route"]),
+        step("finance", "ok", &["route"]),
+    ])
+}
+
+fn handlers() -> Handlers {
+    Handlers::new()
+        .function("ok", async |_: StepContext| Ok(()))
+        .function("names", async |step: StepContext| {
+            let mut names = step.dependencies();
+            names.sort_unstable();
+            Ok(json!(names))
+        })
+        .function("route", async |step: StepContext| {
+            let names: Vec<String> = step.input("branches")?;
+            if names.is_empty() {
+                return Ok(StepOutcome::no_branches());
+            }
+            Ok(StepOutcome::create_steps(names))
+        })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_makes_its_branches_and_the_convergence_waits_for_them() {
+    let engine = Engine::start().await;
+    engine.register("approval", approval()).await;
+    let _worker = engine.work(handlers());
+    let (task, state) = engine
+        .run("approval", json!({"branches": ["manager", "finance"]}))
+        .await;
+    assert_eq!(state, "complete");
+    assert_eq!(
+        edges(&engine, task).await,
+        [
+            "finance>finish",
+            "manager>finish",
+            "route>finance",
+            "route>manager",
+            "validate>route"
+        ]
+    );
+    assert_eq!(
+        engine.result(task, "finish").await,
+        json!(["finance", "manager", "route", "validate"])
+    );
+    let (task, state) = engine.run("approval", json!({"branches": []})).await;
+    assert_eq!(state, "complete");
+    assert_eq!(edges(&engine, task).await, ["validate>route"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_names_an_unknown_step_fails_for_good() {
+    let engine = Engine::start().await;
+    engine.register("approval", approval()).await;
+    let _worker = engine.work(handlers());
+    let (task, state) = engine
+        .run("approval", json!({"branches": ["nobody"]}))
+        .await;
+    assert_eq!(state, "error");
+    let error = engine.result(task, "route").await["error"].clone();
+    assert_eq!(error["type"], "InvalidOutcome", "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_run_and_their_results_are_summed() {
+    let engine = Engine::start().await;
+    engine
+        .register(
+            "batch",
+            json!([
+                typed("analyze", "batchable", "analyze", &[]),
+                typed("work", "batch_worker", "work", &["analyze"]),
+                typed("sum", "deferred_convergence", "sum", &["work"]),
+            ]),
+        )
+        .await;
+    let handlers = Handlers::new()
+        .function("analyze", async |step: StepContext| {
+            let count: u64 = step.input("batches")?;
+            if count == 0 {
+                return Ok(StepOutcome::no_batches());
+            }
+            let cursors = (1..=count)
+                .map(|n| json!({"batch_id": format!("{n:03}"), "start_cursor": n, "end_cursor": n + 1, "batch_size": 1}))
+                .collect();
+            Ok(StepOutcome::create_batches("work", cursors, count))
+        })
+        .function("work", async |step: StepContext| {
+            let inputs: Value = step.inputs()?;
+            assert_eq!(inputs["is_no_op"], false);
+            Ok(json!(inputs["cursor"]["start_cursor"]))
+        })
+        .function("sum", async |step: StepContext| {
+            let parts: Vec<(String, Value)> = step.batch("work")?;
+            let sum: i64 = parts.iter().filter_map(|(_, part)| part.as_i64()).sum();
+            Ok(json!({"sum": sum, "parts": parts.len()}))
+        });
+    let _worker = engine.work(handlers);
+    for (batches, expected) in [
+        (0, json!({"sum": 0, "parts": 1})),
+        (5, json!({"sum": 15, "parts": 5})),
+    ] {
+        let (task, state) = engine.run("batch", json!({"batches": batches})).await;
+        assert_eq!(state, "complete");
+        assert_eq!(engine.result(task, "sum").await, expected);
+    }
+    let (task, state) = engine.run("batch", json!({"batches": 10_000})).await;
+    assert_eq!(state, "complete");
+    assert_eq!(
+        engine.result(task, "sum").await,
+        json!({"sum": 50_005_000, "parts": 10_000})
+    );
+    assert_eq!(edges(&engine, task).await.len(), 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_is_read_by_the_next_attempt() {
+    let engine = Engine::start().await;
+    let retry = json!({"max_attempts": 2, "backoff": "none"});
+    let steps = json!([{"name": "a", "handler": {"callable": "resume"}, "retry": retry}]);
+    engine.register("resume", steps).await;
+    let _worker = engine.work(
+        Handlers::new().function("resume", async |step: StepContext| {
+            if let Some(checkpoint) = step.checkpoint::<Value>()? {
+                return Ok(checkpoint);
+            }
+            step.save_checkpoint(json!({"cursor": 7})).await?;
+            Err(StepError::retryable("stopped half-way"))
+        }),
+    );
+    let (task, state) = engine.run("resume", json!({})).await;
+    assert_eq!(state, "complete");
+    assert_eq!(engine.result(task, "a").await, json!({"cursor": 7}));
+}

@@ -1,0 +1,246 @@
+//! Handlers that fail, and workers that die.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tasker_worker::{Handlers, StepContext, StepError, Worker};
+use tokio::time::sleep;
+
+use super::engine::{Engine, step};
+
+fn retried(name: &str, callable: &str, attempts: u32) -> Value {
+    json!({
+        "name": name, "handler": {"callable": callable},
+        "retry": {"max_attempts": attempts, "backoff": "linear", "backoff_base_ms": 20},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retryable_failure_runs_again_after_its_pause() {
+    let engine = Engine::start().await;
+    engine
+        .register(
+            "flaky",
+            json!([retried("a", "flaky", 3), step("b", "ok", &["a"])]),
+        )
+        .await;
+    let _worker = engine.work(
+        Handlers::new()
+            .function("ok", async |_: StepContext| Ok(()))
+            .function("flaky", async |step: StepContext| {
+                if step.is_last_attempt() {
+                    assert!(step.is_retry());
+                    return Ok(json!(step.attempt()));
+                }
+                Err(StepError::retryable("not yet").with_context(json!({"n": step.attempt()})))
+            }),
+    );
+    let (task, state) = engine.run("flaky", json!({})).await;
+    assert_eq!(state, "complete");
+    assert_eq!(engine.result(task, "a").await, json!(3));
+    assert_eq!(
+        engine.journal(task).await[0],
+        "a: enqueued(dependencies_complete) in_progress(claimed) \
+         waiting_for_retry(retryable_error) in_progress(claimed) \
+         waiting_for_retry(retryable_error) in_progress(claimed) complete(handler_completed)"
+    );
+    let recent = "SELECT count(*) FROM tasker.workflow_step_transitions WHERE most_recent";
+    assert_eq!(engine.count(recent).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_way_to_fail_ends_the_task_with_its_reason() {
+    let engine = Engine::start().await;
+    let mut timed = retried("a", "hang", 2);
+    timed["timeout_seconds"] = json!(1);
+    engine
+        .register("permanent", json!([retried("a", "permanent", 9)]))
+        .await;
+    engine
+        .register("exhausted", json!([retried("a", "fails", 2)]))
+        .await;
+    engine
+        .register("zero", json!([retried("a", "fails", 0)]))
+        .await;
+    engine
+        .register("panics", json!([retried("a", "panics", 2)]))
+        .await;
+    engine.register("hangs", json!([timed])).await;
+    engine
+        .register("nul", json!([retried("a", "nul", 9)]))
+        .await;
+    engine
+        .register("large", json!([retried("a", "large", 9)]))
+        .await;
+    engine
+        .register("input", json!([retried("a", "input", 9)]))
+        .await;
+    let _worker = engine.work(
+        Handlers::new()
+            .function("permanent", async |_: StepContext| -> Result<(), _> {
+                Err(StepError::permanent("no").with_type("Refused"))
+            })
+            .function("fails", async |_: StepContext| -> Result<(), _> {
+                Ok(std::fs::read("/does/not/exist").map(drop)?)
+            })
+            .function("panics", async |_: StepContext| -> Result<(), _> {
+                panic!("ouch")
+            })
+            .function("hang", async |_: StepContext| {
+                std::future::pending::<()>().await;
+                Ok(())
+            })
+            .function("nul", async |_: StepContext| Ok(json!({"a": ["\0"]})))
+            .function("large", async |_: StepContext| {
+                Ok(json!("x".repeat(1024 * 1024)))
+            })
+            .function("input", async |step: StepContext| {
+                step.input::<u32>("n").map(|n| json!(n))
+            }),
+    );
+    for (name, attempts, kind, reason) in [
+        ("permanent", 1, "Refused", "permanent_error"),
+        ("exhausted", 2, "Error", "attempts_exhausted"),
+        ("zero", 1, "Error", "attempts_exhausted"),
+        ("panics", 2, "Panic", "attempts_exhausted"),
+        ("hangs", 2, "Timeout", "attempts_exhausted"),
+        ("nul", 1, "ResultNotJson", "permanent_error"),
+        ("large", 1, "ResultTooLarge", "permanent_error"),
+        ("input", 1, "InvalidInput", "permanent_error"),
+    ] {
+        let (task, state) = engine.run(name, json!({"n": "text"})).await;
+        assert_eq!(state, "error", "{name}");
+        let error = engine.result(task, "a").await["error"].clone();
+        assert_eq!(error["type"], kind, "{name}: {error}");
+        let journal = engine.journal(task).await.remove(0);
+        assert!(
+            journal.ends_with(&format!("error({reason})")),
+            "{name}: {journal}"
+        );
+        assert_eq!(
+            journal.matches("in_progress").count(),
+            attempts,
+            "{name}: {journal}"
+        );
+    }
+    assert_eq!(
+        engine.count("SELECT count(*) FROM tasker.tasks_dlq").await,
+        8
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_branches_go_on_after_a_failure() {
+    let engine = Engine::start().await;
+    engine
+        .register(
+            "branches",
+            json!([
+                step("bad", "bad", &[]),
+                step("slow", "slow", &[]),
+                step("after_slow", "slow", &["slow"]),
+                step("join", "slow", &["bad", "after_slow"]),
+            ]),
+        )
+        .await;
+    let _worker = engine.work(
+        Handlers::new()
+            .function("bad", async |_: StepContext| -> Result<(), _> {
+                Err(StepError::permanent("no"))
+            })
+            .function("slow", async |_: StepContext| {
+                sleep(Duration::from_millis(200)).await;
+                Ok(())
+            }),
+    );
+    let (task, state) = engine.run("branches", json!({})).await;
+    assert_eq!(state, "error");
+    assert_eq!(
+        engine.states(task).await,
+        ["pending", "blocked_by_failures", "error"]
+    );
+    let journal = engine.journal(task).await;
+    assert!(
+        journal[0].ends_with("complete(handler_completed)"),
+        "{journal:?}"
+    );
+    assert_eq!(journal[2], "join:");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_workers_step_runs_again_and_the_loss_does_not_count() {
+    let engine = Engine::start_with(|config| config.worker.execution.lease_seconds = 3).await;
+    engine
+        .register("once", json!([retried("a", "hang_once", 1)]))
+        .await;
+    let runs = Arc::new(AtomicI32::new(0));
+    let counted = Arc::clone(&runs);
+    let handlers = Handlers::new().function("hang_once", move |step: StepContext| {
+        let counted = Arc::clone(&counted);
+        async move {
+            if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                std::future::pending::<()>().await;
+            }
+            Ok(json!({"attempt": step.attempt(), "last": step.is_last_attempt()}))
+        }
+    });
+    let doomed = Worker::builder(engine.another(|_| {}).await)
+        .handlers(handlers.clone())
+        .start();
+    let task = engine.create("once", json!({})).await;
+    while runs.load(Ordering::SeqCst) == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    // As a crash: no drain, no more heartbeats.
+    drop(doomed);
+    let died = Instant::now();
+    let _heir = engine.work(handlers);
+    assert_eq!(engine.end(task).await, "complete");
+    assert!(
+        died.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        died.elapsed()
+    );
+    assert_eq!(
+        engine.result(task, "a").await,
+        json!({"attempt": 2, "last": true})
+    );
+    assert_eq!(
+        engine.journal(task).await[0],
+        "a: enqueued(dependencies_complete) in_progress(claimed) enqueued(lease_expired) \
+         in_progress(claimed) complete(handler_completed)"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_worker_returns_what_it_cannot_finish() {
+    let engine =
+        Engine::start_with(|config| config.worker.execution.drain_timeout_seconds = 1).await;
+    engine
+        .register("long", json!([retried("a", "long", 1)]))
+        .await;
+    let runs = Arc::new(AtomicI32::new(0));
+    let counted = Arc::clone(&runs);
+    let handlers = Handlers::new().function("long", move |step: StepContext| {
+        let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            if first {
+                std::future::pending::<()>().await;
+            }
+            Ok(json!(step.attempt()))
+        }
+    });
+    let first = engine.work(handlers.clone());
+    let task = engine.create("long", json!({})).await;
+    while runs.load(Ordering::SeqCst) == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let _second = engine.work(handlers);
+    first.drain().await;
+    assert_eq!(engine.end(task).await, "complete");
+    assert_eq!(engine.result(task, "a").await, json!(2));
+    let journal = engine.journal(task).await.remove(0);
+    assert!(journal.contains("enqueued(worker_drained)"), "{journal}");
+}

@@ -1,0 +1,168 @@
+//! Tasks whose handlers succeed.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tasker_worker::{Handlers, StepContext, StepError};
+use tokio::time::sleep;
+
+use super::engine::{Engine, step};
+
+async fn square(step: StepContext) -> Result<Value, StepError> {
+    let before: Vec<i64> = match step.dependencies().first() {
+        Some(_) => ["start", "left", "right"]
+            .iter()
+            .filter_map(|name| step.dependency::<i64>(name).ok())
+            .collect(),
+        None => vec![step.input("number")?],
+    };
+    let number = *before.iter().max().unwrap();
+    Ok(json!(number * number))
+}
+
+fn squares() -> Handlers {
+    Handlers::new().function("square", square)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_linear_task_runs_in_order_and_is_recorded() {
+    let engine = Engine::start().await;
+    let steps = json!([
+        step("a", "echo", &[]),
+        step("b", "echo", &["a"]),
+        step("c", "echo", &["b"]),
+        step("d", "echo", &["c"]),
+    ]);
+    engine.register("linear", steps).await;
+    let worker = engine.work(Handlers::new().function("echo", async |step: StepContext| {
+        let mut names = step.dependencies();
+        names.sort_unstable();
+        Ok(json!({"step": step.name(), "after": names}))
+    }));
+    let (task, state) = engine.run("linear", json!({"n": 1})).await;
+    assert_eq!(state, "complete");
+    assert_eq!(
+        engine.states(task).await,
+        ["pending", "steps_in_process", "complete"]
+    );
+    assert_eq!(
+        engine.result(task, "d").await,
+        json!({"step": "d", "after": ["a", "b", "c"]})
+    );
+    let journal = engine.journal(task).await;
+    assert_eq!(
+        journal[0],
+        "a: enqueued(dependencies_complete) in_progress(claimed) complete(handler_completed)"
+    );
+    assert_eq!(
+        journal[3],
+        "d: in_progress(claimed) complete(handler_completed)"
+    );
+    assert_eq!(
+        engine.count("SELECT count(*) FROM tasker.step_queue").await,
+        0
+    );
+    assert_eq!(
+        engine
+            .count("SELECT count(*) FROM tasker.workflow_step_result_audit")
+            .await,
+        4
+    );
+    worker.drain().await;
+    assert_eq!(engine.count("SELECT count(*) FROM tasker.workers").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_diamond_joins_the_results_of_its_branches() {
+    let engine = Engine::start().await;
+    let steps = json!([
+        step("start", "square", &[]),
+        step("left", "square", &["start"]),
+        step("right", "square", &["start"]),
+        step("end", "square", &["left", "right"]),
+    ]);
+    engine.register("diamond", steps).await;
+    let _worker = engine.work(squares());
+    let (task, state) = engine.run("diamond", json!({"number": 3})).await;
+    assert_eq!(state, "complete");
+    assert_eq!(engine.result(task, "end").await, json!(6561));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_share_a_fan_out_and_its_join_runs_once() {
+    let engine =
+        Engine::start_with(|config| config.worker.execution.max_concurrent_steps = 10).await;
+    let names: Vec<String> = (0..200).map(|n| format!("part_{n}x")).collect();
+    let mut steps = vec![step("start", "one", &[])];
+    steps.extend(names.iter().map(|name| step(name, "one", &["start"])));
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    steps.push(step("join", "sum", &all));
+    engine.register("fan", json!(steps)).await;
+    let handlers = Handlers::new()
+        .function("one", async |_step: StepContext| Ok(json!(1)))
+        .function("sum", async |step: StepContext| {
+            let parts = step.dependencies();
+            let parts = parts.iter().filter(|name| name.starts_with("part"));
+            let mut sum = 0;
+            for name in parts {
+                sum += step.dependency::<i64>(name)?;
+            }
+            Ok(json!(sum))
+        });
+    let _one = engine.work(handlers.clone());
+    let _two = engine.work(handlers);
+    for _ in 0..3 {
+        let (task, state) = engine.run("fan", json!({})).await;
+        assert_eq!(state, "complete");
+        assert_eq!(engine.result(task, "join").await, json!(200));
+    }
+    let attempts = "SELECT count(*) FROM tasker.workflow_step_result_audit";
+    assert_eq!(engine.count(attempts).await, 3 * 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_without_steps_is_complete_at_once() {
+    let engine = Engine::start().await;
+    engine.register("empty", json!([])).await;
+    let (_, state) = engine.run("empty", json!({})).await;
+    assert_eq!(state, "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_waits_for_a_worker_that_has_its_handler() {
+    let engine = Engine::start().await;
+    engine
+        .register("one", json!([step("a", "rare", &[])]))
+        .await;
+    let _other = engine.work(squares());
+    let task = engine.create("one", json!({})).await;
+    sleep(Duration::from_millis(300)).await;
+    let claimed = "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL";
+    assert_eq!(engine.count(claimed).await, 0);
+    let _rare = engine.work(Handlers::new().function("rare", async |_: StepContext| Ok(())));
+    assert_eq!(engine.end(task).await, "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_runs_on_the_document_that_it_was_made_from() {
+    let engine = Engine::start().await;
+    let with = |color: &str| {
+        json!([
+            {"name": "a", "handler": {"callable": "slow", "initialization": {"color": color}}},
+            {"name": "b", "handler": {"callable": "slow", "initialization": {"color": color}},
+             "dependencies": ["a"]},
+        ])
+    };
+    engine.register("colored", with("red")).await;
+    let old = engine.create("colored", json!({})).await;
+    engine.register("colored", with("blue")).await;
+    sqlx::query("UPDATE tasker.task_namespaces SET name = 'renamed' WHERE name = 'test'")
+        .execute(engine.pool())
+        .await
+        .unwrap();
+    let _worker = engine.work(Handlers::new().function("slow", async |step: StepContext| {
+        step.config::<String>("color").map(|color| json!(color))
+    }));
+    assert_eq!(engine.end(old).await, "complete");
+    assert_eq!(engine.result(old, "b").await, json!("red"));
+}

@@ -1,0 +1,209 @@
+//! Tasks over HTTP: waiting for their ends, and what operators see and do.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tasker_orchestration::service;
+use tasker_web::{AppParts, Lifecycle};
+use tasker_worker::{Handlers, StepContext, StepError};
+use tower::ServiceExt;
+
+use super::engine::{Engine, step};
+
+struct Api(Router);
+
+impl Api {
+    fn of(engine: &Engine) -> Self {
+        let parts = AppParts::new(
+            &service::INFO,
+            Arc::clone(&engine.context),
+            Lifecycle::new(),
+        );
+        Self(service::router(&parts))
+    }
+
+    async fn send(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        let response = self.0.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.send(Method::GET, path, &Value::Null).await.1
+    }
+}
+
+fn request(name: &str) -> Value {
+    json!({"name": name, "namespace": "test", "version": "1.0.0", "context": {}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_can_wait_for_the_end_of_its_task() {
+    let engine = Engine::start().await;
+    engine
+        .register(
+            "quick",
+            json!([step("a", "ok", &[]), step("b", "ok", &["a"])]),
+        )
+        .await;
+    engine
+        .register("never", json!([step("a", "unknown", &[])]))
+        .await;
+    let api = Api::of(&engine);
+    let _worker = engine.work(Handlers::new().function("ok", async |_: StepContext| Ok(())));
+    for _ in 0..5 {
+        let (status, task) = api
+            .send(Method::POST, "/v1/tasks?wait=5s", &request("quick"))
+            .await;
+        assert_eq!(
+            (status, &task["status"]),
+            (201, &json!("complete")),
+            "{task}"
+        );
+    }
+    let started = Instant::now();
+    let (status, task) = api
+        .send(Method::POST, "/v1/tasks?wait=300ms", &request("never"))
+        .await;
+    assert_eq!(
+        (status, &task["status"]),
+        (201, &json!("pending")),
+        "{task}"
+    );
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert_eq!(
+        api.send(Method::POST, "/v1/tasks?wait=soon", &request("quick"))
+            .await
+            .0,
+        400
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_see_and_repair_a_failed_task() {
+    let engine = Engine::start().await;
+    engine
+        .register(
+            "stuck",
+            json!([step("a", "fails", &[]), step("b", "ok", &["a"])]),
+        )
+        .await;
+    engine
+        .register("foreign", json!([step("a", "nobody.Has", &[])]))
+        .await;
+    let api = Api::of(&engine);
+    let _worker = engine.work(
+        Handlers::new()
+            .function("ok", async |_: StepContext| Ok(()))
+            .function("fails", async |_: StepContext| -> Result<(), _> {
+                Err(StepError::permanent("no"))
+            }),
+    );
+    let (_, task) = api
+        .send(Method::POST, "/v1/tasks?wait=5s", &request("stuck"))
+        .await;
+    assert_eq!(task["status"], "error", "{task}");
+    let path = format!("/v1/tasks/{}", task["task_uuid"].as_str().unwrap());
+    let details = api.get(&path).await;
+    assert_eq!(details["failed_steps"], 1, "{details}");
+    assert_eq!(details["execution_status"], "blocked_by_failures");
+    let step = format!(
+        "{path}/workflow_steps/{}",
+        task["step_mapping"]["a"].as_str().unwrap()
+    );
+    let audit = api.get(&format!("{step}/audit")).await;
+    assert_eq!(audit[0]["success"], false, "{audit}");
+    let action = json!({
+        "action_type": "complete_manually", "completion_data": {"x": 1}, "reason": "known good",
+        "completed_by": "ops",
+    });
+    let (status, repaired) = api.send(Method::PATCH, &step, &action).await;
+    assert_eq!(
+        (status, &repaired["status"]),
+        (200, &json!("complete")),
+        "{repaired}"
+    );
+    let task_uuid = task["task_uuid"].as_str().unwrap().parse().unwrap();
+    assert_eq!(engine.end(task_uuid).await, "complete");
+    assert_eq!(api.get(&path).await["completion_percentage"], 100.0);
+    assert_eq!(api.send(Method::PATCH, &step, &action).await.0, 409);
+    assert_eq!(api.send(Method::DELETE, &path, &Value::Null).await.0, 409);
+
+    let (_, foreign) = api
+        .send(Method::POST, "/v1/tasks", &request("foreign"))
+        .await;
+    let queue = api.get("/v1/queue").await;
+    assert_eq!(queue[0]["callable"], "nobody.Has", "{queue}");
+    assert_eq!(queue[0]["has_worker"], false);
+    assert_eq!(api.get("/v1/workers").await[0]["alive"], true);
+    let path = format!("/v1/tasks/{}", foreign["task_uuid"].as_str().unwrap());
+    let (status, cancelled) = api.send(Method::DELETE, &path, &Value::Null).await;
+    assert_eq!(
+        (status, &cancelled["status"]),
+        (200, &json!("cancelled")),
+        "{cancelled}"
+    );
+    assert_eq!(api.get(&path).await["status"], "cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_is_completed_by_hand_makes_its_branches() {
+    let engine = Engine::start().await;
+    let mut decision = step("route", "fails", &[]);
+    decision["type"] = json!("decision");
+    let steps = json!([
+        decision,
+        step("left", "ok", &["route"]),
+        step("right", "ok", &["route"])
+    ]);
+    engine.register("route", steps).await;
+    let api = Api::of(&engine);
+    let _worker = engine.work(
+        Handlers::new()
+            .function("ok", async |_: StepContext| Ok(()))
+            .function("fails", async |_: StepContext| -> Result<(), _> {
+                Err(StepError::permanent("no"))
+            }),
+    );
+    let (_, task) = api
+        .send(Method::POST, "/v1/tasks?wait=5s", &request("route"))
+        .await;
+    assert_eq!(task["status"], "error", "{task}");
+    let path = format!("/v1/tasks/{}", task["task_uuid"].as_str().unwrap());
+    let step = format!(
+        "{path}/workflow_steps/{}",
+        task["step_mapping"]["route"].as_str().unwrap()
+    );
+    let action = |name: &str| {
+        json!({
+            "action_type": "complete_manually", "reason": "known", "completed_by": "ops",
+            "completion_data": {
+                "decision_point_outcome": {"type": "create_steps", "step_names": [name]},
+            },
+        })
+    };
+    assert_eq!(
+        api.send(Method::PATCH, &step, &action("nowhere")).await.0,
+        422
+    );
+    assert_eq!(api.send(Method::PATCH, &step, &action("left")).await.0, 200);
+    assert_eq!(
+        engine
+            .end(task["task_uuid"].as_str().unwrap().parse().unwrap())
+            .await,
+        "complete"
+    );
+    assert_eq!(api.get(&path).await["total_steps"], 2);
+}

@@ -1,0 +1,185 @@
+//! Tasks and results in transactions of others, and operators' actions.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sqlx::Executor;
+use tasker_shared::models::core::task_request::TaskRequest;
+use tasker_worker::{Handlers, StepContext, StepError};
+use tokio::time::sleep;
+
+use super::engine::{Engine, step};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_a_transaction_runs_only_if_that_is_committed() {
+    let engine = Engine::start().await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    let _worker = engine.work(Handlers::new().function("ok", async |_: StepContext| Ok(())));
+    let request = || TaskRequest {
+        version: String::from("1.0.0"),
+        ..TaskRequest::new("one", "test")
+    };
+    let mut transaction = engine.pool().begin().await.unwrap();
+    engine
+        .initializer
+        .create_in(&mut transaction, request())
+        .await
+        .unwrap();
+    transaction.rollback().await.unwrap();
+    assert_eq!(engine.count("SELECT count(*) FROM tasker.tasks").await, 0);
+
+    let mut transaction = engine.pool().begin().await.unwrap();
+    let task = engine
+        .initializer
+        .create_in(&mut transaction, request())
+        .await
+        .unwrap();
+    // Longer than a claim looks back: the announcement must lead it there.
+    sleep(Duration::from_millis(500)).await;
+    transaction.commit().await.unwrap();
+    let committed = tokio::time::Instant::now();
+    assert_eq!(engine.end(task.task_uuid).await, "complete");
+    assert!(committed.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_and_the_handlers_writes_are_committed_together() {
+    let engine = Engine::start().await;
+    engine
+        .pool()
+        .execute("CREATE TABLE ledger (attempt int)")
+        .await
+        .unwrap();
+    let retry = json!({"max_attempts": 3, "backoff": "none"});
+    let steps = json!([
+        {"name": "a", "handler": {"callable": "book"}, "retry": retry},
+        step("b", "after", &["a"]),
+    ]);
+    engine.register("book", steps).await;
+    let pool = engine.pool().clone();
+    let book = move |step: StepContext| {
+        let pool = pool.clone();
+        async move {
+            let mut transaction = pool.begin().await?;
+            sqlx::query("INSERT INTO ledger VALUES ($1)")
+                .bind(step.attempt())
+                .execute(&mut *transaction)
+                .await?;
+            let outcome = step
+                .complete_in(&mut transaction, json!(step.attempt()))
+                .await?;
+            if step.is_retry() {
+                transaction.commit().await?;
+            } else {
+                // Forgets to commit.
+                drop(transaction);
+            }
+            Ok(outcome)
+        }
+    };
+    let _worker = engine.work(
+        Handlers::new()
+            .function("book", book)
+            .function("after", async |step: StepContext| {
+                step.dependency::<Value>("a")
+            }),
+    );
+    let (task, state) = engine.run("book", json!({})).await;
+    assert_eq!(state, "complete");
+    assert_eq!(engine.result(task, "b").await, json!(2));
+    assert_eq!(
+        engine
+            .count("SELECT count(*) FROM ledger WHERE attempt = 2")
+            .await,
+        1
+    );
+    assert_eq!(engine.count("SELECT count(*) FROM ledger").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_task_ends_and_refuses_the_late_result() {
+    let engine = Engine::start_with(|config| config.worker.execution.lease_seconds = 3).await;
+    engine
+        .register(
+            "long",
+            json!([step("a", "wait", &[]), step("b", "wait", &["a"])]),
+        )
+        .await;
+    let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let _worker = engine.work(Handlers::new().function("wait", move |step: StepContext| {
+        let told = told.clone();
+        async move {
+            told.send("runs").unwrap();
+            step.cancelled().await;
+            told.send("cancelled").unwrap();
+            Ok(())
+        }
+    }));
+    let task = engine.create("long", json!({})).await;
+    assert_eq!(hears.recv().await, Some("runs"));
+    let cancel = "SELECT tasker.task_cancel($1, '{\"reason\": \"cancelled\"}')";
+    let outcome: String = sqlx::query_scalar(cancel)
+        .bind(task)
+        .fetch_one(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(outcome, "cancelled");
+    assert_eq!(engine.end(task).await, "cancelled");
+    assert_eq!(hears.recv().await, Some("cancelled"));
+    sleep(Duration::from_millis(200)).await;
+    let journal = engine.journal(task).await;
+    assert_eq!(
+        journal,
+        [
+            "a: enqueued(dependencies_complete) in_progress(claimed) cancelled(cancelled)",
+            "b: cancelled(cancelled)"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_gets_a_failed_task_to_its_end() {
+    let engine = Engine::start().await;
+    engine
+        .register(
+            "stuck",
+            json!([step("a", "fails", &[]), step("b", "ok", &["a"])]),
+        )
+        .await;
+    let _worker = engine.work(
+        Handlers::new()
+            .function("fails", async |step: StepContext| -> Result<Value, _> {
+                Err(StepError::permanent(format!("attempt {}", step.attempt())))
+            })
+            .function("ok", async |step: StepContext| {
+                step.dependency::<Value>("a")
+            }),
+    );
+    let (task, state) = engine.run("stuck", json!({})).await;
+    assert_eq!(state, "error");
+    let operate = "SELECT tasker.step_operate($1, s.workflow_step_uuid, $2, $3, '{\"reason\": \"test\", \"by\": \"me\"}')
+                   FROM tasker.workflow_steps s JOIN tasker.named_steps n USING (named_step_uuid)
+                   WHERE s.task_uuid = $1 AND n.name = 'a'";
+    let act = async |action: &'static str, result: Option<Value>| -> String {
+        sqlx::query_scalar(operate)
+            .bind(task)
+            .bind(action)
+            .bind(result)
+            .fetch_one(engine.pool())
+            .await
+            .unwrap()
+    };
+    assert_eq!(act("reset_for_retry", None).await, "done");
+    assert_eq!(engine.end(task).await, "error");
+    let error = engine.result(task, "a").await;
+    assert_eq!(error["error"]["message"], "attempt 2");
+    assert_eq!(
+        act("complete_manually", Some(json!("by hand"))).await,
+        "done"
+    );
+    assert_eq!(engine.end(task).await, "complete");
+    assert_eq!(engine.result(task, "b").await, json!("by hand"));
+    assert_eq!(act("resolve_manually", None).await, "task_ended");
+    let open = "SELECT count(*) FROM tasker.tasks_dlq WHERE resolution_status = 'pending'";
+    assert_eq!(engine.count(open).await, 0);
+}
