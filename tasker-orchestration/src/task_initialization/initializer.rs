@@ -163,7 +163,7 @@ impl TaskInitializer {
 
     /// May be done twice: the second time finds the identity of the first.
     async fn create(&self, new: &Arc<NewTask>) -> Result<Option<DateTime<Utc>>, DatabaseError> {
-        database::read(&self.pool, QUERY_LIMIT, |connection| {
+        database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
             let new = Arc::clone(new);
             Box::pin(async move { task::create(connection, &new).await })
         })
@@ -171,7 +171,7 @@ impl TaskInitializer {
     }
 
     async fn find(&self, new: &Arc<NewTask>) -> Result<Option<TaskIdentity>, DatabaseError> {
-        database::read(&self.pool, QUERY_LIMIT, |connection| {
+        database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
             let new = Arc::clone(new);
             Box::pin(async move { task::find_by_identity(connection, &new.identity_hash).await })
         })

@@ -84,7 +84,7 @@ impl PreparedTemplates {
         let plan = StepPlan::new(&template.template);
         let names: Arc<[String]> = plan.steps.iter().map(|step| step.name.clone()).collect();
         let (hash, document) = (template.hash.to_string(), template.document.clone());
-        let ids = database::read(&self.pool, QUERY_LIMIT, |connection| {
+        let ids = database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
             let names = Arc::clone(&names);
             let (hash, document) = (hash.clone(), document.clone());
             Box::pin(async move {

@@ -10,6 +10,4 @@ mod stored_json;
 
 pub use errors::DatabaseError;
 pub use query::run_idempotent;
-// The former name, until its callers are renamed.
-pub use query::run_idempotent as read;
 pub(crate) use stored_json::StoredJson;

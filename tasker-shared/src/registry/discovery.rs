@@ -12,8 +12,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
-use super::registration::Submission;
-use super::{RegistrationOutcome, RegistryError};
+use super::errors::RegistryError;
+use super::registration::{RegistrationOutcome, Submission};
 use crate::models::core::task_template::{
     Problem, TemplateDocument, TemplateError, TemplateLimits,
 };

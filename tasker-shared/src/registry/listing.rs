@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use super::RegistryError;
+use super::errors::RegistryError;
 use crate::database;
 use crate::types::ContentHash;
 
@@ -36,7 +36,7 @@ pub(super) async fn list(
     pool: &PgPool,
     namespace: Option<&str>,
 ) -> Result<Vec<TemplateListing>, RegistryError> {
-    let rows = database::read(pool, LIMIT, |connection| {
+    let rows = database::run_idempotent(pool, LIMIT, |connection| {
         let namespace = namespace.map(str::to_owned);
         Box::pin(async move {
             sqlx::query!(

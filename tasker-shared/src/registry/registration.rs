@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::RegistryError;
+use super::errors::RegistryError;
 use super::index::{Snapshot, TemplateName};
 use crate::config::tasker::OnChangedVersion;
 use crate::database::{self, jsonb};
@@ -224,7 +224,7 @@ pub(super) async fn register(
         let bytes: usize = templates.iter().map(|one| one.document.len()).sum();
         let asks_first = index.is_none() && (on_changed.is_some() || bytes > ASK_FIRST_BYTES);
         // Registering is idempotent, so it may be tried again on another connection.
-        database::read(pool, LIMIT, |connection| {
+        database::run_idempotent(pool, LIMIT, |connection| {
             attempts += 1;
             register_on(
                 connection,

@@ -1,4 +1,4 @@
-//! Readers that never stop, while servers come and go.
+//! Readers that send requests all the time while servers stop and start.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-/// What a reader lets pass between two requests, so that sixteen of them leave the servers some time.
+/// The pause between two requests of a reader, so that sixteen readers do not overload the servers.
 const PACE: Duration = Duration::from_millis(1);
 
 /// Tasks that ask again and again.
@@ -53,12 +53,12 @@ impl Readers {
         }
     }
 
-    /// How many requests have counted.
+    /// Returns the number of requests that counted.
     pub(crate) fn counted(&self) -> u64 {
         self.counted.load(Ordering::Relaxed)
     }
 
-    /// Ends them; the longest that any request took. Panics if one of them has.
+    /// Ends the readers and returns the longest duration of a request. Panics if a reader panicked.
     pub(crate) async fn end(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
         let all = self.tasks.join_all().await;

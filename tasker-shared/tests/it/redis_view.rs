@@ -1,4 +1,4 @@
-//! What Redis holds, and registries that use it.
+//! Registries that use Redis, and the keys and values in it.
 
 use redis::AsyncCommands;
 use tasker_shared::config::tasker::CacheConfig;

@@ -145,17 +145,6 @@ impl TemplateIndex {
         }
     }
 
-    /// Starts polling and listening. Does nothing the second time. Must be called within a
-    /// Tokio runtime.
-    pub(crate) fn start(&self) {
-        if self.started.load(Ordering::Relaxed) || self.started.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        self.tasks.spawn(poller::run(Arc::clone(&self.shared)));
-        self.tasks.spawn(listener::run(Arc::clone(&self.shared)));
-        self.tasks.close();
-    }
-
     /// Returns the current snapshot.
     pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.shared.snapshot.load()

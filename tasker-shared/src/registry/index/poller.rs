@@ -9,7 +9,7 @@ use tracing::{Instrument, debug, info, warn};
 
 use super::clock::Moment;
 use super::queries::{self, Changes, Position};
-use super::{PollReason, Shared};
+use super::{PollReason, Shared, TemplateIndex, listener};
 use crate::database::{self, DatabaseError};
 use crate::metrics::{
     DIRECTORY_AGE, DIRECTORY_LAG, DIRECTORY_POLLS, DIRECTORY_RELOADS, DIRECTORY_TEMPLATES,
@@ -27,7 +27,20 @@ const NOTIFIED_PAUSE: Duration = Duration::from_millis(5);
 const FIRST_FAILURE_PAUSE: Duration = Duration::from_millis(50);
 const LAST_FAILURE_PAUSE: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(shared: Arc<Shared>) {
+impl TemplateIndex {
+    /// Starts polling and listening. Does nothing the second time. Must be called within a
+    /// Tokio runtime.
+    pub(crate) fn start(&self) {
+        if self.started.load(Ordering::Relaxed) || self.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.tasks.spawn(run(Arc::clone(&self.shared)));
+        self.tasks.spawn(listener::run(Arc::clone(&self.shared)));
+        self.tasks.close();
+    }
+}
+
+async fn run(shared: Arc<Shared>) {
     let cancel = shared.cancel.clone();
     let poller = Poller {
         interval: interval(shared.max_staleness),
@@ -112,10 +125,11 @@ impl Poller {
 
     async fn poll(&mut self) -> Result<(), DatabaseError> {
         if let Some(position) = self.position {
-            let answer = database::read(&self.shared.pool, POLL_LIMIT, move |connection| {
-                Box::pin(queries::poll(connection, position))
-            })
-            .await?;
+            let answer =
+                database::run_idempotent(&self.shared.pool, POLL_LIMIT, move |connection| {
+                    Box::pin(queries::poll(connection, position))
+                })
+                .await?;
             match answer {
                 Changes::Since {
                     position,
@@ -143,10 +157,11 @@ impl Poller {
             "other_history"
         };
         metrics::counter!(DIRECTORY_RELOADS.name, "reason" => reason).increment(1);
-        let (position, names) = database::read(&self.shared.pool, LOAD_LIMIT, |connection| {
-            Box::pin(queries::load(connection))
-        })
-        .await?;
+        let (position, names) =
+            database::run_idempotent(&self.shared.pool, LOAD_LIMIT, |connection| {
+                Box::pin(queries::load(connection))
+            })
+            .await?;
         self.publish(self.shared.snapshot.load().replaced_by(names));
         self.position = Some(position);
         Ok(())
