@@ -1,11 +1,11 @@
 //! Counts SQL statements of this process and commands of Redis.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use redis::aio::MultiplexedConnection;
 use tracing::field::{Field, Visit};
+use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry};
@@ -39,6 +39,15 @@ impl Statement {
 struct StatementLog;
 
 impl<S: Subscriber> Layer<S> for StatementLog {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        // The default would ask `enabled` once and for all.
+        if metadata.target() == SQLX {
+            Interest::sometimes()
+        } else {
+            Interest::never()
+        }
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
         metadata.target() == SQLX && LISTENING.load(Ordering::Relaxed)
     }
@@ -84,26 +93,12 @@ fn taken() -> Vec<Statement> {
     std::mem::take(&mut *STATEMENTS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Calls of Redis since the server's start, by command.
-pub(crate) struct Commands(BTreeMap<String, u64>);
-
-impl Commands {
-    pub(crate) async fn read(redis: &mut MultiplexedConnection) -> Result<Self> {
-        let info: String = redis::cmd("INFO")
-            .arg("commandstats")
-            .query_async(redis)
-            .await?;
-        let calls = info.lines().filter_map(|line| {
-            let (command, numbers) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-            let calls = numbers.split(',').next()?.parse().ok()?;
-            Some((command.to_owned(), calls))
-        });
-        Ok(Self(calls.collect()))
-    }
-
-    /// Returns the calls of `command` since `before`.
-    pub(crate) fn since(&self, before: &Self, command: &str) -> u64 {
-        let calls = |commands: &Self| commands.0.get(command).copied().unwrap_or(0);
-        calls(self) - calls(before)
-    }
+/// Returns how often the server was asked to execute `command` since its start.
+pub(crate) async fn calls(redis: &mut MultiplexedConnection, command: &str) -> Result<u64> {
+    let mut info = redis::cmd("INFO");
+    let info: redis::InfoDict = info.arg("commandstats").query_async(redis).await?;
+    // Such as `calls=21,usec=175,...`, and nothing before the first call.
+    let figures: String = info.get(&format!("cmdstat_{command}")).unwrap_or_default();
+    let calls = figures.split(['=', ',']).nth(1);
+    Ok(calls.and_then(|calls| calls.parse().ok()).unwrap_or(0))
 }

@@ -28,20 +28,14 @@ const STEP_BYTES: usize = 420;
 const HEAD: &str = r"
 version: '1.0.0'
 description: Takes an order from its validation to its shipment
-metadata:
-  author: The benchmark
-  tags: [orders, shop]
+metadata: {author: The benchmark, tags: [orders, shop]}
 task_handler:
   callable: Shop::OrderHandler
-  initialization:
-    currency: EUR
-    limit: 5000
+  initialization: {currency: EUR, limit: 5000}
 input_schema:
   type: object
   required: [order_id]
-  properties:
-    order_id: {type: integer}
-    note: {type: string}
+  properties: {order_id: {type: integer}, note: {type: string}}
 steps:
 ";
 
@@ -49,9 +43,7 @@ const STEP: &str = r"
     description: Asks the inventory for all items of the order
     handler:
       callable: Shop::StepHandler
-      initialization:
-        service: inventory
-        strict: true
+      initialization: {service: inventory, strict: true}
     system_dependency: inventory
     retry:
       retryable: true
