@@ -30,5 +30,5 @@ pub fn run(handlers: Handlers) -> std::process::ExitCode {
     tasker_web::run_service(&service::INFO, |parts| service::start(parts, handlers))
 }
 
-/// How long one query of this service may take, its wait for a connection included.
+/// The longest time that one query of this service may take, its wait for a connection included.
 const QUERY_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);

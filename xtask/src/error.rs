@@ -1,10 +1,10 @@
-//! Why a task failed.
+//! The reason why a task failed.
 
 use std::io;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 
-/// Why a task failed.
+/// The reason why a task failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum XtaskError {
     #[error("{program} cannot be run")]

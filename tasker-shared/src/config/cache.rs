@@ -18,7 +18,7 @@ use super::redis::RedisConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Whether templates are cached at all.
+    /// Turns the caching of templates on.
     ///
     /// Default `false`.
     #[builder(default = "false")]
@@ -29,25 +29,25 @@ pub struct CacheConfig {
     #[builder(default = "String::from(\"redis\")")]
     #[validate(custom(function = checks::cache_backend))]
     pub backend: String,
-    /// How long Redis keeps an entry that has no TTL of its own, in seconds.
+    /// The time for which Redis keeps an entry that has no TTL of its own, in seconds.
     ///
     /// Default 3600.
     #[builder(default = "3600")]
     #[validate(range(min = 1))]
     pub default_ttl_seconds: u32,
-    /// How long Redis keeps a task template, in seconds.
+    /// The time for which Redis keeps a task template, in seconds.
     ///
     /// Default 3600.
     #[builder(default = "3600")]
     #[validate(range(min = 1))]
     pub template_ttl_seconds: u32,
-    /// How long Redis keeps an analytics answer, in seconds.
+    /// The time for which Redis keeps an analytics answer, in seconds.
     ///
     /// Default 60.
     #[builder(default = "60")]
     #[validate(range(min = 1))]
     pub analytics_ttl_seconds: u32,
-    /// What every key in Redis starts with: letters, digits and `_ . : { } -`, at most 64.
+    /// The beginning of every key in Redis: letters, digits and `_ . : { } -`, at most 64.
     ///
     /// Default `tasker`.
     #[builder(default = "String::from(\"tasker\")")]
@@ -60,37 +60,37 @@ pub struct CacheConfig {
     #[builder(default = "1000")]
     #[validate(range(max = 3_600_000))]
     pub max_staleness_ms: u64,
-    /// What one request may spend waiting for Redis in all, in milliseconds.
+    /// The longest time that one request may wait for Redis in all, in milliseconds.
     ///
     /// Default 25.
     #[builder(default = "25")]
     #[validate(range(min = 1, max = 60_000))]
     pub operation_timeout_ms: u64,
-    /// How many bytes of template bodies a process holds.
+    /// The number of bytes of template documents that a process holds.
     ///
     /// Default 67108864 (64 MiB).
     #[builder(default = "64 * 1024 * 1024")]
     pub local_max_bytes: u64,
-    /// Whether a worker's discovery deletes all cached templates.
+    /// Has a worker's discovery delete all cached templates.
     ///
     /// Default `true`.
     #[builder(default = "true")]
     pub invalidate_on_boot: bool,
-    /// How long past `max_staleness_ms` an unreachable database lets old pointers be used, in
-    /// seconds; such answers are flagged. With 0, never.
+    /// The time past `max_staleness_ms` for which old pointers are used while the database is
+    /// unreachable, in seconds; such answers are flagged. With 0, never.
     ///
     /// Default 0.
     #[builder(default = "0")]
     #[validate(range(max = 86_400))]
     pub serve_stale_seconds: u64,
-    /// Where Redis is. Defaults apply when the section is missing.
+    /// The address of Redis. Defaults apply when the section is missing.
     #[builder(default)]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(nested)]
     pub redis: Option<RedisConfig>,
 }
 
-/// What an entry of the distributed cache is, as far as its time to live is concerned.
+/// The kinds of entries of the distributed cache, by their time to live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheEntryKind {
     /// A task template: it changes rarely.
@@ -102,7 +102,7 @@ pub enum CacheEntryKind {
 }
 
 impl CacheConfig {
-    /// How long Redis keeps an entry of this kind.
+    /// Returns the time for which Redis keeps an entry of this kind.
     #[must_use]
     pub fn ttl(&self, kind: CacheEntryKind) -> Duration {
         let seconds = match kind {

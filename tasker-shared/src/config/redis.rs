@@ -1,4 +1,4 @@
-//! Where Redis is, of which kind it is, and how it is connected to.
+//! The address and kind of Redis, and the limits of its connections.
 
 use derive_builder::Builder;
 use schemars::JsonSchema;
@@ -32,7 +32,7 @@ pub struct RedisConfig {
     #[builder(default = "10")]
     #[validate(range(min = 1, max = 1024))]
     pub max_connections: u32,
-    /// How long connecting may take, in seconds.
+    /// The longest time that connecting may take, in seconds.
     ///
     /// Default 5.
     #[builder(default = "5")]
@@ -106,7 +106,7 @@ pub struct RedisConfig {
     pub tls_key_file: String,
 }
 
-/// What kind of server Redis is.
+/// The kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedisMode {
     /// One server, or a proxy that looks like one.

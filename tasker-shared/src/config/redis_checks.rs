@@ -1,4 +1,4 @@
-//! What must hold of `[common.cache.redis]`, for the loader and for whoever builds a
+//! Rules for `[common.cache.redis]`, for the loader and for whoever builds a
 //! [`RedisConfig`] in code. No message contains a value.
 
 use percent_encoding::percent_decode_str;
@@ -8,7 +8,7 @@ use validator::ValidationError;
 use super::checks::{SHELL_VARIABLE, has_rest_of_password, has_shell_variable};
 use super::redis::{RedisConfig, RedisMode};
 
-/// What is wrong with a [`RedisConfig`]; shown, the end of a sentence that begins with its path.
+/// A fault of a [`RedisConfig`]; shown, the end of a sentence that begins with its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisProblem {
@@ -100,7 +100,7 @@ impl RedisProblem {
 }
 
 impl RedisConfig {
-    /// What is wrong with the fields, each for itself and together, if anything is.
+    /// Returns the first fault of the fields, each for itself and together.
     ///
     /// Files are not looked at: they are read when a connection is made.
     #[must_use]
@@ -137,7 +137,7 @@ fn wrong_url(text: &str) -> Option<RedisProblem> {
     }
 }
 
-/// Whether the client library takes what is left: which protocol is spoken, an address that one
+/// Checks that the client library accepts the rest: which protocol is spoken, an address that one
 /// can connect to, and credentials that are text.
 fn can_be_dialed(url: &Url) -> bool {
     let is_text = |text: &str| percent_decode_str(text).decode_utf8().is_ok();
@@ -300,7 +300,7 @@ pub(super) fn nodes(nodes: &[String]) -> Result<(), ValidationError> {
     outcome(wrong_nodes(nodes))
 }
 
-/// What is wrong with a field by itself is reported there.
+/// Faults of a single field are reported there.
 pub(super) fn together(config: &RedisConfig) -> Result<(), ValidationError> {
     outcome(wrong_together(config))
 }

@@ -114,7 +114,7 @@ fn write_decimal(out: &mut String, text: &str) -> Option<()> {
     }
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{fraction}");
-    // Where the point is, counted from the first digit.
+    // The position of the point, counted from the first digit.
     let point = i64::try_from(whole.len()).ok()? + exponent;
     let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or(0));
     let (whole, fraction) = match usize::try_from(point) {

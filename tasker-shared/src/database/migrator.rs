@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::DatabaseError;
 
-/// How long migrating may take in all: waiting for other instances that migrate, and filling the
-/// versions of templates that are registered already.
+/// The longest time that migrating may take in all: waiting for other instances that migrate, and
+/// filling the versions of templates that are registered already.
 const LIMIT: Duration = Duration::from_mins(5);
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -1,4 +1,4 @@
-//! What the tests of the registry start from: a migrated database of their own, and registries
+//! The start of the registry's tests: a migrated database of their own, and registries
 //! on it as different processes would have them.
 
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_test_support::TestDatabase;
 use tempfile::TempDir;
 
-/// Where no Redis is.
+/// An address without a Redis.
 const NOBODY: &str = "redis://127.0.0.1:1";
-/// Of a process's pool.
+/// The size of a process's pool.
 const CONNECTIONS: u32 = 6;
 
 /// The cache of a process, as its configuration, its features and its network leave it.
@@ -147,7 +147,7 @@ impl TestApp {
         transaction.commit().await.expect("it commits");
     }
 
-    /// How many statements the templates' tables were changed by: the clock's place.
+    /// Returns the clock's position, which counts the commits that changed the templates' tables.
     pub(crate) async fn sequence(&self) -> i64 {
         sqlx::query_scalar::<_, i64>("SELECT sequence FROM tasker.template_clock")
             .fetch_one(&self.pool)
@@ -197,7 +197,7 @@ pub(crate) fn folder() -> TempDir {
     folder
 }
 
-/// What [`template`] was given, from a resolved document.
+/// Returns the argument of [`template`], from a resolved document.
 pub(crate) fn marker(metadata: &tasker_shared::types::HandlerMetadata) -> Value {
     let document: Value = serde_json::from_str(metadata.document.get()).expect("it is JSON");
     document["task_handler"]["initialization"]["marker"].clone()

@@ -11,7 +11,7 @@ use tasker_test_support::{RedisServer, redis_connection};
 
 pub(crate) const TTL: Duration = Duration::from_mins(1);
 
-/// How long a test waits for what must happen soon. On a busy machine soon takes longer.
+/// The longest time that a test waits for something that must happen soon. A busy machine needs it.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) async fn server() -> RedisServer {

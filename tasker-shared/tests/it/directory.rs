@@ -203,7 +203,7 @@ async fn a_restored_backup_is_noticed_by_its_clock_and_by_its_history() {
             .await
             .unwrap();
     }
-    // What a restore does: the rows and the clock of an earlier time, behind the triggers' back.
+    // Does the work of a restore: rows and clock of an earlier time, behind the triggers' back.
     let restore = [
         "ALTER TABLE tasker.named_tasks DISABLE TRIGGER ALL",
         "UPDATE tasker.named_tasks SET configuration =

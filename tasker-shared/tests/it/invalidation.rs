@@ -1,4 +1,4 @@
-//! What is deleted from Redis, and when.
+//! Deletion of values from Redis.
 
 use redis::AsyncCommands;
 use tasker_shared::config::tasker::CacheConfig;

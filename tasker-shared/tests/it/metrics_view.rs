@@ -1,4 +1,4 @@
-//! What is measured.
+//! Readings of metrics.
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tasker_shared::metrics::Metric;

@@ -1,4 +1,4 @@
-//! What the triggers make of statements that are not ours.
+//! Statements of other software, and their effect on the pointers.
 
 use sqlx::{Executor, PgPool};
 

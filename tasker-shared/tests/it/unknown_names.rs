@@ -10,7 +10,7 @@ use tasker_shared::registry::RegistryError;
 use crate::app::{TestApp, template};
 use crate::metrics_view::Metrics;
 
-/// What the registry promises, whatever the flood.
+/// The registry's promise, whatever the flood.
 const POLLS_PER_SECOND: f64 = 20.0;
 const CALLERS: usize = 2000;
 const FLOOD: Duration = Duration::from_secs(3);

@@ -21,7 +21,7 @@ pub(crate) struct Step {
     /// Attempts that the step may use, lost leases not counted.
     pub(crate) allowed: u8,
     pub(crate) lost_leases: u8,
-    /// How often an end of the step was recorded.
+    /// Counts the recorded ends of the step.
     pub(crate) ends: u8,
 }
 
@@ -197,7 +197,7 @@ impl State {
         let Some((step, attempt, age)) = self.workers[worker].claiming.take() else {
             return;
         };
-        // A claim whose answer took a lease may be another's by now, even if the worker was seen since.
+        // A claim whose answer took a lease may be another's by now, even if a heartbeat came since.
         let is_late = age >= LEASE && !scope.is(Mutant::LateClaim);
         if is_late || self.workers[worker].age >= LEASE {
             self.workers[worker].unsure = true;

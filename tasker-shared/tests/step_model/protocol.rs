@@ -45,9 +45,9 @@ pub(crate) enum Action {
     /// The result is stored, and its answer is lost.
     LoseReportAnswer(usize),
     Cancel,
-    /// Of a step.
+    /// The number is a step.
     Reset(usize),
-    /// Of a step.
+    /// The number is a step.
     Resolve(usize),
 }
 

@@ -58,15 +58,15 @@ pub struct WorkflowStep {
     pub claimed_by: Option<Uuid>,
     /// When it runs again, if it waits for that.
     pub next_retry_at: Option<DateTime<Utc>>,
-    /// How many steps have to be complete before it.
+    /// The number of steps that it depends on.
     pub total_parents: i64,
-    /// How many of them are.
+    /// The number of those that are complete.
     pub completed_parents: i64,
-    /// Whether all of them are.
+    /// All of them are complete.
     pub dependencies_satisfied: bool,
-    /// Whether it can be claimed now.
+    /// It can be claimed now.
     pub ready_for_execution: bool,
-    /// Whether it failed and will run again.
+    /// It failed and will run again.
     pub retry_eligible: bool,
     /// The checkpoint that its handler saved last.
     #[schema(value_type = Option<Object>)]

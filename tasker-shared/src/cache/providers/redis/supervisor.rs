@@ -16,7 +16,7 @@ use super::connection::{Connection, Request};
 use crate::cache::errors::Chain;
 use crate::cache::{BadAnswer, CacheError, ConnectionFault, RefusalKind};
 
-/// How often idle connections are asked for an answer. This finds connections that a firewall has
+/// The pause between two probes of idle connections. This finds connections that a firewall has
 /// forgotten before a request does.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -24,7 +24,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// wait for it each time that it is tried.
 const RECOVERED: Duration = Duration::from_secs(10);
 
-/// How long the probe key lives if the connection breaks before it is deleted.
+/// The time for which the probe key lives if the connection breaks before it is deleted.
 const PROBE_TTL_MS: u64 = 1000;
 
 /// The first pause between attempts.
@@ -34,7 +34,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// leaves half a second to connect and probe.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 
-/// How many attempts may be under way together.
+/// The number of attempts that may be under way together.
 ///
 /// An attempt against a silent host lasts as long as connecting may last. If the next one waited
 /// for it, a host that is back would be noticed only then.
