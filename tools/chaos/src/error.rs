@@ -35,15 +35,16 @@ pub(crate) enum ChaosError {
     Config(#[from] ConfigError),
     #[error("a task of this program panicked")]
     Panicked(#[from] tokio::task::JoinError),
-    #[error("{what} did not {action} within {seconds} s{log}")]
+    #[error("{what} did not {action} within {seconds} s")]
     TooSlow {
         what: &'static str,
         action: &'static str,
         seconds: u64,
-        log: String,
     },
-    #[error("the environment variable {0} is not set; this mode is started by `chaos` only")]
-    NotAnAgent(&'static str),
+    #[error("the environment variable {0} is not a number")]
+    NotANumber(&'static str),
+    #[error("this world has no {0}, because it was started for another fault")]
+    NotStarted(&'static str),
     #[error("{0} ended before it was stopped")]
     Ended(&'static str),
     #[error("no row is called {name}; there are: {known}")]

@@ -1,8 +1,9 @@
 //! The list of faults, and how each is done.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use tasker_test_support::{RedisCluster, TcpProxy, redis_connection};
+use tasker_test_support::{TcpProxy, redis_connection};
 
 use crate::error::ChaosError;
 use crate::world::{Link, World};
@@ -15,13 +16,19 @@ const STALL_PERCENT: u8 = 10;
 /// Added to a round trip to PostgreSQL: fifty times as long as an answer takes otherwise. A
 /// connection that was idle needs up to three round trips.
 const POSTGRES_SLOW: Duration = Duration::from_millis(20);
-/// How long a flapping server is up, and down.
+/// The time for which a flapping server is up, and down.
 const FLAP: Duration = Duration::from_secs(1);
-/// How often listeners are terminated.
+/// Listeners are terminated at this interval.
 const TERMINATE_EVERY: Duration = Duration::from_millis(50);
 /// Keys of the dump that takes long to load.
 pub(crate) const DUMP_KEYS: u32 = 20_000;
 const PASSWORD: &str = "another";
+const MANY_KEYS: &str = "for i = 1, ARGV[1] do
+    redis.call('SET', 'other:' .. i, string.rep('x', 50)) end";
+const COPY_KEYS: &str = "for _, key in ipairs(redis.call('KEYS', '*')) do
+    redis.call('COPY', key, 'old:' .. key) end";
+const COPY_KEYS_BACK: &str = "for _, key in ipairs(redis.call('KEYS', 'old:*')) do
+    redis.call('COPY', key, string.sub(key, 5), 'REPLACE') redis.call('DEL', key) end";
 
 /// One way to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,16 +59,16 @@ pub(crate) enum Fault {
     ProcessFrozen,
 }
 
-/// How a link fails.
+/// A way in which a link fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Spoil {
     Slow,
     Stalls,
     Refused,
     BlackHole,
-    /// What was held back arrives late.
+    /// Pieces that were held back arrive late.
     HalfOpen,
-    /// What was held back never arrives.
+    /// Pieces that were held back never arrive.
     Lost,
 }
 
@@ -123,21 +130,15 @@ impl Fault {
             .map(|(fault, ..)| fault)
     }
 
-    fn entry(self) -> (&'static str, &'static str) {
-        LIST.into_iter()
-            .find(|(fault, ..)| *fault == self)
-            .map_or(("unlisted", "unlisted"), |(_, name, label, _)| {
-                (name, label)
-            })
-    }
-
     /// Returns the name that `--only` takes.
     pub(crate) fn name(self) -> &'static str {
-        self.entry().0
+        let entry = LIST.into_iter().find(|(fault, ..)| *fault == self);
+        entry.map_or("unlisted", |(_, name, ..)| name)
     }
 
     pub(crate) fn label(self) -> &'static str {
-        self.entry().1
+        let entry = LIST.into_iter().find(|(fault, ..)| *fault == self);
+        entry.map_or("unlisted", |(_, _, label, _)| label)
     }
 
     /// Returns true if Redis fails before the process starts.
@@ -190,17 +191,22 @@ impl Fault {
             Self::RedisLink(spoil) => {
                 let links: Vec<_> = links.iter().map(|link| &link.redis).collect();
                 spoil.happen(&links, length).await;
-                Ok(())
             }
             Self::PostgresLink(spoil) => {
                 let links: Vec<_> = links.iter().map(|link| &link.postgres).collect();
                 spoil.happen(&links, length).await;
-                Ok(())
             }
-            Self::Loading => load_big_dump(world).await,
-            Self::Flapping => flap(world, length).await,
-            Self::ClusterPrimary | Self::SlotsMove | Self::SentinelFailover => {
-                self.fail_over(world, length).await
+            Self::Flapping => {
+                let started = Instant::now();
+                loop {
+                    world.redis.kill().await?;
+                    tokio::time::sleep(FLAP).await;
+                    world.redis.restart().await?;
+                    if started.elapsed() >= length {
+                        break;
+                    }
+                    tokio::time::sleep(FLAP).await;
+                }
             }
             Self::Listeners => {
                 let started = Instant::now();
@@ -208,21 +214,19 @@ impl Fault {
                     world.terminate_listeners().await?;
                     tokio::time::sleep(TERMINATE_EVERY).await;
                 }
-                Ok(())
             }
-            Self::Restore => {
-                let snapshot = world.redis_snapshot().await?;
-                tokio::time::sleep(length).await;
-                world.restore_redis(&snapshot).await
-            }
+            Self::SlotsMove => move_slots(world, length).await?,
             _ => {
                 if !self.is_at_boot() {
                     self.begin(world).await?;
                 }
-                tokio::time::sleep(length).await;
-                self.end(world).await
+                if !self.heals_itself() && self != Self::Loading {
+                    tokio::time::sleep(length).await;
+                }
+                self.end(world).await?;
             }
         }
+        Ok(())
     }
 
     /// Begins a fault that lasts until [`Fault::end`].
@@ -233,24 +237,36 @@ impl Fault {
                 world.order(&["SAVE"]).await?;
                 world.redis.kill().await?;
             }
+            Self::Loading => {
+                world
+                    .order(&["EVAL", MANY_KEYS, "0", &DUMP_KEYS.to_string()])
+                    .await?;
+                world.order(&["SAVE"]).await?;
+                world.redis.kill().await?;
+            }
             Self::KillEmpty | Self::BootAbsent => world.redis.kill().await?,
             Self::PostgresSlow => {
                 world.links[0].postgres.delay(POSTGRES_SLOW / 2).await;
                 world.redis.kill().await?;
             }
             Self::Freeze => world.redis.freeze().await?,
-            Self::Full => world.set("maxmemory", "1").await?,
+            Self::Full => world.order(&["CONFIG", "SET", "maxmemory", "1"]).await?,
             // Its primary does not exist, so it keeps its keys.
             Self::Replica => world.order(&["REPLICAOF", "127.0.0.1", "1"]).await?,
             Self::Password | Self::BootPassword => {
-                world.set("requirepass", PASSWORD).await?;
+                world
+                    .order(&["CONFIG", "SET", "requirepass", PASSWORD])
+                    .await?;
                 // Connections stay authenticated until they are closed.
                 let kill = ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
-                world.order_with_password(PASSWORD, &kill).await?;
+                world.order_with(PASSWORD, &kill).await?;
             }
             Self::Flush => world.order(&["FLUSHALL"]).await?,
+            Self::Restore => world.order(&["EVAL", COPY_KEYS, "0"]).await?,
             Self::BootBlackHole => world.links[0].redis.black_hole().await,
             Self::PostgresRestart => world.postgres.stop().await?,
+            Self::ClusterPrimary => world.cluster()?.nodes()[0].kill().await?,
+            Self::SentinelFailover => world.sentinel()?.servers()[0].kill().await?,
             _ => {}
         }
         Ok(())
@@ -258,36 +274,26 @@ impl Fault {
 
     async fn end(self, world: &World) -> Result<(), ChaosError> {
         match self {
-            Self::Kill | Self::KillEmpty | Self::BootAbsent => world.redis.restart().await?,
+            // Returns when the server no longer answers that it is loading.
+            Self::Kill | Self::KillEmpty | Self::BootAbsent | Self::Loading => {
+                world.redis.restart().await?;
+            }
             Self::PostgresSlow => {
                 world.redis.restart().await?;
                 world.links[0].postgres.forward().await;
             }
             Self::Freeze => world.redis.thaw().await?,
-            Self::Full => world.set("maxmemory", "0").await?,
+            Self::Full => world.order(&["CONFIG", "SET", "maxmemory", "0"]).await?,
             Self::Replica => world.order(&["REPLICAOF", "NO", "ONE"]).await?,
             Self::Password | Self::BootPassword => {
                 let allow = ["CONFIG", "SET", "requirepass", ""];
-                world.order_with_password(PASSWORD, &allow).await?;
+                world.order_with(PASSWORD, &allow).await?;
             }
+            Self::Restore => world.order(&["EVAL", COPY_KEYS_BACK, "0"]).await?,
             Self::BootBlackHole => world.links[0].redis.forward().await,
             Self::PostgresRestart => world.postgres.restart().await?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    async fn fail_over(self, world: &World, length: Duration) -> Result<(), ChaosError> {
-        match (&world.cluster, &world.sentinel) {
-            (Some(cluster), _) if self == Self::SlotsMove => move_slots(cluster, length).await?,
-            (Some(cluster), _) => {
-                cluster.nodes()[0].kill().await?;
-                cluster.until_well().await?;
-            }
-            (_, Some(sentinel)) => {
-                sentinel.servers()[0].kill().await?;
-                sentinel.until_primary(1).await?;
-            }
+            Self::ClusterPrimary => world.cluster()?.until_well().await?,
+            Self::SentinelFailover => world.sentinel()?.until_primary(1).await?,
             _ => {}
         }
         Ok(())
@@ -318,49 +324,20 @@ impl Spoil {
     }
 }
 
-async fn load_big_dump(world: &World) -> Result<(), ChaosError> {
-    let script = "for i = 1, ARGV[1] do redis.call('SET', 'other:' .. i, string.rep('x', 50)) end";
-    world
-        .order(&["EVAL", script, "0", &DUMP_KEYS.to_string()])
-        .await?;
-    world.order(&["SAVE"]).await?;
-    world.redis.kill().await?;
-    // Returns when the server no longer answers that it is loading.
-    Ok(world.redis.restart().await?)
-}
-
-async fn flap(world: &World, length: Duration) -> Result<(), ChaosError> {
-    let started = Instant::now();
-    loop {
-        world.redis.kill().await?;
-        tokio::time::sleep(FLAP).await;
-        world.redis.restart().await?;
-        if started.elapsed() >= length {
-            return Ok(());
-        }
-        tokio::time::sleep(FLAP).await;
-    }
-}
-
 /// Moves each key of the first primary, with its slot, to the second one, spread over `length`.
-async fn move_slots(cluster: &RedisCluster, length: Duration) -> Result<(), ChaosError> {
+async fn move_slots(world: &World, length: Duration) -> Result<(), ChaosError> {
+    let cluster = world.cluster()?;
     let mut connection = redis_connection(&cluster.url()).await?;
     let keys: Vec<String> = redis::cmd("KEYS")
         .arg("*")
         .query_async(&mut connection)
         .await?;
-    let mut slots = Vec::new();
+    let mut slots = BTreeSet::<u16>::new();
     for key in keys {
         let mut slot = redis::cmd("CLUSTER");
-        let slot: u16 = slot
-            .arg("KEYSLOT")
-            .arg(key)
-            .query_async(&mut connection)
-            .await?;
-        slots.push(slot);
+        slot.arg("KEYSLOT").arg(key);
+        slots.insert(slot.query_async(&mut connection).await?);
     }
-    slots.sort_unstable();
-    slots.dedup();
     let pause = length / u32::try_from(slots.len().max(1)).unwrap_or(u32::MAX);
     for slot in slots {
         cluster.move_slots(slot..slot + 1, 0, 1).await?;

@@ -49,8 +49,8 @@ enum Mode {
 }
 
 fn main() -> ExitCode {
-    let outcome = if std::env::var_os(chaos::agent::PROCESS).is_some() {
-        in_runtime(chaos::agent::run()).map(|()| true)
+    let outcome = if let Ok(process) = std::env::var(chaos::agent::PROCESS) {
+        in_runtime(chaos::agent::run(&process)).map(|()| true)
     } else {
         match Cli::parse().mode {
             Mode::Chaos(options) => in_runtime(chaos::run(options)),
@@ -75,18 +75,19 @@ fn in_runtime<T>(work: impl Future<Output = Result<T, ChaosError>>) -> Result<T,
     runtime.map_err(ChaosError::Runtime)?.block_on(work)
 }
 
-/// Gives registries a runtime to themselves, apart from the servers, proxies and the control.
+/// Gives registries a runtime to themselves, apart from the control, and from servers and proxies.
 fn in_process(
     work: impl AsyncFnOnce(&Subjects) -> Result<bool, ChaosError>,
 ) -> Result<bool, ChaosError> {
-    let subjects = Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("subject")
-        .build()
-        .map_err(ChaosError::Runtime)?;
-    let world = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(ChaosError::Runtime)?;
-    world.block_on(async { work(&Subjects::create(subjects.handle().clone()).await?).await })
+    let runtime = |threads| {
+        let mut builder = Builder::new_multi_thread();
+        builder
+            .worker_threads(threads)
+            .enable_all()
+            .build()
+            .map_err(ChaosError::Runtime)
+    };
+    let (subjects, control) = (runtime(2)?, runtime(1)?);
+    let handles = (subjects.handle().clone(), control.handle().clone());
+    in_runtime(async { work(&Subjects::create(handles.0, handles.1).await?).await })
 }

@@ -13,7 +13,7 @@ pub(crate) const WATCHED: usize = 0;
 
 const STAYING_TEMPLATES: usize = 15;
 const MOVING_TEMPLATES: usize = 3;
-/// How often the watched template is chosen rather than any.
+/// The share of choices that take the watched template.
 const WATCHED_SHARE: f64 = 0.3;
 
 /// Returns all names that chaos reads: those of the moving namespace under both of its names.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue, Value};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tasker_shared::config::tasker::RedisConfig;
 use tasker_test_support::{
     PostgresServer, RedisCluster, RedisSentinel, RedisServer, TcpProxy, redis_connection,
@@ -15,15 +15,16 @@ use crate::fault::{DUMP_KEYS, Fault};
 
 /// The database of the server's own that runs use.
 const DATABASE: &str = "postgres";
+const LISTENERS: &str = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
 
 /// A private PostgreSQL and a private Redis. Worlds of one program may share the PostgreSQL.
 pub(crate) struct World {
     pub(crate) links: Vec<Link>,
     pub(crate) redis: RedisServer,
     /// Used instead of `redis` if there is one.
-    pub(crate) cluster: Option<RedisCluster>,
+    cluster: Option<RedisCluster>,
     /// Used instead of `redis` if there is one.
-    pub(crate) sentinel: Option<RedisSentinel>,
+    sentinel: Option<RedisSentinel>,
     pub(crate) postgres: Arc<PostgresServer>,
 }
 
@@ -73,6 +74,18 @@ impl World {
         Ok(world)
     }
 
+    pub(crate) fn cluster(&self) -> Result<&RedisCluster, ChaosError> {
+        self.cluster
+            .as_ref()
+            .ok_or(ChaosError::NotStarted("cluster"))
+    }
+
+    pub(crate) fn sentinel(&self) -> Result<&RedisSentinel, ChaosError> {
+        self.sentinel
+            .as_ref()
+            .ok_or(ChaosError::NotStarted("sentinel"))
+    }
+
     /// Returns the URL of the database, without a proxy.
     pub(crate) fn database_url(&self) -> String {
         self.postgres.url(DATABASE)
@@ -119,12 +132,8 @@ impl World {
         self.ask::<Value>(words).await.map(drop)
     }
 
-    /// Changes a setting of Redis.
-    pub(crate) async fn set(&self, name: &str, value: &str) -> Result<(), ChaosError> {
-        self.order(&["CONFIG", "SET", name, value]).await
-    }
-
-    pub(crate) async fn order_with_password(
+    /// Runs a command while Redis demands `password`.
+    pub(crate) async fn order_with(
         &self,
         password: &str,
         words: &[&str],
@@ -134,49 +143,17 @@ impl World {
         ask::<Value>(&url, words).await.map(drop)
     }
 
-    /// Returns every key of Redis with its serialized value.
-    pub(crate) async fn redis_snapshot(&self) -> Result<Vec<(String, Vec<u8>)>, ChaosError> {
-        let mut connection = redis_connection(&self.redis.url()).await?;
-        let keys: Vec<String> = redis::cmd("KEYS")
-            .arg("*")
-            .query_async(&mut connection)
-            .await?;
-        let mut snapshot = Vec::new();
-        for key in keys {
-            let mut dump = redis::cmd("DUMP");
-            let value: Option<Vec<u8>> = dump.arg(&key).query_async(&mut connection).await?;
-            snapshot.extend(value.map(|value| (key, value)));
-        }
-        Ok(snapshot)
-    }
-
-    /// Puts a snapshot back, over the keys that exist now.
-    pub(crate) async fn restore_redis(
-        &self,
-        snapshot: &[(String, Vec<u8>)],
-    ) -> Result<(), ChaosError> {
-        let mut connection = redis_connection(&self.redis.url()).await?;
-        for (key, value) in snapshot {
-            let mut restore = redis::cmd("RESTORE");
-            restore.arg(key).arg(0).arg(value.as_slice()).arg("REPLACE");
-            restore.query_async::<()>(&mut connection).await?;
-        }
-        Ok(())
-    }
-
     /// Returns how many backends listen for notifications.
     pub(crate) async fn listeners(&self) -> Result<i64, ChaosError> {
-        let count =
-            sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+        let count = format!("SELECT count(*) {LISTENERS}");
+        let count = sqlx::query_scalar(AssertSqlSafe(count));
         Ok(count.fetch_one(&mut self.connect().await?).await?)
     }
 
     pub(crate) async fn terminate_listeners(&self) -> Result<(), ChaosError> {
-        sqlx::query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'",
-        )
-        .execute(&mut self.connect().await?)
-        .await?;
+        let terminate = format!("SELECT pg_terminate_backend(pid) {LISTENERS}");
+        let terminate = sqlx::query(AssertSqlSafe(terminate));
+        terminate.execute(&mut self.connect().await?).await?;
         Ok(())
     }
 }
@@ -184,7 +161,6 @@ impl World {
 async fn ask<T: FromRedisValue>(url: &str, words: &[&str]) -> Result<T, ChaosError> {
     let mut command = Cmd::new();
     command.arg(words);
-    Ok(command
-        .query_async(&mut redis_connection(url).await?)
-        .await?)
+    let mut connection = redis_connection(url).await?;
+    Ok(command.query_async(&mut connection).await?)
 }

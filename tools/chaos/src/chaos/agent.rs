@@ -1,9 +1,9 @@
-//! The agent: one process that reads and registers templates through the registry all the time, and
-//! reports to the collector. It judges nothing. It fails when a part of it ends.
+//! The agent: one process that reads and registers templates through the registry all the time. It
+//! judges nothing. It fails when a part of it ends.
 //!
-//! It sends lines of text: `p PROCESS` once; `r TEMPLATE ANSWER START END` for a read, with a marker,
-//! `-` for "not found" or `!CODE` as the answer; `b NUMBER START` before it registers and
-//! `w NUMBER END` or `w NUMBER END CODE` after. It ends when the collector closes its side.
+//! It prints `r TEMPLATE ANSWER START END` for a read, with a marker, `-` for "not found" or
+//! `!CODE` as the answer; `b NUMBER START` before it registers and `w NUMBER END` or `w NUMBER END
+//! CODE` after.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,22 +12,18 @@ use tasker_shared::SystemContext;
 use tasker_shared::config::ConfigLoader;
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::error::ChaosError;
+use crate::judge::history::{Answer, History, REGISTERED, Read};
 use crate::templates::{self, STAYING, VERSION, WATCHED};
 
-pub(crate) const COLLECTOR: &str = "CHAOS_COLLECTOR";
 /// The number of the process. A program that has it in its environment is an agent.
 pub(crate) const PROCESS: &str = "CHAOS_PROCESS";
-/// A process numbers its writes from its own number times this.
-pub(crate) const WRITES_PER_PROCESS: u32 = 2_000_000;
 
+/// A process numbers its writes from its own number times this.
+const WRITES_PER_PROCESS: u32 = 2_000_000;
 /// The watched template is read this often, so that the arrival of a change can be measured.
 const WATCH_PAUSE: Duration = Duration::from_millis(1);
 const READ_PAUSE: Duration = Duration::from_millis(2);
@@ -35,40 +31,23 @@ const READERS: usize = 4;
 const WRITE_PAUSE_MS: std::ops::Range<u64> = 30..90;
 const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
-type Registry = Arc<TaskHandlerRegistry>;
-type Lines = UnboundedSender<String>;
-
-pub(crate) async fn run() -> Result<(), ChaosError> {
-    let variable = |name| std::env::var(name).map_err(|_| ChaosError::NotAnAgent(name));
-    let collector = variable(COLLECTOR)?;
-    let process = variable(PROCESS)?.parse();
-    let process: u32 = process.map_err(|_| ChaosError::NotAnAgent(PROCESS))?;
+pub(crate) async fn run(process: &str) -> Result<(), ChaosError> {
+    let process = process
+        .parse()
+        .map_err(|_| ChaosError::NotANumber(PROCESS))?;
     let context = connect().await?;
     let registry = &context.task_handler_registry;
-
-    let stream = TcpStream::connect(collector).await;
-    let (mut closed, sending) = stream.map_err(ChaosError::io("connecting"))?.into_split();
-    let (lines, queue) = unbounded_channel();
-    lines.send(format!("p {process}\n")).ok();
-    let sender = tokio::spawn(send(sending, queue));
     let mut work = JoinSet::new();
-    work.spawn(read(Arc::clone(registry), lines.clone(), true));
+    work.spawn(read(Arc::clone(registry), true));
     for _ in 0..READERS {
-        work.spawn(read(Arc::clone(registry), lines.clone(), false));
+        work.spawn(read(Arc::clone(registry), false));
     }
-    work.spawn(register(Arc::clone(registry), lines.clone(), process));
-    tokio::select! {
-        _ = closed.read_u8() => {}
-        Some(ended) = work.join_next() => {
-            ended?;
-            return Err(ChaosError::Ended("a reader or the writer"));
-        }
+    work.spawn(register(Arc::clone(registry), process));
+    // All work until this process is killed.
+    if let Some(ended) = work.join_next().await {
+        ended?;
     }
-    work.shutdown().await;
-    drop(lines);
-    sender.await?.map_err(ChaosError::io("sending lines"))?;
-    context.shutdown().await;
-    Ok(())
+    Err(ChaosError::Ended("a reader or the writer"))
 }
 
 /// Connects, and waits for PostgreSQL as long as it takes.
@@ -82,15 +61,12 @@ async fn connect() -> Result<SystemContext, ChaosError> {
     }
 }
 
-/// Reads the watched template, or random ones, until the collector is gone.
-async fn read(registry: Registry, lines: Lines, watched: bool) {
+/// Reads the watched template, or random ones.
+async fn read(registry: Arc<TaskHandlerRegistry>, watched: bool) {
     let templates = templates::all();
     loop {
-        let number = if watched {
-            WATCHED
-        } else {
-            rand::random_range(0..templates.len())
-        };
+        let any = rand::random_range(0..templates.len());
+        let number = if watched { WATCHED } else { any };
         let (namespace, name) = &templates[number];
         let start = clock::now();
         let resolved = registry.get_template(namespace, name, VERSION).await;
@@ -101,23 +77,17 @@ async fn read(registry: Registry, lines: Lines, watched: bool) {
             Err(RegistryError::NotFound { .. }) => String::from("-"),
             Err(error) => format!("!{}", error.code()),
         };
-        let line = format!("r {number} {answer} {start} {end}\n");
-        if lines.send(line).is_err() {
-            return;
-        }
+        println!("r {number} {answer} {start} {end}");
         tokio::time::sleep(if watched { WATCH_PAUSE } else { READ_PAUSE }).await;
     }
 }
 
-async fn register(registry: Registry, lines: Lines, process: u32) {
+async fn register(registry: Arc<TaskHandlerRegistry>, process: u32) {
     let first = process * WRITES_PER_PROCESS;
     for number in first..first + WRITES_PER_PROCESS {
         let name = templates::any_staying(&mut rand::rng());
         let document = templates::document(STAYING, &name, number);
-        let begin = format!("b {number} {}\n", clock::now());
-        if lines.send(begin).is_err() {
-            return;
-        }
+        println!("b {number} {}", clock::now());
         let failed = match TemplateDocument::from_json(document) {
             Ok(document) => match registry.register_task_template(&document).await {
                 Ok(_) => "",
@@ -125,21 +95,40 @@ async fn register(registry: Registry, lines: Lines, process: u32) {
             },
             Err(_) => "template_invalid",
         };
-        let line = format!("w {number} {} {failed}\n", clock::now());
-        lines.send(line).ok();
+        println!("w {number} {} {failed}", clock::now());
         let pause = rand::random_range(WRITE_PAUSE_MS);
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }
 
-async fn send(
-    mut sending: OwnedWriteHalf,
-    mut queue: UnboundedReceiver<String>,
-) -> std::io::Result<()> {
-    let mut batch = Vec::new();
-    while queue.recv_many(&mut batch, 1024).await > 0 {
-        sending.write_all(batch.concat().as_bytes()).await?;
-        batch.clear();
+/// Notes one line of an agent's output. Returns `None` for one that is not understood, such as the
+/// last one of an agent that was killed.
+pub(super) fn note(history: &mut History, process: u16, line: &str) -> Option<()> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words[..] {
+        ["r", template, answer, start, end] => {
+            let answer = match answer.strip_prefix('!') {
+                Some(code) => Answer::Failed(history.code(code)),
+                None if answer == "-" => Answer::Absent,
+                None => Answer::Content(answer.parse().ok()?),
+            };
+            history.reads.push(Read {
+                template: template.parse().ok()?,
+                process,
+                start: start.parse().ok()?,
+                end: end.parse().ok()?,
+                answer,
+            });
+        }
+        ["b", number, start] => {
+            let (number, start) = (number.parse().ok()?, start.parse().ok()?);
+            history.write(number, REGISTERED, start, Some(process));
+        }
+        ["w", number, end, ref code @ ..] => {
+            let (number, end) = (number.parse().ok()?, end.parse().ok()?);
+            history.written(number, end, code.first().copied());
+        }
+        _ => return None,
     }
-    sending.shutdown().await
+    Some(())
 }

@@ -6,19 +6,18 @@
 
 pub(crate) mod agent;
 mod audit;
-mod collector;
 mod processes;
 mod readers;
 mod schedule;
 mod summary;
 mod writers;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use tasker_test_support::PostgresServer;
+use tasker_test_support::{PostgresServer, TestkitError};
 use tokio::task::JoinSet;
 
 use crate::clock;
@@ -27,16 +26,15 @@ use crate::fault::Fault;
 use crate::judge::history::History;
 use crate::judge::judge;
 use crate::world::World;
-use collector::Collector;
 use processes::{AGENTS, MEMBERS, ORCHESTRATION, Processes, WORKER};
 
-/// How to run.
+/// The length of a run, its seed and its bound.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Options {
-    /// How long faults happen, in minutes. Default: one.
+    /// The length of the run, in minutes. Default: one.
     #[arg(long, conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..=1440))]
     minutes: Option<u64>,
-    /// How long faults happen, in seconds.
+    /// The length of the run, in seconds.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
     /// Decides which faults happen and which templates are read and written. Default: random.
@@ -51,23 +49,38 @@ pub(crate) struct Options {
 struct Run {
     world: World,
     processes: Processes,
-    history: Arc<Mutex<History>>,
+    history: Mutex<History>,
     ending: AtomicBool,
-    sql_writes: AtomicU32,
 }
 
 impl Run {
     fn note<T>(&self, note: impl FnOnce(&mut History) -> T) -> T {
-        noted(&self.history, note)
+        note(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
     }
-}
 
-fn noted<T>(history: &Mutex<History>, note: impl FnOnce(&mut History) -> T) -> T {
-    note(&mut history.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Starts a member as a new process, and returns the number of the process.
+    async fn start(&self, member: usize) -> Result<u16, ChaosError> {
+        // The orchestration service reads the versions of a template from PostgreSQL before it asks
+        // the registry.
+        let process = self.note(|history| history.process(member, member == ORCHESTRATION));
+        self.processes.start(member, process).await?;
+        Ok(process)
+    }
+
+    /// Kills an agent and notes its output. Returns an error if it had ended by itself before.
+    async fn kill(&self, member: usize) -> Result<Option<TestkitError>, ChaosError> {
+        let (process, output, lost) = self.processes.kill(member).await?;
+        self.note(|history| {
+            for line in output.lines() {
+                agent::note(history, process, line);
+            }
+        });
+        Ok(lost)
+    }
 }
 
 /// Runs processes under faults, prints the report, and returns true if every promise held.
@@ -78,41 +91,39 @@ pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
     println!("chaos for {seconds} s, seed {seed}, max_staleness_ms {bound}");
 
     let postgres = Arc::new(PostgresServer::start().await?);
-    let history = Arc::new(Mutex::new(History::default()));
-    let collector = Collector::listen(Arc::clone(&history)).await?;
     let world = World::start(&postgres, Fault::Nothing, Duration::ZERO, MEMBERS.len()).await?;
-    let processes = Processes::new(&world, &collector.address, bound, &history)?;
-    for member in [WORKER, ORCHESTRATION] {
-        processes.start(member).await?;
-    }
     let run = Arc::new(Run {
+        processes: Processes::new(&world, bound)?,
         world,
-        processes,
-        history,
+        history: Mutex::default(),
         ending: AtomicBool::new(false),
-        sql_writes: AtomicU32::new(0),
     });
+    let mut work = JoinSet::new();
+    for service in [WORKER, ORCHESTRATION] {
+        let process = run.start(service).await?;
+        readers::start(&run, service, process, seed, &mut work);
+    }
     let mut connection = run.world.connect().await?;
     audit::install(&mut connection).await?;
-    writers::prepare(&run, &mut connection).await?;
+    let prepared = writers::prepare(&run, &mut connection).await;
+    prepared.ok_or(ChaosError::Ended("the preparation"))?;
     drop(connection);
     for agent in AGENTS {
-        run.processes.start(agent).await?;
+        run.start(agent).await?;
     }
-    collector.until_connected(AGENTS.len()).await?;
-
-    let mut work = JoinSet::new();
-    readers::start(&run, seed, &mut work);
     writers::start(&run, seed, &mut work);
     let timer = Arc::clone(&run);
     work.spawn(async move {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         timer.ending.store(true, Ordering::Relaxed);
     });
-    let happened = schedule::run(&run, seed).await?;
+    let mut happened = schedule::run(&run, seed).await?;
     // Panics if a reader or a writer did, which would go unnoticed otherwise.
     work.join_all().await;
-    collector.end().await;
+    happened.lost.extend(run.processes.lost().await);
+    for agent in AGENTS {
+        run.kill(agent).await?;
+    }
 
     let mut history = run.note(std::mem::take);
     history.changes = audit::read(&mut run.world.connect().await?).await?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::Run;
-use super::processes::{ORCHESTRATION, WORKER};
+use super::processes::WORKER;
 use crate::clock;
 use crate::judge::history::{Answer, Read};
 use crate::templates::{self, VERSION};
@@ -17,23 +17,17 @@ use crate::templates::{self, VERSION};
 const READERS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Reads from both services until the run ends.
-pub(super) fn start(run: &Arc<Run>, seed: u64, work: &mut JoinSet<()>) {
-    for member in [WORKER, ORCHESTRATION] {
-        // Services are never killed, so each is one process.
-        let process = run.note(|history| {
-            let is_it = |process: &crate::judge::history::Process| process.member == member;
-            history
-                .processes
-                .iter()
-                .position(is_it)
-                .expect("services run")
-        });
-        let process = u16::try_from(process).expect("there are few processes");
-        for reader in 0..READERS {
-            let random = StdRng::seed_from_u64(seed ^ (member * READERS + reader) as u64);
-            work.spawn(read(Arc::clone(run), member, process, random));
-        }
+/// Reads from a service until the run ends.
+pub(super) fn start(
+    run: &Arc<Run>,
+    service: usize,
+    process: u16,
+    seed: u64,
+    work: &mut JoinSet<()>,
+) {
+    for reader in 0..READERS {
+        let random = StdRng::seed_from_u64(seed ^ (service * READERS + reader) as u64);
+        work.spawn(read(Arc::clone(run), service, process, random));
     }
 }
 

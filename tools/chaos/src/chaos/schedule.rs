@@ -18,7 +18,8 @@ const PAUSE_MS: std::ops::Range<u64> = 200..800;
 const FAULTS_BETWEEN_CALMS: usize = 8;
 const CALM: Duration = Duration::from_secs(3);
 const LISTENER_POLL: Duration = Duration::from_millis(50);
-/// How long listeners may take to be back. One that was lost silently notices after ten seconds.
+/// The time that listeners may take to be back. One that was lost silently notices after ten
+/// seconds.
 const LISTENER_LIMIT: u64 = 15 * clock::SECOND;
 
 /// A fault that happened.
@@ -75,7 +76,6 @@ pub(super) async fn run(run: &Run, seed: u64) -> Result<Schedule, ChaosError> {
         let pause = random.random_range(PAUSE_MS);
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
-    schedule.lost.extend(run.processes.lost().await);
     Ok(schedule)
 }
 
@@ -87,9 +87,9 @@ async fn happen(
 ) -> Result<Option<TestkitError>, ChaosError> {
     match (fault, member) {
         (Fault::ProcessKilled, Some(member)) => {
-            let lost = run.processes.kill(member).await?;
+            let lost = run.kill(member).await?;
             tokio::time::sleep(length).await;
-            run.processes.start(member).await?;
+            run.start(member).await?;
             return Ok(lost);
         }
         (Fault::ProcessFrozen, Some(member)) => run.processes.freeze(member, length).await?,

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::processes::{AGENTS, MEMBERS};
-use super::schedule::{Happened, Schedule};
+use super::schedule::Schedule;
 use crate::clock::SECOND;
 use crate::fault::{Fault, Mode};
-use crate::judge::history::{Answer, History, Write};
+use crate::judge::history::{Answer, History, Read, Write};
 use crate::judge::{Rule, Verdict, Violation, propagation};
-use crate::report::{Misses, line, ms};
+use crate::report::{Misses, line};
 use crate::templates::{self, WATCHED};
 
 /// A failure may still be the consequence of a fault for so long.
@@ -27,11 +27,8 @@ pub(super) fn print(
     operations(history, &mut misses);
     println!("\nfaults");
     for fault in Fault::all(Mode::Chaos) {
-        let times = schedule
-            .faults
-            .iter()
-            .filter(|happened| happened.fault == fault);
-        line(fault.label(), times.count());
+        let happened = schedule.faults.iter().filter(|it| it.fault == fault);
+        line(fault.label(), happened.count());
     }
     staleness(verdict, bound);
     propagation(history, schedule);
@@ -55,29 +52,26 @@ fn operations(history: &History, misses: &mut Misses) {
         let answered = reads.filter(|read| read.answer.state().is_some()).count();
         misses.wrong(answered == 0, format!("{name} was never answered a read"));
         let registered = acknowledged(history).any(|write| write.process.is_some_and(of_member));
-        let must_register = AGENTS.contains(&member);
-        misses.wrong(
-            must_register && !registered,
-            format!("{name} registered nothing"),
-        );
+        let idle = AGENTS.contains(&member) && !registered;
+        misses.wrong(idle, format!("{name} registered nothing"));
     }
     line("reads in all", history.reads.len());
-    let absent = history
-        .reads
-        .iter()
-        .filter(|read| read.answer == Answer::Absent);
-    line("answers \"not found\"", absent.count());
+    let is_absent = |read: &&Read| read.answer == Answer::Absent;
+    line(
+        "answers \"not found\"",
+        history.reads.iter().filter(is_absent).count(),
+    );
     let mut writes: BTreeMap<_, usize> = BTreeMap::new();
     for write in acknowledged(history) {
         *writes.entry(write.kind).or_default() += 1;
     }
     for (kind, count) in &writes {
-        line(kind.label(), count);
+        line(kind, count);
     }
     let count = writes.values().sum::<usize>();
     line("writes in all", count);
     line(
-        "further writes with an unknown result",
+        "further writes, unknown result",
         history.writes.len() - count,
     );
     line("processes", history.processes.len());
@@ -92,26 +86,18 @@ fn acknowledged(history: &History) -> impl Iterator<Item = &Write> {
 fn staleness(verdict: &Verdict, bound: u32) {
     println!("\nstaleness: for how long an answer had been replaced, in ms");
     line("the bound", bound);
-    for (label, sorted) in [
-        ("when the read began", &verdict.staleness),
-        (
-            "when it ended (slack: its duration)",
-            &verdict.staleness_at_end,
-        ),
-    ] {
-        line(&format!("worst, {label}"), percentile(sorted, 1000));
-        line(&format!("p99, {label}"), percentile(sorted, 990));
-    }
+    let (began, ended) = (&verdict.staleness, &verdict.staleness_at_end);
+    line("worst, when the read began", percentile(began, 1000));
+    line("p99, when the read began", percentile(began, 990));
+    line("worst, when it ended", percentile(ended, 1000));
+    line("p99, when it ended", percentile(ended, 990));
 }
 
 fn propagation(history: &History, schedule: &Schedule) {
     println!("\npropagation: from a commit until an agent resolves it, in ms");
-    let without_listeners: Vec<_> = schedule
-        .faults
-        .iter()
-        .filter(|happened| happened.fault == Fault::Listeners)
-        .map(|happened| (happened.start, happened.end))
-        .collect();
+    let faults = schedule.faults.iter();
+    let terminated = faults.filter(|it| it.fault == Fault::Listeners);
+    let without_listeners: Vec<_> = terminated.map(|it| (it.start, it.end)).collect();
     let watched = u16::try_from(WATCHED).unwrap_or(u16::MAX);
     for (label, windows) in [
         ("with listeners, no fault", &schedule.calms),
@@ -129,10 +115,12 @@ fn propagation(history: &History, schedule: &Schedule) {
 /// Reports failures that nothing excuses, because PostgreSQL could be reached all the time.
 fn failures(history: &History, schedule: &Schedule, misses: &mut Misses) {
     println!("\nfailures");
-    let is_excuse = |happened: &Happened, member: Option<usize>, start: u64, end: u64| {
-        let meets = happened.member.is_none() || happened.member == member;
-        let overlaps = happened.start <= end && start <= happened.end + AFTERMATH;
-        happened.fault.excuses_failures() && meets && overlaps
+    let is_excused = |member: Option<usize>, start: u64, end: u64| {
+        schedule.faults.iter().any(|it| {
+            let meets = it.member.is_none() || it.member == member;
+            let overlaps = it.start <= end && start <= it.end + AFTERMATH;
+            it.fault.excuses_failures() && meets && overlaps
+        })
     };
     let member_of = |process: u16| history.processes[usize::from(process)].member;
     let reads = history.reads.iter().filter_map(|read| match read.answer {
@@ -143,55 +131,24 @@ fn failures(history: &History, schedule: &Schedule, misses: &mut Misses) {
         let (end, code) = write.failed?;
         Some((write.process.map(member_of), write.start, end, code))
     });
-    let mut excused = 0;
-    let mut unneeded: BTreeMap<(&str, u16), (usize, u64)> = BTreeMap::new();
-    for (member, start, end, code) in reads.chain(writes) {
-        if schedule
-            .faults
-            .iter()
-            .any(|happened| is_excuse(happened, member, start, end))
-        {
-            excused += 1;
-        } else {
-            let name = member.map_or("a writer", |member| MEMBERS[member]);
-            let (count, first) = unneeded.entry((name, code)).or_insert((0, end));
-            *count += 1;
-            *first = end.min(*first);
-        }
-    }
-    line("with PostgreSQL out of reach", excused);
-    line(
-        "not needed",
-        unneeded.values().map(|(count, _)| count).sum::<usize>(),
-    );
-    for ((name, code), (count, first)) in unneeded {
+    let (excused, unneeded): (Vec<_>, Vec<_>) = reads
+        .chain(writes)
+        .partition(|(member, start, end, _)| is_excused(*member, *start, *end));
+    line("with PostgreSQL out of reach", excused.len());
+    line("not needed", unneeded.len());
+    misses.wrong(!unneeded.is_empty(), "failures that were not needed");
+    for (member, start, _, code) in unneeded.into_iter().take(EXAMPLES) {
+        let name = member.map_or("a writer", |member| MEMBERS[member]);
         let code = &history.codes[usize::from(code)];
-        let before = schedule
-            .faults
-            .iter()
-            .rev()
-            .find(|happened| happened.start <= first);
-        let after = before.map_or_else(String::new, |happened| {
-            let since = (first - happened.start) / 1_000_000;
-            format!(
-                ", the first {since} ms after the start of: {}",
-                happened.fault.label()
-            )
-        });
-        misses.wrong(
-            true,
-            format!("{count} failures that were not needed: {name}, {code}{after}"),
-        );
+        let before = schedule.faults.iter().rfind(|it| it.start <= start);
+        println!("    {name}: {code} at {start} ns, after {before:?}");
     }
 }
 
 fn violations(history: &History, verdict: &Verdict, misses: &mut Misses) {
     println!("\nviolations");
     for rule in Rule::ALL {
-        let broken = verdict
-            .violations
-            .iter()
-            .filter(|violation| violation.rule == rule);
+        let broken = verdict.violations.iter().filter(|it| it.rule == rule);
         let count = broken.clone().count();
         line(rule.label(), count);
         misses.wrong(count > 0, format!("{count} answers {}", rule.label()));
@@ -206,20 +163,10 @@ fn example(history: &History, violation: &Violation) {
     let read = &violation.read;
     let (namespace, name) = &templates::all()[usize::from(read.template)];
     let member = MEMBERS[history.processes[usize::from(read.process)].member];
-    println!(
-        "    {member} (process {}) read {namespace}/{name} at {} ns for {} us and got {:?}",
-        read.process,
-        read.start,
-        (read.end - read.start) / 1000,
-        read.answer,
-    );
-    if let Some(number) = violation.successor {
-        println!(
-            "      replaced {} us before by write {number}: {:?}",
-            violation.outdated_for / 1000,
-            history.writes.get(&number),
-        );
-    }
+    println!("    {member} read {namespace}/{name}: {read:?}");
+    let (since, number) = (violation.outdated_for / 1000, violation.successor);
+    let successor = number.and_then(|number| history.writes.get(&number));
+    println!("      replaced {since} us before by write {number:?}: {successor:?}");
 }
 
 /// Returns a percentile, in per mille, of ascending nanoseconds: as milliseconds.
@@ -227,5 +174,6 @@ fn percentile(ascending: &[u64], per_mille: usize) -> String {
     let Some(last) = ascending.len().checked_sub(1) else {
         return String::from("-");
     };
-    ms(Duration::from_nanos(ascending[last * per_mille / 1000]))
+    let duration = Duration::from_nanos(ascending[last * per_mille / 1000]);
+    format!("{:.1}", 1000.0 * duration.as_secs_f64())
 }

@@ -1,12 +1,12 @@
 use std::time::{Duration, Instant};
 
-use super::figures::{Figures, Measured, Spread, Times};
+use super::figures::{Figures, Measured, Spread};
 use super::{ATTEMPTS, wants_another};
 use crate::fault::Fault;
 use crate::report::Misses;
+use crate::subject::Registration;
 use crate::subject::load::Sample;
 use crate::subject::observer::{Event, Observation, Observed};
-use crate::subject::{LocalTier, Registration};
 
 const BOUND: Duration = Duration::from_secs(1);
 
@@ -24,17 +24,13 @@ impl Row {
     fn new() -> Self {
         let start = Instant::now();
         let measured = Measured {
-            times: Times {
-                began: start,
-                fault: start + ms(1000),
-                over: start + ms(3000),
-            },
+            times: [start, start + ms(1000), start + ms(3000)],
             samples: Vec::new(),
             control: Vec::new(),
             observed: Observed::default(),
             registrations: Vec::new(),
             back: None,
-            connected_in: Duration::ZERO,
+            late: Duration::ZERO,
         };
         Self { start, measured }
     }
@@ -149,13 +145,12 @@ fn good() -> Figures {
         gets_before: 100,
         refused_after: 3,
         back: Some(ms(700)),
-        connected_in: ms(5),
         ..Figures::default()
     }
 }
 
 fn misses(figures: &Figures) -> Misses {
-    figures.misses(Fault::Kill, LocalTier::Off, 1, BOUND)
+    figures.misses(Fault::Kill, false, BOUND)
 }
 
 fn with(change: fn(&mut Figures)) -> Figures {
@@ -173,12 +168,12 @@ fn a_good_row_misses_nothing() {
 fn reads_of_redis_are_needed_if_each_request_reads_it() {
     let blind = with(|figures| figures.gets_before = 0);
     for (fault, local_tier, holds) in [
-        (Fault::Kill, LocalTier::Off, false),
-        (Fault::Kill, LocalTier::On, true),
-        (Fault::BootAbsent, LocalTier::Off, true),
+        (Fault::Kill, false, false),
+        (Fault::Kill, true, true),
+        (Fault::BootAbsent, false, true),
     ] {
         assert_eq!(
-            blind.misses(fault, local_tier, 1, BOUND).hold(false),
+            blind.misses(fault, local_tier, BOUND).hold(false),
             holds,
             "{fault:?}"
         );
@@ -205,8 +200,17 @@ fn wrong_results_fail_a_row_at_once() {
 }
 
 #[test]
+fn slower_registrations_count_while_requests_leave_them_the_pool() {
+    let slower = with(|figures| figures.slower = ms(31));
+    for (local_tier, holds) in [(true, false), (false, true)] {
+        let misses = slower.misses(Fault::Kill, local_tier, BOUND);
+        assert_eq!(misses.hold(true), holds, "{misses:?}");
+    }
+}
+
+#[test]
 fn times_are_tried_again_up_to_their_ceiling_and_fail_past_it() {
-    let late_and_past: [[fn(&mut Figures); 2]; 8] = [
+    let late_and_past: [[fn(&mut Figures); 2]; 7] = [
         [
             |figures| figures.added = ms(61),
             |figures| figures.added = ms(701),
@@ -228,12 +232,8 @@ fn times_are_tried_again_up_to_their_ceiling_and_fail_past_it() {
             |figures| figures.back = Some(ms(15_001)),
         ],
         [
-            |figures| figures.connected_in = ms(1501),
-            |figures| figures.connected_in = ms(6001),
-        ],
-        [
-            |figures| figures.slower = ms(31),
-            |figures| figures.slower = ms(501),
+            |figures| figures.late = ms(501),
+            |figures| figures.late = ms(5001),
         ],
         [
             |figures| figures.delete = ms(31),

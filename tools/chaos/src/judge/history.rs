@@ -39,38 +39,18 @@ pub(crate) struct Read {
     pub(crate) answer: Answer,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum WriteKind {
-    Registered,
-    Updated,
-    Replaced,
-    Deleted,
-    Inserted,
-    Renamed,
-}
-
-impl WriteKind {
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::Registered => "registered through the registry",
-            Self::Updated => "UPDATE",
-            Self::Replaced => "DELETE and INSERT in one transaction",
-            Self::Deleted => "DELETE",
-            Self::Inserted => "INSERT",
-            Self::Renamed => "namespace renamed",
-        }
-    }
-}
+/// The kind of a write through the registry; the others are SQL writes.
+pub(crate) const REGISTERED: &str = "registered through the registry";
 
 /// One attempt to write. [`History::changes`] says if it was committed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Write {
-    pub(crate) kind: WriteKind,
+    pub(crate) kind: &'static str,
     /// No commit was requested before this moment.
     pub(crate) start: u64,
     /// When the writer learned of the commit.
     pub(crate) acknowledged: Option<u64>,
-    /// When the writer was told of a failure, which may be wrong, and an index into
+    /// The moment at which the writer learned of a failure, which may be wrong, and an index into
     /// [`History::codes`].
     pub(crate) failed: Option<(u64, u16)>,
     /// The process that wrote, if it reads as well.
@@ -119,7 +99,13 @@ impl History {
     }
 
     /// Notes a write that begins.
-    pub(crate) fn write(&mut self, number: u32, kind: WriteKind, start: u64, process: Option<u16>) {
+    pub(crate) fn write(
+        &mut self,
+        number: u32,
+        kind: &'static str,
+        start: u64,
+        process: Option<u16>,
+    ) {
         let write = Write {
             kind,
             start,

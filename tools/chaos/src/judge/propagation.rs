@@ -1,13 +1,13 @@
 //! The time until another process resolves a change.
 
 use super::changes_of;
-use super::history::{History, WriteKind};
+use super::history::{History, REGISTERED};
 use super::timeline::Timeline;
 
 /// Returns nanoseconds from the acknowledgement of a write to the end of the first read that saw it
 /// or a later one, ascending: for each SQL write to `template` that was acknowledged within one of
-/// `windows`, and each process of a member that `counts`. The history must have been judged, because
-/// that sorts it.
+/// `windows`, and each process of a member that `counts`. The history must have been judged,
+/// because that sorts it.
 pub(crate) fn measure(
     history: &History,
     template: u16,
@@ -38,7 +38,7 @@ pub(crate) fn measure(
             .collect();
         for (number, position) in timeline.positions() {
             let write = history.writes.get(&number);
-            let sql = write.filter(|write| write.kind != WriteKind::Registered);
+            let sql = write.filter(|write| write.kind != REGISTERED);
             let Some((start, acknowledged)) =
                 sql.and_then(|write| Some((write.start, write.acknowledged?)))
             else {

@@ -1,6 +1,6 @@
 //! Histories made by hand, right ones and wrong ones.
 
-use super::history::{Answer, Change, History, Read, WriteKind};
+use super::history::{Answer, Change, History, Read};
 use super::{Rule, judge};
 
 const BOUND: u64 = 100;
@@ -28,7 +28,7 @@ impl Case {
         acknowledged: Option<u64>,
     ) -> u32 {
         let number = u32::try_from(self.0.writes.len()).expect("a case has few writes");
-        self.0.write(number, WriteKind::Updated, start, None);
+        self.0.write(number, "UPDATE", start, None);
         if let Some(moment) = acknowledged {
             self.0.written(number, moment, None);
         }

@@ -1,7 +1,7 @@
 //! The resources that this process has in use.
 //!
-//! Memory is resident memory, as the kernel counts it. It includes memory that was freed and that the
-//! allocator keeps; glibc returns little of it after a fault under which much was under way.
+//! Memory is resident memory, as the kernel counts it. It includes memory that was freed and that
+//! the allocator keeps; glibc returns little of it after a fault under which much was under way.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ const KINDS: [&str; 5] = [
     "connections to PostgreSQL",
     "file descriptors",
 ];
-/// How much each may grow. Memory may also grow by a tenth.
+/// The growth that each may have. Memory may also grow by a tenth.
 const MORE: [usize; 5] = [8 * 1024, 2, 0, 2, 8];
 
 /// The resources in use at one moment, by [`KINDS`].

@@ -11,15 +11,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::error::ChaosError;
 use crate::fault::{Fault, Mode};
-use crate::faults::figures::BACK_CEILING;
 use crate::report::Misses;
 use crate::subject::load::Load;
-use crate::subject::{LocalTier, Subject, Subjects, cache_on};
+use crate::subject::{IN_USE_LIMIT, Subject, Subjects, cache_on, in_use};
 use crate::templates::{STAYING, VERSION, name};
 use crate::world::World;
 use levels::Levels;
@@ -27,25 +25,25 @@ use levels::Levels;
 const RESOLVERS: usize = 8;
 const REGISTER_EVERY: Duration = Duration::from_millis(200);
 const INVALIDATE_EVERY: Duration = Duration::from_secs(1);
-/// How long a fault lasts in the first lap.
+/// The length of a fault in the first lap.
 const FIRST_LAP: Duration = Duration::from_secs(1);
 const LENGTH_MS: std::ops::Range<u64> = 200..3000;
 /// Load without a fault, before and after each.
 const CALM: Duration = Duration::from_millis(300);
-/// The limit for a request. PostgreSQL is up to 20 ms slower at each round trip, and the machine may
-/// be busy; a request that hangs with Redis takes up to three seconds.
+/// The limit for a request. PostgreSQL is up to 20 ms slower at each round trip, and the machine
+/// may be busy; a request that hangs with Redis takes up to three seconds.
 const LONGEST: Duration = Duration::from_secs(2);
-/// How long tasks may take to end after the shutdown.
+/// The time that tasks may take to end after the shutdown.
 const END_LIMIT: Duration = Duration::from_secs(15);
-/// How long nothing is requested before levels are read, so that connections are replaced.
+/// Nothing is requested for so long before levels are read, so that connections are replaced.
 const SETTLE: Duration = Duration::from_secs(3);
 /// Levels are printed after so many faults.
 const PRINT_EVERY: usize = 50;
 
-/// How long, and which faults.
+/// The length of a run, and its seed.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Options {
-    /// How long faults happen, in minutes.
+    /// The length of the run, in minutes.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
     minutes: u64,
     /// Decides which faults happen. Default: random.
@@ -53,21 +51,16 @@ pub(crate) struct Options {
     seed: Option<u64>,
 }
 
-#[derive(Debug, Default)]
-struct Tally {
+struct Soak<'a> {
+    subjects: &'a Subjects,
+    world: World,
+    under_test: Vec<Subject>,
     faults: usize,
     requests: usize,
     failed: usize,
     longest: Duration,
     slowest_return: Duration,
-    never_back: usize,
-}
-
-struct Soak<'a> {
-    subjects: &'a Subjects,
-    world: World,
-    under_test: Vec<Subject>,
-    tally: Tally,
+    never_back: bool,
 }
 
 /// Runs for so long, and returns true if no request failed and all levels are even.
@@ -88,26 +81,16 @@ pub(crate) async fn run(subjects: &Subjects, options: Options) -> Result<bool, C
     let mut random = StdRng::seed_from_u64(seed);
     let started = Instant::now();
     while started.elapsed() < length {
-        let fault = faults
-            .choose(&mut random)
-            .copied()
-            .unwrap_or(Fault::Nothing);
+        let fault = faults[random.random_range(0..faults.len())];
         let lasts = Duration::from_millis(random.random_range(LENGTH_MS));
         soak.run(fault, lasts).await?;
-        if soak.tally.faults % PRINT_EVERY == 0 {
-            println!(
-                "after {} faults:  {}",
-                soak.tally.faults,
-                soak.levels().await?
-            );
+        if soak.faults % PRINT_EVERY == 0 {
+            println!("after {} faults:  {}", soak.faults, soak.levels().await?);
         }
     }
     let after = soak.levels().await?;
     println!("at the end:  {after}");
-    let Soak {
-        under_test, tally, ..
-    } = soak;
-    for subject in under_test {
+    for subject in std::mem::take(&mut soak.under_test) {
         subjects.stop(subject).await?;
     }
     let stopped = Instant::now();
@@ -117,26 +100,14 @@ pub(crate) async fn run(subjects: &Subjects, options: Options) -> Result<bool, C
     println!(
         "{} faults, {} requests, {} failed, the longest took {:.0?}; Redis was in use again after \
          {:.0?} at most",
-        tally.faults, tally.requests, tally.failed, tally.longest, tally.slowest_return
+        soak.faults, soak.requests, soak.failed, soak.longest, soak.slowest_return
     );
-
     let mut misses = Misses::default();
     after.compare(before, &mut misses);
-    misses.wrong(
-        tally.failed > 0,
-        format!("{} requests failed", tally.failed),
-    );
-    misses.wrong(
-        tally.longest > LONGEST,
-        format!("a request took {:.0?}", tally.longest),
-    );
-    let never_back = format!("Redis was not in use again {} times", tally.never_back);
-    misses.wrong(tally.never_back > 0, never_back);
-    let left = tasks().saturating_sub(idle_tasks);
-    misses.wrong(
-        left > 0,
-        format!("{left} tasks were left after the shutdown"),
-    );
+    misses.wrong(soak.failed > 0, "requests failed");
+    misses.wrong(soak.longest > LONGEST, "a request took too long");
+    misses.wrong(soak.never_back, "Redis was not in use again after a fault");
+    misses.wrong(tasks() > idle_tasks, "tasks were left after the shutdown");
     Ok(misses.conclude(seed))
 }
 
@@ -144,10 +115,11 @@ impl<'a> Soak<'a> {
     async fn start(subjects: &'a Subjects) -> Result<Self, ChaosError> {
         let world = World::start(&subjects.postgres, Fault::Nothing, Duration::ZERO, 1).await?;
         let mut under_test = Vec::new();
-        for local_tier in LocalTier::BOTH {
-            let config = cache_on(&world, true, local_tier, 1);
-            let database_url = world.links[0].postgres.url().to_owned();
-            let subject = subjects.start(database_url, config).await?;
+        for local_tier in [true, false] {
+            let config = cache_on(&world, true, local_tier);
+            let subject = subjects
+                .start(world.links[0].postgres.url(), config)
+                .await?;
             subject.until_connected().await?;
             under_test.push(subject);
         }
@@ -155,7 +127,12 @@ impl<'a> Soak<'a> {
             subjects,
             world,
             under_test,
-            tally: Tally::default(),
+            faults: 0,
+            requests: 0,
+            failed: 0,
+            longest: Duration::ZERO,
+            slowest_return: Duration::ZERO,
+            never_back: false,
         })
     }
 
@@ -164,19 +141,18 @@ impl<'a> Soak<'a> {
         let Subjects {
             runtime, commits, ..
         } = self.subjects;
-        let start = |subject: &Subject| Load::start(runtime, &subject.registry, commits, RESOLVERS);
+        let start = |subject| Load::start(runtime, subject, commits, RESOLVERS);
         let loads: Vec<Load> = self.under_test.iter().map(start).collect();
         let play = async {
             tokio::time::sleep(CALM).await;
             fault.happen(&self.world, &self.world.links, length).await?;
             let over = Instant::now();
-            let used = async {
-                for subject in &self.under_test {
-                    subject.until_in_use().await;
-                }
-            };
-            let used = tokio::time::timeout(BACK_CEILING, used).await.is_ok();
-            let back = used.then(|| over.elapsed());
+            for subject in &self.under_test {
+                tokio::time::timeout(IN_USE_LIMIT, in_use(subject))
+                    .await
+                    .ok();
+            }
+            let back = over.elapsed();
             tokio::time::sleep(CALM).await;
             Ok::<_, ChaosError>(back)
         };
@@ -184,18 +160,16 @@ impl<'a> Soak<'a> {
         let back = tokio::select! {
             back = play => back?,
             error = self.subjects.register(registrar, REGISTER_EVERY, |_| {}) => return Err(error),
-            () = self.invalidate() => None,
+            () = self.invalidate() => return Ok(()),
         };
-        self.tally.faults += 1;
-        match back {
-            Some(back) => self.tally.slowest_return = self.tally.slowest_return.max(back),
-            None => self.tally.never_back += 1,
-        }
+        self.faults += 1;
+        self.slowest_return = self.slowest_return.max(back);
+        self.never_back |= back >= IN_USE_LIMIT;
         for load in loads {
             for sample in load.end().await? {
-                self.tally.requests += 1;
-                self.tally.failed += usize::from(sample.failed);
-                self.tally.longest = self.tally.longest.max(sample.took);
+                self.requests += 1;
+                self.failed += usize::from(sample.failed);
+                self.longest = self.longest.max(sample.took);
             }
         }
         // The observations would use more memory all the time.
@@ -203,20 +177,17 @@ impl<'a> Soak<'a> {
         Ok(())
     }
 
-    /// Invalidates one template, a namespace and all templates in turn. Never ends.
+    /// Invalidates one template, a namespace and all templates in turn. Never ends. Redis may fail at
+    /// the moment, so the results say nothing.
     async fn invalidate(&self) {
-        for turn in 0_usize.. {
+        let registry = &self.under_test[1].registry;
+        loop {
             tokio::time::sleep(INVALIDATE_EVERY).await;
-            let registry = std::sync::Arc::clone(&self.under_test[1].registry);
-            let invalidating = self.subjects.runtime.spawn(async move {
-                match turn % 3 {
-                    0 => registry.invalidate_cache(STAYING, &name(0), VERSION).await,
-                    1 => registry.invalidate_namespace_templates(STAYING).await,
-                    _ => registry.invalidate_all_templates().await,
-                }
-            });
-            // Redis may fail at the moment, so the result says nothing.
-            let _ = invalidating.await;
+            registry.invalidate_cache(STAYING, &name(0), VERSION).await;
+            tokio::time::sleep(INVALIDATE_EVERY).await;
+            registry.invalidate_namespace_templates(STAYING).await;
+            tokio::time::sleep(INVALIDATE_EVERY).await;
+            registry.invalidate_all_templates().await;
         }
     }
 

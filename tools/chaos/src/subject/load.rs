@@ -1,21 +1,21 @@
 //! Resolvers that never stop, and the duration of each of their requests.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tasker_shared::registry::{TaskHandlerRegistry, Tier};
+use tasker_shared::registry::TaskHandlerRegistry;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::{COUNT, Commits};
+use super::{COUNT, Commits, Subject};
 use crate::error::ChaosError;
 use crate::templates::{STAYING, VERSION, marker, name};
 
 /// The mean pause of a resolver between two requests. Without it, sixteen resolvers would wait for
 /// each other on two cores.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long a request may take when the resolvers are stopped.
+/// The time that a request may take when the resolvers are stopped.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// One request.
@@ -37,7 +37,6 @@ impl Sample {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
-    from_redis: AtomicU64,
     samples: Mutex<Vec<Sample>>,
 }
 
@@ -52,14 +51,14 @@ impl Load {
     /// Starts `count` resolvers on the runtime `on`, each with its own share of the templates.
     pub(crate) fn start(
         on: &Handle,
-        registry: &Arc<TaskHandlerRegistry>,
+        subject: &Subject,
         commits: &Arc<Commits>,
         count: usize,
     ) -> Self {
         let shared = Arc::new(Shared::default());
         let start = |resolver| {
             let numbers = (resolver..COUNT).step_by(count).collect();
-            let (registry, commits) = (Arc::clone(registry), Arc::clone(commits));
+            let (registry, commits) = (Arc::clone(&subject.registry), Arc::clone(commits));
             on.spawn(resolve(registry, commits, numbers, Arc::clone(&shared)))
         };
         Self {
@@ -68,13 +67,8 @@ impl Load {
         }
     }
 
-    /// Returns how many requests Redis has answered.
-    pub(crate) fn redis_answers(&self) -> u64 {
-        self.shared.from_redis.load(Ordering::Relaxed)
-    }
-
-    /// Stops the resolvers and returns their requests. One that does not end within half a minute has
-    /// failed.
+    /// Stops the resolvers and returns their requests. One that does not end within half a minute
+    /// has failed.
     pub(crate) async fn end(self) -> Result<Vec<Sample>, ChaosError> {
         self.end_within(LIMIT).await
     }
@@ -131,19 +125,17 @@ async fn resolve(
         let name = name(number);
         let (current, committed) = commits.of(number);
         let started = Instant::now();
-        let resolved = registry.resolve(STAYING, &name, VERSION).await;
+        let resolved = registry.get_template(STAYING, &name, VERSION).await;
         let mut sample = Sample {
             started,
             took: started.elapsed(),
             failed: resolved.is_err(),
             outdated_for: Duration::ZERO,
         };
-        if let Ok(found) = &resolved {
-            let from_redis = u64::from(found.tier == Tier::Redis);
-            shared.from_redis.fetch_add(from_redis, Ordering::Relaxed);
-            if marker(found.metadata.document.get()) < Some(current) {
-                sample.outdated_for = started.saturating_duration_since(committed);
-            }
+        if let Ok(found) = &resolved
+            && marker(found.document.get()) < Some(current)
+        {
+            sample.outdated_for = started.saturating_duration_since(committed);
         }
         shared.push(sample);
         tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;

@@ -15,24 +15,30 @@ use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_test_support::PostgresServer;
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::error::ChaosError;
 use crate::templates::{STAYING, VERSION, document, name};
 use crate::world::World;
 use observer::Observer;
 
-/// How many templates there are. Each resolver of a load has its own share, so that no two requests
+/// The number of templates. Each resolver of a load has its own share, so that no two requests
 /// wait for the same load and each read of Redis belongs to one request.
 pub(crate) const COUNT: usize = 128;
-/// How long a step that has to succeed may take.
+/// The time that a step may take that has to succeed.
 const LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
+/// The limit for waiting until a Redis is in use again.
+pub(crate) const IN_USE_LIMIT: Duration = Duration::from_secs(15);
+/// `connection_timeout_seconds`.
+pub(crate) const CONNECTING: Duration = Duration::from_secs(1);
 
-/// The runtime of all subjects, and the processes beside them.
+/// The runtimes of subjects, and the processes beside them.
 pub(crate) struct Subjects {
     /// Runs subjects and nothing else.
     pub(crate) runtime: Handle,
+    /// Runs controls and nothing else.
+    pub(crate) control: Handle,
     pub(crate) observer: Observer,
     pub(crate) postgres: Arc<PostgresServer>,
     /// A process without Redis that registers as well.
@@ -64,7 +70,7 @@ pub(crate) struct Registration {
 }
 
 impl Subjects {
-    pub(crate) async fn create(runtime: Handle) -> Result<Self, ChaosError> {
+    pub(crate) async fn create(runtime: Handle, control: Handle) -> Result<Self, ChaosError> {
         // Metrics are recorded from now on, as in the services.
         let observer = Observer::install();
         let postgres = Arc::new(PostgresServer::start().await?);
@@ -75,8 +81,10 @@ impl Subjects {
             .collect::<Result<_, _>>()?;
         let writer = Subject::without_redis(pool);
         writer.registry.register_task_templates(&documents).await?;
+        warm_up(&writer.pool).await?;
         Ok(Self {
             runtime,
+            control,
             observer,
             postgres,
             writer,
@@ -90,21 +98,21 @@ impl Subjects {
     /// Starts a subject in the runtime of all subjects.
     pub(crate) async fn start(
         &self,
-        database_url: String,
+        url: &str,
         config: CacheConfig,
     ) -> Result<Subject, ChaosError> {
+        let pool = pool(url)?;
         let starting = self.runtime.spawn(async move {
-            let pool = pool(&database_url)?;
             warm_up(&pool).await?;
             let started = Instant::now();
             let provider = CacheProvider::from_config_graceful(&config).await;
             Ok(Subject::on(pool, provider, config, started.elapsed()))
         });
-        in_time("start", starting).await?
+        within("start", starting).await??
     }
 
-    /// Registers changed templates, by `subject` and by a process without Redis in turn, until it is
-    /// dropped or fails. Calls `note` with each registration.
+    /// Registers changed templates, by `subject` and by a process without Redis in turn, until it
+    /// is dropped or fails. Calls `note` with each registration.
     pub(crate) async fn register(
         &self,
         subject: Option<&Subject>,
@@ -149,7 +157,8 @@ impl Subjects {
             subject.provider.shutdown().await;
             subject.pool.close().await;
         });
-        in_time("stop", stopping).await
+        within("stop", stopping).await??;
+        Ok(())
     }
 }
 
@@ -167,12 +176,7 @@ impl Commits {
 impl Subject {
     /// Returns a subject that keeps nothing but the template index.
     pub(crate) fn without_redis(pool: PgPool) -> Self {
-        Self::on(
-            pool,
-            CacheProvider::noop(),
-            cache(LocalTier::Off),
-            Duration::ZERO,
-        )
+        Self::on(pool, CacheProvider::noop(), cache(false), Duration::ZERO)
     }
 
     fn on(
@@ -192,19 +196,10 @@ impl Subject {
         }
     }
 
-    /// Waits until Redis is in use.
-    pub(crate) async fn until_in_use(&self) {
-        while !(self.provider.is_enabled()
-            && matches!(self.provider.health_check().await, Ok(true)))
-        {
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
     /// Waits until Redis is in use over all connections, before anything fails.
     pub(crate) async fn until_connected(&self) -> Result<(), ChaosError> {
         let connected = async {
-            self.until_in_use().await;
+            in_use(self).await;
             loop {
                 let status = self.provider.status().await;
                 if status.healthy && status.connections_up == status.connections_max {
@@ -213,50 +208,36 @@ impl Subject {
                 tokio::time::sleep(POLL).await;
             }
         };
-        let connected = tokio::time::timeout(LIMIT, connected).await;
-        connected.map_err(|_| too_slow("connect to Redis"))
+        within("connect to Redis", connected).await
     }
 }
 
-/// Documents are kept in the process, or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LocalTier {
-    On,
-    Off,
-}
-
-impl LocalTier {
-    pub(crate) const BOTH: [Self; 2] = [Self::On, Self::Off];
-
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::On => "on",
-            Self::Off => "off",
+/// Waits until Redis answers for so many keys that each primary of a cluster has several.
+pub(crate) async fn in_use(subject: &Subject) {
+    for number in 0..64 {
+        let key = format!("answered:{number}");
+        while !subject.provider.is_enabled() || subject.provider.get(&key).await.is_err() {
+            tokio::time::sleep(POLL).await;
         }
     }
 }
 
 /// Returns the services' configuration without a Redis.
-pub(crate) fn cache(local_tier: LocalTier) -> CacheConfig {
+pub(crate) fn cache(local_tier: bool) -> CacheConfig {
     let mut config = CacheConfig {
         enabled: true,
         ..CacheConfig::default()
     };
-    if local_tier == LocalTier::Off {
+    if !local_tier {
         config.local_max_bytes = 0;
     }
     config
 }
 
 /// Returns the services' configuration with the Redis of `world`.
-pub(crate) fn cache_on(
-    world: &World,
-    through_link: bool,
-    local_tier: LocalTier,
-    seconds: u32,
-) -> CacheConfig {
+pub(crate) fn cache_on(world: &World, through_link: bool, local_tier: bool) -> CacheConfig {
     let mut redis = world.redis_config(through_link);
-    redis.connection_timeout_seconds = seconds;
+    redis.connection_timeout_seconds = CONNECTING.as_secs().try_into().unwrap_or(u32::MAX);
     CacheConfig {
         redis: Some(redis),
         ..cache(local_tier)
@@ -264,9 +245,9 @@ pub(crate) fn cache_on(
 }
 
 /// Returns a pool as the services have it.
-pub(crate) fn pool(database_url: &str) -> Result<PgPool, ChaosError> {
+pub(crate) fn pool(url: &str) -> Result<PgPool, ChaosError> {
     Ok(database_pool::create(&DatabaseConfig {
-        url: database_url.to_owned(),
+        url: url.to_owned(),
         ..DatabaseConfig::default()
     })?)
 }
@@ -292,18 +273,12 @@ async fn warm_up(pool: &PgPool) -> Result<(), ChaosError> {
     Ok(())
 }
 
-async fn in_time<T>(action: &'static str, work: JoinHandle<T>) -> Result<T, ChaosError> {
-    match tokio::time::timeout(LIMIT, work).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(too_slow(action)),
-    }
-}
-
-fn too_slow(action: &'static str) -> ChaosError {
-    ChaosError::TooSlow {
+/// Waits for a step that has to succeed.
+async fn within<T>(action: &'static str, work: impl Future<Output = T>) -> Result<T, ChaosError> {
+    let done = tokio::time::timeout(LIMIT, work).await;
+    done.map_err(|_| ChaosError::TooSlow {
         what: "a registry",
         action,
         seconds: LIMIT.as_secs(),
-        log: String::new(),
-    }
+    })
 }
