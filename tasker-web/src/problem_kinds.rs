@@ -57,6 +57,8 @@ problem_kinds! {
     TEMPLATE_SCHEMA_INVALID: UNPROCESSABLE_ENTITY, "template_schema_invalid", "The template's input schema cannot be used";
     VALIDATION_FAILED: UNPROCESSABLE_ENTITY, "validation_failed", "The request is not valid";
     CONTEXT_INVALID: UNPROCESSABLE_ENTITY, "context_invalid", "The context does not satisfy the template's input schema";
+    CONTEXT_TOO_COMPLEX: UNPROCESSABLE_ENTITY, "context_too_complex", "The context takes too long to check";
+    BUSY: SERVICE_UNAVAILABLE, "busy", "The service has too much to do";
     IDEMPOTENCY_KEY_REQUIRED: UNPROCESSABLE_ENTITY, "idempotency_key_required", "The template requires an idempotency key";
     TEMPLATE_CHANGED: CONFLICT, "template_changed", "The template changed while the task was created";
     TASK_NOT_FOUND: NOT_FOUND, "task_not_found", "Task not found";

@@ -1,19 +1,19 @@
-//! What makes two requests the same.
+//! The identity of a request: requests with one identity make one task.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tasker_shared::models::core::identity_strategy::IdentityStrategy;
 use uuid::Uuid;
 
-/// The identity of a request for `named_task`, or nothing if the strategy needs a key that is not
-/// given. A key that is given decides, whatever the strategy.
+/// Returns the identity of a request for `named_task`, or `None` if the strategy needs a key and there is
+/// none. A given key decides, with every strategy.
 pub(super) fn identity_hash(
     strategy: IdentityStrategy,
     named_task: Uuid,
     context: &Value,
     idempotency_key: Option<&str>,
 ) -> Option<String> {
-    // The first byte keeps a key from ever meeting a context.
+    // The first byte distinguishes a key from a context.
     let mut hasher = Sha256::new();
     match (idempotency_key, strategy) {
         (Some(key), _) => {
@@ -35,8 +35,8 @@ pub(super) fn identity_hash(
     Some(hex::encode(hasher.finalize()))
 }
 
-/// Hashes a value so that the order of an object's keys does not matter and nothing else is lost:
-/// every part has a tag, and its length where it has one.
+/// Hashes a value so that the order of an object's keys does not matter and all else does: every part
+/// has a tag, and texts and containers have their length.
 ///
 /// Recursion is as deep as the value, which the JSON reader limits to 128 levels.
 fn feed(hasher: &mut Sha256, value: &Value) {
@@ -54,7 +54,7 @@ fn feed(hasher: &mut Sha256, value: &Value) {
         }
         Value::Object(members) => {
             feed_length(hasher, b"o", members.len());
-            // Sorted here: the map's own order depends on features of `serde_json`.
+            // Sorted here, because the map's own order depends on features of `serde_json`.
             let mut members: Vec<_> = members.iter().collect();
             members.sort_unstable_by_key(|(key, _)| *key);
             for (key, value) in members {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn strict_means_same_context_whatever_the_order_of_its_keys() {
+    fn strict_identity_ignores_the_order_of_keys() {
         let one: Value =
             serde_json::from_str(r#"{"a": 1, "b": {"c": [1, 2], "d": null}}"#).unwrap();
         let two: Value =
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_decides_whatever_the_strategy() {
+    fn a_key_decides_with_every_strategy() {
         let (one, two) = (json!({"a": 1}), json!({"a": 2}));
         for strategy in [Strict, CallerProvided, AlwaysUnique] {
             let first = identity(strategy, &one, Some("order-7"));

@@ -1,5 +1,6 @@
 //! Makes tasks.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,18 +15,23 @@ use tasker_shared::types::HandlerMetadata;
 use uuid::Uuid;
 
 use super::announce::Announcer;
-use super::errors::TaskInitializationError as Error;
+use super::check_pool::CheckPool;
+use super::context;
+use super::errors::{TaskInitializationError as Error, Violation};
 use super::identity::identity_hash;
 use super::prepared::{PreparedTemplate, PreparedTemplates};
 use super::request_check;
+use super::turns::Turns;
 use crate::QUERY_LIMIT;
 use crate::template_loader::TemplateLoader;
 
-/// How often a task is tried to be made when rows that it refers to are deleted meanwhile.
+/// Attempts to make a task if rows that it refers to are deleted meanwhile.
 const ATTEMPTS: usize = 2;
 
-/// SQLSTATE of a row that refers to one which is not there.
+/// SQLSTATE of a reference to a missing row.
 const FOREIGN_KEY_VIOLATION: &str = "23503";
+/// The class of SQLSTATEs for values that a type cannot hold.
+const DATA_EXCEPTION: &str = "22";
 
 /// The answer to a task request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,13 +40,13 @@ pub struct InitializedTask {
     pub task_uuid: Uuid,
     /// Its state, `pending` when it is new.
     pub status: String,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: DateTime<Utc>,
     /// Its steps, by name.
     pub step_mapping: BTreeMap<String, Uuid>,
-    /// Whether this request made it. Else a request with the same identity did before.
+    /// True if this request made it. Otherwise an earlier request with the same identity did.
     pub created: bool,
-    /// The content hash of the template that it was made from, if that is known.
+    /// The hash of the template that it was made from, if known.
     pub template_hash: Option<String>,
 }
 
@@ -51,22 +57,30 @@ pub struct TaskInitializer {
     pool: PgPool,
     prepared: PreparedTemplates,
     announcer: Announcer,
+    quick_checks: Arc<CheckPool>,
+    thorough_checks: CheckPool,
+    turns: Turns,
 }
 
 impl TaskInitializer {
-    /// Makes tasks in the database of `pool`.
+    /// Returns an initializer for the database of `pool`. Starts the threads that check contexts.
     #[must_use]
     pub fn new(loader: TemplateLoader, pool: PgPool) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let quick_checks = Arc::new(CheckPool::start("context-check", (cores / 2).clamp(1, 4)));
         Self {
             loader,
-            prepared: PreparedTemplates::new(pool.clone()),
             announcer: Announcer::new(pool.clone()),
+            prepared: PreparedTemplates::new(pool.clone(), Arc::clone(&quick_checks)),
+            quick_checks,
+            thorough_checks: CheckPool::start("context-thorough", 1),
+            turns: Turns::for_pool(&pool),
             pool,
         }
     }
 
-    /// Makes the task that `request` asks for, or finds the one that a request with the same
-    /// identity made. Of any number of concurrent requests with one identity exactly one makes it.
+    /// Makes the requested task, or finds the one that a request with the same identity made. Of any
+    /// number of concurrent requests with one identity exactly one makes it.
     pub async fn initialize(&self, request: TaskRequest) -> Result<InitializedTask, Error> {
         self.counted(Arc::new(request), false).await
     }
@@ -91,8 +105,8 @@ impl TaskInitializer {
         check(&request)?;
         let template = self.loader.load(&request).await?;
         let prepared = self.prepared.get(&template).await?;
-        let new = plan(&request, &template, &prepared)?;
-        let failed = |error: sqlx::Error| Error::Database(error.into());
+        let new = self.plan(&request, &template, &prepared).await?;
+        let failed = |error: sqlx::Error| unstorable(error.into());
         if let Some(created_at) = task::create(transaction, &new).await.map_err(failed)? {
             return Ok(made(&new, &prepared, created_at));
         }
@@ -116,11 +130,12 @@ impl TaskInitializer {
         request: Arc<TaskRequest>,
         awaited: bool,
     ) -> Result<InitializedTask, Error> {
+        let _turn = self.turns.take().await.ok_or(Error::Busy)?;
         check(&request)?;
         for _ in 0..ATTEMPTS {
             let template = self.loader.load(&request).await?;
             match self.make_from(&request, &template, awaited).await {
-                // The template's row, or the name of a step, was deleted since it was read.
+                // The template's row, or the name of a step, was deleted after it was read.
                 Err(Error::Database(error)) if is_foreign_key_violation(&error) => {
                     self.prepared.forget(&template.hash);
                 }
@@ -137,20 +152,21 @@ impl TaskInitializer {
         awaited: bool,
     ) -> Result<InitializedTask, Error> {
         let prepared = self.prepared.get(template).await?;
-        let mut new = plan(request, template, &prepared)?;
+        let mut new = self.plan(request, template, &prepared).await?;
         new.awaited = awaited;
         new.announce = self.announcer.may_announce();
         let new = Arc::new(new);
-        // A task that is found may be deleted before it is read; then there is room for a new one.
+        // A found task may be deleted before it is read. Then a new one can be made.
         for _ in 0..ATTEMPTS {
-            if let Some(created_at) = self.create(&new).await? {
+            let created = self.create(&new).await.map_err(unstorable)?;
+            if let Some(created_at) = created {
                 if !new.announce {
                     self.announcer.announce_later();
                 }
                 return Ok(made(&new, &prepared, created_at));
             }
             if let Some(existing) = self.find(&new).await? {
-                // Made by this request, if the connection was lost before the answer came.
+                // Made by this request, if the connection was lost before the answer arrived.
                 let created = existing.task_uuid == new.task_uuid;
                 return Ok(InitializedTask {
                     created,
@@ -161,7 +177,47 @@ impl TaskInitializer {
         Err(Error::TemplateChanged)
     }
 
-    /// May be done twice: the second time finds the identity of the first.
+    /// Checks the context, and returns the task to make.
+    async fn plan(
+        &self,
+        request: &Arc<TaskRequest>,
+        template: &HandlerMetadata,
+        prepared: &Arc<PreparedTemplate>,
+    ) -> Result<NewTask, Error> {
+        let identity = self.identify(request, template, prepared).await?;
+        Ok(new_task(request, template, prepared, identity))
+    }
+
+    /// Checks the context, and returns the identity of the request.
+    ///
+    /// A context that needs more than a quick check waits in a line of its own, so that expensive
+    /// contexts delay each other and nobody else.
+    async fn identify(
+        &self,
+        request: &Arc<TaskRequest>,
+        template: &HandlerMetadata,
+        prepared: &Arc<PreparedTemplate>,
+    ) -> Result<String, Error> {
+        let (strategy, named_task) = (template.identity_strategy, template.named_task_uuid);
+        let check = |budget| {
+            let (request, prepared) = (Arc::clone(request), Arc::clone(prepared));
+            move || {
+                let schema = prepared.input_schema.as_ref();
+                let context = context::check(&request, schema, budget)?;
+                let key = request.idempotency_key.as_deref();
+                identity_hash(strategy, named_task, &context, key)
+                    .ok_or(Error::IdempotencyKeyRequired)
+            }
+        };
+        match self.quick_checks.run(check(context::QUICK)).await {
+            Ok(Err(Error::ContextTooComplex)) => {}
+            checked => return checked.map_err(|_busy| Error::Busy)?,
+        }
+        let checked = self.thorough_checks.run(check(context::THOROUGH)).await;
+        checked.map_err(|_busy| Error::Busy)?
+    }
+
+    /// Safe to repeat, because the second time finds the identity of the first.
     async fn create(&self, new: &Arc<NewTask>) -> Result<Option<DateTime<Utc>>, DatabaseError> {
         database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
             let new = Arc::clone(new);
@@ -186,28 +242,6 @@ fn check(request: &TaskRequest) -> Result<(), Error> {
     } else {
         Err(Error::Invalid(violations))
     }
-}
-
-/// Returns the task to make.
-fn plan(
-    request: &Arc<TaskRequest>,
-    template: &HandlerMetadata,
-    prepared: &PreparedTemplate,
-) -> Result<NewTask, Error> {
-    if let Some(schema) = &prepared.input_schema {
-        let violations = schema.violations(&request.context);
-        if !violations.is_empty() {
-            return Err(Error::Context(violations));
-        }
-    }
-    let identity = identity_hash(
-        template.identity_strategy,
-        template.named_task_uuid,
-        &request.context,
-        request.idempotency_key.as_deref(),
-    )
-    .ok_or(Error::IdempotencyKeyRequired)?;
-    Ok(new_task(request, template, prepared, identity))
 }
 
 fn found(existing: TaskIdentity) -> InitializedTask {
@@ -283,17 +317,29 @@ fn made(new: &NewTask, prepared: &PreparedTemplate, created_at: DateTime<Utc>) -
     }
 }
 
-fn is_foreign_key_violation(error: &DatabaseError) -> bool {
-    let DatabaseError::Failed(error) = error else {
-        return false;
-    };
-    error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
-        .is_some_and(|code| code == FOREIGN_KEY_VIOLATION)
+/// Blames the request for values that PostgreSQL cannot store, such as a number with 20,000 digits.
+fn unstorable(error: DatabaseError) -> Error {
+    match sqlstate(&error) {
+        Some(code) if code.starts_with(DATA_EXCEPTION) => Error::Invalid(vec![Violation::new(
+            "/context",
+            "has a value that PostgreSQL cannot store in a jsonb",
+        )]),
+        _ => Error::Database(error),
+    }
 }
 
-/// The metric's label: whose turn it is to do something about it.
+fn sqlstate(error: &DatabaseError) -> Option<Cow<'_, str>> {
+    let DatabaseError::Failed(error) = error else {
+        return None;
+    };
+    error.as_database_error()?.code()
+}
+
+fn is_foreign_key_violation(error: &DatabaseError) -> bool {
+    sqlstate(error).is_some_and(|code| code == FOREIGN_KEY_VIOLATION)
+}
+
+/// Returns the metric's label.
 fn outcome(result: &Result<InitializedTask, Error>) -> &'static str {
     match result {
         Ok(task) if task.created => "created",
@@ -302,10 +348,11 @@ fn outcome(result: &Result<InitializedTask, Error>) -> &'static str {
             Error::Invalid(_)
             | Error::IdempotencyKeyRequired
             | Error::Context(_)
+            | Error::ContextTooComplex
             | Error::Schema(_)
             | Error::TemplateChanged
             | Error::Template(RegistryError::NotFound { .. }),
         ) => "rejected",
-        Err(Error::Template(_) | Error::Database(_)) => "failed",
+        Err(Error::Template(_) | Error::Database(_) | Error::Busy) => "failed",
     }
 }

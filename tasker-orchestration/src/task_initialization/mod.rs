@@ -1,18 +1,19 @@
-//! From a request to a task with its first steps.
+//! Makes a task with its first steps from a request.
 //!
-//! In this order, so that a wrong request costs as little as it can: the request itself is
-//! checked, the template is resolved, the context is checked against the template's schema, and
-//! one statement writes the task. What depends on the template alone is prepared once per content
-//! hash and kept.
+//! The order keeps wrong requests cheap: check the request itself, resolve the template, check the
+//! context against the template's schema, and write the task in one statement. The parts that depend
+//! on the template alone are prepared once per hash.
 
 mod announce;
+mod check_pool;
+mod context;
 mod errors;
 mod identity;
 mod initializer;
-mod input_schema;
 mod plan;
 mod prepared;
 mod request_check;
+mod turns;
 
 pub use errors::{TaskInitializationError, Violation};
 pub use initializer::{InitializedTask, TaskInitializer};

@@ -1,5 +1,5 @@
-//! What depends on a template alone, kept by content hash: the compiled input schema, the plan of
-//! the initial steps, and the ids of their names.
+//! The parts of a task that depend on its template alone, cached by hash: the compiled input schema, the
+//! plan of the initial steps, and the ids of their names.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +8,18 @@ use moka::sync::Cache;
 use sqlx::PgPool;
 use tasker_shared::database;
 use tasker_shared::execution::keep_document;
+use tasker_shared::models::core::task_template::input_schema::InputSchema;
 use tasker_shared::models::core::workflow_step::ensure_named_steps;
 use tasker_shared::types::{ContentHash, HandlerMetadata};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use super::check_pool::CheckPool;
 use super::errors::TaskInitializationError;
-use super::input_schema::InputSchema;
 use super::plan::StepPlan;
 use crate::QUERY_LIMIT;
 
-/// How many templates are kept prepared. More than this many in use at once only costs work.
+/// The most templates that are kept prepared. With more in use, some are prepared again.
 const CAPACITY: u64 = 1_000;
 /// How long a template is kept prepared. Preparing it again renews the date until which retention
 /// spares its document.
@@ -27,7 +28,7 @@ const LIFETIME: Duration = Duration::from_hours(1);
 /// A template that tasks can be made from.
 #[derive(Debug)]
 pub(super) struct PreparedTemplate {
-    /// What contexts must satisfy; nothing if the template does not say.
+    /// The schema of contexts, if the template has one.
     pub(super) input_schema: Option<InputSchema>,
     /// The initial steps.
     pub(super) plan: StepPlan,
@@ -39,13 +40,15 @@ pub(super) struct PreparedTemplate {
 #[derive(Debug)]
 pub(super) struct PreparedTemplates {
     pool: PgPool,
+    checks: Arc<CheckPool>,
     kept: Cache<ContentHash, Arc<OnceCell<Arc<PreparedTemplate>>>>,
 }
 
 impl PreparedTemplates {
-    pub(super) fn new(pool: PgPool) -> Self {
+    pub(super) fn new(pool: PgPool, checks: Arc<CheckPool>) -> Self {
         Self {
             pool,
+            checks,
             kept: Cache::builder()
                 .max_capacity(CAPACITY)
                 .time_to_live(LIFETIME)
@@ -53,7 +56,7 @@ impl PreparedTemplates {
         }
     }
 
-    /// `template`, prepared. Concurrent callers share the work; when the one that does it is
+    /// Returns `template`, prepared. Concurrent callers share the work. If the caller that does it is
     /// cancelled or fails, the next one does it again.
     pub(super) async fn get(
         &self,
@@ -65,7 +68,7 @@ impl PreparedTemplates {
             .cloned()
     }
 
-    /// Has the next caller prepare the template anew.
+    /// Makes the next caller prepare the template again.
     pub(super) fn forget(&self, hash: &ContentHash) {
         self.kept.invalidate(hash);
     }
@@ -74,13 +77,14 @@ impl PreparedTemplates {
         &self,
         template: &HandlerMetadata,
     ) -> Result<Arc<PreparedTemplate>, TaskInitializationError> {
-        let input_schema = template
-            .template
-            .input_schema
-            .as_ref()
-            .map(InputSchema::read)
-            .transpose()
-            .map_err(TaskInitializationError::Schema)?;
+        let input_schema = match template.template.input_schema.clone() {
+            Some(schema) => {
+                let compiled = self.checks.run(move || InputSchema::read(&schema)).await;
+                let compiled = compiled.map_err(|_busy| TaskInitializationError::Busy)?;
+                Some(compiled.map_err(TaskInitializationError::Schema)?)
+            }
+            None => None,
+        };
         let plan = StepPlan::new(&template.template);
         let names: Arc<[String]> = plan.steps.iter().map(|step| step.name.clone()).collect();
         let (hash, document) = (template.hash.to_string(), template.document.clone());

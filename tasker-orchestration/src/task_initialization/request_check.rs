@@ -1,18 +1,18 @@
-//! What is wrong with a request, whatever its template.
+//! Checks a request, apart from its template and its free JSON.
 
 use chrono::{DateTime, Datelike, Utc};
-use serde_json::Value;
 use tasker_shared::models::core::task_request::TaskRequest;
+use tasker_shared::models::core::task_template::FreeForm;
 
 use super::errors::Violation;
 
-/// What the columns of `tasker.tasks` hold, in characters.
+/// The width of the columns of `tasker.tasks`, in characters.
 const MAX_TEXT: usize = 128;
 const MAX_TAGS: usize = 64;
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 const YEARS: std::ops::RangeInclusive<i32> = 1970..=9999;
 
-/// Everything that is wrong with `request`.
+/// Returns all violations of `request`.
 pub(super) fn violations(request: &TaskRequest) -> Vec<Violation> {
     let mut found = Vec::new();
     for (pointer, text) in [
@@ -42,9 +42,9 @@ pub(super) fn violations(request: &TaskRequest) -> Vec<Violation> {
             check_text(&mut found, &format!("/tags/{position}"), tag, MAX_TEXT);
         }
     }
-    check_object(&mut found, "/context", &request.context);
+    check_json(&mut found, "/context", &request.context);
     if let Some(options) = &request.options {
-        check_object(&mut found, "/options", options);
+        check_json(&mut found, "/options", options);
     }
     if let Some(key) = &request.idempotency_key {
         if key.is_empty() {
@@ -88,11 +88,13 @@ fn check_nul(found: &mut Vec<Violation>, pointer: &str, text: &str) {
     }
 }
 
-fn check_object(found: &mut Vec<Violation>, pointer: &str, value: &Value) {
-    if !value.is_object() {
+/// Checks as much of free JSON as its text shows.
+fn check_json(found: &mut Vec<Violation>, pointer: &str, json: &FreeForm) {
+    if !json.as_json().starts_with('{') {
         found.push(Violation::new(pointer, "must be an object"));
-    } else if has_nul(value) {
-        // Where exactly would need a path for every value that is looked at.
+    }
+    if has_nul(json.as_json()) {
+        // Naming the exact key would need a parser.
         found.push(Violation::new(
             pointer,
             "must not contain the character U+0000 anywhere, which PostgreSQL cannot store",
@@ -100,21 +102,18 @@ fn check_object(found: &mut Vec<Violation>, pointer: &str, value: &Value) {
     }
 }
 
-/// Recursion is as deep as the value, which the JSON reader limits to 128 levels.
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(members) => members
-            .iter()
-            .any(|(key, value)| key.contains('\0') || has_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
+/// Returns true if a string of this JSON text contains U+0000, which JSON can only escape.
+fn has_nul(json: &str) -> bool {
+    json.match_indices(r"\u0000").any(|(position, _)| {
+        // After an odd number of backslashes, this one is itself escaped.
+        let before = json.as_bytes()[..position].iter().rev();
+        before.take_while(|byte| **byte == b'\\').count() % 2 == 0
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
     use tasker_shared::models::core::task_request::TaskRequest;
 
     use super::violations;
@@ -152,14 +151,17 @@ mod tests {
 
     #[test]
     fn a_context_that_jsonb_cannot_hold_is_refused() {
-        assert_eq!(pointers(|r| r.context = json!([1])), ["/context"]);
-        assert_eq!(pointers(|r| r.context = json!(null)), ["/context"]);
+        let context = |context: Value| pointers(|request| request.context = context.into());
+        assert_eq!(context(json!([1])), ["/context"]);
+        assert_eq!(context(json!(null)), ["/context"]);
+        assert_eq!(context(json!({"a": [{"b": "\0"}]})), ["/context"]);
+        assert_eq!(context(json!({"a\0": 1})), ["/context"]);
+        assert!(context(json!({"a": "\\u0000"})).is_empty());
+        assert_eq!(context(json!({"a": "\\\0"})), ["/context"]);
         assert_eq!(
-            pointers(|r| r.context = json!({"a": [{"b": "\0"}]})),
-            ["/context"]
+            pointers(|request| request.options = Some(json!("x").into())),
+            ["/options"]
         );
-        assert_eq!(pointers(|r| r.context = json!({"a\0": 1})), ["/context"]);
-        assert_eq!(pointers(|r| r.options = Some(json!("x"))), ["/options"]);
     }
 
     #[test]

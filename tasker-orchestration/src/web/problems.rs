@@ -31,6 +31,13 @@ impl From<TaskInitializationError> for Problem {
                 "The context does not satisfy the template's input_schema; `errors` lists the places.",
             )
             .with_errors(field_errors(violations)),
+            E::ContextTooComplex => Self::new(
+                &kinds::CONTEXT_TOO_COMPLEX,
+                "Checking the context against the template's input_schema takes too many steps. Send \
+                 a smaller or less nested context, or simplify the schema: alternatives that nest \
+                 (oneOf, anyOf, not) cost the most.",
+            ),
+            E::Busy => Self::new(&kinds::BUSY, "Too many requests are waiting. Try again."),
             E::TemplateChanged => Self::new(
                 &kinds::TEMPLATE_CHANGED,
                 "The template or the task was deleted or replaced while the task was created. No \

@@ -80,7 +80,7 @@ impl TestApp {
         Self::start_with(config).await
     }
 
-    async fn start_with(mut config: TaskerConfig) -> Self {
+    pub(crate) async fn start_with(mut config: TaskerConfig) -> Self {
         let database = TestDatabase::create().await.unwrap();
         config.common.database.url = database.url().to_owned();
         let context = Arc::new(SystemContext::connect(config).await.unwrap());

@@ -34,7 +34,7 @@ async fn a_context_that_does_not_fit_the_schema_is_refused_with_every_violation(
 }
 
 #[tokio::test]
-async fn an_input_schema_that_is_none_is_the_templates_fault() {
+async fn an_input_schema_that_cannot_be_used_is_the_templates_fault() {
     let app = TestApp::start().await;
     app.register("order", json!({})).await;
     // Registering checks the schema; other software that writes to the database may not.

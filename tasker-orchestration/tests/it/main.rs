@@ -6,6 +6,7 @@ mod bad_requests;
 mod creation;
 mod deduplication;
 mod handlers;
+mod hostile;
 mod operations;
 mod process;
 mod reading;

@@ -40,14 +40,14 @@ pub(crate) fn text(output: &Output) -> String {
 }
 
 /// A running service.
-struct Service {
+pub(crate) struct Service {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Service {
-    async fn start(database: &TestDatabase) -> Self {
+    pub(crate) async fn start(database: &TestDatabase) -> Self {
         Self::start_program(program(), database).await
     }
 
@@ -68,7 +68,7 @@ impl Service {
     }
 
     /// Waits for a log line with this message.
-    async fn logged(&mut self, message: &str) -> Value {
+    pub(crate) async fn logged(&mut self, message: &str) -> Value {
         let found = timeout(PATIENCE, async {
             while let Some(line) = self.log.next_line().await.unwrap() {
                 let entry: Value = serde_json::from_str(&line).unwrap();
@@ -84,12 +84,12 @@ impl Service {
             .unwrap_or_else(|| panic!("the log ends without {message:?}"))
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id().unwrap()).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
-    async fn exit_code(&mut self) -> Option<i32> {
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         timeout(PATIENCE, self.child.wait())
             .await
             .unwrap()

@@ -1,5 +1,7 @@
 //! The layers around every route: request id, span, metrics, panics, timeout, limits and headers.
 
+mod body_bytes;
+
 use std::any::Any;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use http::{HeaderName, HeaderValue, Method, Uri, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
+use self::body_bytes::{BodyBytes, limit_body_bytes};
 use crate::guard::{Guard, guard};
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
@@ -48,6 +51,10 @@ pub(crate) fn serve_layers(router: Router, config: &WebConfig) -> Router {
     router
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(
+            BodyBytes::default(),
+            limit_body_bytes,
+        ))
         .layer(DefaultBodyLimit::max(limit))
         .layer(middleware::from_fn_with_state(timeout, deadline))
         .layer(CatchPanicLayer::custom(after_panic))

@@ -84,7 +84,7 @@ impl From<InitializedTask> for TaskCreated {
         (status = 409, description = "`template_changed`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_body`, `validation_failed`, `context_invalid`, `idempotency_key_required` or `template_schema_invalid`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_body`, `validation_failed`, `context_invalid`, `context_too_complex`, `idempotency_key_required` or `template_schema_invalid`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn create_task(

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::task_template::FreeForm;
+
 /// A request to run a task. Everything but the name has a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -23,7 +25,7 @@ pub struct TaskRequest {
     /// The task's input, checked against the template's `input_schema`. Default `{}`.
     #[serde(default = "empty_object")]
     #[schema(value_type = Object)]
-    pub context: Value,
+    pub context: FreeForm,
     /// The person or program that sent the request. Default `system`.
     #[serde(default = "default_initiator")]
     #[schema(max_length = 128)]
@@ -46,7 +48,7 @@ pub struct TaskRequest {
     /// Free options, stored with the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    pub options: Option<Value>,
+    pub options: Option<FreeForm>,
     /// Time of the request. Default: its arrival.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_at: Option<DateTime<Utc>>,
@@ -94,7 +96,7 @@ impl TaskRequest {
     /// Replaces the context.
     #[must_use]
     pub fn with_context(mut self, context: Value) -> Self {
-        self.context = context;
+        self.context = context.into();
         self
     }
 }
@@ -107,8 +109,8 @@ fn default_version() -> String {
     String::from("0.1.0")
 }
 
-fn empty_object() -> Value {
-    Value::Object(serde_json::Map::new())
+fn empty_object() -> FreeForm {
+    Value::Object(serde_json::Map::new()).into()
 }
 
 fn default_initiator() -> String {

@@ -89,7 +89,7 @@ impl Engine {
     pub(crate) async fn create(&self, name: &str, context: Value) -> Uuid {
         let mut request = TaskRequest::new(name, "test");
         request.version = String::from("1.0.0");
-        request.context = context;
+        request.context = context.into();
         self.initializer
             .initialize(request)
             .await

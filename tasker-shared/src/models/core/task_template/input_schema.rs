@@ -1,7 +1,27 @@
-//! Compiles a template's `input_schema`.
+//! A template's `input_schema`, compiled, and checks of contexts that end.
+//!
+//! The cost of a check can be exponential in the size of a small context, because nested `$ref`s under
+//! `oneOf` or `not` visit the same value again and again. The validator cannot be interrupted. So it
+//! reads the context through [`metered`] nodes, which count each access and end the check when the
+//! budget is spent. Patterns run on an engine without backtracking, in linear time.
 
-use jsonschema::{Retrieve, Uri, Validator};
+mod metered;
+
+use jsonschema::{PatternOptions, Retrieve, Uri, ValidationError, Validator};
 use serde_json::Value;
+
+pub use metered::Budget;
+use metered::{Metered, Node};
+
+use super::FreeForm;
+
+/// The most patterns of a schema, because compiling one may take 10 ms and, with
+/// [`MAX_PATTERN_BYTES`], that much memory.
+const MAX_PATTERNS: usize = 200;
+/// The most memory of a compiled pattern. Counted repetitions of Unicode classes need some megabytes.
+const MAX_PATTERN_BYTES: usize = 8 * 1024 * 1024;
+/// The most violations that a check reports.
+const MAX_VIOLATIONS: usize = 100;
 
 /// An input schema cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +30,7 @@ pub enum InputSchemaError {
     /// It is not readable as JSON: it is nested too deeply, or a number is out of range.
     #[error("it cannot be read as JSON")]
     Unreadable(#[source] serde_json::Error),
-    /// It is not a JSON Schema.
+    /// It is not a JSON Schema, or not one that can be checked in bounded time.
     #[error("{reason} (at {} of input_schema)", shown(.location))]
     Invalid {
         /// The problem, without the schema's values.
@@ -20,8 +40,29 @@ pub enum InputSchemaError {
     },
 }
 
-/// Refuses each `$ref` to another document, because a template must not make the service send
-/// requests.
+fn shown(pointer: &str) -> &str {
+    if pointer.is_empty() {
+        "the top"
+    } else {
+        pointer
+    }
+}
+
+/// A part of a context that does not satisfy the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaViolation {
+    /// A JSON pointer into the context.
+    pub pointer: String,
+    /// The problem, without values of the context.
+    pub message: String,
+}
+
+/// A check took more steps, time or stack than its budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the check of the context exceeded its budget")]
+pub struct BudgetExceeded;
+
+/// Refuses each `$ref` to another document, because a template must not make the service send requests.
 struct NothingRemote;
 
 /// A schema refers to another document.
@@ -42,59 +83,113 @@ impl Retrieve for NothingRemote {
     }
 }
 
+/// A compiled schema.
+#[derive(Debug)]
+pub struct InputSchema(Validator<Metered>);
+
 /// Compiles `schema`.
 ///
 /// `$schema` selects draft 4 to 2020-12; without it 2020-12 applies. `format` is checked only in
 /// drafts before 2019-09.
 ///
 /// # Errors
-/// [`InputSchemaError::Invalid`] if it is not a JSON Schema, or refers to another document.
-pub fn compile(schema: &Value) -> Result<Validator, InputSchemaError> {
-    jsonschema::options()
+/// [`InputSchemaError::Invalid`] if it is not a JSON Schema, refers to another document, or has a
+/// pattern with look-around or back-references.
+pub fn compile(schema: &Value) -> Result<InputSchema, InputSchemaError> {
+    if patterns(schema) > MAX_PATTERNS {
+        return Err(InputSchemaError::Invalid {
+            reason: format!("it has more than {MAX_PATTERNS} patterns"),
+            location: String::new(),
+        });
+    }
+    jsonschema::options_for::<Metered>()
         .with_retriever(NothingRemote)
+        .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN_BYTES))
         .build(schema)
-        .map_err(|error| InputSchemaError::Invalid {
-            reason: error.masked().to_string(),
-            location: error.instance_path().as_str().to_owned(),
-        })
+        .map(InputSchema)
+        .map_err(|error| schema_error(schema, &error))
 }
 
-fn shown(pointer: &str) -> &str {
-    if pointer.is_empty() {
-        "the top"
-    } else {
-        pointer
+impl InputSchema {
+    /// Compiles the schema that a template holds.
+    ///
+    /// # Errors
+    /// [`InputSchemaError`] if it cannot be used.
+    pub fn read(schema: &FreeForm) -> Result<Self, InputSchemaError> {
+        compile(&schema.to_value().map_err(InputSchemaError::Unreadable)?)
     }
+
+    /// Returns the violations of `context`, at most 100. Blocks for as long as `budget` allows, so it
+    /// must not run on a thread of the async runtime.
+    ///
+    /// # Errors
+    /// [`BudgetExceeded`] if the check needs more than `budget`.
+    pub fn violations(
+        &self,
+        context: &Value,
+        budget: Budget,
+    ) -> Result<Vec<SchemaViolation>, BudgetExceeded> {
+        let node = Node::new(context);
+        // Cheaper than collecting errors, and most contexts are valid.
+        if budget.run(|| self.0.is_valid(node))? {
+            return Ok(Vec::new());
+        }
+        let all = budget.run(|| {
+            let errors = self.0.iter_errors(node).take(MAX_VIOLATIONS);
+            errors.map(|error| violation(&error)).collect()
+        });
+        // Millions of errors exceed the budget. The first one is enough then.
+        all.or_else(|_exceeded| {
+            budget.run(|| {
+                let first = self.0.validate(node).err();
+                first.iter().map(violation).collect()
+            })
+        })
+    }
+}
+
+fn violation(error: &ValidationError<'_>) -> SchemaViolation {
+    SchemaViolation {
+        pointer: error.instance_path().as_str().to_owned(),
+        message: error.masked().to_string(),
+    }
+}
+
+fn schema_error(schema: &Value, error: &ValidationError<'_>) -> InputSchemaError {
+    let location = error.instance_path().as_str().to_owned();
+    let mut reason = error.masked().to_string();
+    let pattern = schema.pointer(&location).and_then(Value::as_str);
+    if pattern.is_some_and(needs_backtracking) {
+        reason.push_str("; patterns with look-around or back-references are not supported, because they can take exponential time");
+    }
+    InputSchemaError::Invalid { reason, location }
+}
+
+/// Counts the patterns of a schema, and a few members with their names.
+fn patterns(schema: &Value) -> usize {
+    match schema {
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| {
+                let own = match (key.as_str(), value) {
+                    ("pattern", Value::String(_)) => 1,
+                    ("patternProperties", Value::Object(patterns)) => patterns.len(),
+                    _ => 0,
+                };
+                own + patterns(value)
+            })
+            .sum(),
+        Value::Array(items) => items.iter().map(patterns).sum(),
+        _ => 0,
+    }
+}
+
+fn needs_backtracking(pattern: &str) -> bool {
+    ["(?=", "(?!", "(?<=", "(?<!"]
+        .iter()
+        .any(|group| pattern.contains(group))
+        || (1..=9).any(|number| pattern.contains(&format!("\\{number}")))
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::compile;
-
-    #[test]
-    fn a_schema_that_leads_elsewhere_is_refused() {
-        for uri in [
-            "http://127.0.0.1:1/x.json",
-            "file:///etc/passwd",
-            "other.json",
-        ] {
-            let error = compile(&json!({"$ref": uri})).unwrap_err();
-            assert!(!error.to_string().contains("root:"), "{error}");
-        }
-        assert!(compile(&json!({"$ref": "#/$defs/a", "$defs": {"a": {}}})).is_ok());
-    }
-
-    #[test]
-    fn a_text_that_is_not_a_schema_is_an_error() {
-        for schema in [
-            json!({"type": "integr"}),
-            json!({"required": "payment_id"}),
-            json!({"pattern": "("}),
-            json!(7),
-        ] {
-            assert!(compile(&schema).is_err(), "{schema}");
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,198 @@
+//! Hostile requests: they are refused within their budget, and others do not notice.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use tasker_shared::config::tasker::{CacheConfig, TaskerConfig};
+use tasker_test_support::TestDatabase;
+use tokio::task::JoinSet;
+
+use crate::app::{TestApp, request_of};
+use crate::process::Service;
+
+/// The duration of the flood. Set it to 60 s for a soak by hand.
+const FLOOD: Duration = Duration::from_secs(5);
+const CLIENTS: usize = 8;
+
+/// An ordinary rule language: the three alternatives look at the same `not` again and again.
+fn rule_language() -> Value {
+    json!({
+        "$defs": {"rule": {"oneOf": [
+            {"properties": {"not": {"$ref": "#/$defs/rule"}}},
+            {"properties": {"not": {"$ref": "#/$defs/rule"},
+                "and": {"type": "array", "items": {"$ref": "#/$defs/rule"}}}},
+            {"properties": {"not": {"$ref": "#/$defs/rule"}, "field": {"type": "string"}}},
+        ]}},
+        "properties": {"rule": {"$ref": "#/$defs/rule"}},
+    })
+}
+
+fn nested_rule() -> Value {
+    let rule = (0..50).fold(json!({"field": "a"}), |rule, _| json!({"not": rule}));
+    json!({"rule": rule})
+}
+
+#[tokio::test]
+async fn a_context_that_takes_too_long_to_check_is_refused() {
+    let app = TestApp::start().await;
+    app.register("rules", json!({"input_schema": rule_language()}))
+        .await;
+    let started = Instant::now();
+    let answer = app.task_of("rules", nested_rule()).await;
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(answer.status, 422);
+    let problem = answer.problem();
+    assert_eq!(problem["code"], "context_too_complex");
+    assert!(problem["detail"].as_str().unwrap().contains("oneOf"));
+    assert_eq!(app.count("tasks").await, 0);
+    let rule = json!({"rule": {"field": "a"}});
+    assert_ne!(app.task_of("rules", rule).await.status, 503);
+}
+
+#[tokio::test]
+async fn an_integer_beyond_64_bits_is_refused_with_its_pointer() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    for number in ["18446744073709551616", "18446744073709551617"] {
+        let request = request_of("order", &json!({"lines": [{"id": "NUMBER"}]}));
+        let body = request.to_string().replace("\"NUMBER\"", number);
+        let answer = app.post_body(body).await;
+        assert_eq!(answer.status, 422);
+        let problem = answer.problem();
+        assert_eq!(problem["code"], "validation_failed");
+        assert_eq!(problem["errors"][0]["pointer"], "/context/lines/0/id");
+    }
+    assert_eq!(app.count("tasks").await, 0);
+}
+
+#[tokio::test]
+async fn a_number_that_no_jsonb_holds_is_refused() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    let request = request_of("order", &json!({"n": "NUMBER"})).to_string();
+    let answer = app
+        .post_body(request.replace("\"NUMBER\"", "1e-99999"))
+        .await;
+    assert_eq!(answer.status, 422, "{answer:?}");
+    assert_eq!(answer.problem()["code"], "validation_failed");
+}
+
+#[tokio::test]
+async fn thousands_of_requests_at_once_are_served_by_a_healthy_database() {
+    let mut config = TaskerConfig::default();
+    // Long, because tests share their cores.
+    config.orchestration.web.request_timeout_ms = 60_000;
+    config.common.cache = Some(CacheConfig {
+        enabled: true,
+        max_staleness_ms: 500,
+        redis: None,
+        ..CacheConfig::default()
+    });
+    let app = TestApp::start_with(config).await;
+    app.register("order", json!({})).await;
+    let requests = (0..3_000).map(|number| app.task_of("order", json!({"number": number})));
+    let answers = futures::future::join_all(requests).await;
+    for answer in &answers {
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    assert_eq!(app.count("tasks").await, 3_000);
+}
+
+/// Registers `default/rules/0.1.0` and `default/order/0.1.0`.
+async fn register_templates(database: &TestDatabase) {
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    sqlx::query("INSERT INTO tasker.task_namespaces (name) VALUES ('default')")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    for (name, schema) in [("rules", rule_language()), ("order", json!({}))] {
+        let template = json!({
+            "name": name, "namespace_name": "default", "version": "0.1.0",
+            "task_handler": {"callable": "Any"}, "steps": [], "input_schema": schema,
+        });
+        sqlx::query(
+            "INSERT INTO tasker.named_tasks (task_namespace_uuid, name, configuration)
+             SELECT task_namespace_uuid, $1, $2 FROM tasker.task_namespaces",
+        )
+        .bind(name)
+        .bind(template)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    }
+}
+
+/// Returns the 99th percentile.
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_hostile_bodies_delays_neither_liveness_nor_other_tasks_nor_the_end() {
+    let database = TestDatabase::create().await.unwrap();
+    let mut service = Service::start(&database).await;
+    register_templates(&database).await;
+    let tasks = format!("{}/v1/tasks", service.url);
+    let end = Instant::now() + FLOOD;
+
+    let mut flood = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let tasks = tasks.clone();
+        flood.spawn(async move {
+            let client = reqwest::Client::new();
+            let hostile = json!({"name": "rules", "context": nested_rule()});
+            let mut refused = 0;
+            while Instant::now() < end {
+                let response = client.post(&tasks).json(&hostile).send().await.unwrap();
+                let status = response.status().as_u16();
+                assert!([422, 503].contains(&status), "{status}");
+                refused += 1;
+            }
+            refused
+        });
+    }
+    let others = tokio::spawn({
+        let tasks = tasks.clone();
+        async move {
+            let client = reqwest::Client::new();
+            let mut times = Vec::new();
+            while Instant::now() < end {
+                let started = Instant::now();
+                let order = json!({"name": "order", "context": {"number": times.len()}});
+                let response = client.post(&tasks).json(&order).send().await.unwrap();
+                assert_eq!(response.status().as_u16(), 201);
+                times.push(started.elapsed());
+            }
+            times
+        }
+    });
+    let live = format!("{}/health/live", service.url);
+    let client = reqwest::Client::new();
+    let mut liveness = Vec::new();
+    while Instant::now() < end {
+        let started = Instant::now();
+        let response = client.get(&live).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 200);
+        liveness.push(started.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let refused: usize = flood.join_all().await.into_iter().sum();
+    let others = others.await.unwrap();
+    println!(
+        "{refused} hostile bodies refused; liveness p99 {:?} of {}; {} other tasks, p99 {:?}",
+        p99(liveness.clone()),
+        liveness.len(),
+        others.len(),
+        p99(others.clone()),
+    );
+    assert!(refused > 0 && !others.is_empty());
+    // Generous, because tests share their cores; an idle machine needs a few milliseconds.
+    assert!(p99(liveness) < Duration::from_millis(250));
+
+    service.signal(Signal::TERM);
+    service.logged("stopped").await;
+    assert_eq!(service.exit_code().await, Some(0));
+}
