@@ -75,7 +75,7 @@ const SHARED_PROBLEMS: [(&str, &str, &str); 5] = [
     (
         "503",
         "Unavailable",
-        "`starting`, `shutting_down`, `database_unavailable`, `template_directory_stale` or `template_changing`",
+        "`starting`, `shutting_down`, `busy`, `database_unavailable`, `template_directory_stale` or `template_changing`",
     ),
     ("504", "Timeout", "`request_timeout`"),
 ];

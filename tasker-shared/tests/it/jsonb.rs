@@ -1,4 +1,4 @@
-//! Our form of a `jsonb`'s text beside PostgreSQL's own.
+//! Compares our text of a `jsonb` with PostgreSQL's.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -36,7 +36,7 @@ async fn postgresql_writes_the_same_numbers_at_the_edges() {
     assert_same(&app.pool, &numbers).await;
 }
 
-/// Compares with what PostgreSQL makes of JSON that somebody else has written, and of ours.
+/// Compares our texts with PostgreSQL's, for JSON from `serde_json` and for our own.
 async fn assert_same(pool: &PgPool, values: &[Value]) {
     let theirs: Vec<String> = values.iter().map(Value::to_string).collect();
     let ours: Vec<String> = values.iter().map(jsonb::text).collect();
@@ -84,7 +84,7 @@ fn number() -> impl Strategy<Value = Number> {
     ]
 }
 
-/// Short ones, so that lengths coincide and prefixes occur, of all characters but NUL.
+/// Returns short texts, so that lengths coincide and prefixes occur, of all characters but NUL.
 fn text() -> impl Strategy<Value = String> {
     let character = prop_oneof![
         8 => prop::char::ranges(std::borrow::Cow::Borrowed(&['a'..='c', 'A'..='B'])),

@@ -9,12 +9,12 @@ mod app;
 mod cache;
 #[cfg(feature = "cache-redis")]
 mod cache_faults;
-mod directory;
 mod discovery;
 #[cfg(feature = "cache-redis")]
 mod distributed;
 mod embedding;
 mod every_cache;
+mod index;
 #[cfg(feature = "cache-redis")]
 mod inspection;
 #[cfg(feature = "cache-redis")]

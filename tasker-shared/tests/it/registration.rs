@@ -1,4 +1,4 @@
-//! Registering: what is written, what is not, and who is told.
+//! Registration: rows that are written and rows that are not, and events.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ with_every_cache! {
     a_batch_is_registered_in_one_commit,
     of_a_large_batch_only_what_changed_is_written,
     columns_that_were_changed_by_hand_are_put_right,
-    a_hash_that_we_reckon_otherwise_than_postgresql_costs_time_only,
+    a_hash_that_differs_from_postgresqls_costs_time_only,
     ten_processes_that_register_the_same_templates_write_each_once,
-    a_registration_that_is_given_up_in_a_deadlock_is_tried_again,
+    a_registration_that_a_deadlock_aborts_is_tried_again,
     a_registry_that_resolved_nothing_shuts_down,
     listeners_hear_what_the_registry_did,
 }
@@ -46,7 +46,7 @@ async fn an_unchanged_template_writes_nothing(app: TestApp) {
     assert_eq!(third.named_task_uuid, first.named_task_uuid);
 }
 
-/// The versions of the rows of the templates' tables: others, once anything was written.
+/// Returns the versions of all rows of the templates' tables, which change with every write.
 pub(crate) async fn written_rows(app: &TestApp) -> Vec<(String, String)> {
     sqlx::query_as::<_, (String, String)>(
         "SELECT 'named_tasks', string_agg(xmin::text || ctid::text || xmax::text, ',')
@@ -92,7 +92,7 @@ async fn a_batch_is_registered_in_one_commit(app: TestApp) {
     assert_eq!(app.sequence().await, before + 1);
 }
 
-/// Large enough together that PostgreSQL is asked for what it has before anything is sent.
+/// Returns a batch that is large enough that hashes are compared before documents are sent.
 fn large_batch() -> Vec<TemplateDocument> {
     let padding = "x".repeat(2_000);
     (0..100)
@@ -125,8 +125,8 @@ async fn of_a_large_batch_only_what_changed_is_written(app: TestApp) {
     documents[7] = template("payments", "t7", "other");
     documents.push(template("payments", "new", 1));
     let third = registry.register_task_templates(&documents).await.unwrap();
-    for (place, third) in third.iter().enumerate() {
-        let expected = match place {
+    for (index, third) in third.iter().enumerate() {
+        let expected = match index {
             7 => RegistrationStatus::Updated,
             100 => RegistrationStatus::Created,
             _ => RegistrationStatus::Unchanged,
@@ -161,11 +161,11 @@ async fn columns_that_were_changed_by_hand_are_put_right(app: TestApp) {
     assert_eq!(updated, ["t3", "always"]);
 }
 
-async fn a_hash_that_we_reckon_otherwise_than_postgresql_costs_time_only(app: TestApp) {
+async fn a_hash_that_differs_from_postgresqls_costs_time_only(app: TestApp) {
     let registry = app.registry().await;
     let documents = large_batch();
     registry.register_task_templates(&documents).await.unwrap();
-    // As if PostgreSQL had another way to write these documents.
+    // As if PostgreSQL wrote these documents in another way.
     sqlx::query("UPDATE tasker.template_versions SET content_hash = repeat('0', 64)")
         .execute(&app.pool)
         .await
@@ -215,7 +215,7 @@ async fn ten_processes_that_register_the_same_templates_write_each_once(app: Tes
         );
     }
     assert_eq!(created, 100);
-    // All of them were told the keys of the rows, whoever made these.
+    // All of them got the keys of the rows, even of rows that others made.
     let rows: Vec<(String, Uuid)> =
         sqlx::query_as("SELECT name::text, named_task_uuid FROM tasker.named_tasks")
             .fetch_all(&app.pool)
@@ -224,7 +224,7 @@ async fn ten_processes_that_register_the_same_templates_write_each_once(app: Tes
     assert_eq!(keys, rows.into_iter().collect());
 }
 
-async fn a_registration_that_is_given_up_in_a_deadlock_is_tried_again(app: TestApp) {
+async fn a_registration_that_a_deadlock_aborts_is_tried_again(app: TestApp) {
     let registry = app.registry().await;
     let names = ["a", "b"];
     let documents = |marker: i32| names.map(|name| template("payments", name, marker));
@@ -243,7 +243,7 @@ async fn a_registration_that_is_given_up_in_a_deadlock_is_tried_again(app: TestA
     let registering = registry.register_task_templates(&changed);
     let interfering = async {
         waits_for_a_lock(&app).await;
-        // It waits since longer than this, so PostgreSQL gives it up.
+        // The registration has waited for longer, so PostgreSQL aborts it.
         sqlx::query(change)
             .bind("a")
             .execute(&mut *other)

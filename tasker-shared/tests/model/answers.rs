@@ -1,11 +1,11 @@
-//! What an answer of a resolve is judged by.
+//! Judges the answers of resolves.
 
 use super::database::{OURS, Stamp};
 use super::scope::Scope;
 use super::system::{Protocol, State};
 use super::witnesses::Event;
 
-/// What has gone wrong. Each flaw is the violation of one property.
+/// The violations so far. Each flaw violates one property.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a property's own")]
 pub(crate) struct Flaws {
@@ -13,7 +13,6 @@ pub(crate) struct Flaws {
     pub(crate) before_arrival: bool,
     pub(crate) went_back: bool,
     pub(crate) own_write_unseen: bool,
-    pub(crate) other_name: bool,
     pub(crate) gap: bool,
     pub(crate) left_in_redis: bool,
 }
@@ -26,29 +25,27 @@ impl Flaws {
 }
 
 impl Protocol {
-    /// A resolve of `p` is answered, now, with what the local tier holds for its entry.
+    /// Judges a resolve of `p` that is answered now with the document in the local tier.
     pub(crate) fn judge(&self, state: &mut State, p: usize) {
         let scope: &Scope = &self.scope;
         let process = &state.processes[p];
-        let (Some(entry), Some(body)) = (process.entry(), process.held()) else {
+        let (Some(entry), Some(content)) = (process.entry(), process.held()) else {
             return;
         };
         let database = &state.database;
-        let version = version_of(state, entry, body.content);
+        let version = version_of(state, entry, content);
         let position = database.position(version);
         let position_of = |stamp: Option<Stamp>| stamp.and_then(|stamp| database.position(stamp));
         let mut flaws = state.flaws;
         if scope.is_linearizable() {
             let seen = process.reader.map_or(0, |reader| reader.seen);
-            flaws.before_arrival |= seen & 1 << body.content == 0;
+            flaws.before_arrival |= seen & 1 << content == 0;
         } else {
-            flaws.stale |= !database.was_current(body.content, scope.bound);
+            flaws.stale |= !database.was_current(content, scope.bound);
         }
-        flaws.other_name |= body.of_other_name;
-        // A restored backup takes versions away, and there is no order between what it took and
-        // what came instead.
+        // A restored backup removes versions, and there is no order between those and newer ones.
         flaws.went_back |= position.is_some() && position < position_of(process.served);
-        // A resolve that arrived before the registration returned may answer what was before it.
+        // A resolve that arrived before the registration returned may answer the version before it.
         let own = match process.reader {
             Some(reader) if scope.is_linearizable() => reader.own,
             _ => process.own,
@@ -66,8 +63,7 @@ impl Protocol {
     }
 }
 
-// The version that an answer shows: the entry's, if the body is the entry's, else the newest that
-// had this body.
+// Returns the version of an answer: the entry's if it has this content, else the newest that had it.
 fn version_of(state: &State, entry: Stamp, content: u8) -> Stamp {
     let database = &state.database;
     if database.content(entry) == content {

@@ -17,7 +17,7 @@ pub(crate) const NAMES: usize = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Commit {
     pub(crate) sequence: u8,
-    /// What the names point to right after this commit.
+    /// The pointers right after this commit.
     pub(crate) pointers: [Stamp; NAMES],
     /// The content, which stands for its hash, if this commit wrote our name.
     pub(crate) content: Option<u8>,
@@ -29,11 +29,11 @@ pub(crate) struct Commit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Transaction {
     pub(crate) name: usize,
-    /// Its place in the sequence, once it has one.
+    /// Its position, once it has one.
     pub(crate) sequence: Option<u8>,
 }
 
-/// A process's directory: a place in the history, and what the names point to there.
+/// A process's template index: a position in the history, and the pointers there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TemplateIndex {
     pub(crate) sequence: u8,
@@ -81,24 +81,24 @@ impl Database {
         &self.history[..usize::from(self.length)]
     }
 
-    /// The commit that became visible last.
+    /// Returns the commit that became visible last.
     pub(crate) fn latest(&self) -> Stamp {
         self.history[usize::from(self.length) - 1]
     }
 
-    /// What `name` points to.
+    /// Returns the pointer of `name`.
     pub(crate) fn current(&self, name: usize) -> Stamp {
         self.commit_of(self.latest()).pointers[name]
     }
 
-    /// The content of our name at a commit that wrote it.
+    /// Returns the content of our name at a commit that wrote it.
     pub(crate) fn content(&self, stamp: Stamp) -> u8 {
         self.commit_of(stamp)
             .content
             .expect("our name points to commits that wrote it")
     }
 
-    /// Contents that our name ever had.
+    /// Returns all contents that our name ever had, as bits.
     pub(crate) fn contents(&self) -> u8 {
         self.commits[..usize::from(self.made)]
             .iter()
@@ -106,12 +106,12 @@ impl Database {
             .fold(0, |mask, content| mask | 1 << content)
     }
 
-    /// Where in the present history a commit is, if it is there.
+    /// Returns the index of a commit in the present history.
     pub(crate) fn position(&self, stamp: Stamp) -> Option<usize> {
         self.history().iter().position(|known| *known == stamp)
     }
 
-    /// Whether our name had this content at some moment no more than `bound` ticks ago.
+    /// Returns true if our name had this content at most `bound` ticks ago.
     pub(crate) fn was_current(&self, content: u8, bound: u8) -> bool {
         self.commits[..usize::from(self.made)]
             .iter()
@@ -127,7 +127,7 @@ impl Database {
         }
     }
 
-    /// The sequence number that `template_clock` holds, and the stamp of its commit.
+    /// Returns the number in `template_clock`, and the stamp of its commit.
     fn clock(&self) -> (u8, Stamp) {
         self.history()
             .iter()
@@ -136,7 +136,7 @@ impl Database {
             .expect("the first commit is never restored away")
     }
 
-    /// The statement of a transaction is executed. `false` if it has to wait for the row.
+    /// Executes the statement of a transaction. Returns false if it has to wait for the row.
     pub(crate) fn begin(&mut self, writer: usize, name: usize, scope: &Scope) -> bool {
         let waits = self.open.iter().flatten().any(|open| open.name == name);
         // Numbers that were rolled back are not used again, and the model has to end.
@@ -151,7 +151,7 @@ impl Database {
         true
     }
 
-    /// The deferred triggers run and lock the clock, until the commit is visible. `false` if
+    /// Runs the deferred triggers, which lock the clock until the commit is visible. Returns false if
     /// another transaction holds it.
     pub(crate) fn lock(&mut self, writer: usize) -> bool {
         let held = self
@@ -169,7 +169,7 @@ impl Database {
         }
     }
 
-    /// A transaction that has its number becomes visible.
+    /// Commits a transaction that has its number.
     pub(crate) fn commit_open(&mut self, writer: usize, scope: &Scope) -> bool {
         let Some(Transaction {
             name,
@@ -183,7 +183,7 @@ impl Database {
         true
     }
 
-    /// A whole transaction, from begin to commit.
+    /// Runs a whole transaction.
     pub(crate) fn write(&mut self, name: usize, scope: &Scope) -> Stamp {
         let sequence = self.clock().0 + 1;
         self.make_visible(name, sequence, scope)
@@ -205,7 +205,7 @@ impl Database {
         stamp
     }
 
-    /// A backup is restored that was made when the history had `length` commits.
+    /// Restores a backup that was made when the history had `length` commits.
     pub(crate) fn restore(&mut self, length: u8) {
         self.history[usize::from(length)..].fill(0);
         self.length = length;
@@ -214,7 +214,7 @@ impl Database {
         self.commits[usize::from(current)].gone_for = 0;
     }
 
-    /// Everything, as `queries::load` reads it.
+    /// Reads everything, as `queries::load` does.
     pub(crate) fn load(&self) -> TemplateIndex {
         let (sequence, stamp) = self.clock();
         TemplateIndex {
@@ -224,7 +224,7 @@ impl Database {
         }
     }
 
-    /// What changed since `known`, as `queries::poll` reads it; `None` for another history.
+    /// Reads the changes since `known`, as `queries::poll` does; `None` for another history.
     pub(crate) fn poll(&self, known: TemplateIndex, scope: &Scope) -> Option<TemplateIndex> {
         let here = self
             .history()

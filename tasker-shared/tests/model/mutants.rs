@@ -1,38 +1,28 @@
-//! Ways to break the protocol. The model must find each of them out.
+//! Ways to break the protocol. The model must detect each of them.
 //!
 //! They exist in the model only, so no build of the services can contain one.
 
 /// One rule of the protocol, broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutant {
-    /// The directory's validity is counted from when a poll's reply came.
+    /// The age of the index counts from the reply of a poll.
     ReplyTimeValidity,
-    /// A cached body is accepted without comparing its hash with the directory's.
+    /// A cached document is accepted without comparing its hash with the index.
     NoHashCheck,
     /// Numbers come from a plain sequence, at the statement; nothing is locked at commit.
     PlainSequence,
     /// A registration deletes from Redis before it commits.
     InvalidateBeforeCommit,
-    /// A poll goes on from its place although the database has another history.
+    /// A poll continues from its position although the database has another history.
     NoReloadAfterRegression,
-    /// A cached body is accepted without comparing the name that it is stored under.
-    NoNameCheck,
     /// After a write by this process, a poll that was sent before it still counts.
     NoWriteFloor,
     /// A registration that finds its content registered already returns at once, although this
-    /// process may not have read that yet, and although it may have been its own first attempt,
-    /// whose reply was lost.
+    /// process may not have polled it yet, and although its own first attempt, whose reply was lost, may
+    /// have written it.
     TrustUnchanged,
-    /// A resolve that waited for a poll does not look again whether the bound holds.
+    /// A resolve that waited for a poll does not check the bound again.
     NoCheckAfterWait,
-    /// What a process has filled stays in Redis when its name comes to point elsewhere.
-    NoRetirement,
-    /// A process does not look whether an entry that it has just filled is still current.
-    LateFillStays,
-    /// A process does not look whether an entry whose body it now holds is still current.
-    LateBodyStays,
-    /// What was held and filled for an entry is dropped before the directory loses the entry.
-    DropBeforePublish,
     /// A bound of zero is met by a poll that was sent before the resolve arrived.
     SharedEarlierPoll,
 }

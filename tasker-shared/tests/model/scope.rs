@@ -1,24 +1,23 @@
-//! Which part of the system one run of the checker looks at.
+//! The part of the system that one run of the checker explores.
 //!
-//! Everything at once is too large to be exhausted in seconds, so each run takes the actions that
-//! act upon each other. What a run leaves out is left out for all its states.
+//! Everything at once is too large to be exhausted in seconds, so each run has the actions that affect
+//! each other.
 
 use super::mutants::Mutant;
 
-/// What Redis does.
+/// The behaviour of Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Redis {
     /// There is none.
     Absent,
-    /// It may answer every read with any body that was ever registered, or with another name's.
-    /// This is more than lost, late and reordered commands, flushes, failovers and restored
-    /// snapshots can do together.
+    /// It may answer every read with any document that was ever registered. This is more than lost,
+    /// late and reordered commands, flushes, failovers and restored snapshots can do together.
     Oracle,
-    /// It holds what it was told to hold. Needed where what it holds is the question.
+    /// It executes commands. Needed to explore its content.
     Faithful,
 }
 
-/// How many writers open transactions and commit them in separate steps.
+/// Writers that open transactions and commit them in separate steps.
 pub(crate) const WRITERS: usize = 2;
 pub(crate) const PROCESSES: usize = 2;
 
@@ -36,30 +35,28 @@ pub(crate) struct Scope {
     pub(crate) commits: u8,
     /// `max_staleness`, in ticks. Zero makes each resolve wait for a poll of its own.
     pub(crate) bound: u8,
-    /// Whether time passes. Without it the bound always holds once the directory has been read.
+    /// Time passes. Without it the bound always holds once the index has been loaded.
     pub(crate) time: bool,
     pub(crate) redis: Redis,
     /// Commands to Redis, and replies from it, may be lost or executed late.
     pub(crate) redis_faults: bool,
-    /// How many different contents there are: with fewer than commits, old content comes back.
+    /// The number of different contents. With fewer than commits, old content returns.
     pub(crate) contents: u8,
     /// Hand-written SQL that begins and commits in one step.
     pub(crate) plain_writes: bool,
     /// Transactions on two names whose steps interleave.
     pub(crate) transactions: bool,
-    /// So many processes register templates.
+    /// The number of processes that register templates.
     pub(crate) registrars: usize,
-    /// How often a backup is restored.
+    /// The number of restored backups.
     pub(crate) restores: u8,
     /// Processes die and start again.
     pub(crate) crashes: bool,
     /// Resolves that wait are followed one by one.
     pub(crate) waiting: bool,
-    /// The local tier drops bodies to make room.
+    /// The local tier evicts documents.
     pub(crate) evictions: bool,
-    /// What a process does when a reply arrives is taken in single steps.
-    pub(crate) small_steps: bool,
-    /// Resolves are answered and judged. Without, only what the caches hold is looked at.
+    /// Resolves are answered and judged. Otherwise only Redis matters.
     pub(crate) judged: bool,
 }
 
@@ -82,7 +79,6 @@ impl Scope {
         crashes: false,
         waiting: false,
         evictions: false,
-        small_steps: false,
         judged: true,
     };
 
@@ -101,13 +97,12 @@ impl Scope {
         ..Self::STILL
     };
 
-    /// The same in smaller steps, with old content that is registered again.
+    /// The same with old content that is registered again.
     pub(crate) const RETURNING: Self = Self {
         name: "content that returns",
         contents: 2,
         bound: 1,
         commits: 2,
-        small_steps: true,
         ..Self::FREEZING
     };
 
@@ -133,7 +128,7 @@ impl Scope {
         ..Self::STILL
     };
 
-    /// Backups are restored, and the database goes on from them.
+    /// Backups are restored, and the database continues from them.
     pub(crate) const RESTORES: Self = Self {
         name: "restored backups",
         processes: 1,
@@ -157,7 +152,7 @@ impl Scope {
         ..Self::STILL
     };
 
-    /// What one process leaves in Redis, when commands are lost, late and reordered.
+    /// One process and its Redis, when commands are lost, late and reordered.
     pub(crate) const LOSSES: Self = Self {
         name: "lost and late commands",
         processes: 1,
@@ -170,33 +165,13 @@ impl Scope {
         ..Self::STILL
     };
 
-    /// What one process leaves in its caches, when no command is lost.
-    pub(crate) const ALONE: Self = Self {
-        name: "one process and its caches",
-        commits: 2,
-        redis_faults: false,
-        evictions: true,
-        small_steps: true,
-        ..Self::LOSSES
-    };
-
-    /// What two processes leave in one Redis, when no command is lost.
-    pub(crate) const TOGETHER: Self = Self {
-        name: "two processes and one Redis",
-        processes: 2,
-        commits: 1,
-        evictions: false,
-        small_steps: false,
-        registrars: 0,
-        ..Self::ALONE
-    };
-
-    /// The same, where one of them registers.
+    /// A process that registers, and another one that fills the same Redis, when no command is lost.
     pub(crate) const BESIDE: Self = Self {
         name: "a registration beside another process",
+        processes: 2,
+        redis_faults: false,
         plain_writes: false,
-        registrars: 1,
-        ..Self::TOGETHER
+        ..Self::LOSSES
     };
 
     pub(crate) const fn with(self, mutant: Mutant) -> Self {
@@ -214,7 +189,7 @@ impl Scope {
         self.bound == 0
     }
 
-    /// An age from which on nothing changes any more.
+    /// Returns the age from which on nothing changes.
     pub(crate) const fn too_old(&self) -> u8 {
         self.bound + 1
     }

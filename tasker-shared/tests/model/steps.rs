@@ -1,14 +1,14 @@
-//! What each action does.
+//! The effect of each action.
 
 use super::Mutant;
 use super::database::{OURS, Stamp};
-use super::process::{Body, Command, Load, LoadStage, Process, Registration};
+use super::process::{Load, Process, Registration};
 use super::scope::PROCESSES;
 use super::system::{Action, Protocol, State, Stored};
 use super::witnesses::Event;
 
 impl Protocol {
-    /// Makes `state` the next one; `false` if the action is not possible now.
+    /// Makes `state` the next one. Returns false if the action is not possible now.
     pub(crate) fn step(&self, state: &mut State, action: Action) -> bool {
         let scope = &self.scope;
         match action {
@@ -37,25 +37,10 @@ impl Protocol {
             }
             Action::ExecuteStray(content) => {
                 state.strays &= !(1 << content);
-                store(state, Body::ours(content));
+                store(state, content);
             }
             Action::FlushRedis => state.redis = None,
-            Action::RestoreRedis(content) => {
-                state.faulted = true;
-                store(state, Body::ours(content));
-            }
-            Action::ClashInRedis => {
-                state.faulted = true;
-                let content = state.database.content(state.database.current(OURS));
-                let of_other_name = true;
-                store(
-                    state,
-                    Body {
-                        content,
-                        of_other_name,
-                    },
-                );
-            }
+            Action::RestoreRedis(content) => store(state, content),
             process => return self.step_process(state, process),
         }
         true
@@ -67,7 +52,7 @@ impl Protocol {
             Action::SendPoll(p) => {
                 state.processes[p].send_poll();
                 if !scope.judged {
-                    // When the poll was sent matters for answers only.
+                    // The time of sending matters for answers only.
                     self.answer_poll(state, p);
                     return state.processes[p]
                         .poll
@@ -76,7 +61,6 @@ impl Protocol {
             }
             Action::AnswerPoll(p) => self.answer_poll(state, p),
             Action::ReceivePoll(p) => return self.receive_poll(state, p),
-            Action::EndPoll(p) => return self.end_poll(state, p),
             Action::LosePoll(p) => state.processes[p].poll = None,
             Action::Wait(p) => {
                 let database = state.database;
@@ -84,45 +68,29 @@ impl Protocol {
                 self.witnesses.note(Event::Waits);
             }
             Action::Answer(p) => return self.answer(state, p),
-            Action::ReadRedis(p, body) => return self.read_redis(state, p, body),
-            Action::ReadBody(p) => return self.read_body(state, p),
-            Action::GoOnLoading(p) => return self.go_on_loading(state, p),
+            Action::ReadRedis(p, content) => return self.read_redis(state, p, content),
+            Action::ReadDatabase(p) => return self.read_database(state, p),
+            Action::ReceiveLoad(p) => return self.receive_load(state, p),
             Action::Evict(p) => {
                 let Some(entry) = state.processes[p].entry() else {
                     return false;
                 };
                 state.processes[p].local[usize::from(entry)] = None;
             }
-            Action::SendCommand(p) => match state.processes[p].take_command() {
-                Some(Command::Fill(body)) => {
-                    store(state, body);
-                    if body.content != state.database.content(state.database.current(OURS)) {
-                        self.witnesses.note(Event::LateFill);
-                    }
-                }
-                Some(Command::Undo) => state.redis = None,
-                None => return false,
-            },
-            Action::TimeOutCommand(p) => {
-                state.faulted = true;
-                if let Some(Command::Fill(body)) = state.processes[p].take_command() {
-                    state.strays |= 1 << body.content;
+            Action::SendFill(p) => {
+                let Some(content) = state.processes[p].take_fill() else {
+                    return false;
+                };
+                store(state, content);
+                if content != state.database.content(state.database.current(OURS)) {
+                    self.witnesses.note(Event::LateFill);
                 }
             }
-            Action::BeginRetirement(p, head_is_being_written) => {
-                let process = &mut state.processes[p];
-                process.retirement.queued = false;
-                process.retirement.deleting = true;
-                process.forget(head_is_being_written);
-            }
-            Action::Retire(p) => {
-                state.processes[p].retirement.deleting = false;
-                state.redis = None;
-                self.witnesses.note(Event::Retired);
-            }
-            Action::LoseRetirement(p) => {
-                state.processes[p].retirement.deleting = false;
-                state.faulted = true;
+            Action::TimeOutFill(p) => {
+                let Some(content) = state.processes[p].take_fill() else {
+                    return false;
+                };
+                state.strays |= 1 << content;
             }
             Action::Crash(p) => {
                 if let Some(Registration::Committed(_) | Registration::Deleting(_)) =
@@ -130,7 +98,6 @@ impl Protocol {
                 {
                     self.witnesses.note(Event::CrashBetweenCommitAndDelete);
                 }
-                state.faulted = true;
                 state.processes[p] = Process::started(scope);
             }
             registration => return self.step_registration(state, registration),
@@ -144,7 +111,7 @@ impl Protocol {
         let Some(poll) = &mut process.poll else {
             return;
         };
-        let known = process.directory.filter(|_| !poll.reload);
+        let known = process.index.filter(|_| !poll.reload);
         poll.answer = match known {
             None => Some(database.load()),
             Some(known) => database.poll(known, &self.scope),
@@ -160,15 +127,6 @@ impl Protocol {
     }
 
     fn receive_poll(&self, state: &mut State, p: usize) -> bool {
-        let process = &mut state.processes[p];
-        let Some(answer) = process.poll.and_then(|poll| poll.answer) else {
-            return false;
-        };
-        process.begin_receiving(answer, &self.scope);
-        self.scope.small_steps || self.end_poll(state, p)
-    }
-
-    fn end_poll(&self, state: &mut State, p: usize) -> bool {
         let scope = &self.scope;
         let process = &mut state.processes[p];
         let Some(poll) = process.poll.take() else {
@@ -177,7 +135,7 @@ impl Protocol {
         let Some(answer) = poll.answer else {
             return false;
         };
-        process.end_receiving(poll, answer, scope);
+        process.receive_poll(poll, answer, scope);
         if poll.age > scope.bound {
             self.witnesses.note(Event::ReplyPastBound);
         }
@@ -201,7 +159,7 @@ impl Protocol {
         true
     }
 
-    /// `Resolver::resolve`: the directory may be used, and the local tier holds its body.
+    /// Answers, as `Resolver::resolve` does if the index is fresh and the local tier has the document.
     fn answer(&self, state: &mut State, p: usize) -> bool {
         let process = &state.processes[p];
         let allowed = if self.scope.is_linearizable() {
@@ -218,34 +176,27 @@ impl Protocol {
         true
     }
 
-    /// `DistributedTier::get`: the one place that decides whether what Redis holds is a hit.
-    fn read_redis(&self, state: &mut State, p: usize, body: Body) -> bool {
-        let scope = &self.scope;
+    /// Reads Redis, as `RedisTier::get` does, which accepts a document by its hash.
+    fn read_redis(&self, state: &mut State, p: usize, content: u8) -> bool {
         let Some(entry) = state.processes[p].entry() else {
             return false;
         };
-        if body.of_other_name && !scope.is(Mutant::NoNameCheck) {
-            self.witnesses.note(Event::OtherNameRefused);
-            return false;
-        }
-        let wanted = state.database.content(entry);
-        if body.content != wanted && !scope.is(Mutant::NoHashCheck) {
+        if content != state.database.content(entry) && !self.scope.is(Mutant::NoHashCheck) {
             self.witnesses.note(Event::OtherHashRefused);
             return false;
         }
         self.witnesses.note(Event::RedisHit);
         state.processes[p].load = Some(Load {
             entry,
-            body,
+            content,
             from_database: false,
-            stage: LoadStage::Arriving,
         });
         true
     }
 
-    /// `body::load`: body and pointer in one snapshot. Another pointer is an outdated load, which
-    /// only asks for a poll; polls may be sent at any time.
-    fn read_body(&self, state: &mut State, p: usize) -> bool {
+    /// Reads document and pointer from one snapshot, as `database_tier::load` does. Another pointer is an
+    /// outdated load, which only causes a poll; polls may be sent at any time.
+    fn read_database(&self, state: &mut State, p: usize) -> bool {
         let current = state.database.current(OURS);
         if state.processes[p].entry() != Some(current) {
             self.witnesses.note(Event::OutdatedLoad);
@@ -253,14 +204,13 @@ impl Protocol {
         }
         state.processes[p].load = Some(Load {
             entry: current,
-            body: Body::ours(state.database.content(current)),
+            content: state.database.content(current),
             from_database: true,
-            stage: LoadStage::Arriving,
         });
         true
     }
 
-    fn go_on_loading(&self, state: &mut State, p: usize) -> bool {
+    fn receive_load(&self, state: &mut State, p: usize) -> bool {
         let process = &mut state.processes[p];
         let Some(load) = process.load else {
             return false;
@@ -268,19 +218,13 @@ impl Protocol {
         if process.entry() != Some(load.entry) {
             self.witnesses.note(Event::LateLoad);
         }
-        process.go_on_loading(load, &self.scope);
-        if !self.scope.small_steps {
-            while let Some(load) = process.load {
-                process.go_on_loading(load, &self.scope);
-            }
-        }
+        process.receive_load(load, &self.scope);
         true
     }
 
     fn step_registration(&self, state: &mut State, action: Action) -> bool {
         match action {
             Action::DeleteFirst(p) => {
-                state.processes[p].forget(false);
                 state.redis = None;
                 state.processes[p].registration = Some(Registration::DeletedFirst);
             }
@@ -288,7 +232,7 @@ impl Protocol {
                 let stamp = state.database.write(OURS, &self.scope);
                 let content = state.database.content(stamp);
                 if let Some(stored) = &mut state.redis {
-                    stored.outdated_by[p] = stored.body.content != content;
+                    stored.outdated_by[p] = stored.content != content;
                 }
                 state.processes[p].registration = Some(Registration::Committed(stamp));
                 committed(state);
@@ -304,14 +248,14 @@ impl Protocol {
                 };
                 let current = state.database.current(OURS);
                 if state.database.content(current) != state.database.content(stamp) {
-                    // It would be written again, as a registration that begins now.
+                    // It would write again, like a registration that begins now.
                     return false;
                 }
                 self.witnesses.note(Event::RetryFindsOwnWork);
                 state.processes[p].registration = Some(Registration::Committed(current));
                 self.trust_unchanged(state, p, current);
             }
-            Action::BeginDelete(p, head_is_being_written) => {
+            Action::BeginDelete(p) => {
                 let process = &mut state.processes[p];
                 let Some(Registration::Committed(stamp)) = process.registration else {
                     return false;
@@ -326,8 +270,6 @@ impl Protocol {
                 }
                 if self.scope.is(Mutant::InvalidateBeforeCommit) {
                     self.returned(state, p, stamp, false);
-                } else {
-                    process.forget(head_is_being_written);
                 }
             }
             Action::Delete(p) | Action::LoseDelete(p) => {
@@ -335,9 +277,7 @@ impl Protocol {
                     return false;
                 };
                 let lost = matches!(action, Action::LoseDelete(_));
-                if lost {
-                    state.faulted = true;
-                } else {
+                if !lost {
                     state.redis = None;
                 }
                 self.returned(state, p, stamp, lost);
@@ -353,7 +293,7 @@ impl Protocol {
         }
     }
 
-    /// The registration tells its caller that it is done.
+    /// Returns from the registration to its caller.
     fn returned(&self, state: &mut State, p: usize, stamp: Stamp, lost: bool) {
         let process = &mut state.processes[p];
         process.registration = None;
@@ -365,14 +305,14 @@ impl Protocol {
     }
 }
 
-fn store(state: &mut State, body: Body) {
+fn store(state: &mut State, content: u8) {
     state.redis = Some(Stored {
-        body,
+        content,
         outdated_by: [false; PROCESSES],
     });
 }
 
-/// A commit has become visible, or a backup is in place.
+/// Notes that a commit has become visible, or a backup is in place.
 fn committed(state: &mut State) {
     let current = state.database.current(OURS);
     let content = state.database.content(current);

@@ -1,19 +1,19 @@
-//! The state of the whole system, and what may happen in it next.
+//! The state of the whole system, and its possible actions.
 
 use stateright::{Model, Property};
 
 use super::answers::Flaws;
 use super::database::{Database, NEIGHBOUR, OURS};
-use super::process::{Body, Process, Registration};
+use super::process::{Process, Registration};
 use super::scope::{PROCESSES, Redis, Scope, WRITERS};
 use super::witnesses::Witnesses;
 use super::{Mutant, properties};
 
-/// What Redis holds under our name's key.
+/// The value in Redis under our name's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stored {
-    pub(crate) body: Body,
-    /// For each process: it was there, as another body, when that process's registration
+    pub(crate) content: u8,
+    /// For each process: it was there, with another content, when that process's registration
     /// committed.
     pub(crate) outdated_by: [bool; PROCESSES],
 }
@@ -25,12 +25,10 @@ pub(crate) struct State {
     pub(crate) redis: Option<Stored>,
     /// Contents that a `SET` which timed out may still write, as bits.
     pub(crate) strays: u8,
-    /// A process died, or a command to Redis was lost or is late, or Redis was restored.
-    pub(crate) faulted: bool,
     pub(crate) flaws: Flaws,
 }
 
-/// What may happen. The first number is the process or the writer.
+/// An action. The first number is the process or the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Time passes. A process that does nothing meanwhile is frozen.
@@ -46,41 +44,33 @@ pub(crate) enum Action {
     ExecuteStray(u8),
     FlushRedis,
     RestoreRedis(u8),
-    ClashInRedis,
     SendPoll(usize),
     AnswerPoll(usize),
     ReceivePoll(usize),
-    EndPoll(usize),
     LosePoll(usize),
     Wait(usize),
     Answer(usize),
-    ReadRedis(usize, Body),
-    ReadBody(usize),
-    /// The next of its steps: hold, fill, and look whether the entry is still current.
-    GoOnLoading(usize),
+    ReadRedis(usize, u8),
+    ReadDatabase(usize),
+    ReceiveLoad(usize),
     Evict(usize),
-    SendCommand(usize),
-    TimeOutCommand(usize),
-    /// A fill that is being written at that moment, if `true`, is deleted after it is written.
-    BeginRetirement(usize, bool),
-    Retire(usize),
-    LoseRetirement(usize),
+    SendFill(usize),
+    TimeOutFill(usize),
     /// Mutant only: the delete that should follow the commit.
     DeleteFirst(usize),
     Register(usize),
-    /// The content is what the name points to already; another process may have written it.
+    /// The content is current already. Another process may have written it.
     RegisterUnchanged(usize),
     /// The commit's reply is lost; the statement is executed again and finds its own work.
     RetryRegistration(usize),
-    /// The reply of the commit arrives. A fill that is being written at that moment, if `true`,
-    /// is deleted after it is written.
-    BeginDelete(usize, bool),
+    /// The reply of the commit arrives.
+    BeginDelete(usize),
     Delete(usize),
     LoseDelete(usize),
     Crash(usize),
 }
 
-/// The protocol, as far as `scope` goes.
+/// The protocol within `scope`.
 #[derive(Debug)]
 pub(crate) struct Protocol {
     pub(crate) scope: Scope,
@@ -135,24 +125,19 @@ impl Protocol {
         if self.scope.redis_faults {
             actions.extend(bits(state.strays).map(Action::ExecuteStray));
             actions.extend(bits(state.database.contents()).map(Action::RestoreRedis));
-            actions.push(Action::ClashInRedis);
         }
     }
 
-    fn directory_actions(&self, state: &State, p: usize, actions: &mut Vec<Action>) {
+    fn index_actions(&self, state: &State, p: usize, actions: &mut Vec<Action>) {
         let process = &state.processes[p];
         match process.poll {
             None => actions.push(Action::SendPoll(p)),
             Some(poll) => {
-                if poll.half_done {
-                    actions.push(Action::EndPoll(p));
-                } else {
-                    actions.push(match poll.answer {
-                        None => Action::AnswerPoll(p),
-                        Some(_) => Action::ReceivePoll(p),
-                    });
-                    actions.push(Action::LosePoll(p));
-                }
+                actions.push(match poll.answer {
+                    None => Action::AnswerPoll(p),
+                    Some(_) => Action::ReceivePoll(p),
+                });
+                actions.push(Action::LosePoll(p));
             }
         }
         let must_wait = self.scope.is_linearizable() || !process.is_fresh(&self.scope);
@@ -172,47 +157,31 @@ impl Protocol {
             }
         }
         if process.load.is_some() {
-            actions.push(Action::GoOnLoading(p));
+            actions.push(Action::ReceiveLoad(p));
         } else if process.entry().is_some() && process.held().is_none() {
-            actions.push(Action::ReadBody(p));
+            actions.push(Action::ReadDatabase(p));
             match self.scope.redis {
                 Redis::Absent => {}
                 Redis::Oracle => {
-                    for content in bits(state.database.contents()) {
-                        for of_other_name in [false, true] {
-                            let body = Body {
-                                content,
-                                of_other_name,
-                            };
-                            actions.push(Action::ReadRedis(p, body));
-                        }
-                    }
+                    let contents = bits(state.database.contents());
+                    actions.extend(contents.map(|content| Action::ReadRedis(p, content)));
                 }
                 Redis::Faithful => {
-                    actions.extend(state.redis.map(|stored| Action::ReadRedis(p, stored.body)));
+                    actions.extend(
+                        state
+                            .redis
+                            .map(|stored| Action::ReadRedis(p, stored.content)),
+                    );
                 }
             }
         }
     }
 
     fn fill_actions(&self, state: &State, p: usize, actions: &mut Vec<Action>) {
-        let process = &state.processes[p];
-        let writing = process.queue[0].is_some();
-        if writing {
-            actions.push(Action::SendCommand(p));
+        if state.processes[p].fills[0].is_some() {
+            actions.push(Action::SendFill(p));
             if self.scope.redis_faults {
-                actions.push(Action::TimeOutCommand(p));
-            }
-        }
-        if process.retirement.deleting {
-            actions.push(Action::Retire(p));
-            if self.scope.redis_faults {
-                actions.push(Action::LoseRetirement(p));
-            }
-        } else if process.retirement.queued {
-            actions.push(Action::BeginRetirement(p, false));
-            if writing {
-                actions.push(Action::BeginRetirement(p, true));
+                actions.push(Action::TimeOutFill(p));
             }
         }
     }
@@ -233,10 +202,7 @@ impl Protocol {
             Some(Registration::DeletedFirst) => {}
             Some(Registration::Committed(_)) => {
                 actions.push(Action::RetryRegistration(p));
-                actions.push(Action::BeginDelete(p, false));
-                if state.processes[p].queue[0].is_some() {
-                    actions.push(Action::BeginDelete(p, true));
-                }
+                actions.push(Action::BeginDelete(p));
             }
             Some(Registration::Deleting(_)) => {
                 actions.push(Action::Delete(p));
@@ -262,7 +228,6 @@ impl Model for Protocol {
             processes: [Process::started(&self.scope); PROCESSES],
             redis: None,
             strays: 0,
-            faulted: false,
             flaws: Flaws::default(),
         }]
     }
@@ -278,7 +243,7 @@ impl Model for Protocol {
         self.database_actions(state, actions);
         self.redis_actions(state, actions);
         for p in 0..self.scope.processes {
-            self.directory_actions(state, p, actions);
+            self.index_actions(state, p, actions);
             self.tier_actions(state, p, actions);
             self.fill_actions(state, p, actions);
             if p < self.scope.registrars {

@@ -1,13 +1,13 @@
-//! What happened in a run, so that a run in which nothing of interest can happen is noticed.
+//! Counts the events of a run, so that a run without interesting events fails.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Something that a run must have seen to mean anything.
+/// An event without which a run proves little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Served,
     NewVersionServed,
-    /// A directory past its bound, or waiting for its own write, answered nothing.
+    /// An index past its bound, or waiting for its own write, answered nothing.
     NotAllowed,
     Waits,
     /// The poll that a resolve waited for came back past the bound.
@@ -17,21 +17,18 @@ pub(crate) enum Event {
     PollOfBeforeWrite,
     RedisHit,
     OtherHashRefused,
-    OtherNameRefused,
     OutdatedLoad,
     LateLoad,
-    /// A body reached Redis after its name had come to point elsewhere.
+    /// A document reached Redis after it had been replaced.
     LateFill,
-    Retired,
     Registered,
     RetryFindsOwnWork,
     CrashBetweenCommitAndDelete,
-    QuietWithABodyInRedis,
 }
 
-const EVENTS: usize = Event::QuietWithABodyInRedis as usize + 1;
+const EVENTS: usize = Event::CrashBetweenCommitAndDelete as usize + 1;
 
-/// How often each event happened, over all transitions that the checker has computed.
+/// Counts of the events, over all transitions that the checker has computed.
 #[derive(Debug, Default)]
 pub(crate) struct Witnesses([AtomicU64; EVENTS]);
 

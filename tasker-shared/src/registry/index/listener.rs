@@ -45,7 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 pause = (pause * 2).min(LAST_PAUSE);
             }
         })
-        .instrument(tracing::info_span!("template_directory_listener"))
+        .instrument(tracing::info_span!("template_index_listener"))
         .await;
 }
 

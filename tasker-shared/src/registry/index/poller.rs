@@ -51,7 +51,7 @@ async fn run(shared: Arc<Shared>) {
     };
     cancel
         .run_until_cancelled(poller.run())
-        .instrument(tracing::info_span!("template_directory_poller"))
+        .instrument(tracing::info_span!("template_index_poller"))
         .await;
 }
 
