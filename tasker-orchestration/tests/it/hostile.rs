@@ -10,10 +10,10 @@ use tasker_test_support::TestDatabase;
 use tokio::task::JoinSet;
 
 use crate::app::{TestApp, request_of};
-use crate::process::Service;
+use crate::process::{Service, program};
 
-/// The duration of the flood. Set it to 60 s for a soak by hand.
-const FLOOD: Duration = Duration::from_secs(5);
+/// The duration of the flood in seconds, if `FLOOD_SECONDS` does not say otherwise.
+const FLOOD: u64 = 5;
 const CLIENTS: usize = 8;
 
 /// An ordinary rule language: the three alternatives look at the same `not` again and again.
@@ -124,6 +124,38 @@ async fn register_templates(database: &TestDatabase) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_large_bodies_at_once_fit_into_memory() {
+    let database = TestDatabase::create().await.unwrap();
+    let mut program = program();
+    // Long, because tests share their cores.
+    program.env("TASKER__ORCHESTRATION__WEB__REQUEST_TIMEOUT_MS", "60000");
+    let service = Service::start_program(program, &database).await;
+    register_templates(&database).await;
+    let zeros = vec!["0"; 500_000].join(",");
+    let mut requests = JoinSet::new();
+    for number in 0..200 {
+        // Some 16 MB each, if it were parsed.
+        let body = format!(r#"{{"name":"order","context":{{"number":{number},"a":[{zeros}]}}}}"#);
+        let tasks = format!("{}/v1/tasks", service.url);
+        requests.spawn(async move {
+            let request = reqwest::Client::new().post(tasks);
+            let request = request
+                .header("content-type", "application/json")
+                .body(body);
+            request.send().await.unwrap().status().as_u16()
+        });
+    }
+    let statuses = requests.join_all().await;
+    assert!(statuses.contains(&201), "{statuses:?}");
+    for status in statuses {
+        assert!([201, 503].contains(&status), "{status}");
+    }
+    let peak = service.peak_memory();
+    println!("200 bodies of 1 MB: at most {peak} MiB");
+    assert!(peak < 1_024, "{peak} MiB");
+}
+
 /// Returns the 99th percentile.
 fn p99(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
@@ -136,7 +168,9 @@ async fn a_flood_of_hostile_bodies_delays_neither_liveness_nor_other_tasks_nor_t
     let mut service = Service::start(&database).await;
     register_templates(&database).await;
     let tasks = format!("{}/v1/tasks", service.url);
-    let end = Instant::now() + FLOOD;
+    let seconds = std::env::var("FLOOD_SECONDS").ok();
+    let seconds = seconds.map_or(FLOOD, |seconds| seconds.parse().unwrap());
+    let end = Instant::now() + Duration::from_secs(seconds);
 
     let mut flood = JoinSet::new();
     for _ in 0..CLIENTS {
@@ -182,11 +216,13 @@ async fn a_flood_of_hostile_bodies_delays_neither_liveness_nor_other_tasks_nor_t
     let refused: usize = flood.join_all().await.into_iter().sum();
     let others = others.await.unwrap();
     println!(
-        "{refused} hostile bodies refused; liveness p99 {:?} of {}; {} other tasks, p99 {:?}",
+        "{refused} hostile bodies refused; liveness p99 {:?} of {}; {} other tasks, p99 {:?}; \
+         at most {} MiB",
         p99(liveness.clone()),
         liveness.len(),
         others.len(),
         p99(others.clone()),
+        service.peak_memory(),
     );
     assert!(refused > 0 && !others.is_empty());
     // Generous, because tests share their cores; an idle machine needs a few milliseconds.

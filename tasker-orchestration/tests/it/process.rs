@@ -51,7 +51,7 @@ impl Service {
         Self::start_program(program(), database).await
     }
 
-    async fn start_program(mut program: Command, database: &TestDatabase) -> Self {
+    pub(crate) async fn start_program(mut program: Command, database: &TestDatabase) -> Self {
         let mut child = program
             .env("DATABASE_URL", database.url())
             .stderr(Stdio::piped())
@@ -65,6 +65,15 @@ impl Service {
         let listening = service.logged("listening").await;
         service.url = format!("http://{}", listening["address"].as_str().unwrap());
         service
+    }
+
+    /// Returns the most memory that the process has used, in MiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id().unwrap());
+        let status = std::fs::read_to_string(status).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = peak.unwrap().trim().trim_end_matches(" kB");
+        kilobytes.parse::<u64>().unwrap() / 1024
     }
 
     /// Waits for a log line with this message.
