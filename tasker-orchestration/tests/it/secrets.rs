@@ -31,7 +31,7 @@ async fn no_password_is_printed_or_answered_through_all_failures() {
     for expected in [
         "\"level\":\"TRACE\"",
         "\"target\":\"sqlx::query\"",
-        "the cache cannot be used yet",
+        "the cache cannot be reached yet",
         "the cache is not used until it is well again",
         "polling the template index failed",
         "password authentication failed",
