@@ -7,8 +7,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 use tasker_test_support::TestDatabase;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 /// Longer than anything here takes; a test that waits for so long has failed.
@@ -39,10 +40,25 @@ pub(crate) fn text(output: &Output) -> String {
     String::from_utf8(both).unwrap()
 }
 
+/// Reads all lines as they come, because a service whose log nobody reads stops at a full pipe.
+fn collect_lines(stderr: ChildStderr) -> UnboundedReceiver<String> {
+    let (sender, receiver) = unbounded_channel();
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stderr).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if sender.send(line).is_err() {
+                // The service is dropped with the receiver.
+                return;
+            }
+        }
+    });
+    receiver
+}
+
 /// A running service.
 pub(crate) struct Service {
     child: Child,
-    log: Lines<BufReader<ChildStderr>>,
+    log: UnboundedReceiver<String>,
     pub(crate) url: String,
 }
 
@@ -58,7 +74,7 @@ impl Service {
             .spawn()
             .unwrap();
         let mut service = Self {
-            log: BufReader::new(child.stderr.take().unwrap()).lines(),
+            log: collect_lines(child.stderr.take().unwrap()),
             child,
             url: String::new(),
         };
@@ -79,7 +95,7 @@ impl Service {
     /// Waits for a log line with this message.
     pub(crate) async fn logged(&mut self, message: &str) -> Value {
         let found = timeout(PATIENCE, async {
-            while let Some(line) = self.log.next_line().await.unwrap() {
+            while let Some(line) = self.log.recv().await {
                 let entry: Value = serde_json::from_str(&line).unwrap();
                 if entry["message"] == message {
                     return Some(entry);
@@ -312,7 +328,7 @@ async fn running_out_of_files_is_one_line_and_passes() {
 
     service.signal(Signal::TERM);
     timeout(PATIENCE, async {
-        while let Some(line) = service.log.next_line().await.unwrap() {
+        while let Some(line) = service.log.recv().await {
             assert!(!line.contains(message), "logged again: {line}");
         }
     })
