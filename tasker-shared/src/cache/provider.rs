@@ -63,8 +63,7 @@ impl CacheProvider {
             Ok(service) => {
                 tracing::warn!(
                     error = service.last_error(),
-                    "the cache cannot be reached yet; continuing without it and trying again in the \
-                     background"
+                    "the cache cannot be reached yet; trying again in the background"
                 );
                 Self::NoOp(NoOpCacheService::until(service))
             }
