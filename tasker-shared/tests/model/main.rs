@@ -112,7 +112,7 @@ fn nothing_is_older_than_the_bound_while_processes_freeze_and_redis_answers_anyt
 fn content_that_returns_is_served_within_the_bound() {
     holds_everywhere(
         Scope::RETURNING,
-        14_000,
+        60_000,
         &[Event::RedisHit, Event::LateLoad],
     );
 }
@@ -161,7 +161,7 @@ fn registrations_delete_replaced_documents_while_commands_are_lost_and_late() {
 
 #[test]
 fn a_registration_beside_another_process_leaves_no_replaced_document() {
-    holds_everywhere(Scope::BESIDE, 10_000, &[Event::Registered, Event::LateFill]);
+    holds_everywhere(Scope::BESIDE, 60_000, &[Event::Registered, Event::LateFill]);
 }
 
 #[test]

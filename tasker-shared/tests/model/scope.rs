@@ -102,7 +102,7 @@ impl Scope {
         name: "content that returns",
         contents: 2,
         bound: 1,
-        commits: 2,
+        commits: 3,
         ..Self::FREEZING
     };
 
@@ -156,7 +156,7 @@ impl Scope {
     pub(crate) const LOSSES: Self = Self {
         name: "lost and late commands",
         processes: 1,
-        commits: 1,
+        commits: 2,
         redis: Redis::Faithful,
         redis_faults: true,
         plain_writes: true,
