@@ -222,8 +222,6 @@ impl Figures {
             misses.wrong(wrong, text);
         }
         let ms = |duration: Duration| 1000.0 * duration.as_secs_f64();
-        // Without the local tier, requests and registrations compete for the pool while Redis is down.
-        let slower = if local_tier { ms(self.slower) } else { 0.0 };
         let while_open = 100.0 * ratio(self.touched_while_open, counts);
         let back = if fault.heals_itself() { 5000.0 } else { 2000.0 };
         // Each with its bar and its ceiling. A busy machine explains no time past the ceiling, not
@@ -251,7 +249,7 @@ impl Figures {
                 "ms until in use again",
             ),
             (ms(self.late), 500.0, 5000.0, "ms late at the start"),
-            (slower, 30.0, 500.0, "ms slower registrations"),
+            (ms(self.slower), 30.0, 500.0, "ms slower registrations"),
             (
                 ms(self.delete),
                 30.0,
