@@ -680,6 +680,12 @@ BEGIN
                NULL::jsonb, NULL::uuid[], NULL::smallint, NULL::timestamptz
         FROM unnest(p_tasks, p_steps, p_attempts) AS g (task_uuid, id, attempt)
         WHERE v_accepted IS NULL OR g.id <> ALL (v_accepted);
+        -- A completion that was committed beside a cancellation left these.
+        DELETE FROM tasker.step_queue q
+        USING unnest(p_tasks, p_steps, p_attempts) AS g (task_uuid, id, attempt)
+        JOIN tasker.tasks t ON t.task_uuid = g.task_uuid
+        WHERE q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id
+            AND q.attempt = g.attempt AND q.claimed_by = p_worker AND t.ended_at IS NOT NULL;
     END IF;
 
     IF v_later IS NOT NULL THEN
@@ -740,6 +746,9 @@ LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
     v_claimed uuid[];
 BEGIN
+    DELETE FROM tasker.step_queue q USING tasker.tasks t
+    WHERE q.claimed_by = p_worker AND q.workflow_step_uuid <> ALL (p_held)
+        AND t.task_uuid = q.task_uuid AND t.ended_at IS NOT NULL;
     SELECT array_agg(q.workflow_step_uuid) INTO v_claimed
     FROM tasker.step_queue q
     WHERE q.claimed_by = p_worker AND q.workflow_step_uuid <> ALL (p_held);
@@ -765,14 +774,17 @@ BEGIN
         SELECT g.id FROM unnest(p_tasks, p_steps, p_attempts) AS g (task_uuid, id, attempt)
         WHERE NOT EXISTS (
             SELECT FROM tasker.step_queue q
+            JOIN tasker.tasks t ON t.task_uuid = q.task_uuid
             WHERE q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id
-                AND q.attempt = g.attempt AND q.claimed_by = p_worker)
+                AND q.attempt = g.attempt AND q.claimed_by = p_worker AND t.ended_at IS NULL)
     );
 END
 $$;
 
 -- Returns claims of one worker to the queue as new attempts that do not count, with a transition
--- that has `p_reason`. Returns how many.
+-- that has `p_reason`. Returns how many. Claims on steps of tasks that have ended are removed: a
+-- completion that was committed beside a cancellation may have left them, and they are recorded as
+-- cancelled already.
 CREATE FUNCTION tasker.steps_return(
     p_worker uuid, p_tasks uuid[], p_steps uuid[], p_attempts integer[], p_reason text
 ) RETURNS bigint
@@ -781,6 +793,12 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_count bigint;
 BEGIN
+    DELETE FROM tasker.step_queue q
+    USING unnest(p_tasks, p_steps, p_attempts) AS g (task_uuid, id, attempt)
+    LEFT JOIN tasker.tasks t ON t.task_uuid = g.task_uuid
+    WHERE q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id AND q.attempt = g.attempt
+        AND q.claimed_by = p_worker AND (t.task_uuid IS NULL OR t.ended_at IS NOT NULL);
+
     UPDATE tasker.workflow_step_transitions x SET most_recent = false, updated_at = v_now
     FROM tasker.step_queue q
     JOIN unnest(p_tasks, p_steps, p_attempts) AS g (task_uuid, id, attempt)
@@ -844,9 +862,6 @@ LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
     v_worker uuid;
-    v_tasks uuid[];
-    v_steps uuid[];
-    v_attempts integer[];
     v_count bigint := 0;
 BEGIN
     UPDATE tasker.workers SET lost_at = v_now
@@ -857,15 +872,29 @@ BEGIN
     FOR v_worker IN
         SELECT worker_uuid FROM tasker.workers WHERE lost_at > v_now - interval '1 minute'
     LOOP
-        SELECT array_agg(task_uuid), array_agg(workflow_step_uuid), array_agg(attempt)
-        INTO v_tasks, v_steps, v_attempts
-        FROM tasker.step_queue WHERE claimed_by = v_worker;
-        IF v_steps IS NOT NULL THEN
-            v_count := v_count
-                + tasker.steps_return(v_worker, v_tasks, v_steps, v_attempts, 'lease_expired');
-        END IF;
+        v_count := v_count + tasker.worker_return(v_worker, 'lease_expired');
     END LOOP;
     DELETE FROM tasker.workers WHERE lost_at < v_now - interval '1 hour';
+    RETURN v_count;
+END
+$$;
+
+-- Returns claims whose workers are lost or unknown. Reads the whole queue, so it finds those, too, that
+-- a transaction had locked for long after the loss: a handler's own, on a connection that nobody closed.
+CREATE FUNCTION tasker.requeue_orphans() RETURNS bigint
+LANGUAGE plpgsql SET jit = off AS $$
+DECLARE
+    v_worker uuid;
+    v_count bigint := 0;
+BEGIN
+    FOR v_worker IN
+        SELECT DISTINCT q.claimed_by FROM tasker.step_queue q
+        WHERE q.claimed_by IS NOT NULL AND NOT EXISTS (
+            SELECT FROM tasker.workers w
+            WHERE w.worker_uuid = q.claimed_by AND w.lost_at IS NULL)
+    LOOP
+        v_count := v_count + tasker.worker_return(v_worker, 'lease_expired');
+    END LOOP;
     RETURN v_count;
 END
 $$;
@@ -874,22 +903,30 @@ $$;
 -- still be committed; then it stays listed as lost, so that the claim is found.
 CREATE FUNCTION tasker.worker_leave(p_worker uuid, p_certain boolean) RETURNS bigint
 LANGUAGE plpgsql SET jit = off AS $$
-DECLARE
-    v_tasks uuid[];
-    v_steps uuid[];
-    v_attempts integer[];
 BEGIN
     IF p_certain THEN
         DELETE FROM tasker.workers WHERE worker_uuid = p_worker;
     ELSE
         UPDATE tasker.workers SET lost_at = clock_timestamp() WHERE worker_uuid = p_worker;
     END IF;
+    RETURN tasker.worker_return(p_worker, 'worker_drained');
+END
+$$;
+
+-- Returns all claims of a worker to the queue.
+CREATE FUNCTION tasker.worker_return(p_worker uuid, p_reason text) RETURNS bigint
+LANGUAGE plpgsql SET jit = off AS $$
+DECLARE
+    v_tasks uuid[];
+    v_steps uuid[];
+    v_attempts integer[];
+BEGIN
     SELECT array_agg(task_uuid), array_agg(workflow_step_uuid), array_agg(attempt)
     INTO v_tasks, v_steps, v_attempts
     FROM tasker.step_queue WHERE claimed_by = p_worker;
     IF v_steps IS NULL THEN
         RETURN 0;
     END IF;
-    RETURN tasker.steps_return(p_worker, v_tasks, v_steps, v_attempts, 'worker_drained');
+    RETURN tasker.steps_return(p_worker, v_tasks, v_steps, v_attempts, p_reason);
 END
 $$;

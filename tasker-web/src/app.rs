@@ -14,7 +14,9 @@ use crate::lifecycle::Lifecycle;
 use crate::{docs, health, layers, metrics_route};
 use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::{TaskerConfig, WebConfig};
+use tokio::sync::watch;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// The name of a service and its HTTP configuration.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ pub struct AppParts {
     /// The moment at which the process started.
     pub started: Instant,
     template_files: OnceLock<TemplateFiles>,
+    registration: OnceLock<watch::Receiver<Option<Uuid>>>,
 }
 
 /// The template files that a worker found at its start.
@@ -73,6 +76,7 @@ impl AppParts {
             lifecycle,
             started: Instant::now(),
             template_files: OnceLock::new(),
+            registration: OnceLock::new(),
         })
     }
 
@@ -80,6 +84,17 @@ impl AppParts {
     /// effect.
     pub fn set_template_files(&self, files: TemplateFiles) {
         self.template_files.get_or_init(|| files);
+    }
+
+    /// Sets the source of the id under which this process runs steps. Only the first call has an
+    /// effect.
+    pub fn set_registration(&self, registration: watch::Receiver<Option<Uuid>>) {
+        self.registration.get_or_init(|| registration);
+    }
+
+    /// Returns nothing if this process runs no steps.
+    pub(crate) fn registration(&self) -> Option<Option<Uuid>> {
+        self.registration.get().map(|current| *current.borrow())
     }
 
     pub(crate) fn template_files(&self) -> Option<&TemplateFiles> {

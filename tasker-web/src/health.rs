@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::app::{AppParts, ServiceInfo, TemplateFiles};
 use crate::problem::{ApiResult, Problem};
@@ -89,10 +90,36 @@ pub(crate) struct Checks {
     /// The template index. Absent without a cache, because every resolve then reads PostgreSQL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<DirectoryCheck>,
+    /// The lease under which this process runs steps. Absent if it runs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution: Option<ExecutionCheck>,
     /// The template files of this worker. Absent on other services. Refused files do not change the
     /// status of the process, because requests for the other templates are answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub templates: Option<TemplatesCheck>,
+}
+
+/// The lease of a worker.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ExecutionCheck {
+    /// Degraded without a lease: no step is run until PostgreSQL answers.
+    pub status: HealthStatus,
+    /// The id under which it is listed in `/v1/workers`. Absent without a lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_uuid: Option<Uuid>,
+}
+
+impl From<Option<Uuid>> for ExecutionCheck {
+    fn from(worker_uuid: Option<Uuid>) -> Self {
+        Self {
+            status: if worker_uuid.is_some() {
+                HealthStatus::Healthy
+            } else {
+                HealthStatus::Degraded
+            },
+            worker_uuid,
+        }
+    }
 }
 
 /// The template files that a worker found at its start.
@@ -255,9 +282,11 @@ pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
         database: parts.check_database().await,
         cache: parts.check_cache().await,
         directory: registry.index_status().map(DirectoryCheck::from),
+        execution: parts.registration().map(ExecutionCheck::from),
         templates: parts.template_files().map(TemplatesCheck::from),
     };
     let directory = checks.directory.as_ref().map(|check| check.status);
+    let execution = checks.execution.as_ref().map(|check| check.status);
     let draining = parts.lifecycle.is_draining();
     let own = if draining {
         HealthStatus::Unhealthy
@@ -268,7 +297,8 @@ pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
         status: own
             .max(checks.database.status)
             .max(checks.cache.status)
-            .max(directory.unwrap_or(HealthStatus::Healthy)),
+            .max(directory.unwrap_or(HealthStatus::Healthy))
+            .max(execution.unwrap_or(HealthStatus::Healthy)),
         service: parts.info.name,
         version: parts.info.version,
         timestamp: Utc::now(),

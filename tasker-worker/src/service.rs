@@ -41,6 +41,7 @@ pub async fn start(parts: Arc<AppParts>, handlers: Handlers) -> Result<Router, S
         let worker = Worker::builder(Arc::clone(&parts.context))
             .handlers(handlers)
             .start();
+        parts.set_registration(worker.registration());
         let draining = parts.lifecycle.draining();
         parts.lifecycle.spawn_draining(async move {
             draining.cancelled().await;

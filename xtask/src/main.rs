@@ -40,7 +40,7 @@ enum Task {
     /// Measure what resolving, booting and invalidating cost, beside their yardsticks.
     #[command(disable_help_flag = true)]
     Bench(Arguments),
-    /// Run real processes under random faults, and judge every read.
+    /// Run real processes under random faults, and judge every read; with `--steps`, every task.
     #[command(disable_help_flag = true)]
     Chaos(Arguments),
     /// Measure the delays that requests notice under each fault of Redis.

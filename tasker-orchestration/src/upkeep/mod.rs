@@ -10,9 +10,12 @@ use std::time::Duration;
 use tasker_shared::SystemContext;
 use tasker_shared::metrics::STEPS_REQUEUED;
 use tasker_shared::{database, execution};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::QUERY_LIMIT;
+
+/// The interval at which the whole queue is read for claims of workers that are lost or unknown.
+const SWEEP: Duration = Duration::from_secs(30);
 
 /// Does the work, for ever. Workers return each other's steps, too.
 pub async fn run(context: Arc<SystemContext>) {
@@ -20,11 +23,22 @@ pub async fn run(context: Arc<SystemContext>) {
     let interval = Duration::from_millis(config.interval_ms.into());
     let mut retention = retention::Retention::new(config.clone());
     let mut queue = queue::QueueWatch::new();
+    let mut next_sweep = Instant::now() + SWEEP;
     loop {
         sleep(interval.mul_f64(rand::random_range(0.75..1.25))).await;
         let pool = context.database_pool();
+        let sweeps = next_sweep <= Instant::now();
+        if sweeps {
+            next_sweep = Instant::now() + SWEEP;
+        }
         let lost = database::run_idempotent(pool, QUERY_LIMIT, |connection| {
-            Box::pin(execution::requeue_lost(connection))
+            Box::pin(async move {
+                let mut steps = execution::requeue_lost(connection).await?;
+                if sweeps {
+                    steps += execution::requeue_orphans(connection).await?;
+                }
+                Ok(steps)
+            })
         });
         match lost.await {
             Ok(0) => {}

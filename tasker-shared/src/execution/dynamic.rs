@@ -36,7 +36,8 @@ pub struct Creator<'a> {
 }
 
 /// Creates the steps that follow from an outcome, and records the end of the step that has it.
-/// Returns whether the worker still had the claim; else nothing is written.
+/// Returns whether the end was recorded. If it was not, because the claim is lost or the task has
+/// ended, the transaction must be rolled back.
 ///
 /// Must run in a transaction. Two such steps of one task wait for each other, because each has to
 /// see the steps that the other creates.

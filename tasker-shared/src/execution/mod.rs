@@ -14,7 +14,7 @@ pub use expansion::{ExpansionError, Outcome, outcome};
 pub use rows::{ExecutionRow, Raw};
 pub use statements::{
     AttemptEnd, AttemptId, Bounds, EndState, Scope, WorkerRow, claim, complete, heartbeat,
-    keep_document, leave, recover, register_worker, requeue_lost,
+    keep_document, leave, recover, register_worker, requeue_lost, requeue_orphans,
 };
 
 /// The channel on which new steps in the queue are announced.

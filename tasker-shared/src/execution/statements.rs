@@ -155,6 +155,9 @@ pub async fn complete(
     bounds: Option<&Bounds>,
 ) -> Result<Vec<ExecutionRow>, sqlx::Error> {
     let (floor, priorities, from) = bounds.map(Bounds::split).unwrap_or_default();
+    // In the order in which a cancellation locks them.
+    let mut ends = ends.to_vec();
+    ends.sort_unstable_by_key(|end| (end.id.task_uuid, end.id.step_uuid));
     let tasks: Vec<Uuid> = ends.iter().map(|end| end.id.task_uuid).collect();
     let steps: Vec<Uuid> = ends.iter().map(|end| end.id.step_uuid).collect();
     let attempts: Vec<i32> = ends.iter().map(|end| end.id.attempt).collect();
@@ -289,6 +292,15 @@ pub async fn leave(
 /// many. Any number of processes may do this at once.
 pub async fn requeue_lost(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT tasker.requeue_lost()")
+        .fetch_one(connection)
+        .await
+}
+
+/// Returns claims to the queue whose workers are lost or unknown. Unlike [`requeue_lost`] it reads the
+/// whole queue, and so finds a claim that was locked by a transaction for long after the loss. Returns
+/// how many.
+pub async fn requeue_orphans(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT tasker.requeue_orphans()")
         .fetch_one(connection)
         .await
 }

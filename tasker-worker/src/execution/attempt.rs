@@ -83,19 +83,18 @@ async fn guarded(attempt: &Arc<Attempt>, handler: Runner<'_>) -> Result<StepOutc
             Runner::Http(http, uri) => http.run(&step, uri).await,
         }
     };
-    let run = AssertUnwindSafe(run).catch_unwind();
-    let ended = match timeout {
-        None => run.await,
-        Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds), run).await {
-            Ok(ended) => ended,
-            Err(_elapsed) => {
-                return Err(StepError::retryable(format!(
-                    "the handler did not end within {seconds} s"
-                ))
-                .with_type("Timeout"));
-            }
-        },
+    // Dropping the handler is also part of it.
+    let limited = async {
+        let Some(seconds) = timeout else {
+            return run.await;
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(seconds), run).await;
+        ended.unwrap_or_else(|_elapsed| {
+            let message = format!("the handler did not end within {seconds} s");
+            Err(StepError::retryable(message).with_type("Timeout"))
+        })
     };
+    let ended = AssertUnwindSafe(limited).catch_unwind().await;
     ended.unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<&str>()

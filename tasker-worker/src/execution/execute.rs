@@ -9,13 +9,14 @@ use tasker_shared::execution::{self, AttemptEnd, AttemptId, DynamicError, EndSta
 use tasker_shared::metrics::{STEP_ATTEMPTS, STEP_DURATION};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::attempt::{self, Finish, Runner};
 use super::context::{Attempt, Limits, TaskInfo};
 use super::dependencies::StepResult;
 use super::documents::DocumentError;
-use super::link::is_refusal;
+use super::link::{is_refusal, may_have_taken_effect};
 use super::outcome::StepError;
 use super::session::Shared;
 
@@ -100,21 +101,54 @@ pub(super) async fn execute(
         },
         started: std::time::Instant::now(),
     });
-    let finish = attempt::run(&attempt, handler).await;
+    // Lines of the handler's own carry these fields, too.
+    let span = tracing::info_span!(
+        "step",
+        task_uuid = %id.task_uuid,
+        step = &*attempt.name,
+        attempt = id.attempt,
+        correlation_id = %attempt.task.correlation_id,
+    );
+    let finish = attempt::run(&attempt, handler).instrument(span).await;
     count(&finish, attempt.started.elapsed());
     let (end, is_recorded) = match finish {
         Finish::Record(end) => (end, false),
         Finish::Recorded(end) => (end, true),
         Finish::Create(end, outcome) => match create(&attempt, &end, &outcome).await {
-            Ok(()) => return Ended::Recorded(id),
+            Ok(Creation::Recorded) => return Ended::Recorded(id),
+            // Refused there, too, and counted.
+            Ok(Creation::Refused { was_uncertain }) => (end, was_uncertain),
             Err(error) => (attempt::failure(&attempt, &error), false),
         },
     };
+    if !is_recorded {
+        log(&attempt, &end);
+    }
     Ended::Record(Pending {
         end,
         attempt: Some(attempt),
         is_recorded,
     })
+}
+
+/// Logs the end of an attempt. The error's message is left out, because it may quote data.
+fn log(attempt: &Attempt, end: &AttemptEnd) {
+    let (task_uuid, correlation_id) = (end.id.task_uuid, attempt.task.correlation_id);
+    let (step, attempt) = (&*attempt.name, end.id.attempt);
+    let reason = end.metadata["reason"].as_str().unwrap_or_default();
+    let error = end.metadata["error"]["type"].as_str().unwrap_or_default();
+    match end.state {
+        EndState::Complete => tracing::debug!(
+            %task_uuid, step, attempt, %correlation_id, "a step is complete"
+        ),
+        EndState::Retry(pause_ms) => tracing::info!(
+            %task_uuid, step, attempt, %correlation_id, reason, error, pause_ms,
+            "an attempt failed; the step runs again"
+        ),
+        EndState::Error => tracing::warn!(
+            %task_uuid, step, attempt, %correlation_id, reason, error, "a step failed for good"
+        ),
+    }
 }
 
 fn count(finish: &Finish, duration: Duration) {
@@ -130,9 +164,23 @@ fn count(finish: &Finish, duration: Duration) {
     metrics::histogram!(STEP_DURATION.name, "result" => result).record(duration);
 }
 
+/// The answer of the database to steps that a step creates.
+enum Creation {
+    Recorded,
+    /// The claim is lost, or the task has ended. Uncertain if an earlier try may have been recorded.
+    Refused {
+        was_uncertain: bool,
+    },
+}
+
 /// Records the end of a step with the steps that it creates, in one transaction. Tries until it is
-/// recorded, or the claim is lost.
-async fn create(attempt: &Attempt, end: &AttemptEnd, outcome: &Outcome) -> Result<(), StepError> {
+/// recorded, or refused.
+async fn create(
+    attempt: &Attempt,
+    end: &AttemptEnd,
+    outcome: &Outcome,
+) -> Result<Creation, StepError> {
+    let mut was_uncertain = false;
     loop {
         let recorded = async {
             let mut transaction = attempt.pool.begin().await?;
@@ -140,20 +188,16 @@ async fn create(attempt: &Attempt, end: &AttemptEnd, outcome: &Outcome) -> Resul
             let creator = attempt.creator(outcome);
             let is_held =
                 execution::complete_creating(&mut transaction, worker, end, creator).await?;
-            transaction.commit().await?;
+            if is_held {
+                transaction.commit().await?;
+            } else {
+                transaction.rollback().await?;
+            }
             Ok::<_, DynamicError>(is_held)
         };
         match recorded.await {
-            Ok(is_held) => {
-                if !is_held {
-                    tracing::warn!(
-                        task_uuid = %end.id.task_uuid, step_uuid = %end.id.step_uuid,
-                        attempt = end.id.attempt,
-                        "a result that creates steps was not recorded now; the claim is gone"
-                    );
-                }
-                return Ok(());
-            }
+            Ok(true) => return Ok(Creation::Recorded),
+            Ok(false) => return Ok(Creation::Refused { was_uncertain }),
             Err(DynamicError::Outcome(error)) => return Err(attempt::invalid_outcome(&error)),
             Err(DynamicError::Database(error)) => {
                 let error = DatabaseError::from(error);
@@ -161,6 +205,7 @@ async fn create(attempt: &Attempt, end: &AttemptEnd, outcome: &Outcome) -> Resul
                     let message = format!("PostgreSQL refused the created steps: {error}");
                     return Err(StepError::permanent(message).with_type("InvalidOutcome"));
                 }
+                was_uncertain |= may_have_taken_effect(&error);
                 tracing::warn!(%error, "created steps cannot be stored; trying again");
                 sleep(PAUSE.mul_f64(rand::random_range(0.1..1.0))).await;
             }

@@ -11,11 +11,42 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// The attempts that run now, with the tokens that cancel them.
-#[derive(Debug, Default)]
-pub(super) struct Running(Mutex<HashMap<AttemptId, CancellationToken>>);
+/// The attempts that run now, with the tokens that cancel them, and the time until which they may.
+#[derive(Debug)]
+pub(super) struct Running {
+    attempts: Mutex<HashMap<AttemptId, CancellationToken>>,
+    lease_until: Mutex<Instant>,
+}
 
 impl Running {
+    /// Without a lease.
+    pub(super) fn new() -> Self {
+        Self {
+            attempts: Mutex::default(),
+            lease_until: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Returns whether the lease still holds.
+    pub(super) fn has_lease(&self) -> bool {
+        Instant::now()
+            < *self
+                .lease_until
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Extends the lease, which was renewed by a request that was sent at `sent`. Returns its end.
+    pub(super) fn renewed(&self, sent: Instant, lease: Duration) -> Instant {
+        // A tenth is left for handlers to stop in.
+        let until = sent + lease.mul_f64(0.9);
+        *self
+            .lease_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = until;
+        until
+    }
+
     pub(super) fn insert(&self, id: AttemptId, token: CancellationToken) {
         self.lock().insert(id, token);
     }
@@ -47,7 +78,7 @@ impl Running {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, CancellationToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,11 +103,9 @@ pub(super) async fn renew(
     running: Arc<Running>,
 ) -> Lost {
     let beat = lease / 3;
-    // A tenth is left for handlers to stop in.
-    let safe = lease.mul_f64(0.9);
     let mut last_good = registered;
     loop {
-        let deadline = last_good + safe;
+        let deadline = running.renewed(last_good, lease);
         let next = async {
             let mut pause = beat.saturating_sub(last_good.elapsed());
             loop {

@@ -13,7 +13,7 @@ use tasker_shared::execution::{
 use tasker_shared::metrics::{
     STEP_CLAIMS, STEP_RESULTS_REFUSED, STEPS_REQUEUED, STEPS_RUNNING, WORKER_LEASES_LOST,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,8 @@ pub(super) struct Shared {
     pub(super) documents: Documents,
     pub(super) wake: Arc<Wake>,
     pub(super) draining: CancellationToken,
+    /// The id of the session that has a lease.
+    pub(super) registration: watch::Sender<Option<Uuid>>,
 }
 
 /// The way in which a session ended.
@@ -80,8 +82,8 @@ pub(super) struct Session {
     scan: bool,
     /// Until when claims may exist that this session does not know of, because an answer was lost.
     uncertain_until: Option<Instant>,
-    /// Set if another service has declared this worker lost.
-    is_lost: bool,
+    /// Set if the lease is over.
+    lost: Option<Lost>,
     pause: Duration,
 }
 
@@ -92,7 +94,7 @@ impl Session {
             link: Link::new(shared.pool.clone()),
             shared,
             worker: Uuid::now_v7(),
-            running: Arc::default(),
+            running: Arc::new(Running::new()),
             stopped: CancellationToken::new(),
             ends,
             ended,
@@ -100,7 +102,7 @@ impl Session {
             bounds: Bounds::default(),
             scan: true,
             uncertain_until: None,
-            is_lost: false,
+            lost: None,
             pause: FIRST_PAUSE,
         }
     }
@@ -112,6 +114,8 @@ impl Session {
             return SessionEnd::Drained;
         };
         let lease = Duration::from_secs(self.shared.config.lease_seconds.into());
+        self.running.renewed(registered, lease);
+        self.shared.registration.send_replace(Some(self.worker));
         let renewed = renew(
             self.shared.pool.clone(),
             self.worker,
@@ -124,7 +128,7 @@ impl Session {
         renewal.spawn(renewed);
         let lost = tokio::select! {
             lost = renewal.join_next() => Some(lost.and_then(Result::ok).unwrap_or(Lost::Expired)),
-            () = self.serve() => self.is_lost.then_some(Lost::Declared),
+            () = self.serve() => self.lost,
         };
         drop(renewal);
         if let Some(lost) = lost {
@@ -207,6 +211,8 @@ impl Session {
                     if next_sweep <= Instant::now() {
                         next_sweep = Instant::now() + SWEEP;
                         self.bounds.clear();
+                        // A claim may be committed long after its connection was given up.
+                        self.uncertain_until.get_or_insert_with(Instant::now);
                     }
                     self.upkeep().await;
                 }
@@ -218,7 +224,7 @@ impl Session {
             }
             let is_draining = drained_by.is_some();
             while self.work(drained_by).await.is_continue() {}
-            if self.is_lost {
+            if self.lost.is_some() {
                 return;
             }
             if is_draining && self.running.len() == 0 && self.pending.is_empty() {
@@ -259,7 +265,7 @@ impl Session {
         }
         let want = if drained_by.is_some() { 0 } else { self.free() };
         let scan = self.scan && want > 0;
-        if self.is_lost || (self.pending.is_empty() && !scan) {
+        if self.lost.is_some() || (self.pending.is_empty() && !scan) {
             return ControlFlow::Break(());
         }
         let batch = self.pending.len().min(MAX_BATCH);
@@ -374,7 +380,13 @@ impl Session {
     /// Starts the steps that an answer claims. `recorded` are the ends that the statement had.
     fn receive(&mut self, rows: Vec<ExecutionRow>, recorded: &[Pending], want: i32, scan: bool) {
         let answer = Answer::read(rows, recorded);
-        self.is_lost |= answer.lost;
+        if answer.lost {
+            self.lost = Some(Lost::Declared);
+        } else if !self.running.has_lease() {
+            // This process was frozen: others may run these steps already.
+            self.lost = Some(Lost::Expired);
+            return;
+        }
         let claimed = i32::try_from(answer.claimed.len()).unwrap_or(i32::MAX);
         if let Some(scan) = answer.scanned {
             let had_more = claimed >= want;
@@ -385,14 +397,17 @@ impl Session {
             self.scan |= scan;
         }
         for id in answer.refused {
-            let is_expected = recorded
-                .iter()
-                .any(|pending| pending.is_recorded && pending.end.id == id);
+            let pending = recorded.iter().find(|pending| pending.end.id == id);
+            let is_expected = pending.is_some_and(|pending| pending.is_recorded);
             // If an answer was lost, the result may have been recorded before.
             if !is_expected && self.uncertain_until.is_none() {
                 metrics::counter!(STEP_RESULTS_REFUSED.name).increment(1);
+                let attempt = pending.and_then(|pending| pending.attempt.as_ref());
                 tracing::warn!(
-                    task_uuid = %id.task_uuid, step_uuid = %id.step_uuid, attempt = id.attempt,
+                    task_uuid = %id.task_uuid,
+                    step = attempt.map(|attempt| &*attempt.name),
+                    attempt = id.attempt,
+                    correlation_id = attempt.map(|attempt| attempt.task.correlation_id.to_string()),
                     "a late result was refused, because the claim was lost or the task had ended"
                 );
             }
@@ -445,6 +460,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.shared.registration.send_replace(None);
         self.stopped.cancel();
     }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tasker_shared::SystemContext;
 use tasker_shared::execution::Scope;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::documents::Documents;
 use super::handlers::Handlers;
@@ -52,6 +54,7 @@ impl WorkerBuilder {
                 .map(HttpHandlers::patterns)
                 .unwrap_or_default(),
         };
+        let (registration, registered) = watch::channel(None);
         let shared = Arc::new(Shared {
             documents: Documents::new(pool.clone(), config.common.environment.clone()),
             name: self.name,
@@ -63,6 +66,7 @@ impl WorkerBuilder {
             wake: Arc::clone(&wake),
             draining: draining.clone(),
             pool: pool.clone(),
+            registration,
         });
         let sessions = tokio::spawn(async move {
             // Dropped with this task, which ends the listener.
@@ -70,7 +74,11 @@ impl WorkerBuilder {
             listener.spawn(listen(pool, wake));
             while Session::new(Arc::clone(&shared)).run().await == SessionEnd::Lost {}
         });
-        Worker { draining, sessions }
+        Worker {
+            draining,
+            sessions,
+            registered,
+        }
     }
 }
 
@@ -80,6 +88,7 @@ impl WorkerBuilder {
 pub struct Worker {
     draining: CancellationToken,
     sessions: JoinHandle<()>,
+    registered: watch::Receiver<Option<Uuid>>,
 }
 
 impl Worker {
@@ -91,6 +100,12 @@ impl Worker {
             handlers: Handlers::new(),
             name: String::from("worker"),
         }
+    }
+
+    /// Returns the id under which it runs steps now, or nothing while it has no lease.
+    #[must_use]
+    pub fn registration(&self) -> watch::Receiver<Option<Uuid>> {
+        self.registered.clone()
     }
 
     /// Claims no more steps, lets handlers finish for `drain_timeout_seconds`, and returns the rest

@@ -6,6 +6,7 @@ mod boot;
 mod caches;
 mod execution;
 mod program;
+mod readme;
 mod rollouts;
 mod secrets;
 mod support;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
 use tasker_test_support::{TcpProxy, redis_connection};
 
 use crate::error::ChaosError;
@@ -57,6 +58,8 @@ pub(crate) enum Fault {
     PostgresLink(Spoil),
     ProcessKilled,
     ProcessFrozen,
+    PostgresKilled,
+    ProcessStopped,
 }
 
 /// A way in which a link fails.
@@ -78,16 +81,18 @@ pub(crate) enum Mode {
     Faults,
     Soak,
     Chaos,
+    Steps,
 }
 
-const ALL_MODES: &[Mode] = &[Mode::Faults, Mode::Soak, Mode::Chaos];
+const ALL_MODES: &[Mode] = &[Mode::Faults, Mode::Soak, Mode::Chaos, Mode::Steps];
 const IN_PROCESS: &[Mode] = &[Mode::Faults, Mode::Soak];
 const TABLE: &[Mode] = &[Mode::Faults];
-const CHAOS: &[Mode] = &[Mode::Chaos];
+const CHAOS: &[Mode] = &[Mode::Chaos, Mode::Steps];
+const STEPS: &[Mode] = &[Mode::Steps];
 
 /// Every fault with its name for `--only`, its label, and the modes that use it.
 #[rustfmt::skip]
-const LIST: [(Fault, &str, &str, &[Mode]); 32] = [
+const LIST: [(Fault, &str, &str, &[Mode]); 34] = [
     (Fault::Nothing, "calm", "nothing", TABLE),
     (Fault::Kill, "kill", "Redis killed, back with its data", ALL_MODES),
     (Fault::KillEmpty, "kill-empty", "Redis killed, back empty", ALL_MODES),
@@ -118,8 +123,10 @@ const LIST: [(Fault, &str, &str, &[Mode]); 32] = [
     (Fault::PostgresLink(Spoil::Refused), "postgres-refused", "connections to PostgreSQL refused", CHAOS),
     (Fault::PostgresLink(Spoil::HalfOpen), "postgres-half-open", "connections to PostgreSQL half-open", CHAOS),
     (Fault::PostgresLink(Spoil::Lost), "postgres-lost", "to PostgreSQL half-open, then closed", CHAOS),
-    (Fault::ProcessKilled, "process-killed", "agent killed, started again", CHAOS),
+    (Fault::ProcessKilled, "process-killed", "process killed, started again", CHAOS),
     (Fault::ProcessFrozen, "process-frozen", "process frozen", CHAOS),
+    (Fault::PostgresKilled, "postgres-killed", "PostgreSQL killed", STEPS),
+    (Fault::ProcessStopped, "process-stopped", "process stopped, started again", STEPS),
 ];
 
 impl Fault {
@@ -156,9 +163,14 @@ impl Fault {
 
     /// Returns true if the fault meets one process rather than all.
     pub(crate) fn meets_one(self) -> bool {
+        matches!(self, Self::RedisLink(_) | Self::PostgresLink(_)) || self.is_of_process()
+    }
+
+    /// Returns true if a process fails, rather than a server or a link.
+    pub(crate) fn is_of_process(self) -> bool {
         matches!(
             self,
-            Self::RedisLink(_) | Self::PostgresLink(_) | Self::ProcessKilled | Self::ProcessFrozen
+            Self::ProcessKilled | Self::ProcessFrozen | Self::ProcessStopped
         )
     }
 
@@ -166,11 +178,8 @@ impl Fault {
     pub(crate) fn excuses_failures(self) -> bool {
         matches!(
             self,
-            Self::PostgresLink(_)
-                | Self::PostgresRestart
-                | Self::ProcessKilled
-                | Self::ProcessFrozen
-        )
+            Self::PostgresLink(_) | Self::PostgresRestart | Self::PostgresKilled
+        ) || self.is_of_process()
     }
 
     /// Returns true if the servers recover by themselves, so that their recovery counts, too.
@@ -265,6 +274,7 @@ impl Fault {
             Self::Restore => world.order(&["EVAL", COPY_KEYS, "0"]).await?,
             Self::BootBlackHole => world.links[0].redis.black_hole().await,
             Self::PostgresRestart => world.postgres.stop().await?,
+            Self::PostgresKilled => world.postgres.kill().await?,
             Self::ClusterPrimary => world.cluster()?.nodes()[0].kill().await?,
             Self::SentinelFailover => world.sentinel()?.servers()[0].kill().await?,
             _ => {}
@@ -291,12 +301,37 @@ impl Fault {
             }
             Self::Restore => world.order(&["EVAL", COPY_KEYS_BACK, "0"]).await?,
             Self::BootBlackHole => world.links[0].redis.forward().await,
-            Self::PostgresRestart => world.postgres.restart().await?,
+            Self::PostgresRestart | Self::PostgresKilled => world.postgres.restart().await?,
             Self::ClusterPrimary => world.cluster()?.until_well().await?,
             Self::SentinelFailover => world.sentinel()?.until_primary(1).await?,
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Faults in a random order: each happens once before any happens again, so that a short run has
+/// them all.
+#[derive(Debug)]
+pub(crate) struct Deck {
+    all: Vec<Fault>,
+    coming: Vec<Fault>,
+}
+
+impl Deck {
+    pub(crate) fn of(faults: impl Iterator<Item = Fault>) -> Self {
+        Self {
+            all: faults.collect(),
+            coming: Vec::new(),
+        }
+    }
+
+    pub(crate) fn draw(&mut self, random: &mut impl RngExt) -> Fault {
+        if self.coming.is_empty() {
+            self.coming.clone_from(&self.all);
+        }
+        let index = random.random_range(0..self.coming.len());
+        self.coming.swap_remove(index)
     }
 }
 

@@ -2,6 +2,7 @@
 //! servers and proxies ([`world`]).
 //!
 //! - `chaos`: random faults against real processes, and an independent [`judge`];
+//!   with `--steps`, they run tasks, and [`steps::judge`] judges these;
 //! - `faults`: a table, one row a fault, of the delays that requests notice;
 //! - `soak`: random faults for a long time, and the levels of memory, tasks and connections.
 //!
@@ -15,8 +16,10 @@ mod error;
 mod fault;
 mod faults;
 mod judge;
+mod processes;
 mod report;
 mod soak;
+mod steps;
 mod subject;
 mod templates;
 mod world;
@@ -51,8 +54,11 @@ enum Mode {
 fn main() -> ExitCode {
     let outcome = if let Ok(process) = std::env::var(chaos::agent::PROCESS) {
         in_runtime(chaos::agent::run(&process)).map(|()| true)
+    } else if let Ok(process) = std::env::var(steps::agent::PROCESS) {
+        return steps::agent::run(&process);
     } else {
         match Cli::parse().mode {
+            Mode::Chaos(options) if options.steps => in_runtime(steps::run(options)),
             Mode::Chaos(options) => in_runtime(chaos::run(options)),
             Mode::Faults(options) => {
                 in_process(async |subjects| faults::run(subjects, &options).await)

@@ -264,6 +264,8 @@ pub(crate) struct WorkerView {
     host: String,
     /// The callables that it has handlers for.
     callables: Vec<String>,
+    /// The callables that it runs over HTTP, as patterns of SQL's `LIKE`.
+    patterns: Vec<String>,
     /// The most steps that it runs at once.
     capacity: i32,
     /// Steps that ran at its last heartbeat.
@@ -290,7 +292,8 @@ pub(crate) async fn list_workers(
     let workers = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
         Box::pin(async move {
             sqlx::query_as(
-                "SELECT worker_uuid, name, host, callables, capacity, running, started_at, seen_at,
+                "SELECT worker_uuid, name, host, callables, patterns, capacity, running, started_at,
+                        seen_at,
                         lost_at IS NULL
                             AND seen_at >= now() - lease_seconds * interval '1 second' AS alive
                  FROM tasker.workers ORDER BY started_at LIMIT 10000",

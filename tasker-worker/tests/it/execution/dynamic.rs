@@ -13,7 +13,7 @@ fn typed(name: &str, kind: &str, callable: &str, dependencies: &[&str]) -> Value
 }
 
 /// The edges of a task, as `from>to`, sorted.
-async fn edges(engine: &Engine, task: Uuid) -> Vec<String> {
+pub(super) async fn edges(engine: &Engine, task: Uuid) -> Vec<String> {
     sqlx::query_scalar(
         "SELECT f.name || '>' || t.name
          FROM tasker.workflow_step_edges e
@@ -152,7 +152,13 @@ async fn batches_run_and_their_results_are_summed() {
         engine.result(task, "sum").await,
         json!({"sum": 50_005_000, "parts": 10_000})
     );
-    assert_eq!(edges(&engine, task).await.len(), 20_000);
+    let mut expected: Vec<String> = (1..=10_000)
+        .flat_map(|n| [format!("analyze>work_{n:03}"), format!("work_{n:03}>sum")])
+        .collect();
+    expected.sort_unstable();
+    let mut edges = edges(&engine, task).await;
+    edges.sort_unstable();
+    assert!(edges == expected, "another graph");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,4 +179,48 @@ async fn a_checkpoint_is_read_by_the_next_attempt() {
     let (task, state) = engine.run("resume", json!({})).await;
     assert_eq!(state, "complete");
     assert_eq!(engine.result(task, "a").await, json!({"cursor": 7}));
+}
+
+/// The parts of a graph with decisions that follow from decisions, and a convergence over both.
+#[tokio::test(flavor = "multi_thread")]
+async fn decisions_follow_from_decisions_up_to_their_limit() {
+    let engine = Engine::start_with(|config| config.worker.execution.max_decision_depth = 2).await;
+    let decision = |name: &str, parent: &[&str]| typed(name, "decision", "next", parent);
+    engine
+        .register(
+            "nested",
+            json!([
+                decision("one", &[]),
+                decision("two", &["one"]),
+                decision("three", &["two"]),
+                step("leaf", "ok", &["two"]),
+                step("too_deep", "ok", &["three"]),
+                step("after", "names", &["leaf"]),
+            ]),
+        )
+        .await;
+    let next = async |step: StepContext| {
+        let names: Vec<String> = step.input(step.name())?;
+        Ok::<_, StepError>(StepOutcome::create_steps(names))
+    };
+    let _worker = engine.work(handlers().function("next", next));
+    let context = json!({"one": ["two"], "two": ["leaf"]});
+    let (task, state) = engine.run("nested", context).await;
+    assert_eq!(state, "complete", "{:#?}", engine.journal(task).await);
+    assert_eq!(
+        edges(&engine, task).await,
+        ["leaf>after", "one>two", "two>leaf"]
+    );
+    let context = json!({"one": ["two"], "two": ["three"], "three": ["too_deep"]});
+    let (task, state) = engine.run("nested", context).await;
+    assert_eq!(state, "error");
+    let error = engine.result(task, "three").await["error"].clone();
+    assert_eq!(error["type"], "InvalidOutcome", "{error}");
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("max_decision_depth"),
+        "{error}"
+    );
 }

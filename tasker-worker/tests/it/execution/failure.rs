@@ -244,3 +244,30 @@ async fn a_drained_worker_returns_what_it_cannot_finish() {
     let journal = engine.journal(task).await.remove(0);
     assert!(journal.contains("enqueued(worker_drained)"), "{journal}");
 }
+
+/// A value that panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("dropped");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_panics_while_it_is_stopped_leaves_its_step_to_nobody() {
+    let engine = Engine::start().await;
+    let mut timed = retried("a", "bomb", 2);
+    timed["timeout_seconds"] = json!(1);
+    engine.register("bomb", json!([timed])).await;
+    let _worker = engine.work(Handlers::new().function("bomb", async |_: StepContext| {
+        let _bomb = Bomb;
+        std::future::pending::<()>().await;
+        Ok(())
+    }));
+    let (task, state) = engine.run("bomb", json!({})).await;
+    assert_eq!(state, "error");
+    assert_eq!(engine.result(task, "a").await["error"]["type"], "Panic");
+}

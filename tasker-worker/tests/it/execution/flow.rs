@@ -1,9 +1,11 @@
 //! Tasks whose handlers succeed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tasker_worker::{Handlers, StepContext, StepError};
+use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
 use tokio::time::sleep;
 
 use super::engine::{Engine, step};
@@ -165,4 +167,53 @@ async fn a_task_runs_on_the_document_that_it_was_made_from() {
     }));
     assert_eq!(engine.end(old).await, "complete");
     assert_eq!(engine.result(old, "b").await, json!("red"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_running_tasks_end_on_the_old_document_and_the_next_one_has_the_new() {
+    let engine = Engine::start().await;
+    // The documents differ in settings, in steps, and in the branches that a decision creates.
+    let document = |color: &str| {
+        let settings = json!({"callable": "paint", "initialization": {"color": color}});
+        json!([
+            {"name": "a", "handler": settings},
+            {"name": "choose", "type": "decision", "dependencies": ["a"], "handler": settings},
+            {"name": color, "handler": settings, "dependencies": ["choose"]},
+            {"name": format!("after_{color}"), "handler": settings, "dependencies": [color]},
+        ])
+    };
+    engine.register("painted", document("red")).await;
+    let may_end = tokio::sync::watch::Sender::new(false);
+    let started = Arc::new(AtomicUsize::new(0));
+    let (ends, counted) = (may_end.clone(), Arc::clone(&started));
+    let handlers = Handlers::new().function("paint", move |step: StepContext| {
+        let (mut ends, counted) = (ends.subscribe(), Arc::clone(&counted));
+        async move {
+            counted.fetch_add(1, Ordering::SeqCst);
+            ends.wait_for(|may| *may).await.map_err(StepError::from)?;
+            let color: String = step.config("color")?;
+            if step.name() == "choose" {
+                return Ok(StepOutcome::create_steps([color]));
+            }
+            Ok(StepOutcome::from(json!(color)))
+        }
+    });
+    let _workers = [engine.work(handlers.clone()), engine.work(handlers)];
+    let mut tasks = Vec::new();
+    for _ in 0..100 {
+        tasks.push(engine.create("painted", json!({})).await);
+    }
+    while started.load(Ordering::SeqCst) < 100 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    engine.register("painted", document("blue")).await;
+    let next = engine.create("painted", json!({})).await;
+    may_end.send_replace(true);
+    for task in tasks {
+        assert_eq!(engine.end(task).await, "complete");
+        assert_eq!(engine.result(task, "after_red").await, json!("red"));
+        assert_eq!(engine.journal(task).await.len(), 4);
+    }
+    assert_eq!(engine.end(next).await, "complete");
+    assert_eq!(engine.result(next, "after_blue").await, json!("blue"));
 }

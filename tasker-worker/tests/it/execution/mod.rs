@@ -2,9 +2,13 @@
 
 mod cost;
 mod dynamic;
-mod engine;
+pub(crate) mod engine;
 mod failure;
 mod flow;
 mod http;
 mod operators;
+mod races;
+mod recovery;
+mod retention;
+mod templates;
 mod transactions;

@@ -6,7 +6,7 @@
 
 pub(crate) mod agent;
 mod audit;
-mod processes;
+mod members;
 mod readers;
 mod schedule;
 mod summary;
@@ -25,8 +25,9 @@ use crate::error::ChaosError;
 use crate::fault::Fault;
 use crate::judge::history::History;
 use crate::judge::judge;
+use crate::processes::{Ending, Processes};
 use crate::world::World;
-use processes::{AGENTS, MEMBERS, ORCHESTRATION, Processes, WORKER};
+use members::{AGENTS, MEMBERS, ORCHESTRATION, WORKER};
 
 /// The length of a run, its seed and its bound.
 #[derive(Debug, Clone, Copy, Args)]
@@ -41,8 +42,23 @@ pub(crate) struct Options {
     #[arg(long)]
     seed: Option<u64>,
     /// The bound, in milliseconds; 0 demands linearizable reads.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, conflicts_with = "steps")]
     max_staleness_ms: u32,
+    /// Run tasks, and judge how they end, instead of reads.
+    #[arg(long)]
+    pub(crate) steps: bool,
+}
+
+impl Options {
+    /// Returns the length of the run.
+    pub(crate) fn length(&self) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(60 * self.minutes.unwrap_or(1)))
+    }
+
+    /// Returns the seed, a random one if none was given.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed.unwrap_or_else(rand::random)
+    }
 }
 
 /// The state that readers, writers and faults share.
@@ -73,7 +89,7 @@ impl Run {
 
     /// Kills an agent and notes its output. Returns an error if it had ended by itself before.
     async fn kill(&self, member: usize) -> Result<Option<TestkitError>, ChaosError> {
-        let (process, output, lost) = self.processes.kill(member).await?;
+        let (process, output, lost) = self.processes.end(member, Ending::Kill).await?;
         self.note(|history| {
             for line in output.lines() {
                 agent::note(history, process, line);
@@ -85,15 +101,14 @@ impl Run {
 
 /// Runs processes under faults, prints the report, and returns true if every promise held.
 pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
-    let seconds = options.seconds.unwrap_or(60 * options.minutes.unwrap_or(1));
-    let seed = options.seed.unwrap_or_else(rand::random);
+    let (length, seed) = (options.length(), options.seed());
     let bound = options.max_staleness_ms;
-    println!("chaos for {seconds} s, seed {seed}, max_staleness_ms {bound}");
+    println!("chaos for {length:?}, seed {seed}, max_staleness_ms {bound}");
 
     let postgres = Arc::new(PostgresServer::start().await?);
     let world = World::start(&postgres, Fault::Nothing, Duration::ZERO, MEMBERS.len()).await?;
     let run = Arc::new(Run {
-        processes: Processes::new(&world, bound)?,
+        processes: Processes::new(&world, members::all(bound))?,
         world,
         history: Mutex::default(),
         ending: AtomicBool::new(false),
@@ -114,7 +129,7 @@ pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
     writers::start(&run, seed, &mut work);
     let timer = Arc::clone(&run);
     work.spawn(async move {
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        tokio::time::sleep(length).await;
         timer.ending.store(true, Ordering::Relaxed);
     });
     let mut happened = schedule::run(&run, seed).await?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::Run;
-use super::processes::WORKER;
+use super::members::WORKER;
 use crate::clock;
 use crate::judge::history::{Answer, Read};
 use crate::templates::{self, VERSION};

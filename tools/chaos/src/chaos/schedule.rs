@@ -7,10 +7,10 @@ use rand::{RngExt, SeedableRng};
 use tasker_test_support::TestkitError;
 
 use super::Run;
-use super::processes::{AGENTS, MEMBERS};
+use super::members::{AGENTS, MEMBERS};
 use crate::clock;
 use crate::error::ChaosError;
-use crate::fault::{Fault, Mode};
+use crate::fault::{Deck, Fault, Mode};
 
 const LENGTH_MS: std::ops::Range<u64> = 300..2500;
 const PAUSE_MS: std::ops::Range<u64> = 200..800;
@@ -46,16 +46,12 @@ pub(super) struct Schedule {
 pub(super) async fn run(run: &Run, seed: u64) -> Result<Schedule, ChaosError> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut schedule = Schedule::default();
-    let mut coming = Vec::new();
+    let mut coming = Deck::of(Fault::all(Mode::Chaos));
     while !run.is_ending() {
         if schedule.faults.len() % FAULTS_BETWEEN_CALMS == 0 {
             schedule.calms.extend(calm(run).await?);
         }
-        // Each fault happens once before any happens again, so that a short run has them all.
-        if coming.is_empty() {
-            coming.extend(Fault::all(Mode::Chaos));
-        }
-        let fault = coming.swap_remove(random.random_range(0..coming.len()));
+        let fault = coming.draw(&mut random);
         let members = if fault == Fault::ProcessKilled {
             AGENTS
         } else {
@@ -92,7 +88,9 @@ async fn happen(
             run.start(member).await?;
             return Ok(lost);
         }
-        (Fault::ProcessFrozen, Some(member)) => run.processes.freeze(member, length).await?,
+        (Fault::ProcessFrozen, Some(member)) => {
+            run.processes.freeze(member, length).await?;
+        }
         _ => {
             let links = match member {
                 Some(member) => &run.world.links[member..=member],

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::processes::{AGENTS, MEMBERS};
+use super::members::{AGENTS, MEMBERS};
 use super::schedule::Schedule;
 use crate::clock::SECOND;
 use crate::fault::{Fault, Mode};

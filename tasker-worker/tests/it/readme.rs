@@ -1,0 +1,114 @@
+//! The worker of the README: written, started, killed and started again as the page says.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tasker_shared::models::core::task_request::TaskRequest;
+use tasker_test_support::{ServiceProcess, free_port};
+use tempfile::TempDir;
+
+use crate::execution::engine::Engine;
+
+const README: &str = include_str!("../../../README.md");
+const EXAMPLE: &str = include_str!("../../examples/refund_worker.rs");
+
+/// Returns the first block of a language below a heading.
+fn block(heading: &str, language: &str) -> &'static str {
+    let (_, section) = README.split_once(&format!("\n## {heading}\n")).unwrap();
+    let (_, block) = section.split_once(&format!("\n```{language}\n")).unwrap();
+    let (block, _) = block.split_once("```\n").unwrap();
+    block
+}
+
+/// Returns the program, which cargo builds with the tests of the package.
+fn program() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let target = own.parent().and_then(Path::parent).unwrap();
+    let program = target.join("examples/refund_worker");
+    if !program.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args([
+            "build",
+            "--package",
+            "tasker-worker",
+            "--example",
+            "refund_worker",
+        ]);
+        assert!(build.status().unwrap().success());
+    }
+    program
+}
+
+async fn start(database: &str, templates: &TempDir) -> ServiceProcess {
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let folder = templates.path().to_string_lossy();
+    let environment = [
+        ("DATABASE_URL", database),
+        ("TASKER__WORKER__WEB__BIND_ADDRESS", &*address),
+        ("TASKER__WORKER__EXECUTION__LEASE_SECONDS", "3"),
+        ("TASKER_TEMPLATE_PATH", &*folder),
+    ];
+    let worker = ServiceProcess::start("refund_worker", &program(), &environment)
+        .await
+        .unwrap();
+    let ready = format!("http://{address}/health/ready");
+    while !reqwest::get(&ready)
+        .await
+        .is_ok_and(|answer| answer.status().is_success())
+    {
+        worker.check_alive().unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    worker
+}
+
+#[test]
+fn the_worker_is_the_example_and_short() {
+    assert_eq!(
+        block("Write a worker", "rust,no_run"),
+        EXAMPLE,
+        "copy the example into README.md"
+    );
+    assert!(EXAMPLE.lines().count() < 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_ends_its_task_after_a_failure_and_a_kill() {
+    let engine = Engine::start().await;
+    let database = &engine.context.tasker_config.common.database.url;
+    let templates = tempfile::tempdir().unwrap();
+    let yaml = block("Write a template", "yaml");
+    std::fs::write(templates.path().join("refund.yaml"), yaml).unwrap();
+    let worker = start(database, &templates).await;
+
+    let mut request = TaskRequest::new("refund", "payments").with_version("1.0.0");
+    request.context = serde_json::json!({"payment_id": "p-1"}).into();
+    let task = engine
+        .initializer
+        .initialize(request)
+        .await
+        .unwrap()
+        .task_uuid;
+    let runs = "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL";
+    while engine.count(runs).await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    worker.kill().await.unwrap();
+    let again = start(database, &templates).await;
+    assert_eq!(engine.end(task).await, "complete");
+    assert_eq!(
+        engine.result(task, "check_payment").await["checked_by_attempt"],
+        2
+    );
+    assert_eq!(engine.result(task, "pay_back").await["paid_back"], "p-1");
+    let journal = engine.journal(task).await;
+    assert!(
+        journal[0].contains("enqueued(lease_expired)"),
+        "{journal:#?}"
+    );
+    assert!(
+        journal[1].contains("waiting_for_retry(retryable_error)"),
+        "{journal:#?}"
+    );
+    again.stop().await.unwrap();
+}

@@ -1,0 +1,182 @@
+//! The processes of a run, each with its own link to the servers.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use reqwest::Client;
+use tasker_test_support::{ServiceProcess, TestkitError, free_port};
+use tokio::sync::Mutex;
+
+use crate::error::ChaosError;
+use crate::world::World;
+
+/// Longer than any fault lasts.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+const READY_LIMIT: Duration = Duration::from_mins(1);
+const READY_POLL: Duration = Duration::from_millis(20);
+
+/// A member of a run. It is one process at a time.
+pub(crate) struct Member {
+    pub(crate) name: &'static str,
+    pub(crate) program: &'static str,
+    pub(crate) ready: Ready,
+    /// The variable that has the number of the process.
+    pub(crate) numbered_by: Option<&'static str>,
+    /// Further variables.
+    pub(crate) environment: Vec<(&'static str, String)>,
+}
+
+/// The sign that a process is ready.
+pub(crate) enum Ready {
+    /// It says so over HTTP, at the address that this variable gives it.
+    Http(&'static str),
+    /// It has printed a line that begins like this.
+    Line(&'static str),
+}
+
+/// The way in which a process is ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ending {
+    Kill,
+    /// With SIGTERM.
+    Stop,
+}
+
+pub(crate) struct Processes {
+    slots: Vec<Slot>,
+    pub(crate) http: Client,
+    programs: PathBuf,
+}
+
+struct Slot {
+    member: Member,
+    process: Mutex<Option<(u16, ServiceProcess)>>,
+    port: u16,
+}
+
+impl Processes {
+    /// Prepares all members, one for each link of the world. [`Processes::start`] starts each.
+    pub(crate) fn new(world: &World, members: Vec<Member>) -> Result<Self, ChaosError> {
+        let program = std::env::current_exe().map_err(ChaosError::io("finding this program"))?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let path = |folder: &str| root.join(folder).display().to_string();
+        let mut slots = Vec::new();
+        for (link, mut member) in world.links.iter().zip(members) {
+            let port = free_port()?;
+            member.environment.extend([
+                ("DATABASE_URL", link.postgres.url().to_owned()),
+                ("REDIS_URL", link.redis.url().to_owned()),
+                ("TASKER_CONFIG_ROOT", path("config")),
+                ("TASKER_TEMPLATE_PATH", path("config/tasks")),
+                ("TASKER__COMMON__CACHE__ENABLED", String::from("true")),
+            ]);
+            if let Ready::Http(address) = member.ready {
+                let own = (address, format!("127.0.0.1:{port}"));
+                member.environment.push(own);
+            }
+            slots.push(Slot {
+                member,
+                process: Mutex::new(None),
+                port,
+            });
+        }
+        let http = Client::builder().no_proxy().timeout(REQUEST_TIMEOUT);
+        Ok(Self {
+            slots,
+            http: http.build()?,
+            programs: program.parent().unwrap_or(Path::new(".")).to_owned(),
+        })
+    }
+
+    /// Returns the URL of a service.
+    pub(crate) fn url(&self, member: usize) -> String {
+        format!("http://127.0.0.1:{}", self.slots[member].port)
+    }
+
+    /// Starts a member as the process with this number, and waits until it is ready.
+    pub(crate) async fn start(&self, member: usize, number: u16) -> Result<(), ChaosError> {
+        let number_text = number.to_string();
+        let slot = &self.slots[member];
+        let mut environment: Vec<_> = slot
+            .member
+            .environment
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        environment.extend(slot.member.numbered_by.map(|name| (name, &*number_text)));
+        let name = slot.member.program;
+        let mut process = slot.process.lock().await;
+        let started = ServiceProcess::start(name, &self.programs.join(name), &environment).await?;
+        let (_, started) = process.insert((number, started));
+        let start = Instant::now();
+        while !self.is_ready(member, started).await {
+            started.check_alive()?;
+            if start.elapsed() > READY_LIMIT {
+                return Err(ChaosError::TooSlow {
+                    what: slot.member.name,
+                    action: "get ready",
+                    seconds: READY_LIMIT.as_secs(),
+                });
+            }
+            tokio::time::sleep(READY_POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn is_ready(&self, member: usize, process: &ServiceProcess) -> bool {
+        if let Ready::Line(begin) = self.slots[member].member.ready {
+            return process.log().lines().any(|line| line.starts_with(begin));
+        }
+        let url = format!("{}/health/ready", self.url(member));
+        let answer = self.http.get(&url).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Ends the process of a member. Returns its number, its output, and an error if it had ended by
+    /// itself before.
+    pub(crate) async fn end(
+        &self,
+        member: usize,
+        ending: Ending,
+    ) -> Result<(u16, String, Option<TestkitError>), ChaosError> {
+        let slot = &self.slots[member];
+        let process = slot.process.lock().await.take();
+        let (number, process) = process.ok_or(ChaosError::Ended(slot.member.name))?;
+        let lost = process.check_alive().err();
+        match ending {
+            Ending::Kill => process.kill().await?,
+            Ending::Stop => process.stop().await?,
+        }
+        Ok((number, process.log(), lost))
+    }
+
+    /// Stops a member from running for so long. Returns the number of its process.
+    pub(crate) async fn freeze(
+        &self,
+        member: usize,
+        length: Duration,
+    ) -> Result<Option<u16>, ChaosError> {
+        let process = self.slots[member].process.lock().await;
+        let Some((number, process)) = &*process else {
+            return Ok(None);
+        };
+        process.freeze()?;
+        tokio::time::sleep(length).await;
+        process.thaw()?;
+        Ok(Some(*number))
+    }
+
+    /// Returns an error with the output of each process that has ended by itself.
+    pub(crate) async fn lost(&self) -> Vec<TestkitError> {
+        let mut lost = Vec::new();
+        for slot in &self.slots {
+            let process = slot.process.lock().await;
+            lost.extend(
+                process
+                    .as_ref()
+                    .and_then(|(_, process)| process.check_alive().err()),
+            );
+        }
+        lost
+    }
+}

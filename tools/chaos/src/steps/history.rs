@@ -1,0 +1,180 @@
+//! A history of tasks: as their creators saw them, as the handlers noted them in tables of their own
+//! and in their output, and the transitions.
+//!
+//! Moments of handlers' output and of processes are those of [`clock::now`](crate::clock::now),
+//! those of notes and transitions are microseconds of PostgreSQL's clock.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+/// A task.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Task {
+    pub(crate) shape: String,
+    pub(crate) seed: u64,
+    pub(crate) is_ended: bool,
+    /// Its recorded states, in order.
+    pub(crate) states: Vec<String>,
+    /// Known if the answer to its creator arrived.
+    pub(crate) asked: Option<Asked>,
+    /// Set if its cancellation was requested.
+    pub(crate) is_cancelled: bool,
+    /// The status that the service answered when all was over.
+    pub(crate) answered: Option<String>,
+}
+
+/// A request that was answered with 201.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+/// A step, as it is stored.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Step {
+    pub(crate) task: Uuid,
+    pub(crate) name: String,
+    pub(crate) sum: Option<String>,
+    /// The attempt that its result says it comes from.
+    pub(crate) attempt: Option<i32>,
+    pub(crate) parents: BTreeSet<String>,
+    /// In order.
+    pub(crate) transitions: Vec<Transition>,
+}
+
+/// A recorded state of a step.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct Transition {
+    pub(crate) step: Uuid,
+    pub(crate) state: String,
+    pub(crate) attempt: Option<i32>,
+    pub(crate) reason: Option<String>,
+    pub(crate) error: Option<String>,
+    pub(crate) at: i64,
+}
+
+/// A handler's note that it began.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct Run {
+    pub(crate) step: Uuid,
+    pub(crate) attempt: i32,
+    pub(crate) marker: i64,
+    pub(crate) sum: String,
+    pub(crate) at: i64,
+}
+
+/// The time of an attempt in its process.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    pub(crate) step: Uuid,
+    pub(crate) attempt: i32,
+    pub(crate) process: i32,
+    pub(crate) start: u64,
+    /// Nothing if the process ended before.
+    pub(crate) end: Option<u64>,
+}
+
+/// A document of a template, current from some moment between `start` and `end`.
+#[derive(Debug, Clone)]
+pub(crate) struct Version {
+    pub(crate) shape: String,
+    pub(crate) marker: u32,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct History {
+    pub(crate) tasks: BTreeMap<Uuid, Task>,
+    pub(crate) steps: BTreeMap<Uuid, Step>,
+    pub(crate) runs: Vec<Run>,
+    /// Steps and attempts.
+    pub(crate) effects: Vec<(Uuid, i32)>,
+    pub(crate) spans: Vec<Span>,
+    /// In the order in which they were registered.
+    pub(crate) versions: Vec<Version>,
+    /// The moments at which processes ended, by number.
+    pub(crate) ends: HashMap<i32, u64>,
+    /// The processes that were frozen, and when.
+    pub(crate) freezes: Vec<(i32, u64, u64)>,
+    /// Late results that workers said were refused.
+    pub(crate) refused: usize,
+}
+
+/// Returns the number of a process as the handlers note it.
+pub(crate) fn process_of(number: u16) -> i32 {
+    i32::from(number)
+}
+
+/// Adds all that PostgreSQL knows.
+pub(crate) async fn read(
+    history: &mut History,
+    connection: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    let tasks: Vec<(Uuid, String, Option<i64>, bool, Vec<String>)> = sqlx::query_as(
+        "SELECT t.task_uuid, n.name::text, (t.context ->> 'seed')::bigint, t.ended_at IS NOT NULL,
+                ARRAY(SELECT x.to_state::text FROM tasker.task_transitions x
+                      WHERE x.task_uuid = t.task_uuid ORDER BY x.sort_key)
+         FROM tasker.tasks t JOIN tasker.named_tasks n USING (named_task_uuid)",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for (id, shape, seed, is_ended, states) in tasks {
+        let task = history.tasks.entry(id).or_default();
+        task.shape = shape;
+        task.seed = seed.unwrap_or_default().cast_unsigned();
+        task.is_ended = is_ended;
+        task.states = states;
+    }
+    let steps: Vec<(Uuid, Uuid, String, Option<String>, Option<i32>, Vec<String>)> =
+        sqlx::query_as(
+            "SELECT s.workflow_step_uuid, s.task_uuid, n.name::text, s.results ->> 'sum',
+                    (s.results ->> 'attempt')::int,
+                    ARRAY(SELECT pn.name::text FROM tasker.workflow_step_edges e
+                          JOIN tasker.workflow_steps p ON p.workflow_step_uuid = e.from_step_uuid
+                          JOIN tasker.named_steps pn ON pn.named_step_uuid = p.named_step_uuid
+                          WHERE e.to_step_uuid = s.workflow_step_uuid)
+             FROM tasker.workflow_steps s JOIN tasker.named_steps n USING (named_step_uuid)",
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+    for (id, task, name, sum, attempt, parents) in steps {
+        let step = Step {
+            task,
+            name,
+            sum,
+            attempt,
+            parents: parents.into_iter().collect(),
+            transitions: Vec::new(),
+        };
+        history.steps.insert(id, step);
+    }
+    let transitions: Vec<Transition> = sqlx::query_as(
+        "SELECT workflow_step_uuid AS step, to_state::text AS state,
+                (metadata ->> 'attempt')::int AS attempt, metadata ->> 'reason' AS reason,
+                metadata -> 'error' ->> 'type' AS error,
+                (extract(epoch FROM created_at) * 1000000)::bigint AS at
+         FROM tasker.workflow_step_transitions ORDER BY workflow_step_uuid, sort_key",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for transition in transitions {
+        if let Some(step) = history.steps.get_mut(&transition.step) {
+            step.transitions.push(transition);
+        }
+    }
+    history.runs = sqlx::query_as(
+        "SELECT step_uuid AS step, attempt, marker, sum,
+                (extract(epoch FROM at) * 1000000)::bigint AS at
+         FROM chaos.runs ORDER BY step_uuid, attempt, at",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    history.effects = sqlx::query_as("SELECT step_uuid, attempt FROM chaos.effects")
+        .fetch_all(connection)
+        .await?;
+    Ok(())
+}

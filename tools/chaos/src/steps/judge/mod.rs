@@ -1,0 +1,141 @@
+//! The judge: a pure function over a history of tasks. It shares no code with the engine.
+//!
+//! Its rules follow the promises of `docs/execution.md`. A task whose cancellation was requested may
+//! end in any final state. An attempt may be lost with its process only.
+
+mod attempts;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::history::{History, Run, Span};
+
+/// A way in which a promise is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rule {
+    NotEnded,
+    OtherAnswer,
+    WrongGraph,
+    WrongEnd,
+    StartedEarly,
+    WrongInputs,
+    NotRecordedOnce,
+    NeverRan,
+    AttemptTwice,
+    EffectNotOnce,
+    Overlap,
+    LateResult,
+    TooManyAttempts,
+    WrongDocument,
+    Silent,
+    WrongReason,
+}
+
+impl Rule {
+    pub(crate) const ALL: [Self; 16] = [
+        Self::NotEnded,
+        Self::OtherAnswer,
+        Self::WrongGraph,
+        Self::WrongEnd,
+        Self::StartedEarly,
+        Self::WrongInputs,
+        Self::NotRecordedOnce,
+        Self::NeverRan,
+        Self::AttemptTwice,
+        Self::EffectNotOnce,
+        Self::Overlap,
+        Self::LateResult,
+        Self::TooManyAttempts,
+        Self::WrongDocument,
+        Self::Silent,
+        Self::WrongReason,
+    ];
+
+    /// Returns the rule with the number of the promise that it belongs to.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::NotEnded => "1: a task did not end",
+            Self::OtherAnswer => "1: another end was answered than is recorded",
+            Self::WrongGraph => "2: other steps or edges than the template gives",
+            Self::WrongEnd => "2: the end does not follow from the steps",
+            Self::StartedEarly => "2: started before a dependency was complete",
+            Self::WrongInputs => "2: ran on, or recorded, other values",
+            Self::NotRecordedOnce => "2: an end not recorded once",
+            Self::NeverRan => "2: complete without a run",
+            Self::AttemptTwice => "2: an attempt number used twice",
+            Self::EffectNotOnce => "2: an effect without its result",
+            Self::Overlap => "3: attempts overlap without a freeze",
+            Self::LateResult => "3: a late result was recorded",
+            Self::TooManyAttempts => "3: more attempts than allowed",
+            Self::WrongDocument => "4: another document",
+            Self::Silent => "5: an attempt without a transition",
+            Self::WrongReason => "5: a transition with a wrong reason",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Violation {
+    pub(crate) rule: Rule,
+    pub(crate) task: Uuid,
+    pub(crate) step: Option<Uuid>,
+    pub(crate) details: String,
+}
+
+/// The judgement of a history.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) violations: Vec<Violation>,
+    /// Attempts that followed one which was lost with its lease.
+    pub(crate) after_lease_losses: usize,
+    /// Attempts that overlapped with another one, because a process was frozen.
+    pub(crate) overlaps_allowed: usize,
+    /// Nanoseconds from the loss of a process until the next attempt of each of its steps began.
+    /// Ascending.
+    pub(crate) recoveries: Vec<u64>,
+}
+
+impl Verdict {
+    fn violate(&mut self, rule: Rule, task: Uuid, step: Option<Uuid>, details: impl Into<String>) {
+        self.violations.push(Violation {
+            rule,
+            task,
+            step,
+            details: details.into(),
+        });
+    }
+}
+
+/// Judges a history. `staleness` is the time in nanoseconds for which a replaced document may still
+/// be given to new tasks.
+pub(crate) fn judge(history: &History, staleness: u64) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut runs: BTreeMap<Uuid, Vec<&Run>> = BTreeMap::new();
+    for run in &history.runs {
+        runs.entry(run.step).or_default().push(run);
+    }
+    let mut spans: BTreeMap<Uuid, Vec<&Span>> = BTreeMap::new();
+    for span in &history.spans {
+        spans.entry(span.step).or_default().push(span);
+    }
+    for spans in spans.values_mut() {
+        spans.sort_by_key(|span| span.start);
+    }
+    let mut effects: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
+    for (step, attempt) in &history.effects {
+        effects.entry(*step).or_default().push(*attempt);
+    }
+    tasks::judge(history, &runs, staleness, &mut verdict);
+    for (id, step) in &history.steps {
+        let runs = runs.get(id).map_or(&[][..], Vec::as_slice);
+        let spans = spans.get(id).map_or(&[][..], Vec::as_slice);
+        let effects = effects.get(id).map_or(&[][..], Vec::as_slice);
+        attempts::judge(history, *id, step, (runs, spans, effects), &mut verdict);
+    }
+    verdict.recoveries.sort_unstable();
+    verdict
+}

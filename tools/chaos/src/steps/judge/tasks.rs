@@ -1,0 +1,231 @@
+//! Rules about whole tasks: their ends, graphs, values and documents.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::{Rule, Verdict};
+use crate::steps::history::{Asked, History, Run, Step, Task};
+use crate::steps::shapes::{self, Graph, Shape};
+
+const FINAL: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
+
+type Steps<'a> = BTreeMap<&'a str, (Uuid, &'a Step)>;
+
+pub(super) fn judge(
+    history: &History,
+    runs: &BTreeMap<Uuid, Vec<&Run>>,
+    staleness: u64,
+    verdict: &mut Verdict,
+) {
+    let mut steps: BTreeMap<Uuid, Steps<'_>> = BTreeMap::new();
+    for (id, step) in &history.steps {
+        let of_task = steps.entry(step.task).or_default();
+        if of_task.insert(&step.name, (*id, step)).is_some() {
+            let details = format!("{} is there twice", step.name);
+            verdict.violate(Rule::WrongGraph, step.task, Some(*id), details);
+        }
+    }
+    let none = Steps::new();
+    for (id, task) in &history.tasks {
+        let steps = steps.get(id).unwrap_or(&none);
+        end(*id, task, steps, verdict);
+        document(history, (*id, task), steps, runs, staleness, verdict);
+    }
+}
+
+fn is_complete(step: &Step) -> bool {
+    step.transitions
+        .last()
+        .is_some_and(|last| last.state == "complete")
+}
+
+fn end(id: Uuid, task: &Task, steps: &Steps<'_>, verdict: &mut Verdict) {
+    let state = task.states.last().map_or("", String::as_str);
+    if !task.is_ended || !FINAL.contains(&state) {
+        let steps: Vec<_> = steps
+            .iter()
+            .map(|(name, (_, step))| (name, &step.transitions))
+            .collect();
+        let details = format!("{:?}; {steps:?}", task.states);
+        return verdict.violate(Rule::NotEnded, id, None, details);
+    }
+    if task
+        .states
+        .iter()
+        .filter(|state| FINAL.contains(&state.as_str()))
+        .count()
+        != 1
+    {
+        verdict.violate(
+            Rule::NotRecordedOnce,
+            id,
+            None,
+            format!("{:?}", task.states),
+        );
+    }
+    if let Some(answered) = &task.answered
+        && answered != state
+    {
+        let details = format!("answered {answered}, recorded {state}");
+        verdict.violate(Rule::OtherAnswer, id, None, details);
+    }
+    let in_state = |wanted: &str| {
+        let states = steps
+            .values()
+            .filter_map(|(_, step)| step.transitions.last());
+        states.filter(|last| last.state == wanted).count()
+    };
+    let (complete, failed) = (in_state("complete"), in_state("error"));
+    let follows = match state {
+        "complete" => complete == steps.len(),
+        "error" => failed > 0,
+        "cancelled" => task.is_cancelled,
+        _ => false,
+    };
+    if !follows {
+        let details = format!("{state} with {complete} complete and {failed} failed steps");
+        verdict.violate(Rule::WrongEnd, id, None, details);
+    }
+}
+
+/// Judges the document that all steps of a task ran on, and all that follows from it.
+fn document(
+    history: &History,
+    (id, task): (Uuid, &Task),
+    steps: &Steps<'_>,
+    runs: &BTreeMap<Uuid, Vec<&Run>>,
+    staleness: u64,
+    verdict: &mut Verdict,
+) {
+    let of_task = steps.values().filter_map(|(id, _)| runs.get(id)).flatten();
+    let markers: BTreeSet<i64> = of_task.map(|run| run.marker).collect();
+    let (Some(marker), Some(shape)) = (markers.first(), Shape::named(&task.shape)) else {
+        return;
+    };
+    let marker = u32::try_from(*marker).unwrap_or_default();
+    if markers.len() > 1 {
+        verdict.violate(Rule::WrongDocument, id, None, format!("{markers:?}"));
+        return;
+    }
+    if let Some(asked) = task.asked
+        && !may_be_current(history, &task.shape, marker, asked, staleness)
+    {
+        let details = format!("{marker} was not current when the task was asked for: {asked:?}");
+        verdict.violate(Rule::WrongDocument, id, None, details);
+    }
+    let graph = shape.graph(marker, task.seed);
+    self::graph(id, task, steps, &graph, verdict);
+    for (name, (step_id, step)) in steps {
+        let of_step = runs.get(step_id).map_or(&[][..], Vec::as_slice);
+        started(id, *step_id, (of_step, steps, &graph, name), verdict);
+        values(
+            task,
+            marker,
+            (*step_id, step),
+            (of_step, steps, &graph),
+            verdict,
+        );
+    }
+}
+
+/// Returns whether a new task of this request may get the document with this marker.
+fn may_be_current(
+    history: &History,
+    shape: &str,
+    marker: u32,
+    asked: Asked,
+    staleness: u64,
+) -> bool {
+    let of_shape: Vec<_> = history
+        .versions
+        .iter()
+        .filter(|version| version.shape == shape)
+        .collect();
+    let Some(index) = of_shape.iter().position(|version| version.marker == marker) else {
+        return false;
+    };
+    let is_begun = of_shape[index].start <= asked.end;
+    let replaced = of_shape.get(index + 1).map_or(u64::MAX, |next| next.end);
+    is_begun && asked.start <= replaced.saturating_add(staleness)
+}
+
+/// A complete task has the whole graph. Others may lack steps that were not created yet.
+fn graph(id: Uuid, task: &Task, steps: &Steps<'_>, graph: &Graph, verdict: &mut Verdict) {
+    for (name, (step_id, step)) in steps {
+        if graph.get(*name) != Some(&step.parents) {
+            let details = format!(
+                "{name} after {:?}, not {:?}",
+                step.parents,
+                graph.get(*name)
+            );
+            verdict.violate(Rule::WrongGraph, id, Some(*step_id), details);
+        }
+    }
+    let is_complete = task.states.last().is_some_and(|state| state == "complete");
+    let missing: Vec<_> = graph
+        .keys()
+        .filter(|name| !steps.contains_key(name.as_str()))
+        .collect();
+    if is_complete && !missing.is_empty() {
+        verdict.violate(Rule::WrongGraph, id, None, format!("missing {missing:?}"));
+    }
+}
+
+/// Each run began after all dependencies were complete.
+fn started(
+    task: Uuid,
+    id: Uuid,
+    (runs, steps, graph, name): (&[&Run], &Steps<'_>, &Graph, &str),
+    verdict: &mut Verdict,
+) {
+    for parent in graph.get(name).into_iter().flatten() {
+        let complete = steps.get(parent.as_str()).and_then(|(_, parent)| {
+            let last = parent.transitions.last()?;
+            (last.state == "complete").then_some(last.at)
+        });
+        for run in runs {
+            if complete.is_none_or(|at| run.at < at) {
+                let details = format!("{name} at {}, {parent} complete at {complete:?}", run.at);
+                verdict.violate(Rule::StartedEarly, task, Some(id), details);
+            }
+        }
+    }
+}
+
+/// Each run, and the recorded result, has the sum that follows from the recorded results of all steps
+/// before it.
+fn values(
+    task: &Task,
+    marker: u32,
+    (id, step): (Uuid, &Step),
+    (runs, steps, graph): (&[&Run], &Steps<'_>, &Graph),
+    verdict: &mut Verdict,
+) {
+    let mut inputs = BTreeMap::new();
+    let mut next: Vec<&String> = graph.get(&step.name).into_iter().flatten().collect();
+    while let Some(name) = next.pop() {
+        let sum = steps
+            .get(name.as_str())
+            .and_then(|(_, step)| step.sum.clone());
+        if inputs
+            .insert(name.clone(), sum.unwrap_or_default())
+            .is_none()
+        {
+            next.extend(graph.get(name).into_iter().flatten());
+        }
+    }
+    let expected = shapes::sum(&step.name, marker, task.seed, &inputs);
+    for run in runs {
+        if run.sum != expected {
+            let details = format!("attempt {} of {} ran on others", run.attempt, step.name);
+            verdict.violate(Rule::WrongInputs, step.task, Some(id), details);
+        }
+    }
+    let is_placeholder =
+        Shape::named(&task.shape).is_some_and(|shape| shape.is_placeholder(&step.name, task.seed));
+    if is_complete(step) && !is_placeholder && step.sum.as_ref() != Some(&expected) {
+        let details = format!("{} recorded {:?}", step.name, step.sum);
+        verdict.violate(Rule::WrongInputs, step.task, Some(id), details);
+    }
+}
