@@ -93,8 +93,8 @@ impl AppParts {
     }
 
     /// Returns nothing if this process runs no steps.
-    pub(crate) fn registration(&self) -> Option<Option<Uuid>> {
-        self.registration.get().map(|current| *current.borrow())
+    pub(crate) fn registration(&self) -> Option<&watch::Receiver<Option<Uuid>>> {
+        self.registration.get()
     }
 
     pub(crate) fn template_files(&self) -> Option<&TemplateFiles> {

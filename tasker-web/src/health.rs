@@ -282,7 +282,9 @@ pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
         database: parts.check_database().await,
         cache: parts.check_cache().await,
         directory: registry.index_status().map(DirectoryCheck::from),
-        execution: parts.registration().map(ExecutionCheck::from),
+        execution: parts
+            .registration()
+            .map(|current| ExecutionCheck::from(*current.borrow())),
         templates: parts.template_files().map(TemplatesCheck::from),
     };
     let directory = checks.directory.as_ref().map(|check| check.status);

@@ -102,9 +102,9 @@ impl Remote {
         ];
         environment.extend(settings);
         let program = Path::new(env!("CARGO_BIN_EXE_tasker-worker"));
-        let process = ServiceProcess::start("tasker-worker", program, &environment).await;
+        let service = ServiceProcess::start("tasker-worker", program, &environment).await;
         Process {
-            process: process.unwrap(),
+            service: service.unwrap(),
             address,
             _templates: templates,
         }
@@ -132,7 +132,7 @@ async fn run_step(State(remote): State<Remote>, body: String) -> String {
 }
 
 struct Process {
-    process: ServiceProcess,
+    service: ServiceProcess,
     address: String,
     /// Empty. Removed with the process.
     _templates: TempDir,
@@ -159,7 +159,7 @@ impl Process {
                 started.elapsed() < PATIENCE,
                 "{counter} is not 1 in {:#?}\n{}",
                 steps.collect::<Vec<_>>(),
-                self.process.log()
+                self.service.log()
             );
             sleep(POLL).await;
         }
@@ -217,7 +217,7 @@ async fn fifty_claims_of_a_killed_worker_run_again_within_the_lease() {
     let remote = Remote::start().await;
     let (engine, process, task) = claimed(&remote, 50, &[]).await;
     let _heir = engine.work(Handlers::new());
-    process.process.kill().await.unwrap();
+    process.service.kill().await.unwrap();
     let died = Instant::now();
     remote.until(50, 2).await;
     assert!(died.elapsed() < BAR, "{:?}", died.elapsed());
@@ -230,14 +230,14 @@ async fn fifty_claims_of_a_frozen_worker_run_again_and_it_records_nothing_late()
     let remote = Remote::start().await;
     let (engine, process, task) = claimed(&remote, 50, &[]).await;
     let heir = engine.work(Handlers::new());
-    process.process.freeze().unwrap();
+    process.service.freeze().unwrap();
     let frozen = Instant::now();
     remote.until(50, 2).await;
     assert!(frozen.elapsed() < BAR, "{:?}", frozen.elapsed());
     // The frozen process has all its answers when it is thawed.
     remote.release();
     assert_eq!(engine.end(task).await, "complete");
-    process.process.thaw().unwrap();
+    process.service.thaw().unwrap();
     process.until_one("tasker_worker_leases_lost_total").await;
     ran_again(&engine, &remote, task, "lease_expired").await;
     // It works again, under another id.
@@ -274,7 +274,7 @@ async fn sigterm_returns_claims_at_once_without_counting_an_attempt() {
     ];
     let (engine, process, task) = claimed(&remote, 20, &settings).await;
     let _heir = engine.work(Handlers::new());
-    process.process.stop().await.unwrap();
+    process.service.stop().await.unwrap();
     remote.until(20, 2).await;
     remote.release();
     // The only counted attempt is the second one: `max_attempts` is 1.
@@ -296,7 +296,7 @@ async fn a_worker_that_cannot_renew_stops_its_handlers_before_others_run_them() 
     engine
         .register("one", json!([step("a", "hang", &[])]))
         .await;
-    let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
+    let (notes, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let proxy = TcpProxy::before(&engine.context.tasker_config.common.database.url)
         .await
         .unwrap();
@@ -308,14 +308,14 @@ async fn a_worker_that_cannot_renew_stops_its_handlers_before_others_run_them() 
         let note = note.clone();
         async move {
             note.send(("started", Instant::now())).unwrap();
-            let _noted = Noted(note);
+            let _guard = Noted(note);
             std::future::pending::<()>().await;
             Ok(())
         }
     });
     let _cut_off = Worker::builder(cut_off).handlers(handlers).start();
     let task = engine.create("one", json!({})).await;
-    assert_eq!(noted.recv().await.unwrap().0, "started");
+    assert_eq!(heard.recv().await.unwrap().0, "started");
     proxy.half_open().await;
     let heir = Handlers::new().function("hang", move |_: StepContext| {
         notes.send(("started again", Instant::now())).unwrap();
@@ -323,8 +323,8 @@ async fn a_worker_that_cannot_renew_stops_its_handlers_before_others_run_them() 
     });
     let _heir = engine.work(heir);
     assert_eq!(engine.end(task).await, "complete");
-    let (first, stopped) = noted.recv().await.unwrap();
-    let (second, again) = noted.recv().await.unwrap();
+    let (first, stopped) = heard.recv().await.unwrap();
+    let (second, again) = heard.recv().await.unwrap();
     assert_eq!((first, second), ("stopped", "started again"));
     assert!(stopped < again);
 }

@@ -109,12 +109,17 @@ pub(crate) fn process_of(number: u16) -> i32 {
     i32::from(number)
 }
 
+/// Id, template, seed, whether it has ended, and states.
+type TaskRow = (Uuid, String, Option<i64>, bool, Vec<String>);
+/// Id, task, name, the sum and the attempt of its result, and parents.
+type StepRow = (Uuid, Uuid, String, Option<String>, Option<i32>, Vec<String>);
+
 /// Adds all that PostgreSQL knows.
 pub(crate) async fn read(
     history: &mut History,
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
-    let tasks: Vec<(Uuid, String, Option<i64>, bool, Vec<String>)> = sqlx::query_as(
+    let tasks: Vec<TaskRow> = sqlx::query_as(
         "SELECT t.task_uuid, n.name::text, (t.context ->> 'seed')::bigint, t.ended_at IS NOT NULL,
                 ARRAY(SELECT x.to_state::text FROM tasker.task_transitions x
                       WHERE x.task_uuid = t.task_uuid ORDER BY x.sort_key)
@@ -129,18 +134,17 @@ pub(crate) async fn read(
         task.is_ended = is_ended;
         task.states = states;
     }
-    let steps: Vec<(Uuid, Uuid, String, Option<String>, Option<i32>, Vec<String>)> =
-        sqlx::query_as(
-            "SELECT s.workflow_step_uuid, s.task_uuid, n.name::text, s.results ->> 'sum',
+    let steps: Vec<StepRow> = sqlx::query_as(
+        "SELECT s.workflow_step_uuid, s.task_uuid, n.name::text, s.results ->> 'sum',
                     (s.results ->> 'attempt')::int,
                     ARRAY(SELECT pn.name::text FROM tasker.workflow_step_edges e
                           JOIN tasker.workflow_steps p ON p.workflow_step_uuid = e.from_step_uuid
                           JOIN tasker.named_steps pn ON pn.named_step_uuid = p.named_step_uuid
                           WHERE e.to_step_uuid = s.workflow_step_uuid)
              FROM tasker.workflow_steps s JOIN tasker.named_steps n USING (named_step_uuid)",
-        )
-        .fetch_all(&mut *connection)
-        .await?;
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     for (id, task, name, sum, attempt, parents) in steps {
         let step = Step {
             task,
