@@ -9,8 +9,10 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_awaited boolean;
 BEGIN
-    -- The queue first, as all others do. A completion that runs beside this may queue another step
-    -- of the task; a claim removes that.
+    -- The queue first, as all others do, and in their order, because a completion may end several
+    -- steps of the task. One that runs beside this may queue another step; a claim removes that.
+    PERFORM FROM tasker.step_queue WHERE task_uuid = p_task
+    ORDER BY workflow_step_uuid FOR UPDATE;
     WITH gone AS (
         DELETE FROM tasker.step_queue q WHERE q.task_uuid = p_task RETURNING q.*
     ), flipped AS (
