@@ -39,6 +39,9 @@ BEGIN
         WHERE g.claimed_by IS NOT NULL
     ) AS j (from_state, to_state, metadata, sort_key, most_recent, at);
 
+    -- Steps next: one that a completion ends at this moment is complete when this has its lock.
+    PERFORM FROM tasker.workflow_steps WHERE task_uuid = p_task AND NOT processed
+    ORDER BY workflow_step_uuid FOR NO KEY UPDATE;
     UPDATE tasker.tasks SET ended_at = v_now, updated_at = v_now
     WHERE task_uuid = p_task AND ended_at IS NULL
     RETURNING awaited INTO v_awaited;
