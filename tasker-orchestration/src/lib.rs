@@ -3,6 +3,7 @@
 //! [`TemplateLoader`] finds the template that a request names, [`TaskInitializer`] creates the task,
 //! and [`web`] serves both over HTTP. Workers register templates; this service does not.
 
+mod analytics;
 pub mod ends;
 pub mod service;
 pub mod task_initialization;

@@ -46,7 +46,13 @@ pub(crate) fn run(check: bool) -> Result<(), XtaskError> {
         outcome.map_err(XtaskError::file(path))?;
     }
     let mut tests = cargo("test");
-    tests.args(["--workspace", "--all-features", "--lib", "--no-fail-fast"]);
+    tests.args([
+        "--workspace",
+        "--all-features",
+        "--lib",
+        "--bins",
+        "--no-fail-fast",
+    ]);
     tests.arg("generated");
     if !check {
         tests.env("UPDATE_GENERATED", "1");

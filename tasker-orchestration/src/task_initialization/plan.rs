@@ -4,9 +4,9 @@
 //! and everything that depends on any of these. A step that was created without all that it waits for
 //! would run too early.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use tasker_shared::models::core::task_template::{StepDefinition, StepType, TaskTemplate};
+use tasker_shared::models::core::task_template::{StepDefinition, TaskTemplate};
 
 /// The initial steps of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,7 +31,7 @@ pub(super) struct PlannedStep {
 impl StepPlan {
     /// The initial steps of `template`.
     pub(super) fn new(template: &TaskTemplate) -> Self {
-        let later = made_later(&template.steps);
+        let later = template.steps_created_later();
         let initial: Vec<_> = template
             .steps
             .iter()
@@ -73,33 +73,6 @@ impl PlannedStep {
             max_attempts: i32::try_from(step.retry.max_attempts).unwrap_or(i32::MAX),
         }
     }
-}
-
-/// Names of the steps that are not made with the task.
-fn made_later(steps: &[StepDefinition]) -> HashSet<&str> {
-    let mut dependents: HashMap<&str, Vec<&str>> = HashMap::new();
-    for step in steps {
-        for dependency in &step.dependencies {
-            dependents.entry(dependency).or_default().push(&step.name);
-        }
-    }
-    let mut later = HashSet::new();
-    let mut follow = Vec::new();
-    for step in steps {
-        match step.step_type {
-            StepType::BatchWorker => follow.push(step.name.as_str()),
-            StepType::Decision => {
-                follow.extend(dependents.get(step.name.as_str()).into_iter().flatten());
-            }
-            StepType::Standard | StepType::Batchable | StepType::DeferredConvergence => {}
-        }
-    }
-    while let Some(name) = follow.pop() {
-        if later.insert(name) {
-            follow.extend(dependents.get(name).into_iter().flatten());
-        }
-    }
-    later
 }
 
 #[cfg(test)]

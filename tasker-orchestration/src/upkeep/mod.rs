@@ -1,6 +1,7 @@
-//! Recurring work: returning the steps of lost workers, measuring the queue, and deleting finished
-//! tasks.
+//! Recurring work: returning the steps of lost workers, measuring the queue, deleting finished tasks,
+//! and summing up analytics.
 
+mod analytics;
 mod queue;
 mod retention;
 
@@ -24,6 +25,7 @@ pub async fn run(context: Arc<SystemContext>) {
     let mut retention = retention::Retention::new(config.clone());
     let mut queue = queue::QueueWatch::new();
     let mut next_sweep = Instant::now() + SWEEP;
+    let mut analytics = analytics::Analytics::new();
     loop {
         sleep(interval.mul_f64(rand::random_range(0.75..1.25))).await;
         let pool = context.database_pool();
@@ -50,5 +52,6 @@ pub async fn run(context: Arc<SystemContext>) {
         }
         retention.run(pool).await;
         queue.run(pool).await;
+        analytics.run(pool).await;
     }
 }

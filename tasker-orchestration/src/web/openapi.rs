@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::handlers::{cache, execution, retirement, tasks, templates};
+use super::handlers::{analytics, cache, execution, history, retirement, tasks, templates};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -18,17 +18,21 @@ use super::handlers::{cache, execution, retirement, tasks, templates};
         execution::get_step_audit,
         execution::list_workers,
         execution::get_queue,
+        analytics::get_performance,
+        analytics::get_bottlenecks,
         templates::list_namespaces,
         templates::list_handlers,
         templates::get_handler,
         retirement::retire_template,
         retirement::get_retirement,
         retirement::restore_template,
+        history::get_history,
         cache::list_cache_entries,
     ),
     tags(
         (name = "tasks", description = "Tasks and their steps"),
         (name = "execution", description = "Workers, and the steps that wait for them"),
+        (name = "analytics", description = "Speed and failures of tasks"),
         (name = "handlers", description = "The templates that tasks can be made from"),
         (name = "cache", description = "Templates in the caches of this process"),
     )

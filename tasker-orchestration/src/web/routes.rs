@@ -10,7 +10,8 @@ use tasker_shared::SystemContext;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_shared::registry::catalog::TemplateCatalog;
 
-use super::handlers::{cache, execution, retirement, tasks, templates};
+use super::handlers::{analytics, cache, execution, history, retirement, tasks, templates};
+use crate::analytics::AnalyticsCache;
 use crate::ends::Ends;
 use crate::task_initialization::TaskInitializer;
 use crate::template_loader::TemplateLoader;
@@ -23,6 +24,7 @@ pub(super) struct ApiState {
     pub(super) catalog: TemplateCatalog,
     pub(super) initializer: Arc<TaskInitializer>,
     pub(super) ends: Ends,
+    pub(super) analytics: AnalyticsCache,
     /// The longest that a request may wait for the end of a task.
     pub(super) longest_wait: Duration,
 }
@@ -52,6 +54,8 @@ pub fn routes(context: &SystemContext, ends: Ends) -> Router {
         )
         .route("/v1/workers", get(execution::list_workers))
         .route("/v1/queue", get(execution::get_queue))
+        .route("/v1/analytics/performance", get(analytics::get_performance))
+        .route("/v1/analytics/bottlenecks", get(analytics::get_bottlenecks))
         .route("/v1/handlers", get(templates::list_namespaces))
         .route("/v1/handlers/{namespace}", get(templates::list_handlers))
         .route(
@@ -65,6 +69,10 @@ pub fn routes(context: &SystemContext, ends: Ends) -> Router {
                 .delete(retirement::restore_template),
         )
         .route(
+            "/v1/handlers/{namespace}/{name}/{version}/history",
+            get(history::get_history),
+        )
+        .route(
             "/v1/templates/cache/entries",
             get(cache::list_cache_entries),
         )
@@ -74,6 +82,10 @@ pub fn routes(context: &SystemContext, ends: Ends) -> Router {
             pool,
             registry,
             ends,
+            analytics: AnalyticsCache::new(
+                Arc::clone(context.cache_provider()),
+                context.tasker_config.common.cache.as_ref(),
+            ),
             longest_wait: longest_wait(context),
         })
 }

@@ -219,7 +219,7 @@ impl ConfigLoader {
     }
 
     /// Returns the files that apply, weakest first.
-    fn files(&self, problems: &mut Vec<ConfigProblem>) -> Vec<Layer> {
+    pub(super) fn files(&self, problems: &mut Vec<ConfigProblem>) -> Vec<Layer> {
         let chosen = self.variable(ENVIRONMENT.name);
         let environment = chosen.unwrap_or(DEFAULT_ENVIRONMENT);
         let mut files: Vec<Layer> = layers::embedded().collect();
@@ -233,6 +233,11 @@ impl ConfigLoader {
             files.extend(layers::below(root, environment, chosen.is_some(), problems));
         }
         files
+    }
+
+    /// Returns all variables.
+    pub(super) fn variables(&self) -> &BTreeMap<String, String> {
+        &self.env
     }
 
     /// Returns a variable's value. An empty one counts as unset.

@@ -7,6 +7,7 @@
 mod checks;
 mod env_override;
 mod errors;
+mod explain;
 mod fields;
 mod flatten;
 mod interpolation;
@@ -34,4 +35,5 @@ mod tests;
 
 pub use config_loader::{ConfigLoader, EnvVarRule};
 pub use errors::{ConfigError, ConfigProblem, Origin};
+pub use explain::{ExplainedKey, nearest_key};
 pub use redis_checks::RedisProblem;

@@ -42,3 +42,48 @@ pub async fn migrate(pool: &PgPool) -> Result<(), DatabaseError> {
         .await
         .map_err(|_elapsed| DatabaseError::Late(LIMIT))?
 }
+
+/// A migration that a database lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingMigration {
+    /// Its number.
+    pub version: i64,
+    /// Its name.
+    pub description: String,
+}
+
+/// Returns the migrations that are missing, in their order. Changes nothing.
+///
+/// # Errors
+/// [`DatabaseError::Migration`] if an applied migration has another content here, and would be
+/// refused by [`migrate`]; [`DatabaseError::Failed`] if PostgreSQL fails.
+pub async fn pending(pool: &PgPool) -> Result<Vec<PendingMigration>, DatabaseError> {
+    let exists = "SELECT to_regclass('tasker._tasker_shared_migrations') IS NOT NULL";
+    let exists: bool = sqlx::query_scalar(exists).fetch_one(pool).await?;
+    let applied: Vec<(i64, Vec<u8>)> = if exists {
+        sqlx::query_as(
+            "SELECT version, checksum FROM tasker._tasker_shared_migrations WHERE success",
+        )
+        .fetch_all(pool)
+        .await?
+    } else {
+        Vec::new()
+    };
+    let mut pending = Vec::new();
+    for migration in MIGRATOR.iter() {
+        match applied
+            .iter()
+            .find(|(version, _)| *version == migration.version)
+        {
+            Some((version, checksum)) if *checksum != *migration.checksum => {
+                return Err(sqlx::migrate::MigrateError::VersionMismatch(*version).into());
+            }
+            Some(_) => {}
+            None => pending.push(PendingMigration {
+                version: migration.version,
+                description: migration.description.to_string(),
+            }),
+        }
+    }
+    Ok(pending)
+}

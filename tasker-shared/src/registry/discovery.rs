@@ -45,8 +45,63 @@ pub struct DiscoveryProblem {
     pub column: Option<usize>,
     /// The path in the document, such as `steps[2].dependencies[0]`; empty for the whole document.
     pub path: String,
+    /// The name of this kind of problem, such as `unknown_key`. It stays the same in all releases.
+    pub code: &'static str,
     /// The problem, in a sentence.
     pub message: String,
+}
+
+/// The result of checking template files without a database.
+#[derive(Debug, Clone, Default)]
+pub struct TemplateCheck {
+    /// The number of template files, good and bad.
+    pub total_files: usize,
+    /// The templates that could be registered, in the order of their files.
+    pub templates: Vec<CheckedTemplate>,
+    /// The errors with which registering would report these files.
+    pub errors: Vec<DiscoveryProblem>,
+    /// The warnings with which registering would report these files.
+    pub warnings: Vec<DiscoveryProblem>,
+}
+
+/// A template in a file that could be registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedTemplate {
+    /// The template's namespace.
+    pub namespace: String,
+    /// The template's name.
+    pub name: String,
+    /// The template's version.
+    pub version: String,
+    /// The hash that the document gets when it is registered.
+    pub hash: ContentHash,
+    /// The file.
+    pub file: PathBuf,
+}
+
+/// Checks files, and all `*.yaml` and `*.yml` below folders, as a registration does. A file that is
+/// named itself is read under any name. Uses all cores, and blocks.
+///
+/// # Errors
+/// [`RegistryError::Folder`] if a path does not exist or cannot be read.
+pub fn check_template_files(
+    paths: &[PathBuf],
+    max_file_bytes: u64,
+) -> Result<TemplateCheck, RegistryError> {
+    let found = find_all(paths, max_file_bytes)?;
+    let templates = found.templates.into_iter().map(|template| CheckedTemplate {
+        file: template.file.unwrap_or_default(),
+        namespace: template.namespace,
+        name: template.name,
+        version: template.version,
+        hash: template.hash,
+    });
+    Ok(TemplateCheck {
+        total_files: found.total_files,
+        templates: templates.collect(),
+        errors: found.errors,
+        warnings: found.warnings,
+    })
 }
 
 /// The templates of a folder.
@@ -83,6 +138,17 @@ enum FileError {
     Template(#[from] TemplateError),
 }
 
+impl FileError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "file_unreadable",
+            Self::NotRegular => "file_not_regular",
+            Self::TooLarge { .. } => "too_large",
+            Self::Template(_) => "template_shape",
+        }
+    }
+}
+
 /// Reads every `*.yaml` and `*.yml` below `folder`. Follows links and skips hidden entries.
 ///
 /// Runs on a blocking thread, because reading and parsing keep all cores busy.
@@ -100,34 +166,46 @@ pub(super) async fn find(
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
+/// Reads these files, and every template file below these folders.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub(super) async fn find_files(
+    paths: &[PathBuf],
+    max_file_bytes: u64,
+) -> Result<FoundTemplates, RegistryError> {
+    let paths = paths.to_vec();
+    tokio::task::spawn_blocking(move || find_all(&paths, max_file_bytes))
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
 fn find_blocking(folder: &Path, max_file_bytes: u64) -> Result<FoundTemplates, RegistryError> {
-    // The walk reports an unreadable folder like any other entry, but here nothing can follow it.
-    std::fs::read_dir(folder).map_err(|source| RegistryError::Folder {
-        path: folder.display().to_string(),
+    // A registration is of folders, and a file in place of one is a mistake.
+    std::fs::read_dir(folder).map_err(|source| unreadable(folder, source))?;
+    find_all(&[folder.to_owned()], max_file_bytes)
+}
+
+fn unreadable(path: &Path, source: io::Error) -> RegistryError {
+    RegistryError::Folder {
+        path: path.display().to_string(),
         source: Arc::new(source),
-    })?;
+    }
+}
+
+fn find_all(paths: &[PathBuf], max_file_bytes: u64) -> Result<FoundTemplates, RegistryError> {
     let mut found = FoundTemplates::default();
     let mut entries = Vec::new();
-    // Sorts while it walks, because comparing whole paths takes far longer.
-    let walk = WalkDir::new(folder)
-        .follow_links(true)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
-    for entry in walk {
-        match entry {
-            Ok(entry) if is_template(&entry) => entries.push(entry),
-            Ok(entry) if looks_like_template(&entry) => {
-                let message = "this file is not read, because its name does not end in `.yaml` or \
-                               `.yml`; rename it if it is a template";
-                let warning = whole_file(entry.into_path(), message.to_owned());
-                found.warnings.push(warning);
-            }
-            Ok(_) => {}
-            // An editor's lock file is a hidden link to nowhere.
-            Err(error) if error.path().is_some_and(is_hidden) => {}
-            Err(error) => found.errors.push(walk_problem(folder, &error)),
-        }
+    for path in paths {
+        found.walk(path, &mut entries)?;
+    }
+    if paths.len() > 1 {
+        // One file may be named twice, or lie below two of the folders.
+        let mut seen = HashSet::new();
+        entries.retain(|entry| {
+            let path = entry.path();
+            seen.insert(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
+        });
     }
     found.total_files = entries.len();
     let limits = TemplateLimits::with_max_bytes(max_file_bytes);
@@ -164,6 +242,42 @@ struct Seen {
 }
 
 impl FoundTemplates {
+    /// Adds the template files below `path` to `entries`, or the file that it is.
+    fn walk(&mut self, path: &Path, entries: &mut Vec<DirEntry>) -> Result<(), RegistryError> {
+        // The walk reports an unreadable folder like any other entry, but here nothing can follow it.
+        let is_folder = std::fs::metadata(path).map(|metadata| metadata.is_dir());
+        let readable = is_folder.and_then(|is_folder| {
+            if is_folder {
+                std::fs::read_dir(path)?;
+            }
+            Ok(is_folder)
+        });
+        let is_folder = readable.map_err(|source| unreadable(path, source))?;
+        // Sorts while it walks, because comparing whole paths takes far longer.
+        let walk = WalkDir::new(path)
+            .follow_links(true)
+            .sort_by_file_name()
+            .into_iter()
+            .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
+        for entry in walk {
+            match entry {
+                Ok(entry) if !is_folder || is_template(&entry) => entries.push(entry),
+                Ok(entry) if looks_like_template(&entry) => {
+                    let message = "this file is not read, because its name does not end in `.yaml` \
+                                   or `.yml`; rename it if it is a template";
+                    let file = entry.into_path();
+                    self.warnings
+                        .push(whole_file(file, "file_name", message.to_owned()));
+                }
+                Ok(_) => {}
+                // An editor's lock file is a hidden link to nowhere.
+                Err(error) if error.path().is_some_and(is_hidden) => {}
+                Err(error) => self.errors.push(walk_problem(path, &error)),
+            }
+        }
+        Ok(())
+    }
+
     /// Adds a file. A second file with the same template is a warning if its document is the same.
     /// Otherwise it is an error, and neither document is registered, because the order of file names
     /// must not decide which of them runs.
@@ -193,13 +307,15 @@ impl FoundTemplates {
                 let first = first.display();
                 if *hash == template.hash {
                     let message = format!("{first} has the same template {name} already");
-                    self.warnings.push(whole_file(path, message));
+                    self.warnings
+                        .push(whole_file(path, "same_template", message));
                 } else {
                     let message = format!(
                         "{first} has another document for {name}, so neither is registered; delete one of the files, or give it another version"
                     );
                     seen.conflicts.insert(*hash);
-                    self.errors.push(whole_file(path, message));
+                    self.errors
+                        .push(whole_file(path, "conflicting_template", message));
                 }
             }
         }
@@ -222,7 +338,7 @@ impl FoundTemplates {
             }
             error => self
                 .errors
-                .push(whole_file(path.to_owned(), error.to_string())),
+                .push(whole_file(path.to_owned(), error.code(), error.to_string())),
         }
     }
 }
@@ -289,6 +405,7 @@ fn discovery_problem(path: &Path, problem: &Problem) -> DiscoveryProblem {
         line: problem.line,
         column: problem.column,
         path: problem.path.clone(),
+        code: problem.kind.code(),
         message: problem.kind.to_string(),
     }
 }
@@ -303,15 +420,16 @@ fn walk_problem(folder: &Path, error: &walkdir::Error) -> DiscoveryProblem {
         (None, Some(error)) => format!("it cannot be read: {error}"),
         (None, None) => error.to_string(),
     };
-    whole_file(path, message)
+    whole_file(path, "file_unreadable", message)
 }
 
-fn whole_file(file: PathBuf, message: String) -> DiscoveryProblem {
+fn whole_file(file: PathBuf, code: &'static str, message: String) -> DiscoveryProblem {
     DiscoveryProblem {
         file,
         line: None,
         column: None,
         path: String::new(),
+        code,
         message,
     }
 }
@@ -327,6 +445,7 @@ pub(super) fn refused(outcome: &RegistrationOutcome) -> DiscoveryProblem {
     } = outcome;
     whole_file(
         file.clone().unwrap_or_default(),
+        "changed_version",
         format!(
             "{namespace}/{name}/{version} is registered with other content, which is kept because \
              common.task_templates.on_changed_version is `refuse`; give the file another version"

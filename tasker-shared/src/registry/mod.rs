@@ -8,6 +8,7 @@ mod comparison;
 mod database_tier;
 mod discovery;
 mod errors;
+pub mod history;
 mod index;
 mod index_status;
 pub mod inspection;
@@ -18,9 +19,13 @@ mod redis_tier;
 mod registration;
 mod resolution;
 mod resolver;
+mod source;
 pub mod task_handler_registry;
 
-pub use discovery::{DiscoveryProblem, TaskTemplateDiscoveryResult};
+pub use discovery::{
+    CheckedTemplate, DiscoveryProblem, TaskTemplateDiscoveryResult, TemplateCheck,
+    check_template_files,
+};
 pub use errors::RegistryError;
 pub use index_status::IndexStatus;
 pub use listing::TemplateListing;

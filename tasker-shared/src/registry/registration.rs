@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::errors::RegistryError;
 use super::index::{Snapshot, TemplateName};
+use super::source;
 use crate::config::tasker::OnChangedVersion;
 use crate::database::{self, jsonb};
 use crate::metrics::TEMPLATE_REGISTRATIONS;
@@ -381,7 +382,9 @@ async fn write(
     let uuids: Vec<Uuid> = items.iter().map(|_| Uuid::now_v7()).collect();
     let rows = sqlx::query!(
         r#"
-        SELECT item AS "item!", status AS "status!", named_task_uuid AS "named_task_uuid!"
+        SELECT item AS "item!", status AS "status!", named_task_uuid AS "named_task_uuid!",
+               -- For the history, whose trigger runs when this commits.
+               (SELECT set_config('tasker.template_source', $8, true)) AS source
         FROM tasker.register_templates($1, $2, $3, $4, $5, $6, $7)
         "#,
         &uuids,
@@ -391,6 +394,7 @@ async fn write(
         &columns.descriptions as &[Option<&str>],
         &columns.strategies as &[Option<&str>],
         &documents as &[&str],
+        source::of(&batch),
     )
     .fetch_all(connection)
     .await?;

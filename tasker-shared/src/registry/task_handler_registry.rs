@@ -1,12 +1,12 @@
 //! The registry's public face.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sqlx::PgPool;
 
 use super::database_tier;
-use super::discovery::{self, TaskTemplateDiscoveryResult};
+use super::discovery::{self, FoundTemplates, TaskTemplateDiscoveryResult};
 use super::errors::RegistryError;
 use super::index::{Moment, TemplateName};
 use super::index_status::IndexStatus;
@@ -240,7 +240,31 @@ impl TaskHandlerRegistry {
         let begun = Moment::now();
         self.start();
         let max_file_bytes = self.task_templates.max_file_bytes;
-        let mut found = discovery::find(folder.as_ref(), max_file_bytes).await?;
+        let found = discovery::find(folder.as_ref(), max_file_bytes).await?;
+        Box::pin(self.register_found(begun, found)).await
+    }
+
+    /// Registers these files, and every template file below these folders, like
+    /// [`Self::discover_and_register_templates`] in one transaction.
+    ///
+    /// # Errors
+    /// See [`Self::discover_and_register_templates`].
+    pub async fn register_template_files(
+        &self,
+        paths: &[PathBuf],
+    ) -> Result<TaskTemplateDiscoveryResult, RegistryError> {
+        let begun = Moment::now();
+        self.start();
+        let max_file_bytes = self.task_templates.max_file_bytes;
+        let found = discovery::find_files(paths, max_file_bytes).await?;
+        Box::pin(self.register_found(begun, found)).await
+    }
+
+    async fn register_found(
+        &self,
+        begun: Moment,
+        mut found: FoundTemplates,
+    ) -> Result<TaskTemplateDiscoveryResult, RegistryError> {
         if self.task_templates.strict_boot && !found.errors.is_empty() {
             found.templates.clear();
         }

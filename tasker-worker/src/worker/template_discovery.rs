@@ -228,6 +228,7 @@ mod tests {
             line: Some(3),
             column: None,
             path: "steps[0]".into(),
+            code: "missing",
             message: "is wrong".into(),
         };
         let first = TaskTemplateDiscoveryResult {

@@ -1,7 +1,9 @@
 //! Handlers, one module per resource.
 
+pub(super) mod analytics;
 pub(super) mod cache;
 pub(super) mod execution;
+pub(super) mod history;
 mod operate;
 pub(super) mod retirement;
 mod task_details;

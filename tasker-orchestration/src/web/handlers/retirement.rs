@@ -20,11 +20,11 @@ const MAX_NAME: usize = 128;
 #[into_params(parameter_in = Path)]
 pub(crate) struct TemplatePath {
     /// The template's namespace.
-    namespace: String,
+    pub(super) namespace: String,
     /// The template's name.
-    name: String,
+    pub(super) name: String,
     /// The template's version.
-    version: String,
+    pub(super) version: String,
 }
 
 /// A request to retire a template.
@@ -68,7 +68,7 @@ impl TemplatePath {
         }))
     }
 
-    async fn not_found(self, state: &ApiState) -> Problem {
+    pub(super) async fn not_found(self, state: &ApiState) -> Problem {
         let error = RegistryError::NotFound {
             namespace: self.namespace,
             name: self.name,

@@ -6,9 +6,10 @@ use std::fs;
 use tasker_test_support::assert_generated;
 use toml::{Table, Value};
 
+use super::super::explain::about;
 use super::super::fields::{Fields, join};
 use super::super::{flatten, layers};
-use super::reference::{about, reference_markdown, schema_json};
+use super::reference::{reference_markdown, schema_json};
 use super::repository;
 
 #[test]

@@ -13,6 +13,7 @@ use toml::Value;
 
 use super::super::config_loader::EnvVarRule;
 use super::super::env_override::variable_for;
+use super::super::explain::about;
 use super::super::fields::{Bounds, Fields, Kind, schema};
 use super::super::flatten::Located;
 use super::super::interpolation::{self, Piece};
@@ -65,16 +66,6 @@ pub(super) fn schema_json() -> String {
     let mut text = serde_json::to_string_pretty(&schema).expect("a schema is JSON");
     text.push('\n');
     text
-}
-
-/// Returns the first paragraph of the field's documentation, on one line.
-pub(super) fn about(path: &str) -> String {
-    let schema = schema();
-    let field = schema.pointer(&pointer_to(path));
-    let text = field.and_then(|field| field["description"].as_str());
-    let paragraph = text.unwrap_or_default().split("\n\n").next();
-    let words = paragraph.unwrap_or_default().split_whitespace();
-    words.collect::<Vec<_>>().join(" ")
 }
 
 fn pointer_to(path: &str) -> String {

@@ -7,6 +7,7 @@
 //! This module does not depend on files, PostgreSQL or the cache.
 
 mod document;
+mod editor_schema;
 mod environment;
 mod errors;
 mod free_form;
@@ -14,8 +15,10 @@ pub mod input_schema;
 mod limits;
 mod path;
 mod problem;
+mod problem_code;
 mod retry;
 mod step;
+mod step_graph;
 mod suggestion;
 mod template;
 #[cfg(test)]
@@ -24,6 +27,7 @@ mod validation;
 mod yaml;
 
 pub use document::TemplateDocument;
+pub use editor_schema::json_schema;
 pub use environment::apply_environment;
 pub use errors::TemplateError;
 pub use free_form::FreeForm;
@@ -31,4 +35,5 @@ pub use limits::TemplateLimits;
 pub use problem::{Problem, ProblemKind};
 pub use retry::{BackoffStrategy, RetryConfiguration};
 pub use step::{BatchConfiguration, EventDeclaration, StepDefinition, StepType};
+pub use step_graph::{StepEdge, StepEdgeKind};
 pub use template::{DomainEventDefinition, HandlerDefinition, SystemDependencies, TaskTemplate};

@@ -1,5 +1,7 @@
 //! Retries of failed steps.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,34 @@ impl Default for RetryConfiguration {
             max_backoff_ms: 30_000,
         }
     }
+}
+
+impl RetryConfiguration {
+    /// Returns the pause after the `attempt`-th counted attempt, from 1, without jitter.
+    #[must_use]
+    pub fn pause(&self, attempt: u32) -> Duration {
+        let factor = match self.backoff {
+            BackoffStrategy::None => 0,
+            BackoffStrategy::Linear => u64::from(attempt),
+            BackoffStrategy::Exponential => 1_u64
+                .checked_shl(attempt.saturating_sub(1))
+                .unwrap_or(u64::MAX),
+            BackoffStrategy::Fibonacci => fibonacci(attempt),
+        };
+        let grown = self.backoff_base_ms.saturating_mul(factor);
+        Duration::from_millis(grown.min(self.max_backoff_ms))
+    }
+}
+
+fn fibonacci(n: u32) -> u64 {
+    let (mut last, mut next) = (0_u64, 1_u64);
+    for _ in 0..n {
+        (last, next) = (next, last.saturating_add(next));
+        if last == u64::MAX {
+            break;
+        }
+    }
+    last
 }
 
 /// The growth of the pause between attempts.
@@ -76,6 +106,41 @@ impl From<RetryFields> for RetryConfiguration {
 #[cfg(test)]
 mod tests {
     use super::{BackoffStrategy, RetryConfiguration};
+
+    fn pauses(backoff: BackoffStrategy) -> Vec<u128> {
+        let retry = RetryConfiguration {
+            backoff,
+            backoff_base_ms: 100,
+            max_backoff_ms: 700,
+            ..RetryConfiguration::default()
+        };
+        (1..=5).map(|n| retry.pause(n).as_millis()).collect()
+    }
+
+    #[test]
+    fn each_strategy_grows_in_its_way_up_to_the_limit() {
+        assert_eq!(pauses(BackoffStrategy::None), [0; 5]);
+        assert_eq!(pauses(BackoffStrategy::Linear), [100, 200, 300, 400, 500]);
+        assert_eq!(
+            pauses(BackoffStrategy::Exponential),
+            [100, 200, 400, 700, 700]
+        );
+        assert_eq!(
+            pauses(BackoffStrategy::Fibonacci),
+            [100, 100, 200, 300, 500]
+        );
+    }
+
+    #[test]
+    fn many_attempts_do_not_overflow() {
+        for backoff in [BackoffStrategy::Exponential, BackoffStrategy::Fibonacci] {
+            let retry = RetryConfiguration {
+                backoff,
+                ..RetryConfiguration::default()
+            };
+            assert_eq!(retry.pause(u32::MAX).as_millis(), 30_000);
+        }
+    }
 
     #[test]
     fn keys_that_are_missing_or_null_have_their_defaults() {

@@ -21,6 +21,15 @@ use super::problem::{Problem, ProblemKind};
 use checker::Checker;
 use shape::Shape;
 
+/// Returns the JSON Schema of the typed view, with the patterns of the names.
+pub(super) fn schema() -> Value {
+    let mut schema = shape::schema().to_value();
+    for (key, pattern) in names::patterns() {
+        schema["properties"][key]["pattern"] = pattern.into();
+    }
+    schema
+}
+
 /// Characters of a description that lists of templates show.
 const SHOWN_DESCRIPTION: usize = 255;
 

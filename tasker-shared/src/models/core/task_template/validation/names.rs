@@ -32,6 +32,17 @@ const RULES: [Rule; 3] = [
     },
 ];
 
+/// Returns the keys with their rules as regular expressions.
+pub(super) fn patterns() -> impl Iterator<Item = (&'static str, String)> {
+    RULES.iter().map(|rule| {
+        // `-` stands last, where it is no range.
+        let mut others: Vec<char> = rule.others.to_vec();
+        others.sort_unstable_by_key(|char| *char == '-');
+        let others: String = others.into_iter().collect();
+        (rule.key, format!("^[A-Za-z0-9_][A-Za-z0-9{others}]*$"))
+    })
+}
+
 /// Checks the names under which a template is registered. A blank one was reported as missing.
 pub(super) fn check(checker: &mut Checker, template: &Map<String, Value>) {
     for rule in &RULES {

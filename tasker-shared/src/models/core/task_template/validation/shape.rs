@@ -41,8 +41,8 @@ pub(super) struct Keys {
     pub(super) required: Vec<String>,
 }
 
-/// Returns the JSON Schema of templates.
-fn schema() -> Schema {
+/// Returns the JSON Schema of the typed view of templates.
+pub(super) fn schema() -> Schema {
     SchemaSettings::draft2020_12()
         .with(|settings| settings.inline_subschemas = true)
         .into_generator()

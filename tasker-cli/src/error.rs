@@ -1,0 +1,216 @@
+//! Errors and exit codes.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tasker_shared::config::ConfigError;
+use tasker_shared::database::DatabaseError;
+use tasker_shared::error_chain::Chain;
+use tasker_shared::models::core::task_template::TemplateError;
+use tasker_shared::registry::RegistryError;
+
+/// Exit codes, after BSD's `sysexits.h` like those of the services.
+pub(crate) mod exit {
+    /// Success.
+    pub(crate) const OK: u8 = 0;
+    /// The command ran, and its answer is no.
+    pub(crate) const NO: u8 = 1;
+    /// The command line is wrong.
+    pub(crate) const USAGE: u8 = 64;
+    /// An input file is missing or cannot be read.
+    pub(crate) const NO_INPUT: u8 = 66;
+    /// The service or the database cannot be reached.
+    pub(crate) const UNAVAILABLE: u8 = 69;
+    /// Internal error.
+    pub(crate) const INTERNAL: u8 = 70;
+    /// An output file cannot be written.
+    pub(crate) const CANNOT_CREATE: u8 = 73;
+    /// The configuration is wrong.
+    pub(crate) const CONFIG: u8 = 78;
+}
+
+/// A command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("{} cannot be read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} cannot be written", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is not a template", path.display())]
+    Template {
+        path: PathBuf,
+        #[source]
+        source: TemplateError,
+    },
+    #[error("no template file is in {paths}")]
+    NoFiles { paths: String },
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("PostgreSQL cannot be used")]
+    Database(#[from] DatabaseError),
+    #[error("the service at {url} does not answer")]
+    Service {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("the service refused the request: {}", detail(*.status, .problem))]
+    Refused {
+        status: u16,
+        /// The problem, as the service describes it.
+        problem: Box<Value>,
+    },
+    #[error("{url} is not the address of a service")]
+    BadUrl { url: String },
+    #[error("{name} is not the name of a template")]
+    BadTemplateName { name: String },
+    #[error("there is no key or section {key}")]
+    UnknownConfigKey { key: String, nearest: &'static str },
+    #[error("the task has no step {name}; it has {known}")]
+    UnknownStep { name: String, known: String },
+    #[error("{option} is not JSON")]
+    NotJson {
+        option: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("task {task} has not ended within {seconds} s")]
+    NotEnded { task: String, seconds: u64 },
+    #[error("the answer cannot be written")]
+    Output(#[source] io::Error),
+    #[error("the program cannot start")]
+    Runtime(#[source] io::Error),
+}
+
+impl CliError {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::BadUrl { .. } | Self::BadTemplateName { .. } | Self::NotJson { .. } => {
+                exit::USAGE
+            }
+            Self::Read { .. }
+            | Self::NoFiles { .. }
+            | Self::Registry(RegistryError::Folder { .. }) => exit::NO_INPUT,
+            Self::Database(_)
+            | Self::Service { .. }
+            | Self::Registry(RegistryError::Database(_)) => exit::UNAVAILABLE,
+            Self::Refused { status, .. } if *status >= 500 => exit::UNAVAILABLE,
+            Self::Runtime(_) => exit::INTERNAL,
+            // Nobody reads the output any more, as with `| head`.
+            Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => exit::OK,
+            Self::Output(_) | Self::Write { .. } => exit::CANNOT_CREATE,
+            Self::Config(_) => exit::CONFIG,
+            Self::Template { .. }
+            | Self::UnknownStep { .. }
+            | Self::UnknownConfigKey { .. }
+            | Self::NotEnded { .. }
+            | Self::Refused { .. }
+            | Self::Registry(_) => exit::NO,
+        }
+    }
+
+    /// Returns a sentence that says how to go on, if there is one.
+    fn remedy(&self) -> Option<String> {
+        Some(match self {
+            Self::Read { .. } | Self::Registry(RegistryError::Folder { .. }) => {
+                String::from("name a file or a folder that exists and that you may read")
+            }
+            Self::Write { .. } => {
+                String::from("name a new file in a folder that exists and that you may write")
+            }
+            Self::Template { path, .. } => {
+                format!(
+                    "`tasker template validate {}` lists all problems",
+                    path.display()
+                )
+            }
+            Self::NoFiles { .. } => {
+                String::from("name files, or folders with files that end in .yaml or .yml")
+            }
+            Self::Database(_) | Self::Registry(RegistryError::Database(_)) => String::from(
+                "check --database-url or DATABASE_URL; `tasker migrate` creates missing tables",
+            ),
+            Self::Config(_) => String::from("`tasker config check` lists all problems"),
+            Self::Service { .. } => {
+                String::from("check --url or TASKER_URL, and that the service runs")
+            }
+            Self::UnknownConfigKey { nearest, .. } => format!("perhaps {nearest} is meant"),
+            Self::BadUrl { .. } => String::from("write a URL such as http://127.0.0.1:8080"),
+            Self::BadTemplateName { .. } => {
+                String::from("write NAME, NAMESPACE/NAME or NAMESPACE/NAME/VERSION")
+            }
+            Self::NotJson { .. } => {
+                String::from("write JSON in quotes, @FILE, or @- for standard input")
+            }
+            Self::NotEnded { task, .. } => {
+                format!("`tasker task watch {task}` waits on; `tasker queue` shows waiting steps")
+            }
+            Self::Registry(RegistryError::NotFound { .. }) => {
+                String::from("`tasker template list` shows the registered templates")
+            }
+            Self::Refused { problem, .. } => return remedy_for(problem),
+            _ => return None,
+        })
+    }
+
+    /// Prints the error with its causes and the remedy to standard error.
+    pub(crate) fn print(&self) {
+        if self.exit_code() == exit::OK {
+            return;
+        }
+        let mut stderr = io::stderr().lock();
+        // A failed write is ignored because there is nobody left to inform.
+        drop(writeln!(stderr, "error: {}", Chain(self as &dyn Error)));
+        if let Some(remedy) = self.remedy() {
+            drop(writeln!(stderr, "help: {remedy}"));
+        }
+    }
+}
+
+/// Returns the sentence with which a service describes a problem, and its code.
+fn detail(status: u16, problem: &Value) -> String {
+    match (problem["detail"].as_str(), problem["code"].as_str()) {
+        (Some(detail), Some(code)) => format!("{detail} [{code}]"),
+        _ => format!("status {status}"),
+    }
+}
+
+/// Returns the fields that a service names as wrong, or the command that helps.
+fn remedy_for(problem: &Value) -> Option<String> {
+    let errors = problem["errors"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let fields: Vec<String> = errors
+        .iter()
+        .filter_map(|error| {
+            let (pointer, detail) = (error["pointer"].as_str()?, error["detail"].as_str()?);
+            Some(format!("{pointer} {detail}"))
+        })
+        .collect();
+    if !fields.is_empty() {
+        return Some(fields.join("; "));
+    }
+    Some(match problem["code"].as_str()? {
+        "template_not_found" => {
+            String::from("`tasker template list` shows the registered templates")
+        }
+        "task_not_found" => String::from("`tasker task list` shows the tasks"),
+        "task_ended" | "step_state_conflict" => {
+            String::from("`tasker task show` shows the state of the task and its steps")
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,47 @@
+//! A line on the terminal while a command takes longer than a second.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use tokio::time::{Instant, interval_at};
+
+/// The time after which the line appears.
+const AFTER: Duration = Duration::from_secs(1);
+/// The time between two pictures.
+const EVERY: Duration = Duration::from_millis(200);
+const PICTURES: [char; 4] = ['|', '/', '-', '\\'];
+
+/// Awaits `work`. Shows `doing` and the seconds so far on standard error if that is a terminal.
+pub(crate) async fn during<T>(doing: &str, work: impl Future<Output = T>) -> T {
+    if !io::stderr().is_terminal() {
+        return work.await;
+    }
+    let begun = Instant::now();
+    let mut ticks = interval_at(begun + AFTER, EVERY);
+    let mut pictures = PICTURES.iter().cycle();
+    let mut is_shown = false;
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                if is_shown {
+                    show("\r\x1b[K");
+                }
+                return done;
+            }
+            _ = ticks.tick() => {
+                is_shown = true;
+                let picture = pictures.next().unwrap_or(&'.');
+                let seconds = begun.elapsed().as_secs();
+                show(&format!("\r\x1b[K{picture} {doing} ({seconds} s)"));
+            }
+        }
+    }
+}
+
+fn show(text: &str) {
+    let mut stderr = io::stderr().lock();
+    // The line is for a person who watches; without one nothing is lost.
+    drop(stderr.write_all(text.as_bytes()));
+    drop(stderr.flush());
+}

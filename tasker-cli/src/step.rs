@@ -1,0 +1,117 @@
+//! `tasker step`.
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::error::{CliError, exit};
+use crate::output::{self, Format, OutputArgs};
+use crate::service::{Service, ServiceArgs};
+use crate::task::{read_json, steps};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StepCommand {
+    /// Run a failed step again with all its attempts, or a waiting one now.
+    Retry(StepArgs),
+    /// Count a step as done, without a result.
+    Resolve(StepArgs),
+    /// Count a step as complete, with a result that later steps see.
+    Complete(Complete),
+}
+
+/// A step, and the person who acts on it.
+#[derive(Debug, Args)]
+pub(crate) struct StepArgs {
+    /// The task.
+    task: Uuid,
+    /// The step's name or its id.
+    step: String,
+    /// The reason, for the step's history.
+    #[arg(long)]
+    reason: String,
+    /// The operator.
+    #[arg(long, env = "USER", default_value = "unknown", value_name = "NAME")]
+    by: String,
+    #[command(flatten)]
+    service: ServiceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Arguments of `tasker step complete`.
+#[derive(Debug, Args)]
+pub(crate) struct Complete {
+    #[command(flatten)]
+    step: StepArgs,
+    /// The result: JSON, @FILE, or @- for standard input.
+    #[arg(long, value_name = "JSON")]
+    result: String,
+}
+
+impl StepCommand {
+    pub(crate) async fn run(self) -> Result<u8, CliError> {
+        match self {
+            Self::Retry(step) => {
+                let action = json!({"action_type": "reset_for_retry", "reset_by": step.by,
+                    "reason": step.reason});
+                step.act(&action).await
+            }
+            Self::Resolve(step) => {
+                let action = json!({"action_type": "resolve_manually", "resolved_by": step.by,
+                    "reason": step.reason});
+                step.act(&action).await
+            }
+            Self::Complete(Complete { step, result }) => {
+                let result = read_json("--result", &result)?;
+                let action = json!({"action_type": "complete_manually", "completed_by": step.by,
+                    "reason": step.reason, "completion_data": result});
+                step.act(&action).await
+            }
+        }
+    }
+}
+
+impl StepArgs {
+    async fn act(&self, action: &Value) -> Result<u8, CliError> {
+        let service = self.service.connect()?;
+        let task = self.task.to_string();
+        let step = self.step_uuid(&service, &task).await?;
+        let path = ["v1", "tasks", &task, "workflow_steps", &step];
+        let answer = service
+            .send(Method::PATCH, &path, &[], Some(action))
+            .await?;
+        match self.output.output {
+            Format::Json => output::json(&answer)?,
+            Format::Table => output::text(&format!(
+                "{} {}\n",
+                steps::text(&answer, "name"),
+                steps::text(&answer, "status")
+            ))?,
+        }
+        Ok(exit::OK)
+    }
+
+    async fn step_uuid(&self, service: &Service, task: &str) -> Result<String, CliError> {
+        if self.step.parse::<Uuid>().is_ok() {
+            return Ok(self.step.clone());
+        }
+        let listed = service
+            .get(&["v1", "tasks", task, "workflow_steps"], &[])
+            .await?;
+        let all = listed.as_array().map(Vec::as_slice).unwrap_or_default();
+        let found = all
+            .iter()
+            .find(|step| steps::text(step, "name") == self.step);
+        let names = || {
+            let names: Vec<&str> = all.iter().map(|step| steps::text(step, "name")).collect();
+            names.join(", ")
+        };
+        found
+            .map(|step| steps::text(step, "workflow_step_uuid").to_owned())
+            .ok_or_else(|| CliError::UnknownStep {
+                name: self.step.clone(),
+                known: names(),
+            })
+    }
+}

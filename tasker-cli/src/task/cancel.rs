@@ -1,0 +1,37 @@
+//! `tasker task cancel`.
+
+use clap::Args;
+use reqwest::Method;
+use uuid::Uuid;
+
+use super::steps;
+use crate::error::{CliError, exit};
+use crate::output::{self, Format, OutputArgs};
+use crate::service::ServiceArgs;
+
+/// Arguments of `tasker task cancel`.
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The task.
+    task: Uuid,
+    #[command(flatten)]
+    service: ServiceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Cancel {
+    pub(super) async fn run(self) -> Result<u8, CliError> {
+        let uuid = self.task.to_string();
+        let service = self.service.connect()?;
+        let path = ["v1", "tasks", &uuid];
+        let answer = service.send(Method::DELETE, &path, &[], None).await?;
+        match self.output.output {
+            Format::Json => output::json(&answer)?,
+            Format::Table => {
+                output::text(&format!("{uuid} {}\n", steps::text(&answer, "status")))?;
+            }
+        }
+        Ok(exit::OK)
+    }
+}

@@ -1,0 +1,172 @@
+//! `tasker task run`.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::steps;
+use crate::error::{CliError, exit};
+use crate::output::{self, Format, OutputArgs};
+use crate::progress;
+use crate::service::{Service, ServiceArgs};
+use crate::style::Style;
+
+/// The pause between two looks at a task.
+const PAUSE: Duration = Duration::from_millis(200);
+
+const AFTER_HELP: &str = "\
+Examples:
+  tasker task run shop/orders --context '{\"order_id\": \"1\"}'
+  tasker task run shop/orders/1.2.0 --context @order.json --wait
+
+With --wait, exit code 0 means that the task is complete, 1 that it failed, was cancelled, or has not
+ended in time.";
+
+/// Arguments of `tasker task run`.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Run {
+    /// NAME, NAMESPACE/NAME or NAMESPACE/NAME/VERSION; by default the version registered last.
+    #[arg(value_name = "TEMPLATE")]
+    template: String,
+    /// The task's context: JSON, @FILE, or @- for standard input.
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    context: String,
+    /// Two requests of one template with the same key are one task.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Higher runs earlier.
+    #[arg(long, allow_hyphen_values = true)]
+    priority: Option<i32>,
+    /// A label; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Wait for the end of the task.
+    #[arg(long)]
+    wait: bool,
+    /// The longest wait for the end, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    wait_limit: u64,
+    #[command(flatten)]
+    service: ServiceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Run {
+    pub(super) async fn run(self) -> Result<u8, CliError> {
+        let context = read_json("--context", &self.context)?;
+        let service = self.service.connect()?;
+        let (namespace, name, version) = self.template(&service).await?;
+        let mut request = json!({
+            "name": name, "namespace": namespace, "version": version, "context": context,
+            "tags": self.tags, "source_system": "tasker-cli",
+        });
+        for (key, value) in [
+            ("idempotency_key", json!(self.idempotency_key)),
+            ("priority", json!(self.priority)),
+        ] {
+            if !value.is_null() {
+                request[key] = value;
+            }
+        }
+        let created = service
+            .send(Method::POST, &["v1", "tasks"], &[], Some(&request))
+            .await?;
+        if !self.wait {
+            match self.output.output {
+                Format::Json => output::json(&created)?,
+                Format::Table => output::text(&sentence(&created))?,
+            }
+            return Ok(exit::OK);
+        }
+        let uuid = steps::text(&created, "task_uuid");
+        let limit = Duration::from_secs(self.wait_limit);
+        let waiting = wait(&service, uuid, limit);
+        let task = progress::during(&format!("waiting for task {uuid}"), waiting).await?;
+        match self.output.output {
+            Format::Json => output::json(&task)?,
+            Format::Table => output::text(&steps::draw(&task, Style::of_stdout()))?,
+        }
+        if !steps::has_ended(&task) {
+            return Err(CliError::NotEnded {
+                task: uuid.to_owned(),
+                seconds: self.wait_limit,
+            });
+        }
+        Ok(steps::exit_code(&task))
+    }
+
+    /// Returns namespace, name and version; asks the service for the version if none is given.
+    async fn template(&self, service: &Service) -> Result<(String, String, String), CliError> {
+        let parts: Vec<&str> = self.template.split('/').collect();
+        let (namespace, name, version) = match parts.as_slice() {
+            [name] => ("default", *name, None),
+            [namespace, name] => (*namespace, *name, None),
+            [namespace, name, version] => (*namespace, *name, Some(*version)),
+            _ => {
+                return Err(CliError::BadTemplateName {
+                    name: self.template.clone(),
+                });
+            }
+        };
+        let version = if let Some(version) = version {
+            version.to_owned()
+        } else {
+            let path = ["v1", "handlers", namespace, name];
+            let found = service.get(&path, &[]).await?;
+            steps::text(&found, "version").to_owned()
+        };
+        Ok((namespace.to_owned(), name.to_owned(), version))
+    }
+}
+
+fn sentence(created: &Value) -> String {
+    let uuid = steps::text(created, "task_uuid");
+    let state = steps::text(created, "status");
+    if created["created"] == false {
+        format!("{uuid} {state}: an earlier request with the same identity created it\n")
+    } else {
+        format!("{uuid} {state}: {} steps\n", created["step_count"])
+    }
+}
+
+/// Returns the task once it has ended, or as it is after `limit`.
+async fn wait(service: &Service, uuid: &str, limit: Duration) -> Result<Value, CliError> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let task = service.get(&["v1", "tasks", uuid], &[]).await?;
+        if steps::has_ended(&task) || Instant::now() >= deadline {
+            return Ok(task);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Reads JSON that an option has: itself, or the file behind `@`.
+pub(crate) fn read_json(option: &'static str, text: &str) -> Result<Value, CliError> {
+    let read = match text.strip_prefix('@') {
+        None => text.to_owned(),
+        Some(file) => {
+            let path = Path::new(file);
+            let mut content = String::new();
+            let read = if file == "-" {
+                std::io::stdin()
+                    .read_to_string(&mut content)
+                    .map(|_| content)
+            } else {
+                std::fs::read_to_string(path)
+            };
+            read.map_err(|source| CliError::Read {
+                path: PathBuf::from(file),
+                source,
+            })?
+        }
+    };
+    serde_json::from_str(&read).map_err(|source| CliError::NotJson { option, source })
+}

@@ -1,0 +1,140 @@
+//! A task with its steps, as text.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::error::exit;
+use crate::style::{Paint, Style};
+
+/// States in which a task stays.
+const ENDS: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
+
+/// Returns true if the task has ended.
+pub(crate) fn has_ended(task: &Value) -> bool {
+    ENDS.contains(&text(task, "status"))
+}
+
+/// Returns the exit code for a task that has ended.
+pub(crate) fn exit_code(task: &Value) -> u8 {
+    match text(task, "status") {
+        "complete" | "resolved_manually" => exit::OK,
+        _ => exit::NO,
+    }
+}
+
+/// Returns the text under a key, or nothing.
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// Returns the colour of a state.
+pub(crate) fn paint_of(state: &str) -> Paint {
+    match state {
+        "complete" | "resolved_manually" => Paint::Green,
+        "error" | "blocked_by_failures" => Paint::Red,
+        "cancelled" => Paint::Dim,
+        "waiting_for_retry" => Paint::Yellow,
+        "in_progress" | "steps_in_process" | "enqueued" => Paint::Blue,
+        _ => Paint::Plain,
+    }
+}
+
+/// Draws the task: a line for each step, below the steps that it runs after.
+pub(crate) fn draw(task: &Value, style: Style) -> String {
+    let state = text(task, "status");
+    let mut drawing = format!(
+        "{} {}/{} {}: {}",
+        text(task, "task_uuid"),
+        text(task, "namespace"),
+        text(task, "name"),
+        text(task, "version"),
+        style.paint(paint_of(state), state),
+    );
+    let _ = writeln!(
+        drawing,
+        " ({} of {} steps complete)",
+        task["completed_steps"], task["total_steps"]
+    );
+    let no_steps = Vec::new();
+    let steps = task["steps"].as_array().unwrap_or(&no_steps);
+    let depths = depths(steps);
+    let mut order: Vec<usize> = (0..steps.len()).collect();
+    order.sort_by_key(|step| depths[*step]);
+    for step in order {
+        let depth = depths[step];
+        let step = &steps[step];
+        let state = text(step, "status");
+        let mark = match state {
+            "complete" | "resolved_manually" => "✔",
+            "error" => "✘",
+            "in_progress" => "▶",
+            "waiting_for_retry" => "↻",
+            "cancelled" => "−",
+            _ => "·",
+        };
+        let indent = "  ".repeat(depth + 1);
+        let mark = style.paint(paint_of(state), mark);
+        let _ = write!(drawing, "{indent}{mark} {}  ", text(step, "name"));
+        drawing.push_str(&style.paint(paint_of(state), state));
+        let attempts = step["attempts"].as_i64().unwrap_or(0);
+        if attempts > 1 || state == "error" || state == "waiting_for_retry" {
+            let _ = write!(drawing, ", attempt {attempts} of {}", step["max_attempts"]);
+        }
+        let after: Vec<&str> = names(step).collect();
+        if !after.is_empty() {
+            let after = style.paint(Paint::Dim, &format!("  after {}", after.join(", ")));
+            drawing.push_str(&after);
+        }
+        drawing.push('\n');
+    }
+    drawing
+}
+
+fn names(step: &Value) -> impl Iterator<Item = &str> {
+    let list = step["dependencies"].as_array();
+    list.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Returns how many steps each step has above it, on the longest way.
+fn depths(steps: &[Value]) -> Vec<usize> {
+    let index: HashMap<&str, usize> = steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| (text(step, "name"), index))
+        .collect();
+    let mut depths = vec![0; steps.len()];
+    // Each round settles at least one more depth, and a graph without cycles needs no more.
+    for _ in 0..steps.len() {
+        let mut is_settled = true;
+        for (step, value) in steps.iter().enumerate() {
+            let above = names(value).filter_map(|name| index.get(name));
+            let depth = above.map(|above| depths[*above] + 1).max().unwrap_or(0);
+            if depth > depths[step] && depth < steps.len() {
+                depths[step] = depth;
+                is_settled = false;
+            }
+        }
+        if is_settled {
+            break;
+        }
+    }
+    depths
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn depths_follow_the_longest_way() {
+        let steps = [
+            json!({"name": "d", "dependencies": ["b", "c"]}),
+            json!({"name": "b", "dependencies": ["a"]}),
+            json!({"name": "c", "dependencies": ["b"]}),
+            json!({"name": "a", "dependencies": []}),
+        ];
+        assert_eq!(super::depths(&steps), [3, 1, 2, 0]);
+    }
+}

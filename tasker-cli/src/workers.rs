@@ -1,0 +1,52 @@
+//! `tasker workers`.
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::error::{CliError, exit};
+use crate::output::{self, Cell, Format, OutputArgs};
+use crate::service::ServiceArgs;
+use crate::style::{Paint, Style};
+use crate::task::steps::text;
+
+/// Arguments of `tasker workers`.
+#[derive(Debug, Args)]
+pub(crate) struct Workers {
+    #[command(flatten)]
+    service: ServiceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Workers {
+    pub(crate) async fn run(self) -> Result<u8, CliError> {
+        let workers = self.service.connect()?.get(&["v1", "workers"], &[]).await?;
+        if self.output.output == Format::Json {
+            output::json(&workers)?;
+            return Ok(exit::OK);
+        }
+        let rows: Vec<Vec<Cell>> = workers.as_array().into_iter().flatten().map(row).collect();
+        let heading = [
+            "WORKER", "NAME", "HOST", "STATE", "RUNNING", "HANDLERS", "SEEN",
+        ];
+        output::text(&output::table(Style::of_stdout(), &heading, &rows))?;
+        Ok(exit::OK)
+    }
+}
+
+fn row(worker: &Value) -> Vec<Cell> {
+    let handlers = worker["callables"].as_array().map_or(0, Vec::len);
+    vec![
+        text(worker, "worker_uuid").into(),
+        text(worker, "name").into(),
+        text(worker, "host").into(),
+        if worker["alive"] == true {
+            Cell::painted("alive", Paint::Green)
+        } else {
+            Cell::painted("lost", Paint::Red)
+        },
+        format!("{} of {}", worker["running"], worker["capacity"]).into(),
+        handlers.to_string().into(),
+        text(worker, "seen_at").into(),
+    ]
+}

@@ -1,0 +1,78 @@
+//! Help, completions and wrong command lines.
+
+use std::path::Path;
+
+use crate::run_in;
+
+fn run(arguments: &[&str]) -> crate::common::Outcome {
+    run_in(Path::new("/"), arguments)
+}
+
+#[test]
+fn help_has_examples_and_exit_codes() {
+    let help = run(&["--help"]);
+    assert_eq!(help.code, 0);
+    assert!(help.stdout.contains("Examples:"), "{}", help.stdout);
+    assert!(help.stdout.contains("Exit codes:"), "{}", help.stdout);
+    for command in [
+        "validate", "explain", "graph", "diff", "new", "register", "retire",
+    ] {
+        let help = run(&["template", command, "--help"]);
+        assert_eq!(help.code, 0);
+        assert!(
+            help.stdout.contains("Usage: tasker template"),
+            "{}",
+            help.stdout
+        );
+    }
+}
+
+#[test]
+fn a_wrong_command_line_has_its_own_exit_code_and_a_suggestion() {
+    let outcome = run(&["template", "valdate", "x"]);
+    assert_eq!(outcome.code, 64);
+    assert!(outcome.stderr.contains("'validate'"), "{outcome:?}");
+    let outcome = run(&["template", "graph", "x", "--format", "png"]);
+    assert_eq!(outcome.code, 64);
+    assert!(
+        outcome
+            .stderr
+            .contains("possible values: dot, mermaid, svg"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn completions_exist_for_each_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let outcome = run(&["completions", shell]);
+        assert_eq!(outcome.code, 0);
+        assert!(outcome.stdout.contains("validate"), "{shell}");
+    }
+}
+
+#[test]
+fn a_service_or_database_that_is_not_there_has_its_own_exit_code() {
+    // A port that nothing listens on, because it was given back.
+    let port = tasker_test_support::free_port().unwrap();
+    let url = format!("http://127.0.0.1:{port}");
+    for command in [
+        &["queue"][..],
+        &["workers"],
+        &["cache", "status"],
+        &["task", "list"],
+    ] {
+        let outcome = run(&[command, &["--url", &url]].concat());
+        assert_eq!(outcome.code, 69, "{outcome:?}");
+        assert!(outcome.stderr.contains("does not answer"), "{outcome:?}");
+        assert!(outcome.stderr.contains("help: check --url"), "{outcome:?}");
+    }
+    let url = format!("postgres://tasker:s3cret@127.0.0.1:{port}/tasker");
+    let outcome = run(&["template", "list", "--database-url", &url]);
+    assert_eq!(outcome.code, 69, "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("help: check --database-url"),
+        "{outcome:?}"
+    );
+    assert!(!outcome.stderr.contains("s3cret"), "{outcome:?}");
+}

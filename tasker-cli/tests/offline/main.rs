@@ -1,0 +1,18 @@
+//! Commands that need neither a service nor a database.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../common/broken.rs"]
+mod broken;
+#[path = "../common/mod.rs"]
+mod common;
+
+mod authors;
+mod config;
+mod help;
+mod terminal;
+mod validate;
+
+/// Runs the program in a folder to its end.
+fn run_in(folder: &std::path::Path, arguments: &[&str]) -> common::Outcome {
+    common::outcome(common::program(folder).args(arguments))
+}

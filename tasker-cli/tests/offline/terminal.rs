@@ -1,0 +1,153 @@
+//! Colours and progress are for terminals only.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use tempfile::TempDir;
+
+use crate::broken::WARNED;
+use crate::common::program;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A pseudo-terminal: the end of the person, and the end of the program.
+fn terminal() -> (File, OwnedFd) {
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let path = ptsname(&person, Vec::new()).unwrap();
+    let program = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path.to_str().unwrap())
+        .unwrap();
+    (person.into(), program.into())
+}
+
+/// Reads everything that appears on a terminal, until the program's end is closed.
+fn read_all(mut terminal: File) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        // Linux reports the closed end as an error.
+        while let Ok(read @ 1..) = terminal.read(&mut buffer) {
+            if sender
+                .send(String::from_utf8_lossy(&buffer[..read]).into_owned())
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn rest(receiver: &Receiver<String>) -> String {
+    let mut text = String::new();
+    while let Ok(more) = receiver.recv_timeout(PATIENCE) {
+        text.push_str(&more);
+    }
+    text
+}
+
+#[test]
+fn a_terminal_shows_colours_and_a_pipe_does_not() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("warned.yaml"), WARNED).unwrap();
+    let command = || {
+        let mut command = program(folder.path());
+        command
+            .args(["template", "validate", "warned.yaml"])
+            .env("TERM", "xterm");
+        command
+    };
+    let piped = crate::common::outcome(&mut command()).stdout;
+    assert!(!piped.contains('\x1b'), "{piped}");
+
+    let (person, end) = terminal();
+    let mut coloured = command();
+    let child = coloured.stdout(Stdio::from(end)).spawn().unwrap();
+    drop(coloured);
+    let shown = rest(&read_all(person));
+    assert!(shown.contains("\x1b[33mwarning\x1b[0m"), "{shown:?}");
+    assert!(finished(child));
+
+    let (person, end) = terminal();
+    let mut plain = command();
+    let child = plain
+        .env("NO_COLOR", "1")
+        .stdout(Stdio::from(end))
+        .spawn()
+        .unwrap();
+    drop(plain);
+    let shown = rest(&read_all(person));
+    assert!(!shown.contains('\x1b'), "{shown:?}");
+    assert!(finished(child));
+}
+
+fn finished(mut child: Child) -> bool {
+    child.wait().unwrap().success()
+}
+
+#[test]
+fn a_terminal_shows_progress_and_a_pipe_does_not() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let command = || {
+        let mut command = program("/".as_ref());
+        command.args(["queue", "--url", &url]).env("TERM", "xterm");
+        command
+    };
+    let piped = command()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (first, _) = server.accept().unwrap();
+
+    let (person, end) = terminal();
+    let mut shown = command();
+    let watched = shown
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(end))
+        .spawn()
+        .unwrap();
+    drop(shown);
+    let (second, _) = server.accept().unwrap();
+
+    // The service answers once the progress was seen, so that both have waited long enough for it.
+    let screen = read_all(person);
+    let mut seen = String::new();
+    while !seen.contains("waiting for the service (1 s)") {
+        seen.push_str(&screen.recv_timeout(PATIENCE).unwrap());
+    }
+    for connection in [first, second] {
+        answer(connection);
+    }
+    seen.push_str(&rest(&screen));
+    assert!(seen.ends_with("\r\x1b[K"), "{seen:?}");
+    assert!(finished(watched));
+    let output = piped.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// Reads a request and answers with an empty list.
+fn answer(mut connection: TcpStream) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        connection.read_exact(&mut byte).unwrap();
+        request.extend(byte);
+    }
+    let body = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n[]";
+    connection.write_all(body).unwrap();
+}

@@ -1,0 +1,145 @@
+//! Answers in the distributed cache, and one computation for all that ask at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
+use serde::{Deserialize, Serialize};
+use tasker_shared::cache::CacheProvider;
+use tasker_shared::config::tasker::{CacheConfig, CacheEntryKind};
+use tasker_shared::database::DatabaseError;
+
+/// The kind of the cache's entries.
+const KIND: &str = "analytics";
+
+/// An answer and its age.
+#[derive(Debug, Clone)]
+pub(crate) struct CachedAnswer {
+    /// The answer, as JSON.
+    pub(crate) json: Arc<str>,
+    /// The time since it was computed.
+    pub(crate) age: Duration,
+    /// The time for which it may be kept; none without a cache.
+    pub(crate) ttl: Option<Duration>,
+}
+
+type Outcome = Result<Arc<str>, Arc<DatabaseError>>;
+type Computation = BoxFuture<'static, Outcome>;
+
+/// Keeps answers for `analytics_ttl_seconds`. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct AnalyticsCache {
+    provider: Arc<CacheProvider>,
+    ttl: Option<Duration>,
+    /// Computations under way, by key. Weak, so that one that nobody waits for any more ends, and is
+    /// not taken up again later.
+    under_way: Arc<Mutex<HashMap<String, WeakShared<Computation>>>>,
+}
+
+/// The part of an answer that has its time.
+#[derive(Deserialize)]
+struct Stamp {
+    calculated_at: DateTime<Utc>,
+}
+
+impl AnalyticsCache {
+    pub(crate) fn new(provider: Arc<CacheProvider>, config: Option<&CacheConfig>) -> Self {
+        let enabled = config.filter(|config| config.enabled);
+        Self {
+            provider,
+            ttl: enabled.map(|config| config.ttl(CacheEntryKind::Analytics)),
+            under_way: Arc::default(),
+        }
+    }
+
+    /// Returns the answer under these parts of a key, from the cache or from `compute`.
+    ///
+    /// Callers that ask at once share one computation. An error of the cache is a miss.
+    ///
+    /// # Errors
+    /// The error of `compute`.
+    pub(crate) async fn answer<T, F>(
+        &self,
+        parts: &[&str],
+        compute: impl FnOnce() -> F,
+    ) -> Result<CachedAnswer, Arc<DatabaseError>>
+    where
+        T: Serialize,
+        F: Future<Output = Result<T, DatabaseError>> + Send + 'static,
+    {
+        let cache = self.provider.scoped(KIND);
+        if self.ttl.is_some()
+            && let Ok(Some(text)) = cache.get(parts).await
+            && let Ok(stamp) = serde_json::from_str::<Stamp>(&text)
+        {
+            return Ok(self.dated(text.into(), stamp.calculated_at));
+        }
+        let key = cache.key(parts);
+        let json = self.join(key, compute).await?;
+        Ok(self.dated(json, Utc::now()))
+    }
+
+    /// Joins the computation of this key that is under way, or begins one.
+    async fn join<T, F>(&self, key: String, compute: impl FnOnce() -> F) -> Outcome
+    where
+        T: Serialize,
+        F: Future<Output = Result<T, DatabaseError>> + Send + 'static,
+    {
+        let shared = {
+            let mut under_way = self
+                .under_way
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            under_way.retain(|_, one| one.upgrade().is_some_and(|one| one.peek().is_none()));
+            match under_way.get(&key).and_then(WeakShared::upgrade) {
+                Some(shared) => shared,
+                None => self.begin(&mut under_way, key, compute()),
+            }
+        };
+        shared.await
+    }
+
+    fn begin<T: Serialize>(
+        &self,
+        under_way: &mut HashMap<String, WeakShared<Computation>>,
+        key: String,
+        computing: impl Future<Output = Result<T, DatabaseError>> + Send + 'static,
+    ) -> Shared<Computation> {
+        let (provider, ttl) = (Arc::clone(&self.provider), self.ttl);
+        let fill_key = key.clone();
+        let computation = async move {
+            let answer = computing.await.map_err(Arc::new)?;
+            let json = serde_json::to_string(&answer).expect("figures are JSON");
+            if let Some(ttl) = ttl {
+                provider.fill(fill_key, json.clone(), ttl);
+            }
+            Ok(json.into())
+        };
+        let shared = computation.boxed().shared();
+        if let Some(weak) = shared.downgrade() {
+            under_way.insert(key, weak);
+        }
+        shared
+    }
+
+    fn dated(&self, json: Arc<str>, calculated_at: DateTime<Utc>) -> CachedAnswer {
+        // The clock of the process that computed it may be ahead, or behind.
+        let age = (Utc::now() - calculated_at).to_std().unwrap_or_default();
+        CachedAnswer {
+            json,
+            age: self.ttl.map_or(age, |ttl| age.min(ttl)),
+            ttl: self.ttl,
+        }
+    }
+}
+
+impl std::fmt::Debug for AnalyticsCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AnalyticsCache")
+            .field("ttl", &self.ttl)
+            .finish_non_exhaustive()
+    }
+}

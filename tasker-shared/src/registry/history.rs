@@ -1,0 +1,82 @@
+//! History of templates: which document a name had when, and where it came from.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{FromRow, PgPool};
+use utoipa::ToSchema;
+
+use super::RegistryError;
+use crate::database;
+
+/// The longest time that a read may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A time in which a name had one document, or none.
+#[derive(Debug, Clone, PartialEq, Serialize, FromRow, ToSchema)]
+pub struct TemplateChange {
+    /// The position of the commit with which it began.
+    pub sequence: i64,
+    /// The hash of the document; absent while the name was retired or deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// The begin, by the database's clock.
+    pub changed_at: DateTime<Utc>,
+    /// The end; absent for the current one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+    /// The file that was registered, as its process named it; absent if it came from none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The process that wrote it; absent if that was before the history began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// The document, if it was asked for and is still known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub document: Option<Value>,
+}
+
+/// Returns the history of a name, the newest first; none if the name was never registered.
+///
+/// # Errors
+/// [`RegistryError::Database`] if PostgreSQL fails.
+pub async fn template_history(
+    pool: &PgPool,
+    namespace: &str,
+    name: &str,
+    version: &str,
+    with_documents: bool,
+) -> Result<Vec<TemplateChange>, RegistryError> {
+    let changes = database::run_idempotent(pool, LIMIT, |connection| {
+        let names = [namespace, name, version].map(str::to_owned);
+        Box::pin(async move {
+            let [namespace, name, version] = names;
+            sqlx::query_as(
+                "SELECT h.sequence, h.content_hash::text AS hash, h.changed_at,
+                        lead(h.changed_at) OVER (ORDER BY h.sequence) AS until,
+                        h.file, h.process,
+                        CASE WHEN $4 THEN coalesce(
+                            (SELECT d.document FROM tasker.template_history_documents d
+                             WHERE d.hash = h.content_hash),
+                            (SELECT t.configuration FROM tasker.template_versions v
+                             JOIN tasker.named_tasks t USING (named_task_uuid)
+                             WHERE v.namespace = h.namespace AND v.name = h.name
+                                 AND v.version = h.version AND v.content_hash = h.content_hash)
+                        ) END AS document
+                 FROM tasker.template_history h
+                 WHERE h.namespace = $1 AND h.name = $2 AND h.version = $3
+                 ORDER BY h.sequence DESC LIMIT 1000",
+            )
+            .bind(namespace)
+            .bind(name)
+            .bind(version)
+            .bind(with_documents)
+            .fetch_all(connection)
+            .await
+        })
+    });
+    Ok(changes.await?)
+}
