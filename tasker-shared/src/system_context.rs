@@ -41,6 +41,7 @@ pub struct SystemContext {
     /// Publishes the registry's events.
     pub event_publisher: Arc<EventPublisher>,
     pool: PgPool,
+    probes: PgPool,
 }
 
 impl TaskHandlerRegistry {
@@ -96,6 +97,7 @@ impl SystemContext {
             cache_provider,
             task_handler_registry: Arc::new(registry),
             event_publisher,
+            probes: database::pool::apart(&pool, 2),
             pool,
         }
     }
@@ -113,6 +115,12 @@ impl SystemContext {
         &self.pool
     }
 
+    /// Returns the pool of probes, which must not wait until requests leave a connection to them.
+    #[must_use]
+    pub fn probe_pool(&self) -> &PgPool {
+        &self.probes
+    }
+
     /// Returns the distributed cache.
     #[must_use]
     pub fn cache_provider(&self) -> &Arc<CacheProvider> {
@@ -124,8 +132,7 @@ impl SystemContext {
         self.task_handler_registry.shutdown().await;
         self.cache_provider.shutdown().await;
         // A request that still holds a connection has had its time, so do not wait longer for it.
-        tokio::time::timeout(CLOSE_LIMIT, self.pool.close())
-            .await
-            .ok();
+        let closing = async { tokio::join!(self.pool.close(), self.probes.close()) };
+        tokio::time::timeout(CLOSE_LIMIT, closing).await.ok();
     }
 }

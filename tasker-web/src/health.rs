@@ -148,7 +148,7 @@ impl From<&TemplateFiles> for TemplatesCheck {
 /// The health of PostgreSQL.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DatabaseCheck {
-    /// Healthy if PostgreSQL answered within a second.
+    /// Healthy if PostgreSQL answered within a second, and is no standby.
     pub status: HealthStatus,
     /// Duration of the check, in milliseconds.
     pub duration_ms: u64,
@@ -261,7 +261,7 @@ pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
     if parts.check_database().await.status == HealthStatus::Unhealthy {
         return Err(Problem::new(
             &kinds::DATABASE_UNAVAILABLE,
-            "PostgreSQL did not answer within a second. Use another instance, or try again.",
+            "PostgreSQL did not answer within a second, or is a standby. Use another instance, or try again.",
         ));
     }
     Ok(Json(parts.health(parts.check_cache().await.status)))
@@ -278,10 +278,15 @@ pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
 )]
 pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<DetailedHealth> {
     let registry = &parts.context.task_handler_registry;
+    let (database, cache, directory) = tokio::join!(
+        parts.check_database(),
+        parts.check_cache(),
+        registry.index_status(),
+    );
     let checks = Checks {
-        database: parts.check_database().await,
-        cache: parts.check_cache().await,
-        directory: registry.index_status().map(DirectoryCheck::from),
+        database,
+        cache,
+        directory: directory.map(DirectoryCheck::from),
         execution: parts
             .registration()
             .map(|current| ExecutionCheck::from(*current.borrow())),
@@ -318,8 +323,9 @@ impl AppParts {
     async fn check_database(&self) -> DatabaseCheck {
         let pool = self.context.database_pool();
         let started = Instant::now();
-        let ping = database::run_idempotent(pool, DATABASE_DEADLINE, |connection| {
-            Box::pin(async move { sqlx::query("SELECT 1").execute(connection).await })
+        let probes = self.context.probe_pool();
+        let ping = database::run_idempotent(probes, DATABASE_DEADLINE, |connection| {
+            Box::pin(database::check_primary(connection))
         });
         let answered = ping.await.is_ok();
         DatabaseCheck {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
 use sqlx::{PgConnection, PgPool};
 use tasker_shared::database::{self, DatabaseError};
 use tasker_shared::metrics::TASKS_CREATED;
@@ -12,6 +13,7 @@ use tasker_shared::models::core::task::{self, NewEdge, NewStep, NewTask, TaskIde
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::registry::RegistryError;
 use tasker_shared::types::HandlerMetadata;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::announce::Announcer;
@@ -27,6 +29,12 @@ use crate::template_loader::TemplateLoader;
 
 /// Attempts to make a task if rows that it refers to are deleted meanwhile.
 const ATTEMPTS: usize = 2;
+
+/// Requests that are worked on, for each connection of the pool. More would only need memory.
+const REQUESTS_PER_CONNECTION: usize = 4;
+/// The tenths of the pool that making tasks uses at most: in all, and for one template.
+const TENTHS: usize = 5;
+const TENTHS_OF_TEMPLATE: usize = 3;
 
 /// SQLSTATE of a reference to a missing row.
 const FOREIGN_KEY_VIOLATION: &str = "23503";
@@ -59,13 +67,18 @@ pub struct TaskInitializer {
     announcer: Announcer,
     quick_checks: Arc<CheckPool>,
     thorough_checks: CheckPool,
-    turns: Turns,
+    /// Limits the requests that are worked on.
+    requests: Turns,
+    /// Limits the connections that are used.
+    connections: Turns,
 }
 
 impl TaskInitializer {
     /// Returns an initializer for the database of `pool`. Starts the threads that check contexts.
     #[must_use]
     pub fn new(loader: TemplateLoader, pool: PgPool) -> Self {
+        let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(1);
+        let requests = connections * REQUESTS_PER_CONNECTION;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let quick_checks = Arc::new(CheckPool::start("context-check", (cores / 2).clamp(1, 4)));
         Self {
@@ -74,7 +87,11 @@ impl TaskInitializer {
             prepared: PreparedTemplates::new(pool.clone(), Arc::clone(&quick_checks)),
             quick_checks,
             thorough_checks: CheckPool::start("context-thorough", 1),
-            turns: Turns::for_pool(&pool),
+            requests: Turns::new(requests, requests / 2),
+            connections: Turns::new(
+                connections * TENTHS / 10,
+                connections * TENTHS_OF_TEMPLATE / 10,
+            ),
             pool,
         }
     }
@@ -130,7 +147,7 @@ impl TaskInitializer {
         request: Arc<TaskRequest>,
         awaited: bool,
     ) -> Result<InitializedTask, Error> {
-        let _turn = self.turns.take().await.ok_or(Error::Busy)?;
+        let _turn = self.requests.take(&request).await.ok_or(Error::Busy)?;
         check(&request)?;
         for _ in 0..ATTEMPTS {
             let template = self.loader.load(&request).await?;
@@ -219,19 +236,44 @@ impl TaskInitializer {
 
     /// Safe to repeat, because the second time finds the identity of the first.
     async fn create(&self, new: &Arc<NewTask>) -> Result<Option<DateTime<Utc>>, DatabaseError> {
-        database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
-            let new = Arc::clone(new);
-            Box::pin(async move { task::create(connection, &new).await })
+        self.run(new, |connection, new| {
+            Box::pin(task::create(connection, new))
         })
         .await
     }
 
     async fn find(&self, new: &Arc<NewTask>) -> Result<Option<TaskIdentity>, DatabaseError> {
-        database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
-            let new = Arc::clone(new);
-            Box::pin(async move { task::find_by_identity(connection, &new.identity_hash).await })
+        self.run(new, |connection, new| {
+            Box::pin(task::find_by_identity(connection, &new.identity_hash))
         })
         .await
+    }
+
+    /// Runs a query for a task. The wait for a turn counts.
+    async fn run<T>(
+        &self,
+        new: &Arc<NewTask>,
+        query: impl for<'c> Fn(
+            &'c mut PgConnection,
+            &'c NewTask,
+        ) -> BoxFuture<'c, Result<T, sqlx::Error>>
+        + Copy
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<T, DatabaseError>
+    where
+        T: Send,
+    {
+        let deadline = Instant::now() + QUERY_LIMIT;
+        let turn = timeout_at(deadline, self.connections.take(&new.request)).await;
+        let _turn = turn.map_err(|_elapsed| DatabaseError::Late(QUERY_LIMIT))?;
+        database::run_idempotent(&self.pool, deadline - Instant::now(), |connection| {
+            let new = Arc::clone(new);
+            Box::pin(async move { query(connection, &new).await })
+        })
+        .await
+        .map_err(|error| error.with_limit(QUERY_LIMIT))
     }
 }
 

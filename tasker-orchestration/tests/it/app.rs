@@ -24,7 +24,7 @@ pub(crate) struct TestApp {
     pub(crate) lifecycle: Lifecycle,
     router: Router,
     // Dropped last: the pool is connected to it.
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 /// Status, headers and body of an answer.
@@ -90,11 +90,16 @@ impl TestApp {
             router: service::router(&parts),
             context,
             lifecycle,
-            _database: database,
+            database,
         }
     }
 
-    /// The service's database.
+    /// The URL of the service's database.
+    pub(crate) fn url(&self) -> &str {
+        self.database.url()
+    }
+
+    /// The service's pool.
     pub(crate) fn pool(&self) -> &PgPool {
         self.context.database_pool()
     }

@@ -67,9 +67,14 @@ impl Service {
         Self::start_program(program(), database).await
     }
 
-    pub(crate) async fn start_program(mut program: Command, database: &TestDatabase) -> Self {
+    pub(crate) async fn start_program(program: Command, database: &TestDatabase) -> Self {
+        Self::start_at(program, database.url()).await
+    }
+
+    /// Starts a program on the database of this URL.
+    pub(crate) async fn start_at(mut program: Command, url: &str) -> Self {
         let mut child = program
-            .env("DATABASE_URL", database.url())
+            .env("DATABASE_URL", url)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -43,7 +43,9 @@ pub(super) fn read(url: &str) -> Result<PgConnectOptions, DatabaseError> {
             "parameters of the database URL have no effect"
         );
     }
-    PgConnectOptions::from_str(url.as_str()).map_err(|_| DatabaseError::Url)
+    let options = PgConnectOptions::from_str(url.as_str()).map_err(|_| DatabaseError::Url)?;
+    // Poolers refuse this start-up parameter, and we read no float as text.
+    Ok(options.extra_float_digits(None))
 }
 
 /// Removes unknown parameters and returns their names. A part without `=` may be a value, and has no

@@ -18,30 +18,86 @@ pub enum DatabaseError {
     Late(Duration),
     /// The query, or the connection under it, failed.
     #[error("PostgreSQL failed: {0}")]
-    Failed(#[from] sqlx::Error),
+    Failed(#[source] sqlx::Error),
+    /// The server is a standby, because it was demoted or its address leads to the wrong one. It takes
+    /// no writes, and its data may be old.
+    #[error("{}", Standby)]
+    Standby,
     /// The schema could not be brought up to date.
     #[error("the schema `tasker` cannot be migrated: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
 }
 
+/// The server is in recovery.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the PostgreSQL server is a standby; the address must lead to the primary")]
+pub(super) struct Standby;
+
+impl From<sqlx::Error> for DatabaseError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_standby(&error) {
+            Self::Standby
+        } else {
+            Self::Failed(error)
+        }
+    }
+}
+
+fn is_standby(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::AnyDriverError(cause) if cause.is::<Standby>())
+}
+
 impl DatabaseError {
+    /// Returns this error with the limit of a caller who had used up a part of it.
+    #[must_use]
+    pub fn with_limit(self, limit: Duration) -> Self {
+        match self {
+            Self::Late(_) => Self::Late(limit),
+            other => other,
+        }
+    }
+
     /// Returns whether the connection failed and not the query, so that the same query may succeed on
     /// another connection.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
         match self {
             Self::Failed(error) => is_connection_lost(error),
-            Self::Url | Self::Late(_) | Self::Migration(_) => false,
+            Self::Url | Self::Late(_) | Self::Standby | Self::Migration(_) => false,
         }
     }
 }
 
 /// Returns whether PostgreSQL chose the query as the victim of a deadlock.
 pub(super) fn is_deadlock(error: &DatabaseError) -> bool {
+    has_code(error, "40P01")
+}
+
+/// Returns whether the query waited for a lock for too long.
+pub(super) fn is_lock_timeout(error: &DatabaseError) -> bool {
+    has_code(error, "55P03")
+}
+
+fn has_code(error: &DatabaseError, code: &str) -> bool {
     let DatabaseError::Failed(sqlx::Error::Database(error)) = error else {
         return false;
     };
-    error.code().as_deref() == Some("40P01")
+    error.code().as_deref() == Some(code)
+}
+
+/// Returns whether the same query may succeed on a new connection, because this one was made before
+/// the server was demoted, or before its tables or types were replaced.
+pub(super) fn is_outdated(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(refusal) = error else {
+        return is_standby(error);
+    };
+    refusal.code().is_some_and(|code| match &*code {
+        // Read-only; a schema, table, column, function, type or prepared statement that is gone.
+        "25006" | "3F000" | "42P01" | "42703" | "42883" | "42704" | "26000" => true,
+        "0A000" => refusal.message().starts_with("cached plan"),
+        "XX000" => refusal.message().starts_with("cache lookup failed"),
+        _ => false,
+    })
 }
 
 pub(super) fn is_connection_lost(error: &sqlx::Error) -> bool {

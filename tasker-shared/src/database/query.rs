@@ -7,15 +7,19 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::DatabaseError;
-use super::errors::is_deadlock;
+use super::errors::{is_deadlock, is_lock_timeout, is_outdated};
+use super::pool::LOCK_TIMEOUT;
+use super::{DatabaseError, expiry};
 
 /// The pause before another connection is tried; random, so that callers spread.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(20);
 
 /// Runs `query` within `limit`. Runs it again if the connection turns out to be lost, because the
-/// pool holds lost connections only after a restart of PostgreSQL, or if PostgreSQL chose the query
-/// as the victim of a deadlock.
+/// pool holds lost connections only after a restart of PostgreSQL; if PostgreSQL chose the query
+/// as the victim of a deadlock; or if it waited for a lock for too long, and the limit allows that again.
+///
+/// Runs it on a new connection if this one leads to a demoted server, or was made before tables or
+/// types were replaced. All connections of this process are then replaced before they are used again.
 ///
 /// `query` must be idempotent: a first run may have been committed although its answer was lost.
 /// Cancelling the future closes the connection that it used.
@@ -29,19 +33,28 @@ pub async fn run_idempotent<T>(
     mut query: impl for<'c> FnMut(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
 ) -> Result<T, DatabaseError> {
     let deadline = Instant::now() + limit;
+    // Each of the pool's connections may be outdated. The one after them is new.
+    let mut outdated = 0;
     loop {
         let run = async {
             let mut lease = Lease(Some(pool.acquire().await?));
             let answer = query(lease.connection()).await;
-            lease.give_back();
+            if !answer.as_ref().is_err_and(is_outdated) {
+                lease.give_back();
+            }
             answer
         };
-        let answer = timeout_at(deadline, run).await;
-        let answer = match answer {
-            Ok(answer) => answer.map_err(DatabaseError::from),
+        let answer = match timeout_at(deadline, run).await {
             Err(_elapsed) => return Err(DatabaseError::Late(limit)),
+            Ok(Err(error)) if is_outdated(&error) && outdated <= pool.size() => {
+                outdated += 1;
+                expiry::expire_connections();
+                continue;
+            }
+            Ok(answer) => answer.map_err(DatabaseError::from),
         };
         match answer {
+            Err(error) if is_lock_timeout(&error) && Instant::now() + LOCK_TIMEOUT < deadline => {}
             Err(error)
                 if (error.is_connection_lost() || is_deadlock(&error))
                     && Instant::now() + PAUSE.end < deadline =>
@@ -72,8 +85,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(connection) = &mut self.0 {
-            connection.close_on_drop();
+        if let Some(connection) = self.0.take() {
+            // Without a farewell, which may hang as well, so that its place is free at once.
+            drop(connection.detach());
         }
     }
 }

@@ -6,23 +6,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::time::sleep;
 use tracing::error;
 
 use super::database_tier;
 use super::index::{Entry, Moment, PollReason, TemplateIndex};
 use super::local_tier::LocalTier;
+use crate::database::PoolShare;
 use crate::metrics::{TEMPLATE_CACHE_COMPARISONS, TEMPLATE_CACHE_MISMATCH};
 use crate::types::ContentHash;
 
 /// The mean pause between two comparisons.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Compares one template, picked at random, again and again.
-pub(super) async fn run(pool: PgPool, index: Arc<TemplateIndex>, local: LocalTier) {
+/// Compares one template, picked at random, again and again while templates are resolved.
+pub(super) async fn run(pool: PoolShare, index: Arc<TemplateIndex>, local: LocalTier) {
     loop {
         sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
+        if !index.is_in_use() {
+            continue;
+        }
         let Some(entry) = pick(&index) else { continue };
         let Some(agrees) = compare(&pool, &index, &local, &entry).await else {
             continue;
@@ -55,7 +58,7 @@ fn pick(index: &TemplateIndex) -> Option<Arc<Entry>> {
 /// Returns whether the index and the local document of `entry` agree with the database. Returns
 /// `None` if the database does not answer, or changes meanwhile.
 async fn compare(
-    pool: &PgPool,
+    pool: &PoolShare,
     index: &TemplateIndex,
     local: &LocalTier,
     entry: &Entry,

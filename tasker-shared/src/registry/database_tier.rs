@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::errors::RegistryError;
 use super::index::{Pointer, TemplateName};
-use crate::database::{self, DatabaseError, StoredJson};
+use crate::database::{self, DatabaseError, PoolShare, StoredJson};
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::TaskTemplate;
 use crate::types::{Document, HandlerMetadata};
@@ -25,7 +25,7 @@ pub(super) struct StoredDocument {
 
 /// Resolves a name from the database alone, in one statement.
 pub(super) async fn resolve(
-    pool: &PgPool,
+    pool: &PoolShare,
     name: TemplateName<'_>,
 ) -> Result<HandlerMetadata, RegistryError> {
     let Some(stored) = load(pool, name).await? else {
@@ -37,10 +37,10 @@ pub(super) async fn resolve(
 
 /// Reads the document of a name. Returns `None` if the name is not registered.
 pub(super) async fn load(
-    pool: &PgPool,
+    pool: &PoolShare,
     name: TemplateName<'_>,
 ) -> Result<Option<StoredDocument>, DatabaseError> {
-    database::run_idempotent(pool, LIMIT, |connection| {
+    pool.run_idempotent(LIMIT, |connection| {
         let (namespace, name, version) = (
             name.namespace.to_owned(),
             name.name.to_owned(),
@@ -64,7 +64,8 @@ fn read(
                    v.named_task_uuid AS "named_task_uuid!",
                    v.identity_strategy AS "identity_strategy!: IdentityStrategy",
                    v.registered_at,
-                   coalesce(t.configuration, '{}') AS "document!: StoredJson"
+                   coalesce(t.configuration, '{}') AS "document!: StoredJson",
+                   pg_is_in_recovery() AS "is_standby!"
             FROM tasker.template_versions v
             JOIN tasker.named_tasks t ON t.named_task_uuid = v.named_task_uuid
             WHERE v.namespace = $1 AND v.name = $2 AND v.version = $3
@@ -74,9 +75,16 @@ fn read(
             name,
             version,
         )
-        .fetch_optional(connection)
+        .fetch_optional(&mut *connection)
         .await?;
-        let Some(row) = row else { return Ok(None) };
+        // A standby may be behind, and what it lacks may be registered.
+        let Some(row) = row else {
+            database::check_primary(connection).await?;
+            return Ok(None);
+        };
+        if row.is_standby {
+            return Err(database::standby());
+        }
         let hash = row
             .content_hash
             .parse()

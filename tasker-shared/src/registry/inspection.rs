@@ -111,6 +111,8 @@ pub(super) async fn inspect(
     loader: &Loader,
     inspection: &Inspection,
 ) -> Result<CacheEntries, RegistryError> {
+    // The index of a process that resolves nothing may be older than its bound.
+    index.refresh().await;
     let snapshot = index.snapshot_now();
     let namespace = inspection.namespace.as_deref();
     let mut selected: Vec<_> = snapshot

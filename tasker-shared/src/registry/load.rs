@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
 use super::database_tier::{self, assemble};
@@ -14,6 +13,7 @@ use super::index::Entry;
 use super::local_tier::LocalTier;
 use super::redis_tier::RedisTier;
 use super::resolution::Tier;
+use crate::database::PoolShare;
 use crate::types::HandlerMetadata;
 
 /// The result of loading the document that an entry points to.
@@ -32,7 +32,7 @@ type Load = Shared<BoxFuture<'static, Loaded>>;
 /// A load runs in a task of its own. It therefore does not depend on when a caller is polled, and
 /// a caller that is cancelled takes nothing from the others.
 pub(super) struct Loader {
-    pub(super) pool: PgPool,
+    pub(super) pool: PoolShare,
     pub(super) local: LocalTier,
     pub(super) redis: RedisTier,
     /// Loads under way, by the id of their entry.
@@ -41,7 +41,7 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    pub(super) fn new(pool: PgPool, local: LocalTier, redis: RedisTier) -> Self {
+    pub(super) fn new(pool: PoolShare, local: LocalTier, redis: RedisTier) -> Self {
         Self {
             pool,
             local,

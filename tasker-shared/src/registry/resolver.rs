@@ -19,6 +19,7 @@ use super::redis_tier::RedisTier;
 use super::registration::BatchOutcome;
 use super::resolution::{Resolution, ResolveMetrics, Tier};
 use crate::config::tasker::CacheConfig;
+use crate::database::PoolShare;
 use crate::metrics::TEMPLATE_STALE_SERVED;
 use crate::types::CacheInvalidation;
 
@@ -36,16 +37,21 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub(super) fn new(pool: PgPool, redis: RedisTier, config: &CacheConfig) -> Self {
+    pub(super) fn new(
+        pool: PgPool,
+        reads: PoolShare,
+        redis: RedisTier,
+        config: &CacheConfig,
+    ) -> Self {
         let index = TemplateIndex::new(
-            pool.clone(),
+            pool,
             Duration::from_millis(config.max_staleness_ms),
             Duration::from_secs(config.serve_stale_seconds),
         );
         let local = LocalTier::new(config.local_max_bytes);
         Self {
             index: Arc::new(index),
-            loader: Arc::new(Loader::new(pool, local, redis)),
+            loader: Arc::new(Loader::new(reads, local, redis)),
             comparing: AtomicBool::new(false),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -86,6 +92,7 @@ impl Resolver {
         &self,
         name: TemplateName<'_>,
     ) -> Result<Resolution, RegistryError> {
+        self.index.use_it();
         if self.index.is_fresh()
             && let Some(entry) = self.index.snapshot().get(name)
             && let Some(metadata) = self.loader.local.get(entry)

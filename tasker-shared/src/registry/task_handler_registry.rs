@@ -20,10 +20,15 @@ use super::resolution::{Resolution, ResolveMetrics, Tier};
 use super::resolver::Resolver;
 use crate::cache::CacheProvider;
 use crate::config::tasker::{CacheConfig, CommonConfig, TaskTemplatesConfig};
+use crate::database::PoolShare;
 use crate::events::{EventPublisher, RegistryEvent};
 use crate::models::core::task_request::TaskRequest;
 use crate::models::core::task_template::TemplateDocument;
 use crate::types::{CacheInvalidation, HandlerMetadata};
+
+/// The tenths of the pool that reads of documents use at most. Creating tasks has a limit, too, and
+/// both leave connections to everything else.
+const READS: u32 = 3;
 
 /// Registers and resolves task templates.
 ///
@@ -36,6 +41,8 @@ use crate::types::{CacheInvalidation, HandlerMetadata};
 #[derive(Clone)]
 pub struct TaskHandlerRegistry {
     db_pool: PgPool,
+    /// Reads of documents.
+    reads: PoolShare,
     event_publisher: Option<Arc<EventPublisher>>,
     task_templates: TaskTemplatesConfig,
     cache: Option<Arc<Cache>>,
@@ -53,6 +60,7 @@ impl TaskHandlerRegistry {
     #[must_use]
     pub fn new(db_pool: PgPool) -> Self {
         Self {
+            reads: PoolShare::tenths(db_pool.clone(), READS),
             db_pool,
             event_publisher: None,
             task_templates: TaskTemplatesConfig::default(),
@@ -79,7 +87,12 @@ impl TaskHandlerRegistry {
         if cache_config.enabled || cache_provider.is_enabled() {
             let redis = RedisTier::new(cache_provider, &cache_config);
             registry.cache = Some(Arc::new(Cache {
-                resolver: Resolver::new(registry.db_pool.clone(), redis, &cache_config),
+                resolver: Resolver::new(
+                    registry.db_pool.clone(),
+                    registry.reads.clone(),
+                    redis,
+                    &cache_config,
+                ),
                 invalidate_on_boot: cache_config.invalidate_on_boot,
             }));
         }
@@ -175,7 +188,7 @@ impl TaskHandlerRegistry {
     }
 
     async fn resolve_uncached(&self, name: TemplateName<'_>) -> Result<Resolution, RegistryError> {
-        let resolved = database_tier::resolve(&self.db_pool, name)
+        let resolved = database_tier::resolve(&self.reads, name)
             .await
             .inspect_err(|error| ResolveMetrics::count_failure(Some(Tier::Database), error))?;
         self.uncached.count(Tier::Database);
@@ -402,11 +415,12 @@ impl TaskHandlerRegistry {
     }
 
     /// Returns the age of this process' template index; `None` without a cache, because every resolve
-    /// then asks PostgreSQL.
-    #[must_use]
-    pub fn index_status(&self) -> Option<IndexStatus> {
-        let cache = self.cache.as_ref()?;
-        Some(IndexStatus::of(cache.resolver.index()))
+    /// then asks PostgreSQL. Waits for a poll, a second at most, if the index is older than its bound,
+    /// because a process that resolves nothing does not poll.
+    pub async fn index_status(&self) -> Option<IndexStatus> {
+        let index = self.cache.as_ref()?.resolver.index();
+        index.refresh().await;
+        Some(IndexStatus::of(index))
     }
 
     /// Returns whether a distributed cache is in use now.

@@ -303,3 +303,42 @@ async fn a_password_that_is_set_later_opens_the_breaker_for_new_connections() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_were_closed_while_idle_are_replaced_without_a_failure() {
+    let server = server().await;
+    let proxy = TcpProxy::before(&server.url()).await.expect("a proxy");
+    proxy.close_idle(Duration::from_millis(1500)).await;
+    let cache = provider(&config(proxy.url())).await;
+    cache.set("key", "value", TTL).await.expect("a set");
+    for _ in 0..4 {
+        let connected = proxy.accepted();
+        // Longer than the proxy's patience, and shorter than the pause between probes.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let read = cache.get("key").await;
+        assert_eq!(read.expect("a read").as_deref(), Some("value"));
+        assert!(proxy.accepted() > connected, "the connection was not idle");
+        let status = cache.status().await;
+        assert_eq!(status.breaker, Some(BreakerState::Closed), "{status:?}");
+        assert_eq!(status.last_error, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_dies_while_nobody_asks_it_costs_the_budget_at_most() {
+    let server = server().await;
+    let cache = provider(&strict(&server.url())).await;
+    eventually("the key is there", SOON, async || {
+        cache.set("key", "value", TTL).await.is_ok()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    server.kill().await.expect("the server is killed");
+    let started = std::time::Instant::now();
+    assert!(cache.get("key").await.is_err());
+    assert!(started.elapsed() < FAR_ABOVE_BUDGET);
+    eventually("the breaker is open", SOON, async || {
+        cache.status().await.breaker == Some(BreakerState::Open)
+    })
+    .await;
+}

@@ -9,11 +9,13 @@ mod app;
 mod cache;
 #[cfg(feature = "cache-redis")]
 mod cache_faults;
+mod clock;
 mod discovery;
 #[cfg(feature = "cache-redis")]
 mod distributed;
 mod embedding;
 mod every_cache;
+mod failover;
 mod index;
 #[cfg(feature = "cache-redis")]
 mod inspection;
@@ -23,6 +25,7 @@ mod jsonb;
 mod large_folder;
 mod local_tier;
 mod metrics_view;
+mod polls;
 mod pool;
 #[cfg(feature = "cache-redis")]
 mod readers;
@@ -31,6 +34,7 @@ mod redis_kinds;
 #[cfg(feature = "cache-redis")]
 mod redis_view;
 mod registration;
+mod replication;
 mod resolve;
 mod triggers;
 mod unknown_names;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::types::Json;
-use tasker_shared::database::DatabaseError;
+use tasker_shared::database::{self, DatabaseError};
 use tasker_shared::execution::{self, AttemptEnd, AttemptId, DynamicError, EndState, Outcome};
 use tasker_shared::metrics::{STEP_ATTEMPTS, STEP_DURATION};
 use tokio::time::sleep;
@@ -201,6 +201,7 @@ async fn create(
             Err(DynamicError::Outcome(error)) => return Err(attempt::invalid_outcome(&error)),
             Err(DynamicError::Database(error)) => {
                 let error = DatabaseError::from(error);
+                database::expire_outdated(&error);
                 if is_refusal(&error) {
                     let message = format!("PostgreSQL refused the created steps: {error}");
                     return Err(StepError::permanent(message).with_type("InvalidOutcome"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
-use tasker_shared::database::DatabaseError;
+use tasker_shared::database::{self, DatabaseError};
 use tokio::time::timeout;
 
 /// The longest that one statement may take, its wait for a connection included.
@@ -44,7 +44,12 @@ impl Link {
                 self.connection = Some(connection);
                 Ok(answer)
             }
-            Ok(Err(error)) => Err(error.into()),
+            Ok(Err(error)) => {
+                let error = DatabaseError::from(error);
+                // The next connection must not have the same fault.
+                database::expire_outdated(&error);
+                Err(error)
+            }
             Err(_elapsed) => Err(DatabaseError::Late(STATEMENT_LIMIT)),
         }
     }

@@ -1,8 +1,10 @@
 //! A PostgreSQL of a test's own, to kill, freeze and restart.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
 
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, Executor, PgConnection};
 
 use crate::account::Account;
 use crate::docker::Image;
@@ -14,11 +16,16 @@ const PORT_ATTEMPTS: usize = 5;
 
 /// Creates the database cluster on the first start only. A `data` folder that exists is complete.
 const START: &str = r#"
-bin=$1 data=$2
-shift 2
+bin=$1 data=$2 primary=$3
+shift 3
 unset PGDATA PGPORT PGTZ PGDATESTYLE PGCLIENTENCODING
 if [ ! -d "$data" ]; then
-    "$bin/initdb" -D "$data.new" -U postgres -A trust -E UTF8 --locale=C --no-sync --no-instructions || exit 1
+    if [ -n "$primary" ]; then
+        "$bin/pg_basebackup" -D "$data.new" -d "$primary" -R -c fast --no-sync || exit 1
+        chmod 700 "$data.new" || exit 1
+    else
+        "$bin/initdb" -D "$data.new" -U postgres -A trust -E UTF8 --locale=C --no-sync --no-instructions || exit 1
+    fi
     mv "$data.new" "$data" || exit 1
 fi
 exec "$bin/postgres" -D "$data" "$@"
@@ -57,6 +64,15 @@ impl PostgresServer {
     /// `("shared_preload_libraries", "pg_stat_statements")`, and waits until it answers, 30 s at
     /// most.
     pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self, TestkitError> {
+        Self::start_from("", settings).await
+    }
+
+    /// Starts a standby of `primary`, with a copy of its data, and waits until it answers.
+    pub async fn start_standby(primary: &Self) -> Result<Self, TestkitError> {
+        Self::start_from(&primary.url("postgres"), &[]).await
+    }
+
+    async fn start_from(primary: &str, settings: &[(&str, &str)]) -> Result<Self, TestkitError> {
         let bin = programs::ensure_postgres().await?;
         let local = [
             ("listen_addresses", "127.0.0.1"),
@@ -70,6 +86,7 @@ impl PostgresServer {
             let mut command: Vec<OsString> =
                 ["/bin/sh", "-c", START, "postgres"].map(Into::into).into();
             command.extend([bin.clone().into(), folder.path().join("data").into()]);
+            command.push(primary.into());
             command.extend(["-p".into(), port.to_string().into()]);
             command.extend(options(local.iter().chain(&SETTINGS).chain(settings)).map(Into::into));
             let process = Supervised::new("postgres", folder, account, "INT", &command, &[])?;
@@ -112,6 +129,30 @@ impl PostgresServer {
     pub async fn restart(&self) -> Result<(), TestkitError> {
         let url = self.url("postgres");
         self.process.restart(|| answers(&url)).await
+    }
+
+    /// Makes a standby a primary. Returns when it takes writes.
+    pub async fn promote(&self) -> Result<(), TestkitError> {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await?;
+        connection.execute("SELECT pg_promote()").await?;
+        Ok(connection.close().await?)
+    }
+
+    /// Starts the server again as a standby of `primary`, which was its own standby and had all its data
+    /// when it was promoted.
+    pub async fn follow(&self, primary: &Self) -> Result<(), TestkitError> {
+        self.stop().await?;
+        let data = self.process.folder().join("data");
+        let setting = format!("primary_conninfo = '{}'\n", primary.url("postgres"));
+        let mut settings = File::options()
+            .append(true)
+            .open(data.join("postgresql.auto.conf"))
+            .map_err(TestkitError::Folder)?;
+        settings
+            .write_all(setting.as_bytes())
+            .map_err(TestkitError::Folder)?;
+        std::fs::write(data.join("standby.signal"), "").map_err(TestkitError::Folder)?;
+        self.restart().await
     }
 
     /// Suspends the server: connections stay open, the kernel accepts new ones, and nothing is

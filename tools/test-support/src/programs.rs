@@ -43,6 +43,11 @@ pub(crate) async fn ensure_postgres() -> Result<PathBuf, TestkitError> {
     ensure("postgres", "postgresql", postgres_bin).await
 }
 
+/// Returns the path of a program of PostgreSQL, such as `pg_dump`, installed if need be.
+pub async fn postgres_program(name: &str) -> Result<PathBuf, TestkitError> {
+    Ok(ensure_postgres().await?.join(name))
+}
+
 /// Returns `redis-server`, else `valkey-server`, installed if need be.
 pub(crate) async fn ensure_redis() -> Result<PathBuf, TestkitError> {
     ensure("redis-server", "redis-server", redis_server).await

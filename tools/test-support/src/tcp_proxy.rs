@@ -10,6 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use url::Url;
 
 use crate::{TestkitError, ports};
@@ -20,6 +21,7 @@ enum Mode {
     Forward { delay: Duration },
     Stall { percent: u8, delay: Duration },
     HalfOpen,
+    CloseIdle { after: Duration },
     BlackHole,
     Refuse,
 }
@@ -40,11 +42,27 @@ struct Status {
 pub struct TcpProxy {
     url: Url,
     port: u16,
+    target: watch::Sender<Target>,
     mode: watch::Sender<Mode>,
+    /// Connections made at an earlier number hang.
+    hung: watch::Sender<u64>,
     generation: watch::Sender<u64>,
     status: watch::Receiver<Status>,
     accepted: Arc<AtomicU64>,
     acceptor: JoinHandle<()>,
+}
+
+/// The host and the port of a server.
+type Target = (String, u16);
+
+fn target(url: &Url) -> Result<Target, TestkitError> {
+    let host = url.host_str().ok_or(TestkitError::NoHost)?.to_owned();
+    let usual = if url.scheme().starts_with("redis") {
+        6379
+    } else {
+        5432
+    };
+    Ok((host, url.port().unwrap_or(usual)))
 }
 
 impl TcpProxy {
@@ -52,14 +70,7 @@ impl TcpProxy {
     /// the scheme.
     pub async fn before(url: &str) -> Result<Self, TestkitError> {
         let mut url = Url::parse(url)?;
-        let host = url.host_str().ok_or(TestkitError::NoHost)?.to_owned();
-        let usual = if url.scheme().starts_with("redis") {
-            6379
-        } else {
-            5432
-        };
-        let target = (host, url.port().unwrap_or(usual));
-
+        let (target, targets) = watch::channel(target(&url)?);
         let port = ports::free()?;
         let listener = listen(port).await?;
         url.set_host(Some("127.0.0.1"))?;
@@ -69,6 +80,7 @@ impl TcpProxy {
         let (mode, modes) = watch::channel(Mode::Forward {
             delay: Duration::ZERO,
         });
+        let (hung, hangs) = watch::channel(0);
         let (generation, generations) = watch::channel(0);
         let (status_sender, status) = watch::channel(Status {
             listening: true,
@@ -76,9 +88,10 @@ impl TcpProxy {
         });
         let accepted = Arc::new(AtomicU64::new(0));
         let acceptor = Acceptor {
-            target,
+            targets,
             port,
             modes,
+            hangs,
             generations,
             status: status_sender,
             accepted: Arc::clone(&accepted),
@@ -87,7 +100,9 @@ impl TcpProxy {
         Ok(Self {
             url,
             port,
+            target,
             mode,
+            hung,
             generation,
             status,
             accepted,
@@ -132,9 +147,26 @@ impl TcpProxy {
         self.set(Mode::Stall { percent, delay }).await;
     }
 
+    /// Leads new connections to the server of this URL. Existing connections stay where they are.
+    pub fn redirect(&self, url: &str) -> Result<(), TestkitError> {
+        self.target.send_replace(target(&Url::parse(url)?)?);
+        Ok(())
+    }
+
+    /// Forwards everything, and closes connections, made from now on, that are idle for so long.
+    pub async fn close_idle(&self, after: Duration) {
+        self.set(Mode::CloseIdle { after }).await;
+    }
+
     /// Keeps connections open, old and new, and forwards nothing.
     pub async fn half_open(&self) {
         self.set(Mode::HalfOpen).await;
+    }
+
+    /// Forwards nothing more on existing connections, which stay open until they are cut. New ones are
+    /// served.
+    pub fn hang(&self) {
+        self.hung.send_modify(|hung| *hung += 1);
     }
 
     /// Accepts new connections and never answers on them, in no later mode either. They stay open
@@ -175,9 +207,10 @@ impl Drop for TcpProxy {
 }
 
 struct Acceptor {
-    target: (String, u16),
+    targets: watch::Receiver<Target>,
     port: u16,
     modes: watch::Receiver<Mode>,
+    hangs: watch::Receiver<u64>,
     generations: watch::Receiver<u64>,
     status: watch::Sender<Status>,
     accepted: Arc<AtomicU64>,
@@ -206,8 +239,9 @@ impl Acceptor {
                 }
                 stream = accept(listener.as_ref()) => if let Some(stream) = stream {
                     self.accepted.fetch_add(1, Ordering::Relaxed);
-                    let target = self.target.clone();
-                    connections.spawn(serve(stream, target, self.modes.clone()));
+                    let target = self.targets.borrow().clone();
+                    let (modes, hangs) = (self.modes.clone(), self.hangs.clone());
+                    connections.spawn(serve(stream, target, modes, hangs));
                 },
                 Some(_) = connections.join_next() => {}
             }
@@ -230,7 +264,13 @@ async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
 }
 
 /// Serves one connection, in both directions.
-async fn serve(mut client: TcpStream, target: (String, u16), modes: watch::Receiver<Mode>) {
+async fn serve(
+    mut client: TcpStream,
+    target: Target,
+    modes: watch::Receiver<Mode>,
+    mut hangs: watch::Receiver<u64>,
+) {
+    let made_at = *hangs.borrow();
     let black_hole = *modes.borrow() == Mode::BlackHole;
     if black_hole {
         // Ends when the client closes the connection, or it is cut.
@@ -243,17 +283,33 @@ async fn serve(mut client: TcpStream, target: (String, u16), modes: watch::Recei
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
-    tokio::join!(
-        pump(client_read, server_write, modes.clone()),
-        pump(server_read, client_write, modes)
-    );
+    let pumps = async {
+        tokio::join!(
+            pump(client_read, server_write, modes.clone()),
+            pump(server_read, client_write, modes)
+        )
+    };
+    // The streams stay open in the pumps.
+    let mut pumps = std::pin::pin!(pumps);
+    let hangs = async move { hangs.wait_for(|hung| *hung > made_at).await.is_ok() };
+    tokio::select! {
+        _ = &mut pumps => {}
+        true = hangs => std::future::pending().await,
+    }
 }
 
 /// Forwards one direction until its end, and the end too.
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watch::Receiver<Mode>) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let read = from.read(&mut buffer).await.unwrap_or(0);
+        let limit = match *modes.borrow() {
+            Mode::CloseIdle { after } => after,
+            _ => Duration::MAX,
+        };
+        let Ok(read) = timeout(limit, from.read(&mut buffer)).await else {
+            return;
+        };
+        let read = read.unwrap_or(0);
         let Ok(mode) = modes
             .wait_for(|mode| *mode != Mode::HalfOpen)
             .await

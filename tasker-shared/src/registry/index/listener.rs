@@ -16,8 +16,9 @@ use crate::metrics::DIRECTORY_LISTENER_UP;
 const CHANNEL: &str = "tasker_templates";
 /// The longest time that connecting, or the answer to a liveness query, may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// The silence after which the connection is checked.
-const SILENCE: Duration = Duration::from_secs(10);
+/// The silence after which the connection is checked. Long, because a process that resolves nothing
+/// sends at most one statement per minute, and because a process that resolves polls anyway.
+const SILENCE: Duration = Duration::from_secs(90);
 /// The longest pause between attempts to listen.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 

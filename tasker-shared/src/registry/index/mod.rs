@@ -6,13 +6,14 @@
 //!
 //! Its age counts from the moment at which the last successful poll was *sent*. The answer of a poll was
 //! true at some moment after it was sent, so a pointer that is used within the bound was current within
-//! the bound.
+//! the bound. While nothing is resolved, nothing polls, and the first resolve after that waits for a poll.
 
 mod clock;
 mod listener;
 mod poller;
 mod queries;
 mod snapshot;
+mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -30,9 +31,13 @@ pub(crate) use snapshot::Change;
 pub(crate) use snapshot::{Entry, Pointer, Snapshot, TemplateName};
 
 use clock::Validity;
+use usage::Usage;
 
 /// The longest time that a resolve waits for a poll.
 const WAIT_LIMIT: Duration = Duration::from_secs(3);
+
+/// The longest time that a report of the index' state waits for a poll.
+const REPORT_LIMIT: Duration = Duration::from_secs(1);
 
 /// The reason for a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +102,7 @@ struct Shared {
     serve_stale: Duration,
     snapshot: ArcSwap<Snapshot>,
     validity: Validity,
+    usage: Usage,
     reports: watch::Sender<PollReport>,
     // One permit for all callers, because they share the next poll.
     wanted: Notify,
@@ -133,6 +139,7 @@ impl TemplateIndex {
                 serve_stale,
                 snapshot: ArcSwap::from_pointee(Snapshot::empty()),
                 validity: Validity::new(max_staleness),
+                usage: Usage::default(),
                 reports: watch::Sender::new(PollReport::default()),
                 wanted: Notify::new(),
                 wanted_for_unknown_name: Notify::new(),
@@ -170,6 +177,26 @@ impl TemplateIndex {
         self.snapshot()
             .get(entry.name())
             .is_some_and(|current| current.id == entry.id)
+    }
+
+    /// Notes that a name is resolved, so that the pointers are kept current for a while.
+    pub(crate) fn use_it(&self) {
+        self.shared.usage.note();
+    }
+
+    /// Returns true if a name was resolved in the last seconds.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.shared.usage.is_recent()
+    }
+
+    /// Polls if the pointers are older than the bound, and waits for that for a bounded time.
+    pub(crate) async fn refresh(&self) {
+        if !self.is_fresh() && !self.is_linearizable() {
+            let since = self.shared.validity.not_before(Moment::now());
+            let poll = self.poll_sent_after(since, PollReason::Stale);
+            // A report of an older index is right if PostgreSQL does not answer.
+            tokio::time::timeout(REPORT_LIMIT, poll).await.ok();
+        }
     }
 
     /// Returns true if the pointers are within the bound now.

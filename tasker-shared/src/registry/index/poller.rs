@@ -1,22 +1,31 @@
 //! The one task that writes the template index.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use futures::future::{Either, select};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{Instrument, debug, info, warn};
 
 use super::clock::Moment;
 use super::queries::{self, Changes, Position};
 use super::{PollReason, Shared, TemplateIndex, listener};
-use crate::database::{self, DatabaseError};
+use crate::database::{self, DatabaseError, pool};
 use crate::metrics::{
     DIRECTORY_AGE, DIRECTORY_LAG, DIRECTORY_POLLS, DIRECTORY_RELOADS, DIRECTORY_TEMPLATES,
 };
 
 /// The longest time that a poll may take.
 const POLL_LIMIT: Duration = Duration::from_secs(2);
+/// The time after which a poll is sent on a second connection, because the first may hang.
+const SECOND_ASKED_AFTER: Duration = Duration::from_millis(250);
+/// The connections of the poller. They are its own, because the pool's may all wait for a lock.
+const CONNECTIONS: u32 = 2;
+/// The longest time that closing them may take.
+const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 /// The longest time that loading all names may take.
 const LOAD_LIMIT: Duration = Duration::from_secs(30);
 /// The pause between polls for unknown names, so that a flood of them costs the database little.
@@ -42,33 +51,41 @@ impl TemplateIndex {
 
 async fn run(shared: Arc<Shared>) {
     let cancel = shared.cancel.clone();
+    let pool = pool::apart(&shared.pool, CONNECTIONS);
     let poller = Poller {
         interval: interval(shared.max_staleness),
+        pool: pool.clone(),
         position: None,
         failures: 0,
+        was_standby: false,
         last_sent: None,
         shared,
     };
-    cancel
-        .run_until_cancelled(poller.run())
-        .instrument(tracing::info_span!("template_index_poller"))
-        .await;
+    async {
+        cancel.run_until_cancelled(Box::pin(poller.run())).await;
+        timeout(CLOSE_LIMIT, pool.close()).await.ok();
+    }
+    .instrument(tracing::info_span!("template_index_poller"))
+    .await;
 }
 
-// Four polls within the bound: one or two may be lost before a resolve has to wait.
+// A poll that hangs, and is answered by a second connection, is still in time. More polls would cost
+// the database more than two statements per second.
 fn interval(max_staleness: Duration) -> Duration {
     if max_staleness.is_zero() {
         // Every resolve polls anyway. This keeps the snapshot recent between resolves.
         return Duration::from_secs(1);
     }
-    (max_staleness / 4).clamp(Duration::from_millis(5), Duration::from_secs(5))
+    (max_staleness * 2 / 3).clamp(Duration::from_millis(5), Duration::from_secs(5))
 }
 
 struct Poller {
     shared: Arc<Shared>,
+    pool: PgPool,
     interval: Duration,
     position: Option<Position>,
     failures: u32,
+    was_standby: bool,
     last_sent: Option<Instant>,
 }
 
@@ -76,14 +93,8 @@ impl Poller {
     async fn run(mut self) {
         let mut reason = PollReason::Start;
         loop {
-            let sent = Moment::now();
             self.last_sent = Some(Instant::now());
-            // Nobody waits for this change.
-            self.shared.reports.send_if_modified(|report| {
-                report.sent = Some(sent);
-                false
-            });
-            let result = self.poll().await;
+            let (sent, result) = self.poll().await;
             self.report(sent, reason, result).await;
             reason = self.wait().await;
         }
@@ -112,8 +123,34 @@ impl Poller {
                 shared.wanted_for_unknown_name.notified().await;
                 sleep_until(sent + UNKNOWN_NAME_PAUSE).await;
             } => PollReason::UnknownName,
-            () = sleep_until(sent + self.interval) => PollReason::Timer,
+            () = self.due(sent + self.interval) => PollReason::Timer,
         }
+    }
+
+    /// Waits until the pointers have to be renewed for resolves. That is never if nothing is resolved.
+    async fn due(&self, mut next: Instant) {
+        // The pause after a failure is over. Its end is looked for in any case, because metrics show it.
+        if self.failures > 0 {
+            return;
+        }
+        loop {
+            sleep_until(next).await;
+            if self.shared.usage.is_recent() {
+                return;
+            }
+            next = Instant::now() + self.interval;
+        }
+    }
+
+    /// Returns the moment of a poll that is sent now.
+    fn sent_now(&self) -> Moment {
+        let sent = Moment::now();
+        // Nobody waits for this change.
+        self.shared.reports.send_if_modified(|report| {
+            report.sent = Some(sent);
+            false
+        });
+        sent
     }
 
     /// Returns true if the last poll may have missed the announced position. In another history an
@@ -123,48 +160,89 @@ impl Poller {
             .is_none_or(|position| position.sequence < announced)
     }
 
-    async fn poll(&mut self) -> Result<(), DatabaseError> {
-        if let Some(position) = self.position {
-            let answer =
-                database::run_idempotent(&self.shared.pool, POLL_LIMIT, move |connection| {
-                    Box::pin(queries::poll(connection, position))
-                })
-                .await?;
-            match answer {
-                Changes::Since {
+    /// Polls, and returns the moment at which the answered poll was sent.
+    async fn poll(&mut self) -> (Moment, Result<(), DatabaseError>) {
+        let Some(position) = self.position else {
+            return self.load("start").await;
+        };
+        match self.changes(position).await {
+            (
+                sent,
+                Ok(Changes::Since {
                     position,
                     changes,
                     lag_seconds,
-                } => {
-                    if !changes.is_empty() {
-                        self.publish(self.shared.snapshot.load().with_changes(changes));
-                    }
-                    metrics::gauge!(DIRECTORY_LAG.name).set(lag_seconds.unwrap_or(0.0));
-                    self.position = Some(position);
-                    return Ok(());
+                }),
+            ) => {
+                if !changes.is_empty() {
+                    self.publish(self.shared.snapshot.load().with_changes(changes));
                 }
-                Changes::OtherHistory => {
-                    info!(
-                        sequence = position.sequence,
-                        "the database has another history; loading all template names"
-                    );
-                }
+                metrics::gauge!(DIRECTORY_LAG.name).set(lag_seconds.unwrap_or(0.0));
+                self.position = Some(position);
+                (sent, Ok(()))
             }
+            (_, Ok(Changes::OtherHistory)) => {
+                info!(
+                    sequence = position.sequence,
+                    "the database has another history; loading all template names"
+                );
+                self.load("other_history").await
+            }
+            (sent, Err(error)) => (sent, Err(error)),
         }
-        let reason = if self.position.is_none() {
-            "start"
-        } else {
-            "other_history"
+    }
+
+    /// Reads the changes after `position`. If the answer does not come soon, asks on a second
+    /// connection, and returns the first answer.
+    async fn changes(&self, position: Position) -> (Moment, Result<Changes, DatabaseError>) {
+        let mut first = pin!(self.ask(position));
+        tokio::select! {
+            answer = &mut first => return answer,
+            () = sleep(SECOND_ASKED_AFTER) => {}
+        }
+        let second = Box::pin(self.ask_anew(position));
+        match select(first, second).await {
+            Either::Left(((_, Err(_)), second)) => second.await,
+            Either::Right(((_, Err(_)), first)) => first.await,
+            Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
+        }
+    }
+
+    async fn ask(&self, position: Position) -> (Moment, Result<Changes, DatabaseError>) {
+        let sent = self.sent_now();
+        let answer = database::run_idempotent(&self.pool, POLL_LIMIT, move |connection| {
+            Box::pin(queries::poll(connection, position))
+        });
+        (sent, answer.await)
+    }
+
+    /// Asks on a new connection, because those of the pool may all have been lost in the same moment.
+    async fn ask_anew(&self, position: Position) -> (Moment, Result<Changes, DatabaseError>) {
+        let sent = self.sent_now();
+        let asking = async {
+            let options = self.pool.connect_options();
+            let mut connection = PgConnection::connect_with(&options).await?;
+            pool::set_up(&mut connection, POLL_LIMIT).await?;
+            queries::poll(&mut connection, position).await
         };
+        let answer = match timeout(POLL_LIMIT, asking).await {
+            Ok(answer) => answer.map_err(DatabaseError::from),
+            Err(_elapsed) => Err(DatabaseError::Late(POLL_LIMIT)),
+        };
+        (sent, answer)
+    }
+
+    async fn load(&mut self, reason: &'static str) -> (Moment, Result<(), DatabaseError>) {
         metrics::counter!(DIRECTORY_RELOADS.name, "reason" => reason).increment(1);
-        let (position, names) =
-            database::run_idempotent(&self.shared.pool, LOAD_LIMIT, |connection| {
-                Box::pin(queries::load(connection))
-            })
-            .await?;
-        self.publish(self.shared.snapshot.load().replaced_by(names));
-        self.position = Some(position);
-        Ok(())
+        let sent = self.sent_now();
+        let loaded = database::run_idempotent(&self.pool, LOAD_LIMIT, |connection| {
+            Box::pin(queries::load(connection))
+        });
+        let result = loaded.await.map(|(position, names)| {
+            self.publish(self.shared.snapshot.load().replaced_by(names));
+            self.position = Some(position);
+        });
+        (sent, result)
     }
 
     fn publish(&self, next: super::Snapshot) {
@@ -198,6 +276,11 @@ impl Poller {
                     );
                 }
                 self.failures = 0;
+                if std::mem::take(&mut self.was_standby) {
+                    // The address leads to a primary again. Other connections may still lead to the
+                    // standby.
+                    database::expire_connections_now();
+                }
                 self.shared.validity.renew(sent);
                 self.shared
                     .reports
@@ -206,6 +289,7 @@ impl Poller {
             }
             Err(error) => {
                 self.failures += 1;
+                self.was_standby |= matches!(error, DatabaseError::Standby);
                 if self.failures == 1 {
                     warn!(%error, "polling the template index failed; serving templates from memory until the staleness bound");
                 } else {

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::snapshot::{Change, Pointer};
+use crate::database::standby;
 use crate::models::core::identity_strategy::IdentityStrategy;
 
 /// A position in the order of commits. The stamp distinguishes histories that reach the same number,
@@ -14,6 +15,9 @@ use crate::models::core::identity_strategy::IdentityStrategy;
 pub(super) struct Position {
     pub(super) sequence: i64,
     pub(super) stamp: Uuid,
+    /// The newest pointer, if it is beyond the clock, as where logical replication writes the pointers
+    /// of another database.
+    pub(super) beyond: Option<i64>,
 }
 
 /// The answer of a poll.
@@ -26,7 +30,8 @@ pub(super) enum Changes {
         /// The age of the oldest of the commits, by the database's clock.
         lag_seconds: Option<f64>,
     },
-    /// The database does not know the position that was sent.
+    /// The database does not know the position that was sent, or has got pointers that its clock does
+    /// not order.
     OtherHistory,
 }
 
@@ -46,6 +51,8 @@ pub(super) async fn poll(
         SELECT c.sequence AS clock,
                latest.stamp AS "stamp?",
                here.stamp IS NOT DISTINCT FROM $2 AS "same_history!",
+               pg_is_in_recovery() AS "is_standby!",
+               (SELECT max(sequence) FROM tasker.template_versions) AS newest,
                (SELECT extract(epoch FROM clock_timestamp() - unseen.committed_at)::float8
                 FROM tasker.template_commits unseen
                 WHERE unseen.sequence = $1 + 1) AS lag_seconds,
@@ -72,13 +79,20 @@ pub(super) async fn poll(
     let Some(first) = rows.first() else {
         return Ok(Changes::OtherHistory);
     };
-    let known = first.same_history && first.clock >= position.sequence;
+    if first.is_standby {
+        return Err(standby());
+    }
+    let beyond = first.newest.filter(|newest| *newest > first.clock);
+    let known = first.same_history
+        && first.clock >= position.sequence
+        && (beyond.is_none() || beyond == position.beyond);
     let (true, Some(stamp)) = (known, first.stamp) else {
         return Ok(Changes::OtherHistory);
     };
     let position = Position {
         sequence: first.clock,
         stamp,
+        beyond,
     };
     let lag_seconds = first.lag_seconds;
     let changes = rows
@@ -112,6 +126,8 @@ pub(super) async fn load(
     let mut rows = sqlx::query!(
         r#"
         SELECT c.sequence AS "clock?", latest.stamp AS "stamp?",
+               pg_is_in_recovery() AS "is_standby!",
+               (SELECT max(sequence) FROM tasker.template_versions) AS newest,
                v.namespace AS "namespace?", v.name AS "name?", v.version AS "version?",
                v.sequence AS "sequence?", v.content_hash, v.named_task_uuid,
                v.identity_strategy::text AS "identity_strategy?",
@@ -129,14 +145,20 @@ pub(super) async fn load(
     let mut position = Position {
         sequence: 0,
         stamp: Uuid::nil(),
+        beyond: None,
     };
     let mut names = Vec::new();
     // Converted one by one, because all rows and all names together would need twice the memory.
     while let Some(row) = rows.try_next().await? {
         if names.is_empty() {
+            if row.is_standby {
+                return Err(standby());
+            }
+            let sequence = row.clock.unwrap_or(position.sequence);
             position = Position {
-                sequence: row.clock.unwrap_or(position.sequence),
+                sequence,
                 stamp: row.stamp.unwrap_or(position.stamp),
+                beyond: row.newest.filter(|newest| *newest > sequence),
             };
         }
         if let (Some(sequence), Some(registered_at)) = (row.sequence, row.registered_at)

@@ -37,6 +37,8 @@ pub(super) struct Breaker {
     open: AtomicBool,
     score: AtomicU32,
     opened: Notify,
+    /// Wakes requests that wait for a connection.
+    opened_for_requests: Notify,
     record: Mutex<Record>,
     log_limit: LogLimit,
 }
@@ -56,6 +58,7 @@ impl Breaker {
             open: AtomicBool::new(true),
             score: AtomicU32::new(0),
             opened: Notify::new(),
+            opened_for_requests: Notify::new(),
             record: Mutex::new(Record {
                 since: Utc::now(),
                 last_error: None,
@@ -73,6 +76,15 @@ impl Breaker {
     pub(super) async fn until_open(&self) {
         while !self.is_open() {
             self.opened.notified().await;
+        }
+    }
+
+    /// Waits until the breaker is open. Any number may wait.
+    pub(super) async fn is_opened(&self) {
+        let mut opened = std::pin::pin!(self.opened_for_requests.notified());
+        opened.as_mut().enable();
+        if !self.is_open() {
+            opened.await;
         }
     }
 
@@ -115,6 +127,7 @@ impl Breaker {
             record.opening_logged = held_back.is_some();
         }
         self.opened.notify_one();
+        self.opened_for_requests.notify_waiters();
         true
     }
 

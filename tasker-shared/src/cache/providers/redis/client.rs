@@ -92,7 +92,8 @@ impl RedisClient {
     /// Sends `request` over the connection for `key`, for at most `limit` in all.
     ///
     /// A connection that turns out to be closed costs no time, so the next one is tried: a request
-    /// may be executed twice. A connection on which the limit passed is replaced. A limit
+    /// may be executed twice. If all were closed while they were idle, the request waits for a new one
+    /// that the supervisor makes, because that says nothing against Redis. A connection on which the limit passed is replaced. A limit
     /// that was noticed much too late does not count for the breaker, because then this process had
     /// no CPU and nothing is known about Redis.
     pub(super) async fn call(
@@ -103,11 +104,19 @@ impl RedisClient {
     ) -> Result<Value, CacheError> {
         self.admit()?;
         let started = Instant::now();
-        for _ in 0..self.connections.len() {
-            let Some(live) = self.connections.pick(key) else {
-                break;
+        let mut found_idle = false;
+        for _ in 0..=self.connections.len() {
+            let live = match self.connections.pick(key) {
+                Some(live) => live,
+                None if found_idle => match self.next(key, started + limit).await {
+                    Some(live) => live,
+                    None => break,
+                },
+                None => break,
             };
+            let was_idle = live.is_idle();
             match self.call_on(live, request, started, limit).await {
+                Err(CacheError::ConnectionError(_)) if was_idle => found_idle = true,
                 Err(CacheError::ConnectionError(_)) if self.connections.up() > 0 => {}
                 outcome => return outcome,
             }
@@ -119,6 +128,20 @@ impl RedisClient {
         }))
     }
 
+    /// Waits for the next connection. Returns `None` at `deadline`, or if Redis cannot be reached.
+    async fn next(&self, key: &[u8], deadline: Instant) -> Option<Arc<Live>> {
+        let up = timeout_with_grace(deadline, async {
+            tokio::select! {
+                () = self.connections.any_up() => true,
+                () = self.breaker.is_opened() => false,
+            }
+        });
+        up.await
+            .unwrap_or(false)
+            .then(|| self.connections.pick(key))
+            .flatten()
+    }
+
     /// Sends `request` over this connection, within `limit` from `started`.
     pub(super) async fn call_on(
         &self,
@@ -127,6 +150,7 @@ impl RedisClient {
         started: Instant,
         limit: Duration,
     ) -> Result<Value, CacheError> {
+        let was_idle = live.is_idle();
         let mut connection = live.connection.clone();
         let outcome = timeout_with_grace(started + limit, connection.send(request))
             .await
@@ -135,13 +159,23 @@ impl RedisClient {
             self.outdated.notify_one();
         }
         match &outcome {
-            Ok(_) => self.breaker.succeeded(request.len()),
-            Err(CacheError::BackendError(refusal)) => self.refused(live, refusal),
+            Ok(_) => {
+                live.answered();
+                self.breaker.succeeded(request.len());
+            }
+            Err(CacheError::BackendError(refusal)) => {
+                live.answered();
+                self.refused(live, refusal);
+            }
             Err(error @ CacheError::Timeout { .. }) => {
                 let noticed_late = started.elapsed() > limit * 2;
                 if self.replace(live) && !noticed_late {
                     self.failed(error);
                 }
+            }
+            // Connecting anew shows if Redis is there.
+            Err(_) if was_idle => {
+                self.replace(live);
             }
             Err(error) => {
                 self.replace(live);

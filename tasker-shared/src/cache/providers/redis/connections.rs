@@ -2,15 +2,23 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
 
 use super::connection::Connection;
+
+/// A connection without an answer for so long is idle. Its server, or a proxy, may have closed it for
+/// that reason alone.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A fixed number of seats, each with a connection or waiting for one. Nothing here waits.
 pub(super) struct Connections {
     seats: Box<[ArcSwapOption<Live>]>,
+    /// Wakes those who wait for a connection.
+    installed: Notify,
 }
 
 /// A connection in its seat.
@@ -18,13 +26,39 @@ pub(super) struct Live {
     pub(super) connection: Connection,
     /// The time at which it was made.
     pub(super) since: Instant,
+    /// The time of the last answer, in milliseconds after `since`.
+    answered: AtomicU64,
     seat: usize,
+}
+
+impl Live {
+    fn new(connection: Connection, seat: usize) -> Arc<Self> {
+        Arc::new(Self {
+            connection,
+            since: Instant::now(),
+            answered: AtomicU64::new(0),
+            seat,
+        })
+    }
+
+    /// Notes an answer.
+    pub(super) fn answered(&self) {
+        let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.answered.store(millis, Ordering::Relaxed);
+    }
+
+    /// Returns true if it has had no answer for a while.
+    pub(super) fn is_idle(&self) -> bool {
+        let answered = Duration::from_millis(self.answered.load(Ordering::Relaxed));
+        self.since.elapsed() >= answered + IDLE
+    }
 }
 
 impl Connections {
     pub(super) fn new(count: usize) -> Self {
         Self {
             seats: (0..count).map(|_| ArcSwapOption::empty()).collect(),
+            installed: Notify::new(),
         }
     }
 
@@ -62,21 +96,28 @@ impl Connections {
     }
 
     pub(super) fn install(&self, seat: usize, connection: Connection) {
-        self.seats[seat].store(Some(Arc::new(Live {
-            connection,
-            since: Instant::now(),
-            seat,
-        })));
+        self.seats[seat].store(Some(Live::new(connection, seat)));
+        self.installed.notify_waiters();
+    }
+
+    /// Waits until a connection is up.
+    pub(super) async fn any_up(&self) {
+        let mut installed = std::pin::pin!(self.installed.notified());
+        loop {
+            // Registered first, so that no connection is missed in between.
+            installed.as_mut().enable();
+            if self.up() > 0 {
+                return;
+            }
+            installed.as_mut().await;
+            installed.set(self.installed.notified());
+        }
     }
 
     /// Replaces a connection, if it is still in use. Operations that are under way on it continue.
     pub(super) fn exchange(&self, live: Arc<Live>, connection: Connection) {
         let seat = live.seat;
-        let newer = Arc::new(Live {
-            connection,
-            since: Instant::now(),
-            seat,
-        });
+        let newer = Live::new(connection, seat);
         self.seats[seat].compare_and_swap(&Some(live), Some(newer));
     }
 

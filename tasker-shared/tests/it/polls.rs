@@ -1,0 +1,84 @@
+//! When the index is polled, and over which connections.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tasker_shared::registry::TaskHandlerRegistry;
+use tasker_test_support::{PostgresServer, TcpProxy, TestDatabase};
+
+use crate::app::{TestApp, current, template};
+
+/// Longer than the time for which the index is kept current after a resolve.
+const FORGOTTEN: Duration = Duration::from_secs(4);
+
+async fn register(app: &TestApp) {
+    let template = template("payments", "refund", 1);
+    let registered = app.uncached().register_task_template(&template).await;
+    registered.unwrap();
+}
+
+/// Resolves for so long, and returns the longest time that one resolve took.
+async fn resolve_for(registry: &TaskHandlerRegistry, time: Duration) -> Duration {
+    let started = Instant::now();
+    let mut longest = Duration::ZERO;
+    while started.elapsed() < time {
+        let asked = Instant::now();
+        assert_eq!(current(registry).await, json!(1));
+        longest = longest.max(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    longest
+}
+
+#[tokio::test]
+async fn a_process_polls_while_it_resolves_and_is_silent_while_it_does_not() {
+    let server = PostgresServer::start_with(&[("log_statement", "all")]);
+    let server = server.await.unwrap();
+    let database = TestDatabase::create_on(&server.url("postgres")).await;
+    let app = TestApp::on(database.unwrap()).await;
+    register(&app).await;
+    let registry = app.local_only(app.cache_config());
+    resolve_for(&registry, Duration::from_secs(1)).await;
+    let statements = async || server.log().await.matches("LOG:  execute").count();
+
+    let before = statements().await;
+    resolve_for(&registry, Duration::from_secs(4)).await;
+    let while_resolving = statements().await - before;
+    assert!(
+        (4..=8).contains(&while_resolving),
+        "{while_resolving} in 4 s"
+    );
+
+    tokio::time::sleep(FORGOTTEN).await;
+    let before = statements().await;
+    tokio::time::sleep(FORGOTTEN).await;
+    assert_eq!(statements().await, before);
+
+    // A request for the index' age polls first.
+    let status = registry.index_status().await.unwrap();
+    assert!(status.within_bound, "{status:?}");
+    server.kill().await.unwrap();
+    tokio::time::sleep(status.max_age).await;
+    let status = registry.index_status().await.unwrap();
+    assert!(!status.within_bound, "{status:?}");
+    registry.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_poll_whose_connection_hangs_is_answered_on_another() {
+    let app = TestApp::start().await;
+    register(&app).await;
+    let proxy = TcpProxy::before(app.database.url()).await.unwrap();
+    let registry = TaskHandlerRegistry::with_cache(
+        crate::app::pool(proxy.url()),
+        std::sync::Arc::new(tasker_shared::cache::CacheProvider::noop()),
+        app.cache_config(),
+    );
+    resolve_for(&registry, Duration::from_secs(1)).await;
+    for _ in 0..3 {
+        proxy.hang();
+        let longest = resolve_for(&registry, Duration::from_secs(2)).await;
+        assert!(longest < Duration::from_millis(500), "{longest:?}");
+    }
+    registry.shutdown().await;
+}
