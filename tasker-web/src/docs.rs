@@ -38,22 +38,41 @@ pub fn with_shared_routes(service: utoipa::openapi::OpenApi) -> utoipa::openapi:
     let mut document = service.merge_from(SharedApi::openapi());
     for item in document.paths.paths.values_mut() {
         for operation in operations(item) {
-            for (status, name, _) in SHARED_PROBLEMS {
+            let has_body = operation.request_body.is_some();
+            let problems = BODY_PROBLEMS.iter().filter(|_| has_body);
+            for (status, name, _) in problems.chain(&SHARED_PROBLEMS) {
                 let responses = &mut operation.responses.responses;
                 responses
-                    .entry(status.to_owned())
-                    .or_insert_with(|| RefOr::Ref(Ref::from_response_name(name)));
+                    .entry((*status).to_owned())
+                    .or_insert_with(|| RefOr::Ref(Ref::from_response_name(*name)));
             }
         }
     }
     let components = document.components.get_or_insert_default();
-    for (_, name, description) in SHARED_PROBLEMS {
+    for (_, name, description) in BODY_PROBLEMS.into_iter().chain(SHARED_PROBLEMS) {
         components
             .responses
             .insert(name.to_owned(), RefOr::T(problem(description)));
     }
     document
 }
+
+/// Problems that every route with a request body can return, because its extractor creates them.
+const BODY_PROBLEMS: [(&str, &str, &str); 4] = [
+    (
+        "400",
+        "UnreadableBody",
+        "`invalid_json`, `unknown_field` or `body_unreadable`, or `invalid_path_parameter` or \
+         `invalid_query_parameter`",
+    ),
+    ("413", "BodyTooLarge", "`body_too_large`"),
+    ("415", "UnsupportedMediaType", "`unsupported_media_type`"),
+    (
+        "422",
+        "InvalidBody",
+        "`invalid_body` or `validation_failed`",
+    ),
+];
 
 /// Problems that every route can return, because the layers around the routes create them.
 const SHARED_PROBLEMS: [(&str, &str, &str); 5] = [

@@ -52,6 +52,7 @@ impl From<RegistryError> for Problem {
                      loaded. Try again."
                 ),
             ),
+            RegistryError::Database(failure) if is_not_storable(failure) => not_storable(),
             RegistryError::Database(failure) if is_our_bug(failure) => Self::internal(error),
             RegistryError::Database(_) => database_unavailable().with_source(error),
             RegistryError::Folder { .. } => Self::new(
@@ -68,10 +69,13 @@ impl From<RegistryError> for Problem {
 }
 
 impl From<DatabaseError> for Problem {
-    /// Returns a 500 if PostgreSQL refuses a statement, because that is a bug of ours, except if the
-    /// SQLSTATE says that the server is overloaded or stopping. Returns a 503 otherwise.
+    /// Returns a 422 if PostgreSQL cannot store a character or number of the request. Returns a 500 if
+    /// it refuses a statement for another reason, because that is a bug of ours, except if the SQLSTATE
+    /// says that the server is overloaded or stopping. Returns a 503 otherwise.
     fn from(error: DatabaseError) -> Self {
-        if is_our_bug(&error) {
+        if is_not_storable(&error) {
+            not_storable()
+        } else if is_our_bug(&error) {
             Self::internal(error)
         } else {
             database_unavailable().with_source(error)
@@ -84,6 +88,32 @@ fn database_unavailable() -> Problem {
         &kinds::DATABASE_UNAVAILABLE,
         "PostgreSQL did not answer in time. Try again.",
     )
+}
+
+fn not_storable() -> Problem {
+    Problem::new(
+        &kinds::VALIDATION_FAILED,
+        "The request has a character that PostgreSQL cannot store, such as U+0000, or a number \
+         outside of its range. Remove it.",
+    )
+}
+
+/// Returns true if PostgreSQL refuses a value because no `text` or `jsonb` can hold it.
+fn is_not_storable(error: &DatabaseError) -> bool {
+    const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
+    const UNTRANSLATABLE_CHARACTER: &str = "22P05";
+    const NUMBER_OUT_OF_RANGE: &str = "22003";
+    let DatabaseError::Failed(sqlx::Error::Database(refusal)) = error else {
+        return false;
+    };
+    refusal.code().is_some_and(|code| {
+        [
+            CHARACTER_NOT_IN_REPERTOIRE,
+            UNTRANSLATABLE_CHARACTER,
+            NUMBER_OUT_OF_RANGE,
+        ]
+        .contains(&&*code)
+    })
 }
 
 fn is_our_bug(error: &DatabaseError) -> bool {

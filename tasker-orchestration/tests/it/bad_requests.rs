@@ -51,6 +51,44 @@ async fn an_input_schema_that_cannot_be_used_is_the_templates_fault() {
 }
 
 #[tokio::test]
+async fn text_and_numbers_that_postgresql_cannot_store_are_refused_in_an_action_on_a_step() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    let task = app.task_of("order", json!({})).await.json();
+    let step = format!(
+        "/v1/tasks/{}/workflow_steps/{}",
+        task["task_uuid"].as_str().unwrap(),
+        task["step_mapping"]["only"].as_str().unwrap(),
+    );
+    let action = |by: &str, reason: &str, result: &str| {
+        format!(
+            r#"{{"action_type": "complete_manually", "completed_by": "{by}", "reason": "{reason}",
+                "completion_data": {result}}}"#
+        )
+    };
+    for body in [
+        action(r"\u0000", "why", "{}"),
+        action("me", r"w\u0000", "{}"),
+        action("me", "why", r#"{"a": [{"\u0000": 1}]}"#),
+        action("me", "why", r#"{"a": "\u0000"}"#),
+    ] {
+        let request = Request::patch(&step)
+            .header("content-type", "application/json")
+            .body(Body::from(body.clone()))
+            .unwrap();
+        let answer = app.send(request).await;
+        assert_eq!(answer.status, 422, "{body}: {answer:?}");
+        assert_eq!(answer.problem()["code"], "validation_failed", "{body}");
+    }
+    let steps = "SELECT count(*) FROM tasker.workflow_steps WHERE processed";
+    let done: i64 = sqlx::query_scalar(steps)
+        .fetch_one(app.pool())
+        .await
+        .unwrap();
+    assert_eq!(done, 0);
+}
+
+#[tokio::test]
 async fn an_unknown_template_is_named() {
     let app = TestApp::start().await;
     let answer = app.task_of("nothing", json!({})).await;

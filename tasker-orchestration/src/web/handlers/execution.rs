@@ -147,7 +147,6 @@ pub(crate) enum StepAction {
         (status = 200, description = "The step after the action", body = WorkflowStep),
         (status = 404, description = "`step_not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`step_state_conflict`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_body` or `validation_failed`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]

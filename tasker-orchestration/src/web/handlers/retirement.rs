@@ -90,11 +90,7 @@ impl TemplatePath {
     request_body = RetireRequest,
     responses(
         (status = 200, description = "The template is retired", body = RetirementInfo),
-        (status = 400, description = "`invalid_json`, `unknown_field` or `body_unreadable`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`template_not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_body` or `validation_failed`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn retire_template(

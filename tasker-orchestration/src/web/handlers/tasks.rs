@@ -79,11 +79,8 @@ impl From<InitializedTask> for TaskCreated {
     responses(
         (status = 201, description = "Task created", body = TaskCreated, headers(("location" = String, description = "The task's path"))),
         (status = 200, description = "Task of an earlier request with the same identity", body = TaskCreated, headers(("location" = String, description = "The task's path"))),
-        (status = 400, description = "`invalid_json`, `unknown_field` or `body_unreadable`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`template_not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`template_changed`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_body`, `validation_failed`, `context_invalid`, `context_too_complex`, `idempotency_key_required` or `template_schema_invalid`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]

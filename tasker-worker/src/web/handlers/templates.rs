@@ -120,8 +120,6 @@ pub(crate) async fn get_template(
     responses(
         (status = 200, description = "Errors and warnings", body = TemplateValidationResponse),
         (status = 404, description = "`template_not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn validate_template(
