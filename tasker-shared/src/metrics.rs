@@ -101,6 +101,8 @@ metrics_table! {
         "Look-ups in the worker's cache of templates with overrides applied, by `result` (hit, miss).";
     TASKS_CREATED: Counter, Count, "tasker_tasks_total",
         "Answered task requests, by `result` (created, deduplicated, rejected, failed).";
+    LOG_LINES_DROPPED: Counter, Count, "tasker_log_lines_dropped_total",
+        "Log lines that were not written, because standard error was not read fast enough.";
     HTTP_REQUESTS: Counter, Count, "tasker_http_requests_total",
         "HTTP requests, by `method`, `route` (the pattern, not the path) and `status`.";
     HTTP_SERVER_ERRORS: Counter, Count, "tasker_http_server_errors_total",

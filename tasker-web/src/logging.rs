@@ -1,13 +1,23 @@
 //! Logs to standard error, as JSON or as text.
+//!
+//! A thread of its own writes the lines, because a write to a pipe that nobody reads never ends, and
+//! the thread that logs would wait for it. Lines beyond [`BUFFERED_LINES`] are dropped and counted.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing::Metadata;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+/// The number of lines that wait to be written at most: some 4 MB.
+const BUFFERED_LINES: usize = 4_096;
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// Errors in the variables that configure logging.
 #[derive(Debug, thiserror::Error)]
@@ -40,22 +50,37 @@ enum Format {
 /// Starts logging for the whole process, as `TASKER_LOG_FORMAT`, `TASKER_LOG` and `RUST_LOG` say.
 /// Also logs panics, in the span in which they happen. A second call has no effect.
 ///
+/// Lines are written until the guard is dropped, which waits a second at most for the last of them.
+///
 /// # Errors
 /// Fails if a variable has a wrong value. Logging is then off.
-pub(crate) fn init() -> Result<(), LoggingError> {
+pub(crate) fn init() -> Result<WorkerGuard, LoggingError> {
     let terminal = std::io::stderr().is_terminal();
     let format = format(std::env::var("TASKER_LOG_FORMAT").ok().as_deref(), terminal)?;
     let filter = filter(|variable| std::env::var(variable).ok())?;
     let asked = filter.to_string();
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(BUFFERED_LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let dropped = writer.error_counter();
     // This fails if a test has installed a subscriber before.
     let started = tracing_subscriber::registry()
-        .with(lines(format, terminal, filter, std::io::stderr))
+        .with(lines(format, terminal, filter, writer))
         .try_init();
     if started.is_ok() {
+        DROPPED.get_or_init(|| dropped);
         std::panic::set_hook(Box::new(log_panic));
         tracing::trace!(filter = asked, "logging started");
     }
-    Ok(())
+    Ok(guard)
+}
+
+/// Returns the number of lines that were not written, because nobody reads standard error.
+pub(crate) fn dropped_lines() -> u64 {
+    DROPPED
+        .get()
+        .map_or(0, |dropped| dropped.dropped_lines() as u64)
 }
 
 /// Writes the events that pass `filter`, except those that may contain secrets.

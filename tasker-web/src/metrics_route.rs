@@ -10,7 +10,8 @@ use http::header;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::lifecycle::Lifecycle;
-use tasker_shared::metrics::describe_all;
+use crate::logging;
+use tasker_shared::metrics::{LOG_LINES_DROPPED, describe_all};
 
 /// Bucket limits in seconds, from a look-up in memory to the default request timeout.
 const DURATION_BUCKETS: [f64; 16] = [
@@ -71,6 +72,7 @@ pub(crate) fn routes() -> Router {
     responses((status = 200, description = "The metrics", content_type = "text/plain", body = String))
 )]
 pub(crate) async fn metrics() -> impl IntoResponse {
+    metrics::counter!(LOG_LINES_DROPPED.name).absolute(logging::dropped_lines());
     (
         [(
             header::CONTENT_TYPE,

@@ -10,6 +10,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::app::{AppParts, ServiceInfo};
 use crate::cli::{self, Action};
@@ -118,7 +119,9 @@ where
         Ok(action) => action,
         Err(code) => return code,
     };
-    match act(info, action, start) {
+    // Dropped after the last report, because that is when the last lines are written.
+    let mut log = None;
+    match act(info, action, start, &mut log) {
         Ok(()) => ExitCode::from(exit::OK),
         Err(error) => {
             let code = error.exit_code();
@@ -148,7 +151,12 @@ fn report(info: &ServiceInfo, error: &ServiceError) {
     }
 }
 
-fn act<F, Fut>(info: &'static ServiceInfo, action: Action, start: F) -> Result<(), ServiceError>
+fn act<F, Fut>(
+    info: &'static ServiceInfo,
+    action: Action,
+    start: F,
+    log: &mut Option<WorkerGuard>,
+) -> Result<(), ServiceError>
 where
     F: FnOnce(Arc<AppParts>) -> Fut,
     Fut: Future<Output = Result<Router, ServiceError>>,
@@ -159,7 +167,7 @@ where
         cli::print_config_is_right();
         return Ok(());
     }
-    logging::init()?;
+    *log = Some(logging::init()?);
     let config = ConfigLoader::load_from_process()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -22,7 +22,7 @@ pub(super) struct StepPlan {
 pub(super) struct PlannedStep {
     pub(super) name: String,
     pub(super) callable: String,
-    /// How many steps of the plan it waits for.
+    /// The number of steps of the plan that it waits for.
     pub(super) dependencies: i32,
     pub(super) retryable: bool,
     pub(super) max_attempts: i32,

@@ -21,7 +21,7 @@ use crate::QUERY_LIMIT;
 
 /// The most templates that are kept prepared. With more in use, some are prepared again.
 const CAPACITY: u64 = 1_000;
-/// How long a template is kept prepared. Preparing it again renews the date until which retention
+/// The time for which a template is kept prepared. Preparing it again renews the date until which retention
 /// spares its document.
 const LIFETIME: Duration = Duration::from_hours(1);
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
-use tasker_test_support::TestDatabase;
+use tasker_test_support::{TestDatabase, free_port};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -40,7 +40,7 @@ pub(crate) fn text(output: &Output) -> String {
     String::from_utf8(both).unwrap()
 }
 
-/// Reads all lines as they come, because a service whose log nobody reads stops at a full pipe.
+/// Reads all lines as they come, because the service drops lines that nobody reads.
 fn collect_lines(stderr: ChildStderr) -> UnboundedReceiver<String> {
     let (sender, receiver) = unbounded_channel();
     tokio::spawn(async move {
@@ -290,6 +290,56 @@ async fn a_second_signal_ends_the_process_at_once() {
     service.signal(Signal::INT);
     assert_eq!(service.exit_code().await, Some(130));
     assert_eq!(task.await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_service_whose_log_nobody_reads_serves_and_stops() {
+    let database = TestDatabase::create().await.unwrap();
+    let port = free_port().unwrap();
+    let url = format!("http://127.0.0.1:{port}");
+    let mut child = program()
+        .env("DATABASE_URL", database.url())
+        .env("TASKER_LOG", "trace")
+        .env(
+            "TASKER__ORCHESTRATION__WEB__BIND_ADDRESS",
+            format!("127.0.0.1:{port}"),
+        )
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let http = reqwest::Client::new();
+    let get = async |path: &str| {
+        let answer = http.get(format!("{url}{path}")).timeout(PATIENCE).send();
+        answer.await.map(|answer| (answer.status().as_u16(), answer))
+    };
+    let serves = async {
+        while !matches!(get("/health/ready").await, Ok((200, _))) {
+            tokio::task::yield_now().await;
+        }
+        loop {
+            // Each request writes a line or two.
+            let requests = (0..32).map(|_| get("/health/live"));
+            for answer in futures::future::join_all(requests).await {
+                assert_eq!(answer.unwrap().0, 200);
+            }
+            let (status, metrics) = get("/metrics").await.unwrap();
+            assert_eq!(status, 200);
+            let metrics = metrics.text().await.unwrap();
+            let mut lines = metrics.lines();
+            let dropped =
+                lines.find_map(|line| line.strip_prefix("tasker_log_lines_dropped_total "));
+            if dropped.is_some_and(|dropped| dropped != "0") {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, serves).await.unwrap();
+    assert_eq!(get("/health/live").await.unwrap().0, 200);
+
+    let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let status = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0));
 }
 
 #[tokio::test]

@@ -1,26 +1,24 @@
 //! The text that PostgreSQL writes for a `jsonb`.
 //!
-//! PostgreSQL stores a document in a form of its own and writes it in one way only: keys by length
-//! and then by bytes, numbers without exponents, one space after each comma and colon. Whoever
-//! knows that way can name a document's content hash before PostgreSQL has seen the document, and
-//! need not send what is there already. What is stored, and under which hash, is still for
-//! PostgreSQL alone to say.
+//! PostgreSQL writes a stored `jsonb` in one way only: keys by length and then by bytes, numbers
+//! without exponents, one space after each comma and colon. With the same text, a registration
+//! computes the hash of a document before it sends it, and sends only documents whose hash differs.
+//! A trigger in PostgreSQL computes the hash that counts.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-/// Exponents past this one are outside of what a `numeric` holds, and of what an `f64` does.
+/// A larger exponent is outside of the range of `numeric` and of `f64`.
 const MAX_EXPONENT: i64 = 20_000;
 
 /// Room for most templates, so that the text seldom moves while it grows.
 const USUAL_BYTES: usize = 4 * 1024;
 
-/// The text that PostgreSQL writes for `value` once it is a `jsonb`.
+/// Returns the text that PostgreSQL writes for `value` after it was stored as `jsonb`.
 ///
-/// It is JSON again, with the same meaning: what PostgreSQL makes of this text is what it makes of
-/// any other text of `value`. A text with a NUL character is no `jsonb`; it is written as JSON
-/// writes it.
+/// The text is JSON with the same meaning. No `jsonb` can hold a NUL character; a `value` with one is
+/// written as any JSON would be.
 #[must_use]
 pub fn text(value: &Value) -> String {
     let mut out = String::with_capacity(USUAL_BYTES);

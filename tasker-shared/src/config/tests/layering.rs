@@ -1,4 +1,4 @@
-//! Which source wins, and what each environment of the repository says.
+//! The order of the sources, and the settings of each environment of the repository.
 
 use super::super::cache::CacheConfig;
 use super::super::redis::RedisConfig;

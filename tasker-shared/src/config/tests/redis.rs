@@ -1,4 +1,4 @@
-//! Which combinations of `[common.cache.redis]` make sense, and what the others are told.
+//! Combinations of `[common.cache.redis]` that are accepted, and the errors of the others.
 
 use super::super::ConfigError;
 use super::super::tasker::{RedisConfig, TaskerConfig};
