@@ -326,7 +326,7 @@ fn example_at(example: &Value, path: &str) -> String {
     let empty = [json!(null), json!([]), json!({})];
     let is_short = |value: &&Value| !empty.contains(value) && value.to_string().len() < 64;
     if let Some(value) = values.into_iter().find(is_short) {
-        return format!("`{}`", plain(value));
+        return format!("`{}`", plain(value).trim_end());
     }
     let known = EXAMPLES.iter().find(|(key, _)| path.ends_with(key));
     known.map_or_else(String::new, |(_, example)| format!("`{example}`"))
