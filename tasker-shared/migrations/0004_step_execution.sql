@@ -9,6 +9,11 @@
 --
 -- Lock order: rows of the queue, then steps in order of their ids, then tasks in order of theirs.
 -- Claims skip rows that are locked.
+--
+-- Statistics are often from a moment when the queue was empty. The planner then considers to read a
+-- whole index in place of a look-up for each row, and to look up by the first of two columns.
+-- Therefore joins are written `x.id = ANY (ARRAY[y.id])`, which can only be a look-up, and rows of
+-- the queue are found by a subquery with `OFFSET 0`, which uses all columns of the key.
 
 ALTER TABLE tasker.tasks
     -- Somebody waits for the end; the transaction that ends the task notifies.
@@ -177,10 +182,13 @@ BEGIN
                  WHERE e.to_step_uuid = s.workflow_step_uuid),
            q.priority, q.due_at
     FROM unnest(p_steps) AS c (id)
-    JOIN tasker.workflow_steps s ON s.workflow_step_uuid = c.id
-    JOIN tasker.named_steps n ON n.named_step_uuid = s.named_step_uuid
-    JOIN tasker.step_queue q
-        ON q.task_uuid = s.task_uuid AND q.workflow_step_uuid = s.workflow_step_uuid;
+    JOIN tasker.workflow_steps s ON s.workflow_step_uuid = ANY (ARRAY[c.id])
+    JOIN tasker.named_steps n ON n.named_step_uuid = ANY (ARRAY[s.named_step_uuid])
+    CROSS JOIN LATERAL (
+        SELECT * FROM tasker.step_queue q
+        WHERE q.task_uuid = s.task_uuid AND q.workflow_step_uuid = c.id
+        OFFSET 0
+    ) q;
 
     IF p_found <> '{}' THEN
         RETURN QUERY
@@ -193,15 +201,15 @@ BEGIN
         FROM (
             SELECT DISTINCT s.task_uuid
             FROM unnest(p_found) AS c (id)
-            JOIN tasker.workflow_steps s ON s.workflow_step_uuid = c.id
+            JOIN tasker.workflow_steps s ON s.workflow_step_uuid = ANY (ARRAY[c.id])
         ) c
-        JOIN tasker.tasks t ON t.task_uuid = c.task_uuid;
+        JOIN tasker.tasks t ON t.task_uuid = ANY (ARRAY[c.task_uuid]);
     END IF;
 
     -- Dependencies that the worker has not run itself just now.
     SELECT array_agg(DISTINCT e.from_step_uuid) INTO v_roots
     FROM unnest(p_steps) AS c (id)
-    JOIN tasker.workflow_step_edges e ON e.to_step_uuid = c.id
+    JOIN tasker.workflow_step_edges e ON e.to_step_uuid = ANY (ARRAY[c.id])
     WHERE e.from_step_uuid <> ALL (p_known);
     IF v_roots IS NOT NULL THEN
         RETURN QUERY
@@ -210,7 +218,7 @@ BEGIN
             UNION
             SELECT e.from_step_uuid
             FROM needed
-            JOIN tasker.workflow_step_edges e ON e.to_step_uuid = needed.id
+            JOIN tasker.workflow_step_edges e ON e.to_step_uuid = ANY (ARRAY[needed.id])
         )
         SELECT 'result', NULL::uuid, s.workflow_step_uuid, n.name::text, NULL, NULL::int,
                NULL::int, s.results, NULL::jsonb,
@@ -218,8 +226,8 @@ BEGIN
                      WHERE e.to_step_uuid = s.workflow_step_uuid),
                NULL::smallint, NULL::timestamptz
         FROM needed
-        JOIN tasker.workflow_steps s ON s.workflow_step_uuid = needed.id
-        JOIN tasker.named_steps n ON n.named_step_uuid = s.named_step_uuid;
+        JOIN tasker.workflow_steps s ON s.workflow_step_uuid = ANY (ARRAY[needed.id])
+        JOIN tasker.named_steps n ON n.named_step_uuid = ANY (ARRAY[s.named_step_uuid]);
     END IF;
 END
 $$;
@@ -251,7 +259,7 @@ BEGIN
         ORDER BY p.priority DESC
     LOOP
         WITH due AS MATERIALIZED (
-            SELECT q.task_uuid, q.workflow_step_uuid
+            SELECT q.ctid
             FROM tasker.step_queue q
             WHERE q.priority = v_priority AND q.due_at >= v_from AND q.due_at <= v_now
                 AND q.claimed_by IS NULL
@@ -264,7 +272,7 @@ BEGIN
             -- Not `v_now`: this is later than the commit that made the step ready.
             SET claimed_by = p_worker, claimed_at = clock_timestamp()
             FROM due
-            WHERE q.task_uuid = due.task_uuid AND q.workflow_step_uuid = due.workflow_step_uuid
+            WHERE q.ctid = due.ctid
             RETURNING q.task_uuid, q.workflow_step_uuid
         )
         SELECT array_agg(task_uuid), array_agg(workflow_step_uuid) INTO v_tasks, v_steps
@@ -272,16 +280,13 @@ BEGIN
         IF v_steps IS NOT NULL THEN
             -- A cancellation that is committed beside a completion leaves the steps behind that
             -- the completion made ready. So does a task that is deleted by hand.
-            WITH gone AS (
-                DELETE FROM tasker.step_queue q
-                USING unnest(v_tasks, v_steps) AS c (task_uuid, id)
-                LEFT JOIN tasker.tasks t ON t.task_uuid = c.task_uuid
-                WHERE q.task_uuid = c.task_uuid AND q.workflow_step_uuid = c.id
-                    AND (t.task_uuid IS NULL OR t.ended_at IS NOT NULL)
-                RETURNING q.workflow_step_uuid
-            )
-            SELECT array_agg(workflow_step_uuid) INTO v_gone FROM gone;
+            SELECT array_agg(c.id) INTO v_gone
+            FROM unnest(v_tasks, v_steps) AS c (task_uuid, id)
+            LEFT JOIN tasker.tasks t ON t.task_uuid = ANY (ARRAY[c.task_uuid])
+            WHERE t.task_uuid IS NULL OR t.ended_at IS NOT NULL;
             IF v_gone IS NOT NULL THEN
+                DELETE FROM tasker.step_queue
+                WHERE task_uuid = ANY (v_tasks) AND workflow_step_uuid = ANY (v_gone);
                 v_steps := ARRAY(SELECT unnest(v_steps) EXCEPT SELECT unnest(v_gone));
             END IF;
             v_claimed := v_claimed || v_steps;
@@ -377,11 +382,12 @@ BEGIN
     FOR NO KEY UPDATE;
     SELECT array_agg(p.id) INTO v_idle
     FROM (SELECT DISTINCT unnest(p_tasks) AS id) p
-    WHERE NOT EXISTS (SELECT FROM tasker.step_queue q WHERE q.task_uuid = p.id);
+    WHERE NOT EXISTS (SELECT FROM tasker.step_queue q WHERE q.task_uuid = ANY (ARRAY[p.id]));
 
     SELECT array_agg(i.id) INTO v_done FROM unnest(v_idle) AS i (id)
     WHERE NOT EXISTS (
-        SELECT FROM tasker.workflow_steps s WHERE s.task_uuid = i.id AND NOT s.processed);
+        SELECT FROM tasker.workflow_steps s
+        WHERE s.task_uuid = ANY (ARRAY[i.id]) AND NOT s.processed);
 
     IF v_done IS NOT NULL THEN
         WITH ended AS (
@@ -392,7 +398,7 @@ BEGIN
             RETURNING task_uuid, awaited
         ), before AS (
             UPDATE tasker.task_transitions x SET most_recent = false, updated_at = now()
-            FROM ended WHERE x.task_uuid = ended.task_uuid AND x.most_recent
+            FROM ended WHERE x.task_uuid = ANY (ARRAY[ended.task_uuid]) AND x.most_recent
             RETURNING x.task_uuid, x.to_state, x.sort_key
         ), journal AS (
             INSERT INTO tasker.task_transitions
@@ -519,7 +525,7 @@ BEGIN
         WHERE e.from_step_uuid = ANY (p_completed)
         GROUP BY e.to_step_uuid
     ) AS d (id, count)
-    JOIN tasker.workflow_steps s ON s.workflow_step_uuid = d.id
+    JOIN tasker.workflow_steps s ON s.workflow_step_uuid = ANY (ARRAY[d.id])
     WHERE NOT s.processed;
 
     IF v_waiting IS NOT NULL THEN
@@ -530,7 +536,7 @@ BEGIN
             UPDATE tasker.workflow_steps s
             SET unmet_dependencies = s.unmet_dependencies - w.count
             FROM unnest(v_waiting, v_counts) AS w (id, count)
-            WHERE s.workflow_step_uuid = w.id
+            WHERE s.workflow_step_uuid = ANY (ARRAY[w.id])
             RETURNING s.workflow_step_uuid, s.unmet_dependencies
         )
         SELECT array_agg(workflow_step_uuid) INTO v_reached
@@ -547,7 +553,7 @@ BEGIN
                row_number() OVER (ORDER BY s.priority DESC, s.workflow_step_uuid) <= p_want
                    AND (s.callable = ANY (p_callables) OR s.callable LIKE ANY (p_patterns)) AS mine
         FROM unnest(v_ready) AS r (id)
-        JOIN tasker.workflow_steps s ON s.workflow_step_uuid = r.id
+        JOIN tasker.workflow_steps s ON s.workflow_step_uuid = ANY (ARRAY[r.id])
     ), queued AS (
         INSERT INTO tasker.step_queue
             (task_uuid, workflow_step_uuid, callable, priority, due_at, state, sort_key, attempt,
@@ -615,13 +621,23 @@ BEGIN
         SELECT * FROM unnest(p_tasks, p_steps, p_attempts, p_states, p_results, p_delays_ms,
                              p_durations_ms, p_metadata) WITH ORDINALITY
             AS g (task_uuid, id, attempt, state, result, delay_ms, duration_ms, metadata, n)
+    ), held AS (
+        SELECT g.*, q.row, t.correlation_id
+        FROM given g
+        CROSS JOIN LATERAL (
+            SELECT q.ctid AS row FROM tasker.step_queue q
+            WHERE q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id
+            OFFSET 0
+        ) q
+        JOIN tasker.tasks t ON t.task_uuid = ANY (ARRAY[g.task_uuid])
+        WHERE t.ended_at IS NULL
     ), ended AS (
         DELETE FROM tasker.step_queue q
-        USING given g JOIN tasker.tasks t ON t.task_uuid = g.task_uuid
-        WHERE q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id
-            AND q.attempt = g.attempt AND q.claimed_by = p_worker AND t.ended_at IS NULL
+        USING held g
+        -- A row that others change meanwhile is not this attempt's any more.
+        WHERE q.ctid = g.row AND q.attempt = g.attempt AND q.claimed_by = p_worker
         RETURNING q.*, g.state AS to_state, g.result, g.delay_ms, g.duration_ms, g.metadata,
-                  t.correlation_id, p_ids[g.n * 4 - 3] AS transition_uuid,
+                  g.correlation_id, p_ids[g.n * 4 - 3] AS transition_uuid,
                   p_ids[g.n * 4 - 2 : g.n * 4] AS ids,
                   q.sort_key + (q.state = 'enqueued' AND q.sort_key = 0)::integer AS base
     ), written AS (
@@ -630,7 +646,7 @@ BEGIN
             last_attempted_at = e.claimed_at, updated_at = v_now,
             processed = e.to_state = 'complete',
             processed_at = CASE WHEN e.to_state = 'complete' THEN v_now END
-        FROM ended e WHERE s.workflow_step_uuid = e.workflow_step_uuid
+        FROM ended e WHERE s.workflow_step_uuid = ANY (ARRAY[e.workflow_step_uuid])
     ), journal AS (
         INSERT INTO tasker.workflow_step_transitions
             (workflow_step_transition_uuid, workflow_step_uuid, from_state, to_state, metadata,
@@ -691,7 +707,7 @@ BEGIN
     IF v_later IS NOT NULL THEN
         UPDATE tasker.workflow_step_transitions x SET most_recent = false, updated_at = v_now
         FROM unnest(v_later, v_later_sort_keys) AS l (id, sort_key)
-        WHERE x.workflow_step_uuid = l.id AND x.sort_key <= l.sort_key AND x.most_recent;
+        WHERE x.workflow_step_uuid = ANY (ARRAY[l.id]) AND x.sort_key <= l.sort_key AND x.most_recent;
     END IF;
 
     IF v_completed IS NOT NULL THEN
@@ -709,7 +725,7 @@ BEGIN
                    a.attempt + 1, a.uncounted
             FROM unnest(v_again, v_again_attempts, v_again_uncounted, v_again_sort_keys,
                         v_again_delays) AS a (id, attempt, uncounted, sort_key, delay_ms)
-            JOIN tasker.workflow_steps s ON s.workflow_step_uuid = a.id
+            JOIN tasker.workflow_steps s ON s.workflow_step_uuid = ANY (ARRAY[a.id])
             RETURNING task_uuid
         )
         SELECT array_agg(task_uuid) INTO v_again FROM queued;
@@ -772,11 +788,12 @@ BEGIN
     END IF;
     RETURN ARRAY(
         SELECT g.id FROM unnest(p_tasks, p_steps, p_attempts) AS g (task_uuid, id, attempt)
-        WHERE NOT EXISTS (
-            SELECT FROM tasker.step_queue q
-            JOIN tasker.tasks t ON t.task_uuid = q.task_uuid
+        WHERE (
+            SELECT q.attempt = g.attempt AND q.claimed_by = p_worker AND t.ended_at IS NULL
+            FROM tasker.step_queue q
+            JOIN tasker.tasks t ON t.task_uuid = ANY (ARRAY[q.task_uuid])
             WHERE q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id
-                AND q.attempt = g.attempt AND q.claimed_by = p_worker AND t.ended_at IS NULL)
+        ) IS NOT TRUE
     );
 END
 $$;

@@ -37,7 +37,7 @@ enum Task {
     /// Run all tests of the workspace. Further arguments are those of `cargo test`.
     #[command(disable_help_flag = true)]
     Test(Arguments),
-    /// Measure what resolving, booting and invalidating cost, beside their yardsticks.
+    /// Measure what resolving, booting, invalidating and running steps cost, beside their yardsticks.
     #[command(disable_help_flag = true)]
     Bench(Arguments),
     /// Run real processes under random faults, and judge every read; with `--steps`, every task.

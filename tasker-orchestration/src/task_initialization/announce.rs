@@ -1,19 +1,20 @@
-//! Announces new tasks to idle workers, at most once in a few milliseconds.
+//! Announces new tasks to idle workers.
 //!
-//! A notification takes a lock of the whole cluster when its transaction is committed. Under load
-//! workers find new steps without it.
+//! A notification takes a lock of the whole cluster when its transaction is committed. Tasks that are
+//! created at the same time are therefore announced together, a moment later. A task that is created
+//! alone is announced at once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tasker_shared::database;
-use tasker_shared::execution::STEPS_CHANNEL;
 use tokio::time::{Instant, sleep_until};
 
 use crate::QUERY_LIMIT;
 
-/// The least time between two announcements of a process.
+/// The least time between two announcements of a process while it creates several tasks at once.
 const INTERVAL: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
@@ -25,8 +26,11 @@ pub(super) struct Announcer {
 #[derive(Debug, Default)]
 struct State {
     last: Option<Instant>,
-    /// Set if an announcement is going to be sent that covers all tasks created before it.
-    is_due: bool,
+    /// The tasks that are being created.
+    creating: usize,
+    /// Set if an announcement is going to be sent: from when on workers have to read the queue, to
+    /// find the tasks created before it.
+    due: Option<DateTime<Utc>>,
 }
 
 impl Announcer {
@@ -37,39 +41,49 @@ impl Announcer {
         }
     }
 
-    /// Returns whether the next task is announced by the statement that creates it.
-    pub(super) fn may_announce(&self) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Begins to create a task. The creation says whether its own statement announces it.
+    pub(super) fn begin(&self) -> Creation<'_> {
+        let mut state = self.lock();
         let now = Instant::now();
-        let may = state.last.is_none_or(|last| now - last >= INTERVAL);
-        if may {
+        state.creating += 1;
+        let is_alone = state.creating == 1;
+        let announces = is_alone || state.last.is_none_or(|last| now - last >= INTERVAL);
+        if announces {
             state.last = Some(now);
         }
-        may
+        Creation {
+            announcer: self,
+            announces,
+        }
     }
 
-    /// Announces a task later that was created without an announcement.
-    pub(super) fn announce_later(&self) {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Announces a task later that was created at `created_at` without an announcement.
+    fn announce_later(&self, created_at: DateTime<Utc>) {
         let at = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.is_due {
+            let mut state = self.lock();
+            let is_going_to_be_sent = state.due.is_some();
+            state.due = Some(state.due.map_or(created_at, |due| due.min(created_at)));
+            if is_going_to_be_sent {
                 return;
             }
-            state.is_due = true;
             state.last.map_or_else(Instant::now, |last| last + INTERVAL)
         };
         let (pool, state) = (self.pool.clone(), Arc::clone(&self.state));
         tokio::spawn(async move {
             sleep_until(at).await;
-            {
+            let due = {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.is_due = false;
                 state.last = Some(Instant::now());
-            }
+                state.due.take()
+            };
             let sent = database::run_idempotent(&pool, QUERY_LIMIT, |connection| {
                 Box::pin(async move {
-                    sqlx::query("SELECT pg_notify($1, '')")
-                        .bind(STEPS_CHANNEL)
+                    sqlx::query("SELECT tasker.steps_announce($1)")
+                        .bind(due)
                         .execute(connection)
                         .await
                 })
@@ -78,5 +92,28 @@ impl Announcer {
                 tracing::debug!(%error, "new tasks were not announced; workers poll for them");
             }
         });
+    }
+}
+
+/// A task that is being created.
+#[derive(Debug)]
+pub(super) struct Creation<'a> {
+    announcer: &'a Announcer,
+    /// Set if the statement that creates the task announces it.
+    pub(super) announces: bool,
+}
+
+impl Creation<'_> {
+    /// Has the task, which was created at `created_at`, announced unless its own statement did that.
+    pub(super) fn succeeded(&self, created_at: DateTime<Utc>) {
+        if !self.announces {
+            self.announcer.announce_later(created_at);
+        }
+    }
+}
+
+impl Drop for Creation<'_> {
+    fn drop(&mut self) {
+        self.announcer.lock().creating -= 1;
     }
 }

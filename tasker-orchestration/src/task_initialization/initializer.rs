@@ -171,15 +171,14 @@ impl TaskInitializer {
         let prepared = self.prepared.get(template).await?;
         let mut new = self.plan(request, template, &prepared).await?;
         new.awaited = awaited;
-        new.announce = self.announcer.may_announce();
+        let creation = self.announcer.begin();
+        new.announce = creation.announces;
         let new = Arc::new(new);
         // A found task may be deleted before it is read. Then a new one can be made.
         for _ in 0..ATTEMPTS {
             let created = self.create(&new).await.map_err(unstorable)?;
             if let Some(created_at) = created {
-                if !new.announce {
-                    self.announcer.announce_later();
-                }
+                creation.succeeded(created_at);
                 return Ok(made(&new, &prepared, created_at));
             }
             if let Some(existing) = self.find(&new).await? {

@@ -14,6 +14,9 @@ use crate::types::Document;
 /// The distance above the last claimed step's time a later one may have been committed. Longer ones are
 /// announced with their time.
 const SLACK: TimeDelta = TimeDelta::milliseconds(100);
+/// The distance for which [`Bounds::reach_back`] reads again. Each second of it costs a millisecond or
+/// two while thousands of rows die in a second and none can be removed.
+const REACH: TimeDelta = TimeDelta::seconds(5);
 
 /// One run of a step. A worker that lost its claim cannot record a result under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,9 +111,23 @@ impl Bounds {
         }
     }
 
-    /// Forgets the bounds: the next claim reads the whole queue.
-    pub fn clear(&mut self) {
-        *self = Self::default();
+    /// Lowers the bounds so far that steps are found which were committed a few seconds late and
+    /// whose announcement was lost.
+    pub fn reach_back(&mut self) {
+        for held in self.floor.iter_mut().chain(self.by_priority.values_mut()) {
+            *held -= REACH;
+        }
+    }
+
+    /// Narrows the bounds after a claim that read the queue from them on took too long: at first to
+    /// the hour before `now`, then to half of the time each. What is left out is read with a later
+    /// claim of the whole queue.
+    pub fn narrow(&mut self, now: DateTime<Utc>) {
+        self.by_priority.clear();
+        let floor = self.floor.map_or(now - TimeDelta::hours(1), |held| {
+            held + (now - held).max(TimeDelta::zero()) / 2
+        });
+        self.floor = Some(floor);
     }
 
     fn split(&self) -> (Option<DateTime<Utc>>, Vec<i16>, Vec<DateTime<Utc>>) {

@@ -65,6 +65,14 @@ pub(super) fn is_refusal(error: &DatabaseError) -> bool {
     })
 }
 
+/// Returns whether PostgreSQL cancelled a statement because it took too long.
+pub(super) fn is_too_slow(error: &DatabaseError) -> bool {
+    let DatabaseError::Failed(sqlx::Error::Database(error)) = error else {
+        return false;
+    };
+    error.code().is_some_and(|code| code == "57014")
+}
+
 /// Returns whether a statement that failed may have been carried out, because its answer was lost.
 pub(super) fn may_have_taken_effect(error: &DatabaseError) -> bool {
     !matches!(error, DatabaseError::Failed(sqlx::Error::Database(_)))

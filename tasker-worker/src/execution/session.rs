@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use sqlx::PgPool;
 use tasker_shared::config::tasker::ExecutionConfig;
 use tasker_shared::database::DatabaseError;
@@ -26,7 +27,7 @@ use super::execute::{Claimed, Ended, Pending, execute};
 use super::handlers::Handlers;
 use super::heartbeat::{Lost, Running, renew};
 use super::http::HttpHandlers;
-use super::link::{Link, STATEMENT_LIMIT, is_refusal, may_have_taken_effect};
+use super::link::{Link, STATEMENT_LIMIT, is_refusal, is_too_slow, may_have_taken_effect};
 use super::wake::Wake;
 
 /// The most ends that one statement records.
@@ -39,6 +40,8 @@ const LEAVING_TIME: Duration = Duration::from_secs(2);
 /// The interval at which the whole queue is read, because a claim may have been rolled back or an
 /// announcement of late steps lost.
 const SWEEP: Duration = Duration::from_secs(30);
+/// The part of the time in which the whole queue is read, at most, if it takes long.
+const SWEEP_SHARE: u32 = 20;
 
 /// The parts that all sessions of a worker share.
 #[derive(Debug)]
@@ -78,6 +81,9 @@ pub(super) struct Session {
     /// Ends that are not recorded yet.
     pending: Vec<Pending>,
     bounds: Bounds,
+    /// The bounds to return to if the whole queue, which the next claim reads, takes too long.
+    before_sweep: Option<Bounds>,
+    next_sweep: Instant,
     /// Set if the queue may have steps to claim.
     scan: bool,
     /// Until when claims may exist that this session does not know of, because an answer was lost.
@@ -100,6 +106,8 @@ impl Session {
             ended,
             pending: Vec::new(),
             bounds: Bounds::default(),
+            before_sweep: None,
+            next_sweep: Instant::now() + SWEEP,
             scan: true,
             uncertain_until: None,
             lost: None,
@@ -197,7 +205,6 @@ impl Session {
         let wake = Arc::clone(&self.shared.wake);
         let mut drained_by = None;
         let mut next_poll = Instant::now();
-        let mut next_sweep = Instant::now() + SWEEP;
         loop {
             tokio::select! {
                 biased;
@@ -208,9 +215,9 @@ impl Session {
                     let interval = Duration::from_millis(interval.into());
                     next_poll = Instant::now() + interval.mul_f64(rand::random_range(0.75..1.25));
                     self.scan = true;
-                    if next_sweep <= Instant::now() {
-                        next_sweep = Instant::now() + SWEEP;
-                        self.bounds.clear();
+                    self.bounds.reach_back();
+                    if self.next_sweep <= Instant::now() && self.before_sweep.is_none() {
+                        self.before_sweep = Some(std::mem::take(&mut self.bounds));
                         // A claim may be committed long after its connection was given up.
                         self.uncertain_until.get_or_insert_with(Instant::now);
                     }
@@ -261,6 +268,9 @@ impl Session {
             self.scan = true;
             if let Some(due_at) = woken.earliest {
                 self.bounds.lower(due_at);
+                if let Some(bounds) = &mut self.before_sweep {
+                    bounds.lower(due_at);
+                }
             }
         }
         let want = if drained_by.is_some() { 0 } else { self.free() };
@@ -271,6 +281,7 @@ impl Session {
         let batch = self.pending.len().min(MAX_BATCH);
         let sent: Vec<&AttemptEnd> = self.pending[..batch].iter().map(|e| &e.end).collect();
         let (worker, scope, bounds) = (self.worker, &self.shared.scope, &self.bounds);
+        let started = Instant::now();
         let answer = self.link.run(async |connection| {
             if sent.is_empty() {
                 execution::claim(connection, worker, want, scope, bounds).await
@@ -284,16 +295,37 @@ impl Session {
                 self.pause = FIRST_PAUSE;
                 if scan {
                     self.scan = false;
+                    if self.before_sweep.take().is_some() {
+                        self.next_sweep = after_sweep(started);
+                    }
                 }
                 let recorded: Vec<Pending> = self.pending.drain(..batch).collect();
                 self.receive(rows, &recorded, want, scan);
                 ControlFlow::Continue(())
             }
             Err(error) => {
+                if scan && is_too_slow(&error) {
+                    self.narrow(started);
+                }
                 self.failed(&error, batch).await;
                 ControlFlow::Continue(())
             }
         }
+    }
+
+    /// Reads less of the queue after a claim was cancelled because it took too long. That happens
+    /// while a forgotten transaction keeps millions of dead rows.
+    fn narrow(&mut self, started: Instant) {
+        if let Some(bounds) = self.before_sweep.take() {
+            self.bounds = bounds;
+            self.next_sweep = after_sweep(started);
+        } else {
+            self.bounds.narrow(Utc::now());
+        }
+        tracing::warn!(
+            "the queue could not be read as a whole in time; steps that are due for long may wait. \
+             Look for transactions that are open for long"
+        );
     }
 
     /// Deals with a statement that failed, whether or not it took effect.
@@ -456,6 +488,11 @@ impl Session {
             ),
         }
     }
+}
+
+/// Returns when to read the whole queue again after a read that began at `started`.
+fn after_sweep(started: Instant) -> Instant {
+    Instant::now() + SWEEP.max(started.elapsed() * SWEEP_SHARE)
 }
 
 impl Drop for Session {

@@ -28,6 +28,12 @@ pub(crate) enum BenchError {
     Template(#[from] TemplateError),
     #[error("invalid benchmark JSON")]
     Json(#[from] serde_json::Error),
+    #[error("a request was not answered")]
+    Http(#[source] io::Error),
+    #[error("a request was answered with {status}: {answer}")]
+    Answer { status: u16, answer: String },
+    #[error("a service is not ready; its log:\n{0}")]
+    NotReady(String),
     #[error("a caller panicked")]
     Panicked(#[from] tokio::task::JoinError),
     #[error("{what}: expected {expected}, found {found}")]

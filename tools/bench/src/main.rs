@@ -22,6 +22,7 @@ mod invalidation;
 mod measure;
 mod redis_hit;
 mod report;
+mod steps;
 mod warm;
 mod world;
 
@@ -46,6 +47,9 @@ struct Options {
     /// Only these rows.
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
     only: Vec<Row>,
+    /// Steps that are run while a forgotten transaction is open; 500,000, or 40,000 with --quick.
+    #[arg(long, value_name = "COUNT")]
+    snapshot_steps: Option<usize>,
 }
 
 /// A row of the design's table, in the order in which they are measured.
@@ -58,6 +62,9 @@ enum Row {
     Boot,
     Index,
     Idle,
+    Steps,
+    StepsLoaded,
+    StepsSnapshot,
     // Last, because it leaves memory of a million keys in Redis.
     Invalidation,
 }
@@ -67,6 +74,7 @@ struct Bench {
     world: World,
     effort: Effort,
     report: Report,
+    snapshot_steps: usize,
 }
 
 impl Bench {
@@ -85,12 +93,18 @@ impl Row {
             Self::Boot => boot::measure(bench).await,
             Self::Index => index::measure(bench).await,
             Self::Idle => idle::measure(bench).await,
+            Self::Steps => steps::measure(bench).await,
+            Self::StepsLoaded => steps::measure_loaded(bench).await,
+            Self::StepsSnapshot => steps::measure_snapshot(bench).await,
             Self::Invalidation => invalidation::measure(bench).await,
         }
     }
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = steps::become_service() {
+        return code;
+    }
     let options = Options::parse();
     match run(&options) {
         Ok(true) => ExitCode::SUCCESS,
@@ -121,6 +135,11 @@ fn run(options: &Options) -> Result<bool> {
         let mut bench = Bench {
             report: Report::new(&world.servers().await?, options.quick),
             effort: Effort::new(options.quick),
+            snapshot_steps: options.snapshot_steps.unwrap_or(if options.quick {
+                40_000
+            } else {
+                500_000
+            }),
             world,
         };
         let mut measured = Ok(());

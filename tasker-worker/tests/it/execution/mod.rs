@@ -7,6 +7,7 @@ mod failure;
 mod flow;
 mod http;
 mod operators;
+mod queue;
 mod races;
 mod recovery;
 mod retention;

@@ -1,0 +1,90 @@
+//! An HTTP client that costs little beside the services that it measures.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::error::{BenchError, Result};
+
+/// A connection that is kept open.
+pub(super) struct Client {
+    address: SocketAddr,
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub(super) async fn connect(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(BenchError::Http)?;
+        stream.set_nodelay(true).map_err(BenchError::Http)?;
+        Ok(Self {
+            address,
+            stream: BufReader::new(stream),
+        })
+    }
+
+    /// Sends a request, and returns the status and the body of the answer.
+    pub(super) async fn send(&mut self, line: &str, body: &str) -> Result<(u16, Vec<u8>)> {
+        let request = format!(
+            "{line} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        let answer = async {
+            self.stream.write_all(request.as_bytes()).await?;
+            let (mut status, mut length) = (0, 0);
+            let mut header = String::new();
+            loop {
+                header.clear();
+                if self.stream.read_line(&mut header).await? == 0 {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                }
+                let line = header.trim_end();
+                if line.is_empty() {
+                    break;
+                }
+                if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
+                    status = rest[..3.min(rest.len())].parse().unwrap_or(0);
+                } else if let Some((name, value)) = line.split_once(": ")
+                    && name.eq_ignore_ascii_case("content-length")
+                {
+                    length = value.parse().unwrap_or(0);
+                }
+            }
+            let mut body = vec![0; length];
+            self.stream.read_exact(&mut body).await?;
+            Ok((status, body))
+        };
+        answer.await.map_err(BenchError::Http)
+    }
+
+    /// Creates a task of `bench/{template}`, and waits for its end.
+    pub(super) async fn run_task(&mut self, template: &str) -> Result {
+        let answer = self.create("/v1/tasks?wait=9s", template).await?;
+        BenchError::expect(
+            "state of a task",
+            &Some("complete"),
+            &answer["status"].as_str(),
+        )
+    }
+
+    /// Creates a task of `bench/{template}`.
+    pub(super) async fn create_task(&mut self, template: &str) -> Result {
+        self.create("/v1/tasks", template).await.map(|_answer| ())
+    }
+
+    async fn create(&mut self, path: &str, template: &str) -> Result<Value> {
+        let body = format!(
+            r#"{{"namespace": "bench", "name": "{template}", "version": "1.0.0", "context": {{"order": 7}}}}"#
+        );
+        let (status, answer) = self.send(&format!("POST {path}"), &body).await?;
+        if status != 201 {
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            return Err(BenchError::Answer { status, answer });
+        }
+        Ok(serde_json::from_slice(&answer)?)
+    }
+}

@@ -1,0 +1,193 @@
+//! A database with an orchestration service and workers, each a process of its own.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tasker_shared::models::core::task_template::TemplateDocument;
+use tasker_shared::registry::TaskHandlerRegistry;
+use tasker_test_support::{HeldFolder, PostgresServer, ServiceProcess, TestDatabase, free_port};
+use tasker_worker::{Handlers, StepContext};
+use tokio::sync::Mutex;
+
+use super::client::Client;
+use crate::error::{BenchError, Result};
+use crate::measure::{Numbers, load, ms};
+use crate::world::{PATIENCE, migrated_pool};
+
+/// Set for a process of this program that is to be a service. Its value names which.
+pub(super) const ROLE: &str = "BENCH_ROLE";
+/// Four steps in a line.
+pub(super) const LINEAR: &str = "linear";
+/// A first step, a thousand after it, and one after all of them.
+pub(super) const FAN: &str = "fan";
+pub(super) const FAN_STEPS: usize = 1_002;
+/// One step that no worker of a fleet has a handler for.
+pub(super) const FOREIGN: &str = "foreign";
+pub(super) const FOREIGN_CALLABLE: &str = "bench.Foreign";
+const CALLABLE: &str = "bench.Nothing";
+/// The most requests at once.
+pub(super) const CONCURRENCY: usize = 64;
+
+/// Becomes a service if this process was started as one.
+pub(crate) fn become_service() -> Option<ExitCode> {
+    let role = std::env::var(ROLE).ok()?;
+    Some(if role == "worker" {
+        let handlers = Handlers::new().function(CALLABLE, async |_: StepContext| Ok(json!({})));
+        tasker_worker::run(handlers)
+    } else {
+        use tasker_orchestration::service;
+        tasker_web::run_service(&service::INFO, service::start)
+    })
+}
+
+/// The services on one database. They stop on drop.
+pub(super) struct Fleet {
+    pub(super) pool: PgPool,
+    pub(super) clients: Arc<Vec<Mutex<Client>>>,
+    _services: Vec<ServiceProcess>,
+    _folder: HeldFolder,
+    /// Dropped last.
+    pub(super) database: TestDatabase,
+}
+
+impl Fleet {
+    /// Starts the services on a new database, and runs a task of each kind.
+    pub(super) async fn start(server: &PostgresServer, workers: usize) -> Result<Self> {
+        let database = TestDatabase::create_on(&server.url("postgres")).await?;
+        let pool = migrated_pool(&database).await?;
+        register(&pool).await?;
+        let folder = HeldFolder::create()?;
+        let (orchestration, address) = start("orchestration", &database, &folder).await?;
+        let mut services = vec![orchestration];
+        for _ in 0..workers {
+            services.push(start("worker", &database, &folder).await?.0);
+        }
+        let mut clients = Vec::new();
+        for _ in 0..CONCURRENCY {
+            clients.push(Mutex::new(Client::connect(address).await?));
+        }
+        let fleet = Self {
+            pool,
+            clients: Arc::new(clients),
+            _services: services,
+            _folder: folder,
+            database,
+        };
+        fleet.tasks_per_second(CONCURRENCY * 4).await?;
+        fleet.fan_steps_per_second().await?;
+        Ok(fleet)
+    }
+
+    /// Runs linear tasks, 64 at a time.
+    pub(super) async fn tasks_per_second(&self, count: usize) -> Result<f64> {
+        let caller = |clients: Arc<Vec<Mutex<Client>>>, numbers: Numbers| async move {
+            for number in numbers {
+                let mut client = clients[number % CONCURRENCY].lock().await;
+                client.run_task(LINEAR).await?;
+            }
+            Ok(())
+        };
+        let took = load(CONCURRENCY, 0..count, &self.clients, caller).await?;
+        #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+        Ok(count as f64 / took.as_secs_f64())
+    }
+
+    /// Runs linear tasks one at a time, and returns the time of each in milliseconds.
+    pub(super) async fn times(&self, count: usize) -> Result<Vec<f64>> {
+        let mut client = self.clients[0].lock().await;
+        let mut times = Vec::with_capacity(count);
+        for _ in 0..count {
+            let started = Instant::now();
+            client.run_task(LINEAR).await?;
+            times.push(ms(started.elapsed()));
+        }
+        Ok(times)
+    }
+
+    /// Runs one task that fans out and joins, from the request to the end.
+    #[expect(clippy::cast_precision_loss, reason = "the count is small")]
+    pub(super) async fn fan_steps_per_second(&self) -> Result<f64> {
+        let started = Instant::now();
+        self.clients[0].lock().await.run_task(FAN).await?;
+        Ok(FAN_STEPS as f64 / started.elapsed().as_secs_f64())
+    }
+
+    /// Returns how many steps are not complete, or were run more than once. `FOREIGN` ones do not
+    /// count.
+    pub(super) async fn wrong_steps(&self) -> Result<i64> {
+        let count = sqlx::query_scalar(
+            "SELECT count(*) FROM tasker.workflow_steps
+             WHERE callable = $1 AND (NOT processed OR attempts IS DISTINCT FROM 1)",
+        );
+        Ok(count.bind(CALLABLE).fetch_one(&self.pool).await?)
+    }
+}
+
+async fn register(pool: &PgPool) -> Result {
+    let step = |name: &str, callable: &str, dependencies: &[String]| json!({"name": name, "handler": {"callable": callable}, "dependencies": dependencies});
+    let names = |count: usize| (0..count).map(|n| format!("step_{n}")).collect::<Vec<_>>();
+    let linear = names(4);
+    let linear: Vec<Value> = (0..4)
+        .map(|n| step(&linear[n], CALLABLE, &linear[n.saturating_sub(1)..n]))
+        .collect();
+    let parts = names(FAN_STEPS - 2);
+    let mut fan = vec![step("start", CALLABLE, &[])];
+    fan.extend(
+        parts
+            .iter()
+            .map(|name| step(name, CALLABLE, &["start".to_owned()])),
+    );
+    fan.push(step("join", CALLABLE, &parts));
+    let foreign = vec![step("foreign", FOREIGN_CALLABLE, &[])];
+    let registry = TaskHandlerRegistry::new(pool.clone());
+    for (name, steps) in [(LINEAR, linear), (FAN, fan), (FOREIGN, foreign)] {
+        let document = TemplateDocument::from_json(json!({
+            "name": name, "namespace_name": "bench", "version": "1.0.0",
+            "identity_strategy": "always_unique", "steps": steps,
+        }))?;
+        registry.register_task_template(&document).await?;
+    }
+    Ok(())
+}
+
+/// Starts a service and waits until it is ready.
+async fn start(
+    role: &'static str,
+    database: &TestDatabase,
+    folder: &HeldFolder,
+) -> Result<(ServiceProcess, SocketAddr)> {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+    let text = address.to_string();
+    let program = std::env::current_exe().map_err(BenchError::Runtime)?;
+    let folder = folder.path().to_string_lossy();
+    let environment = [
+        (ROLE, role),
+        ("DATABASE_URL", database.url()),
+        (
+            "TASKER_CONFIG_ROOT",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../config"),
+        ),
+        ("TASKER_TEMPLATE_PATH", &folder),
+        ("TASKER__WORKER__WEB__BIND_ADDRESS", &text),
+        ("TASKER__ORCHESTRATION__WEB__BIND_ADDRESS", &text),
+        ("RUST_LOG", "error"),
+    ];
+    let service = ServiceProcess::start(role, &program, &environment).await?;
+    let started = Instant::now();
+    loop {
+        service.check_alive()?;
+        if let Ok(mut client) = Client::connect(address).await
+            && let Ok((200, _)) = client.send("GET /health/ready", "").await
+        {
+            return Ok((service, address));
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(BenchError::NotReady(service.log()));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

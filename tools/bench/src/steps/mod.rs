@@ -1,0 +1,185 @@
+//! Tasks whose steps run, over HTTP, with an orchestration service, workers and PostgreSQL as
+//! processes, beside bare jobs.
+
+mod bare;
+mod client;
+mod cpu;
+mod fleet;
+mod loaded;
+mod snapshot;
+mod statements;
+
+use tasker_test_support::PostgresServer;
+
+use self::bare::BareJobs;
+use self::fleet::{CONCURRENCY, FAN_STEPS, Fleet};
+use crate::Bench;
+use crate::error::Result;
+use crate::measure::{Effort, Pair, ms, rounds};
+use crate::report::{Bar, Report};
+
+pub(crate) use self::fleet::become_service;
+pub(crate) use self::loaded::measure as measure_loaded;
+pub(crate) use self::snapshot::measure as measure_snapshot;
+
+/// Tasks of a round.
+const TASKS: usize = 2_000;
+/// Tasks of a round, one at a time.
+const SINGLE_TASKS: usize = 400;
+/// Jobs of a round.
+const JOBS: usize = 8_000;
+/// The concurrency of the bare jobs that the fan-out is compared with.
+const FAN_JOBS: usize = 16;
+
+pub(crate) async fn measure(bench: &mut Bench) -> Result {
+    let (_, effort, report) = bench.parts();
+    let server = PostgresServer::start().await?;
+    let fleet = Fleet::start(&server, 1).await?;
+    single(&fleet, effort, report).await?;
+    concurrent(&fleet, effort, report).await?;
+    fan(&fleet, effort, report).await?;
+    count_statements(&server, &fleet, report).await?;
+    workers(&server, &fleet, effort, report).await
+}
+
+async fn single(fleet: &Fleet, effort: Effort, report: &mut Report) -> Result {
+    let (tasks, jobs) = (effort.of(SINGLE_TASKS), effort.of(4 * SINGLE_TASKS));
+    let (mut medians, mut tails) = (Vec::new(), Vec::new());
+    for _ in 0..effort.rounds {
+        let bare = BareJobs::connect(&fleet.pool, 1).await?;
+        let job = percentile(bare.times(jobs).await?.into_iter().map(ms), 0.5);
+        bare.close().await?;
+        let times = fleet.times(tasks).await?;
+        let median = percentile(times.iter().copied(), 0.5);
+        medians.push((median, 2.0 + 6.0 * job));
+        tails.push((percentile(times, 0.99), median));
+    }
+    let what = "task of 4 steps, c=1, median";
+    report.compared(what, "ms", "2 ms + 6 bare jobs", &medians, Bar::AtMost(1.0));
+    let what = "task of 4 steps, c=1, p99";
+    report.compared(what, "ms", "its median", &tails, Bar::AtMost(5.0));
+    Ok(())
+}
+
+async fn concurrent(fleet: &Fleet, effort: Effort, report: &mut Report) -> Result {
+    let tasks = effort.of(TASKS);
+    let mut cpu = Vec::new();
+    let pairs = rounds(
+        effort.few_rounds(),
+        async || {
+            let (rate, used) = with_cpu(fleet.tasks_per_second(tasks), tasks).await?;
+            cpu.push(used);
+            Ok(rate)
+        },
+        async || Ok(bare_rate(fleet, CONCURRENCY, effort).await? / 4.0),
+    )
+    .await?;
+    let what = "tasks of 4 steps, c=64";
+    report.compared(what, "/s", "bare jobs / 4", &pairs, Bar::AtLeast(0.75));
+    let what = "CPU of a task, c=64, all services and PostgreSQL";
+    // The first round warmed up.
+    report.alone(what, "ms", cpu.into_iter().skip(1), Bar::AtMost(1.2));
+    Ok(())
+}
+
+async fn fan(fleet: &Fleet, effort: Effort, report: &mut Report) -> Result {
+    let pairs = rounds(
+        effort.few_rounds(),
+        async || fans(fleet, effort).await,
+        async || bare_rate(fleet, FAN_JOBS, effort).await,
+    )
+    .await?;
+    let what = "steps of a fan-out of 1,000 and a join";
+    report.compared(what, "/s", "bare jobs, c=16", &pairs, Bar::AtLeast(1.2));
+    Ok(())
+}
+
+/// Returns the median over several fan-outs, one after the other.
+async fn fans(fleet: &Fleet, effort: Effort) -> Result<f64> {
+    let mut rates = Vec::new();
+    for _ in 0..effort.of(12) {
+        rates.push(fleet.fan_steps_per_second().await?);
+    }
+    Ok(percentile(rates, 0.5))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+async fn count_statements(server: &PostgresServer, fleet: &Fleet, report: &mut Report) -> Result {
+    const TASKS: usize = 200;
+    let tasks = async { fleet.times(TASKS).await.map(|_times| ()) };
+    let linear = statements::beside_creation(server, &fleet.pool, tasks).await?;
+    let what = "statements of a task of 4 steps beside its creation, c=1";
+    report.alone(what, "", [linear as f64 / TASKS as f64], Bar::AtMost(6.0));
+    let fan = async { fleet.fan_steps_per_second().await.map(|_rate| ()) };
+    let fan = statements::beside_creation(server, &fleet.pool, fan).await?;
+    let what = "statements of a step of the fan-out";
+    report.alone(what, "", [fan as f64 / FAN_STEPS as f64], Bar::AtMost(0.2));
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+async fn workers(
+    server: &PostgresServer,
+    one: &Fleet,
+    effort: Effort,
+    report: &mut Report,
+) -> Result {
+    let tasks = effort.of(TASKS);
+    let mut wrong = one.wrong_steps().await?;
+    for count in [2, 4] {
+        let several = Fleet::start(server, count).await?;
+        let pairs = rounds(
+            effort.few_rounds(),
+            async || several.tasks_per_second(tasks).await,
+            async || one.tasks_per_second(tasks).await,
+        )
+        .await?;
+        let what = format!("tasks of 4 steps, c=64, {count} worker processes");
+        report.compared(what, "/s", "one worker", &pairs, Bar::AtLeast(1.0));
+        let pairs = rounds(
+            effort.few_rounds(),
+            async || fans(&several, effort).await,
+            async || fans(one, effort).await,
+        )
+        .await?;
+        let what = format!("steps of a fan-out, {count} worker processes");
+        report.compared(what, "/s", "one worker", &pairs, Bar::AtLeast(1.0));
+        wrong += several.wrong_steps().await?;
+    }
+    let what = "steps lost or run twice";
+    report.alone(what, "", [wrong as f64], Bar::Exactly(0.0));
+    Ok(())
+}
+
+async fn bare_rate(fleet: &Fleet, concurrency: usize, effort: Effort) -> Result<f64> {
+    let bare = BareJobs::connect(&fleet.pool, concurrency).await?;
+    let rate = bare.rate(0..effort.of(JOBS)).await?;
+    bare.close().await?;
+    Ok(rate)
+}
+
+/// Returns the result of `work`, and the servers' CPU time for each of `count`, in milliseconds.
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+async fn with_cpu<T>(work: impl Future<Output = Result<T>>, count: usize) -> Result<(T, f64)> {
+    let before = cpu::of_servers();
+    let result = work.await?;
+    Ok((result, (cpu::of_servers() - before) * 1e3 / count as f64))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts are small"
+)]
+fn percentile(values: impl IntoIterator<Item = f64>, part: f64) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let index = (values.len() as f64 * part) as usize;
+    values.get(index).copied().unwrap_or(f64::NAN)
+}
+
+/// Returns the pairs of the second half of a run, in which a change over time shows.
+fn second_half(pairs: &[Pair]) -> &[Pair] {
+    &pairs[pairs.len() / 2..]
+}
