@@ -16,12 +16,16 @@ use super::attempt::{self, Finish, Runner};
 use super::context::{Attempt, Limits, TaskInfo};
 use super::dependencies::StepResult;
 use super::documents::DocumentError;
+use super::heartbeat::Running;
 use super::link::{is_refusal, may_have_taken_effect};
 use super::outcome::StepError;
 use super::session::Shared;
 
 /// The pause before the database is asked again.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// The pause before the lease is looked at again.
+const LEASE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The end of a handler.
 pub(super) enum Ended {
@@ -58,6 +62,7 @@ pub(super) async fn execute(
     claimed: Claimed,
     cancelled: CancellationToken,
     worker: Uuid,
+    running: &Running,
 ) -> Ended {
     let id = claimed.id;
     let template = loop {
@@ -101,6 +106,11 @@ pub(super) async fn execute(
         },
         started: std::time::Instant::now(),
     });
+    // A process that was frozen since it claimed the step must not start it, because others may run
+    // it. Either the lease is renewed, or the session ends and drops this.
+    while !running.has_lease() {
+        sleep(LEASE_PAUSE).await;
+    }
     // Lines of the handler's own carry these fields, too.
     let span = tracing::info_span!(
         "step",

@@ -457,9 +457,9 @@ impl Session {
         self.running.insert(claimed.id, token.clone());
         let shared = Arc::clone(&self.shared);
         let (ends, worker) = (self.ends.clone(), self.worker);
-        let stopped = self.stopped.clone();
+        let (stopped, running) = (self.stopped.clone(), Arc::clone(&self.running));
         tokio::spawn(async move {
-            let run = execute(shared, claimed, token, worker);
+            let run = execute(shared, claimed, token, worker, &running);
             // Nobody hears of the end of a session that is over.
             if let Some(ended) = stopped.run_until_cancelled(run).await {
                 ends.send(ended).ok();
