@@ -377,3 +377,49 @@ async fn tasks_end_although_postgresql_restarts_and_crashes() {
     until(unfinished, &|count| count == 0).await;
     until(complete, &|count| count == 300).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_reports_its_lease_and_logs_a_failed_step_with_its_task() {
+    let remote = Remote::start().await;
+    let (engine, process, task) = claimed(&remote, 1, &[]).await;
+    let url = format!("http://{}/health/detailed", process.address);
+    let health: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let listed: Uuid = sqlx::query_scalar("SELECT worker_uuid FROM tasker.workers")
+        .fetch_one(engine.pool())
+        .await
+        .unwrap();
+    let expected = json!({"status": "healthy", "worker_uuid": listed});
+    assert_eq!(health["checks"]["execution"], expected, "{health}");
+    remote.release();
+    assert_eq!(engine.end(task).await, "complete");
+
+    let nowhere = format!("http://{}/nowhere", remote.host());
+    engine
+        .register("nowhere", json!([step("lost", &nowhere, &[])]))
+        .await;
+    let (task, state) = engine.run("nowhere", json!({})).await;
+    assert_eq!(state, "error");
+    let correlation: Uuid =
+        sqlx::query_scalar("SELECT correlation_id FROM tasker.tasks WHERE task_uuid = $1")
+            .bind(task)
+            .fetch_one(engine.pool())
+            .await
+            .unwrap();
+    let log = process.service.log();
+    let failures = log
+        .lines()
+        .filter(|line| line.contains("a step failed for good"));
+    let failures: Vec<Value> = failures
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let [failure] = &failures[..] else {
+        panic!("{log}");
+    };
+    assert_eq!(failure["task_uuid"], json!(task), "{failure}");
+    assert_eq!(failure["correlation_id"], json!(correlation), "{failure}");
+    assert_eq!(
+        (&failure["step"], &failure["attempt"]),
+        (&json!("lost"), &json!(1))
+    );
+    assert_eq!(failure["error"], "Http404", "{failure}");
+}
