@@ -310,7 +310,9 @@ async fn a_service_whose_log_nobody_reads_serves_and_stops() {
     let http = reqwest::Client::new();
     let get = async |path: &str| {
         let answer = http.get(format!("{url}{path}")).timeout(PATIENCE).send();
-        answer.await.map(|answer| (answer.status().as_u16(), answer))
+        answer
+            .await
+            .map(|answer| (answer.status().as_u16(), answer))
     };
     let serves = async {
         while !matches!(get("/health/ready").await, Ok((200, _))) {
