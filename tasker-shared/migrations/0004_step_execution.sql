@@ -606,6 +606,7 @@ DECLARE
     v_failed uuid[];
     v_later uuid[];
     v_later_sort_keys integer[];
+    v_later_ends uuid[];
     v_again uuid[];
     v_again_attempts integer[];
     v_again_uncounted integer[];
@@ -664,8 +665,10 @@ BEGIN
                                       'worker_uuid', p_worker),
                    e.base + 1, false, e.claimed_at
             UNION ALL
-            SELECT e.transition_uuid, 'in_progress', e.to_state, e.metadata, e.base + 2, true,
-                   v_now
+            -- The most recent one of a step that has earlier ones becomes that below, because the
+            -- schema of other software has a unique index on it.
+            SELECT e.transition_uuid, 'in_progress', e.to_state, e.metadata, e.base + 2,
+                   e.sort_key = 0, v_now
         ) AS j (id, from_state, to_state, metadata, sort_key, most_recent, at)
     ), audit AS (
         INSERT INTO tasker.workflow_step_result_audit
@@ -681,13 +684,14 @@ BEGIN
            array_agg(DISTINCT e.task_uuid) FILTER (WHERE e.to_state = 'error'),
            array_agg(e.workflow_step_uuid) FILTER (WHERE e.sort_key > 0),
            array_agg(e.sort_key) FILTER (WHERE e.sort_key > 0),
+           array_agg(e.transition_uuid) FILTER (WHERE e.sort_key > 0),
            array_agg(e.workflow_step_uuid) FILTER (WHERE e.to_state = 'waiting_for_retry'),
            array_agg(e.attempt) FILTER (WHERE e.to_state = 'waiting_for_retry'),
            array_agg(e.uncounted) FILTER (WHERE e.to_state = 'waiting_for_retry'),
            array_agg(e.base + 2) FILTER (WHERE e.to_state = 'waiting_for_retry'),
            array_agg(e.delay_ms) FILTER (WHERE e.to_state = 'waiting_for_retry')
     INTO v_accepted, v_tasks, v_completed, v_failed, v_later, v_later_sort_keys,
-         v_again, v_again_attempts, v_again_uncounted, v_again_sort_keys, v_again_delays
+         v_later_ends, v_again, v_again_attempts, v_again_uncounted, v_again_sort_keys, v_again_delays
     FROM ended e;
 
     IF cardinality(v_accepted) IS DISTINCT FROM cardinality(p_steps) THEN
@@ -708,6 +712,8 @@ BEGIN
         UPDATE tasker.workflow_step_transitions x SET most_recent = false, updated_at = v_now
         FROM unnest(v_later, v_later_sort_keys) AS l (id, sort_key)
         WHERE x.workflow_step_uuid = ANY (ARRAY[l.id]) AND x.sort_key <= l.sort_key AND x.most_recent;
+        UPDATE tasker.workflow_step_transitions SET most_recent = true
+        WHERE workflow_step_transition_uuid = ANY (v_later_ends);
     END IF;
 
     IF v_completed IS NOT NULL THEN

@@ -13,12 +13,13 @@ BEGIN
     -- steps of the task. One that runs beside this may queue another step; a claim removes that.
     PERFORM FROM tasker.step_queue WHERE task_uuid = p_task
     ORDER BY workflow_step_uuid FOR UPDATE;
+    -- Before the new ones, because the schema of other software has a unique index on the most recent.
+    UPDATE tasker.workflow_step_transitions x SET most_recent = false, updated_at = v_now
+    FROM tasker.step_queue q
+    WHERE q.task_uuid = p_task AND q.claimed_by IS NOT NULL
+        AND x.workflow_step_uuid = q.workflow_step_uuid AND x.most_recent;
     WITH gone AS (
         DELETE FROM tasker.step_queue q WHERE q.task_uuid = p_task RETURNING q.*
-    ), flipped AS (
-        UPDATE tasker.workflow_step_transitions x SET most_recent = false, updated_at = v_now
-        FROM gone WHERE x.workflow_step_uuid = gone.workflow_step_uuid AND x.most_recent
-            AND gone.claimed_by IS NOT NULL
     )
     INSERT INTO tasker.workflow_step_transitions
         (workflow_step_transition_uuid, workflow_step_uuid, from_state, to_state, metadata,

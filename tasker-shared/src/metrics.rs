@@ -77,6 +77,12 @@ metrics_table! {
         "Full reloads of the template index, by `reason` (start, behind, other_history).";
     DIRECTORY_LISTENER_UP: Gauge, Count, "tasker_template_listener_up",
         "1 while notifications of changed templates can arrive, else 0. Without them changes wait for the next poll.";
+    DATABASE_CONNECTIONS: Gauge, Count, "tasker_database_connections",
+        "Connections in this process's pool, by `state` (idle, used).";
+    DATABASE_CONNECTIONS_MAX: Gauge, Count, "tasker_database_connections_max",
+        "The most connections that this process's pool opens.";
+    TEMPLATE_TRIGGERS_WRONG: Gauge, Count, "tasker_template_triggers_wrong",
+        "Triggers of the templates' tables that do not fire as they have to. Must stay 0.";
     CACHE_OPERATIONS: Counter, Count, "tasker_cache_operations_total",
         "Operations on the distributed cache, by `operation` (get, set, delete, delete_pattern, ping) and `result` (ok, hit, miss, timeout, connection, backend, bad_answer, rejected).";
     CACHE_OPERATION_DURATION: Histogram, Seconds, "tasker_cache_operation_duration_seconds",

@@ -1,18 +1,25 @@
 //! The shared parts of a running service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::PgPool;
+use tokio::time::{Instant, sleep};
 
 use crate::cache::CacheProvider;
 use crate::config::redact;
-use crate::config::tasker::TaskerConfig;
-use crate::database::{self, DatabaseError};
+use crate::config::tasker::{DatabaseConfig, TaskerConfig};
+use crate::database::{self, DatabaseCause, DatabaseError};
 use crate::events::EventPublisher;
 use crate::registry::TaskHandlerRegistry;
 
+/// The time for which a start tries a PostgreSQL that will probably be there soon.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// The first pause between two attempts; it doubles up to the second.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest wait for the pool to close.
-const CLOSE_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// A context could not be created.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +51,46 @@ pub struct SystemContext {
     probes: PgPool,
 }
 
+/// Returns a pool whose database is migrated.
+async fn migrated(config: &DatabaseConfig) -> Result<PgPool, ContextError> {
+    let failed = |source| ContextError::Database {
+        url: redact::url(&config.url),
+        source,
+    };
+    let pool = database::pool::create(config).map_err(failed)?;
+    let connecting = Duration::from_secs(config.pool.acquire_timeout_seconds.into());
+    let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut tried_others = false;
+    loop {
+        // Over a connection beside the pool, because the pool keeps the cause of a failure to itself.
+        let error = match database::migrator::migrate_within(&pool, connecting).await {
+            Ok(()) => return Ok(pool),
+            Err(error) => error,
+        };
+        let cause = error.kind();
+        if cause == DatabaseCause::Late && !tried_others {
+            tried_others = true;
+            if database::prefer_live(&pool).await {
+                continue;
+            }
+        }
+        let limit = match cause {
+            // Nobody says that it will ever be there.
+            DatabaseCause::Refused | DatabaseCause::Unreachable => connecting,
+            _ => START_LIMIT,
+        };
+        if !cause.is_temporary() || started.elapsed() + pause > limit {
+            return Err(failed(error));
+        }
+        if pause == FIRST_PAUSE {
+            tracing::warn!(%error, cause = cause.code(), "PostgreSQL cannot be used yet; trying again");
+        }
+        sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
 impl TaskHandlerRegistry {
     /// Returns a registry of its own on the pool, the cache and the configuration of `context`.
     /// Services share [`SystemContext::task_handler_registry`].
@@ -67,18 +114,20 @@ impl SystemContext {
     ///
     /// # Errors
     /// [`ContextError::Database`] if PostgreSQL cannot be connected to within
-    /// `acquire_timeout_seconds`, or cannot be migrated.
+    /// `acquire_timeout_seconds`, or cannot be migrated. A PostgreSQL that has no connection left,
+    /// that starts or stops, or that loses the connection is tried for half a minute.
     pub async fn connect(config: TaskerConfig) -> Result<Self, ContextError> {
-        let url = redact::url(&config.common.database.url);
-        let failed = |source| ContextError::Database {
-            url: url.clone(),
-            source,
-        };
-        let pool = database::pool::create(&config.common.database).map_err(failed)?;
-        // Fail early and clearly if PostgreSQL is not reachable.
-        drop(pool.acquire().await.map_err(|error| failed(error.into()))?);
-        database::migrator::migrate(&pool).await.map_err(failed)?;
+        let pool = migrated(&config.common.database).await?;
         Ok(Self::from_pools_and_config(pool, config).await)
+    }
+
+    /// Connects to PostgreSQL and migrates its schema, and does nothing else.
+    ///
+    /// # Errors
+    /// See [`connect`](Self::connect).
+    pub async fn migrate(config: &DatabaseConfig) -> Result<(), ContextError> {
+        migrated(config).await?.close().await;
+        Ok(())
     }
 
     /// Creates a context on a pool whose database is migrated.
@@ -103,9 +152,10 @@ impl SystemContext {
     }
 
     async fn create_cache_provider(config: &TaskerConfig) -> CacheProvider {
-        match &config.common.cache {
-            Some(cache) => CacheProvider::from_config_graceful(cache).await,
-            None => CacheProvider::noop(),
+        match (&config.common.cache, &config.common.cache_refused) {
+            (Some(cache), _) => CacheProvider::from_config_graceful(cache).await,
+            (None, Some(reason)) => CacheProvider::refused(reason.clone()),
+            (None, None) => CacheProvider::noop(),
         }
     }
 

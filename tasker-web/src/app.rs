@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::lifecycle::Lifecycle;
+use crate::trigger_watch::TriggerWatch;
 use crate::{docs, health, layers, metrics_route};
 use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::{TaskerConfig, WebConfig};
@@ -44,6 +45,7 @@ pub struct AppParts {
     pub started: Instant,
     template_files: OnceLock<TemplateFiles>,
     registration: OnceLock<watch::Receiver<Option<Uuid>>>,
+    pub(crate) triggers: TriggerWatch,
 }
 
 /// The template files that a worker found at its start.
@@ -60,6 +62,13 @@ pub struct TemplateFiles {
     pub registered: usize,
     /// Number of files that were not registered because of an error; the log has the reasons.
     pub refused: usize,
+    /// The reason why the files were not registered, if the database took no writes at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration_error: Option<String>,
+    /// The reason why the start did not delete cached templates from the distributed cache. Their
+    /// hashes keep old ones from use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invalidation_error: Option<String>,
 }
 
 impl AppParts {
@@ -77,6 +86,7 @@ impl AppParts {
             started: Instant::now(),
             template_files: OnceLock::new(),
             registration: OnceLock::new(),
+            triggers: TriggerWatch::default(),
         })
     }
 
@@ -106,9 +116,14 @@ impl AppParts {
 /// around them. `document` describes `routes`.
 pub fn app(parts: &Arc<AppParts>, routes: Router, document: utoipa::openapi::OpenApi) -> Router {
     metrics_route::start(&parts.lifecycle);
+    let watched = Arc::clone(parts);
+    parts.lifecycle.spawn(async move {
+        let registry = &watched.context.task_handler_registry;
+        watched.triggers.run(registry).await;
+    });
     let all = routes
         .merge(health::routes(parts))
-        .merge(metrics_route::routes())
+        .merge(metrics_route::routes(parts))
         .merge(docs::routes(docs::with_shared_routes(document)))
         .merge(
             Router::new()

@@ -18,12 +18,14 @@ Environment:
   TASKER_ENV         the environment: development (default), test, production or your own
   DATABASE_URL       URL of PostgreSQL
   REDIS_URL          URL of Redis, used if the cache is enabled
+  TASKER_WEB_BIND_ADDRESS  the address to listen on
+  TASKER_CONFIG_PATH       one configuration file in place of the folders
   TASKER_LOG_FORMAT  json or human; default human on a terminal, else json
   TASKER_LOG         log filter, such as info,tasker_shared=debug; RUST_LOG if unset;
                      tasker::access=debug adds a line for each request
 
 Exit codes:
-  0   stopped by a signal, or --check-config found no error
+  0   stopped by a signal, --check-config found no error, or --migrate succeeded
   64  wrong command line
   69  PostgreSQL cannot be connected to or migrated
   70  internal error
@@ -38,6 +40,8 @@ pub(crate) enum Action {
     Serve,
     /// Load and check the configuration, and exit.
     CheckConfig,
+    /// Migrate the schema, and exit.
+    Migrate,
 }
 
 /// Reads the command line.
@@ -50,6 +54,7 @@ pub(crate) fn parse(
 ) -> Result<Action, ExitCode> {
     match command(info).try_get_matches_from(arguments) {
         Ok(matches) if matches.get_flag("check-config") => Ok(Action::CheckConfig),
+        Ok(matches) if matches.get_flag("migrate") => Ok(Action::Migrate),
         Ok(_) => Ok(Action::Serve),
         Err(answer) => {
             // A failed write is ignored because standard output may be a closed pipe.
@@ -75,6 +80,13 @@ fn command(info: &ServiceInfo) -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Check the configuration and exit"),
         )
+        .arg(
+            Arg::new("migrate")
+                .long("migrate")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("check-config")
+                .help("Migrate the schema `tasker` and exit"),
+        )
 }
 
 /// Prints the result of a successful `--check-config`.
@@ -83,6 +95,11 @@ pub(crate) fn print_config_is_right() {
         std::io::stdout(),
         "OK: the configuration is valid"
     ));
+}
+
+/// Prints the result of a successful `--migrate`.
+pub(crate) fn print_is_migrated() {
+    drop(writeln!(std::io::stdout(), "OK: the schema is up to date"));
 }
 
 #[cfg(test)]
@@ -102,6 +119,7 @@ mod tests {
         let parse = |arguments: &[&str]| parse(&INFO, arguments.iter().map(Into::into));
         assert_eq!(parse(&["it"]), Ok(Action::Serve));
         assert_eq!(parse(&["it", "--check-config"]), Ok(Action::CheckConfig));
+        assert_eq!(parse(&["it", "--migrate"]), Ok(Action::Migrate));
         assert_eq!(parse(&["it", "--help"]), Err(ExitCode::SUCCESS));
         assert_eq!(parse(&["it", "--version"]), Err(ExitCode::SUCCESS));
         assert_eq!(parse(&["it", "--colour"]), Err(ExitCode::from(exit::USAGE)));

@@ -94,7 +94,7 @@ const SHARED_PROBLEMS: [(&str, &str, &str); 5] = [
     (
         "503",
         "Unavailable",
-        "`starting`, `shutting_down`, `busy`, `database_unavailable`, `template_directory_stale` or `template_changing`",
+        "`starting`, `shutting_down`, `busy`, `database_unavailable`, `database_read_only`, `database_not_migrated`, `template_directory_stale` or `template_changing`",
     ),
     ("504", "Timeout", "`request_timeout`"),
 ];

@@ -15,10 +15,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::{AppParts, ServiceInfo, TemplateFiles};
-use crate::problem::{ApiResult, Problem};
+use crate::problem::{ApiResult, Problem, causes};
 use crate::problem_kinds as kinds;
+use crate::trigger_watch::TriggersCheck;
 use tasker_shared::cache::CacheStatus;
-use tasker_shared::database;
+use tasker_shared::database::{self, DatabaseCause, DatabaseError, LockWait};
 use tasker_shared::registry::IndexStatus;
 
 /// Limits the wait for PostgreSQL in a health check. Shorter than the timeout of most supervisors.
@@ -93,6 +94,8 @@ pub(crate) struct Checks {
     /// The lease under which this process runs steps. Absent if it runs none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution: Option<ExecutionCheck>,
+    /// The triggers of the templates' tables, as they were within the last minute.
+    pub triggers: TriggersCheck,
     /// The template files of this worker. Absent on other services. Refused files do not change the
     /// status of the process, because requests for the other templates are answered.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +128,7 @@ impl From<Option<Uuid>> for ExecutionCheck {
 /// The template files that a worker found at its start.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TemplatesCheck {
-    /// Degraded if a file was refused.
+    /// Degraded if a file was refused or not registered, or if cached templates were not deleted.
     pub status: HealthStatus,
     /// The files.
     #[serde(flatten)]
@@ -135,7 +138,10 @@ pub(crate) struct TemplatesCheck {
 impl From<&TemplateFiles> for TemplatesCheck {
     fn from(files: &TemplateFiles) -> Self {
         Self {
-            status: if files.refused == 0 {
+            status: if files.refused == 0
+                && files.registration_error.is_none()
+                && files.invalidation_error.is_none()
+            {
                 HealthStatus::Healthy
             } else {
                 HealthStatus::Degraded
@@ -152,6 +158,19 @@ pub(crate) struct DatabaseCheck {
     pub status: HealthStatus,
     /// Duration of the check, in milliseconds.
     pub duration_ms: u64,
+    /// The fault, if PostgreSQL did not answer or all connections are in use, such as
+    /// `connection_refused`, `login_refused`, `unknown_database`, `not_migrated` or `pool_exhausted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'static str>,
+    /// The error, and the remedy if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Sessions of this role that wait for locks, such as `pid 71 has waited 3 s, locked by pid 68`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub lock_waits: Vec<String>,
+    /// The most connections that the pool opens.
+    pub max_connections: u32,
     /// Connections in the pool.
     pub connections: u32,
     /// Idle connections in the pool.
@@ -161,7 +180,7 @@ pub(crate) struct DatabaseCheck {
 /// The health of the distributed cache.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CacheCheck {
-    /// Degraded if a cache is configured and cannot be used.
+    /// Degraded if a cache is configured and cannot be used, or refuses commands.
     pub status: HealthStatus,
     /// The status that the cache reports.
     #[serde(flatten)]
@@ -278,11 +297,14 @@ pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
 )]
 pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<DetailedHealth> {
     let registry = &parts.context.task_handler_registry;
-    let (database, cache, directory) = tokio::join!(
+    let (mut database, cache, directory) = tokio::join!(
         parts.check_database(),
         parts.check_cache(),
         registry.index_status(),
     );
+    if database.status == HealthStatus::Healthy {
+        database.lock_waits = parts.lock_waits().await;
+    }
     let checks = Checks {
         database,
         cache,
@@ -290,6 +312,7 @@ pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
         execution: parts
             .registration()
             .map(|current| ExecutionCheck::from(*current.borrow())),
+        triggers: TriggersCheck::from(parts.triggers.wrong()),
         templates: parts.template_files().map(TemplatesCheck::from),
     };
     let directory = checks.directory.as_ref().map(|check| check.status);
@@ -304,6 +327,7 @@ pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
         status: own
             .max(checks.database.status)
             .max(checks.cache.status)
+            .max(checks.triggers.status)
             .max(directory.unwrap_or(HealthStatus::Healthy))
             .max(execution.unwrap_or(HealthStatus::Healthy)),
         service: parts.info.name,
@@ -327,22 +351,53 @@ impl AppParts {
         let ping = database::run_idempotent(probes, DATABASE_DEADLINE, |connection| {
             Box::pin(database::check_primary(connection))
         });
-        let answered = ping.await.is_ok();
+        let outcome = ping.await;
+        let duration_ms = millis(started.elapsed());
+        let error = match outcome {
+            Ok(()) if database::is_exhausted(pool) => {
+                Some(DatabaseError::from(sqlx::Error::PoolTimedOut))
+            }
+            Ok(()) => None,
+            Err(error) => Some(database::diagnose(pool, error).await),
+        };
+        let cause = error.as_ref().map(DatabaseError::kind);
         DatabaseCheck {
-            status: if answered {
-                HealthStatus::Healthy
-            } else {
-                HealthStatus::Unhealthy
+            status: match cause {
+                None => HealthStatus::Healthy,
+                Some(DatabaseCause::PoolExhausted) => HealthStatus::Degraded,
+                Some(_) => HealthStatus::Unhealthy,
             },
-            duration_ms: millis(started.elapsed()),
+            cause: cause.map(DatabaseCause::code),
+            error: error.as_ref().map(|error| causes(error)),
+            lock_waits: Vec::new(),
+            max_connections: pool.options().get_max_connections(),
+            duration_ms,
             connections: pool.size(),
             idle_connections: pool.num_idle(),
         }
     }
 
+    /// Returns the sessions that wait for locks; none if that is not answered in time.
+    async fn lock_waits(&self) -> Vec<String> {
+        let pool = self.context.probe_pool();
+        let waits = database::run_idempotent(pool, DATABASE_DEADLINE, |connection| {
+            Box::pin(database::lock_waits(connection))
+        });
+        let shown = |wait: &LockWait| {
+            let holders: Vec<String> = wait.locked_by.iter().map(i32::to_string).collect();
+            format!(
+                "pid {} has waited {:.0} s, locked by pid {}",
+                wait.pid,
+                wait.seconds,
+                holders.join(" ")
+            )
+        };
+        waits.await.unwrap_or_default().iter().map(shown).collect()
+    }
+
     async fn check_cache(&self) -> CacheCheck {
         let cache = self.context.cache_provider().status().await;
-        let status = if cache.healthy {
+        let status = if cache.healthy && cache.refused_commands.is_empty() {
             HealthStatus::Healthy
         } else {
             HealthStatus::Degraded

@@ -27,6 +27,7 @@ pub mod problem_kinds;
 mod request_id;
 mod service;
 mod start;
+mod trigger_watch;
 mod unknown_field;
 
 pub use app::{AppParts, ServiceInfo, TemplateFiles, app};

@@ -1,17 +1,22 @@
 //! `GET /metrics`: metrics of the process in Prometheus' text format.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use http::header;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::app::AppParts;
 use crate::lifecycle::Lifecycle;
 use crate::logging;
-use tasker_shared::metrics::{LOG_LINES_DROPPED, describe_all};
+use sqlx::PgPool;
+use tasker_shared::metrics::{
+    DATABASE_CONNECTIONS, DATABASE_CONNECTIONS_MAX, LOG_LINES_DROPPED, describe_all,
+};
 
 /// Bucket limits in seconds, from a look-up in memory to the default request timeout.
 const DURATION_BUCKETS: [f64; 16] = [
@@ -58,8 +63,20 @@ pub(crate) fn start(lifecycle: &Lifecycle) {
 }
 
 /// Returns the route.
-pub(crate) fn routes() -> Router {
-    Router::new().route("/metrics", get(metrics))
+pub(crate) fn routes(parts: &Arc<AppParts>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .with_state(Arc::clone(parts))
+}
+
+/// Sets the gauges of the pool, whose values nobody else records.
+fn record_pool(pool: &PgPool) {
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    let used = pool.size().saturating_sub(idle);
+    metrics::gauge!(DATABASE_CONNECTIONS.name, "state" => "idle").set(f64::from(idle));
+    metrics::gauge!(DATABASE_CONNECTIONS.name, "state" => "used").set(f64::from(used));
+    let most = pool.options().get_max_connections();
+    metrics::gauge!(DATABASE_CONNECTIONS_MAX.name).set(f64::from(most));
 }
 
 /// Get the metrics of this process
@@ -71,7 +88,8 @@ pub(crate) fn routes() -> Router {
     tag = "operations",
     responses((status = 200, description = "The metrics", content_type = "text/plain", body = String))
 )]
-pub(crate) async fn metrics() -> impl IntoResponse {
+pub(crate) async fn metrics(State(parts): State<Arc<AppParts>>) -> impl IntoResponse {
+    record_pool(parts.context.database_pool());
     metrics::counter!(LOG_LINES_DROPPED.name).absolute(logging::dropped_lines());
     (
         [(

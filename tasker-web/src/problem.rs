@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_lost_database_asks_the_client_to_come_back() {
-        let response = Problem::from(RegistryError::Stale).into_response();
+        let response = Problem::from(RegistryError::Stale { source: None }).into_response();
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "1");
     }

@@ -2,7 +2,7 @@
 
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
-use tasker_shared::database::DatabaseError;
+use tasker_shared::database::{DatabaseCause, DatabaseError};
 use tasker_shared::registry::RegistryError;
 
 impl From<RegistryError> for Problem {
@@ -36,11 +36,12 @@ impl From<RegistryError> for Problem {
             RegistryError::Invalid(source) => {
                 Self::new(&kinds::TEMPLATE_INVALID, crate::problem::causes(source))
             }
-            RegistryError::Stale => Self::new(
+            RegistryError::Stale { .. } => Self::new(
                 &kinds::TEMPLATE_DIRECTORY_STALE,
                 "PostgreSQL does not answer, and the template index of this process is older \
                  than max_staleness_ms allows. Try again.",
-            ),
+            )
+            .with_source(error),
             RegistryError::Changing {
                 namespace,
                 name,
@@ -54,7 +55,7 @@ impl From<RegistryError> for Problem {
             ),
             RegistryError::Database(failure) if is_not_storable(failure) => not_storable(),
             RegistryError::Database(failure) if is_our_bug(failure) => Self::internal(error),
-            RegistryError::Database(_) => database_unavailable().with_source(error),
+            RegistryError::Database(failure) => database_unavailable(failure).with_source(error),
             RegistryError::Folder { .. } => Self::new(
                 &kinds::TEMPLATE_DIRECTORY_MISSING,
                 "A folder of templates cannot be read. The log names it.",
@@ -78,16 +79,46 @@ impl From<DatabaseError> for Problem {
         } else if is_our_bug(&error) {
             Self::internal(error)
         } else {
-            database_unavailable().with_source(error)
+            database_unavailable(&error).with_source(error)
         }
     }
 }
 
-fn database_unavailable() -> Problem {
-    Problem::new(
-        &kinds::DATABASE_UNAVAILABLE,
-        "PostgreSQL did not answer in time. Try again.",
-    )
+fn database_unavailable(error: &DatabaseError) -> Problem {
+    let (kind, detail) = match error.kind() {
+        DatabaseCause::ReadOnly => (
+            &kinds::DATABASE_READ_ONLY,
+            "The database takes no writes now. Reads are answered. Try again later.",
+        ),
+        DatabaseCause::NotMigrated => (
+            &kinds::DATABASE_NOT_MIGRATED,
+            "The database does not have the service's tables. Its operators have to migrate it.",
+        ),
+        DatabaseCause::Refused
+        | DatabaseCause::Unreachable
+        | DatabaseCause::Starting
+        | DatabaseCause::Lost => (
+            &kinds::DATABASE_UNAVAILABLE,
+            "PostgreSQL cannot be reached. Try again.",
+        ),
+        DatabaseCause::TooManyConnections | DatabaseCause::PoolExhausted => (
+            &kinds::DATABASE_UNAVAILABLE,
+            "All connections to PostgreSQL are in use. Try again.",
+        ),
+        DatabaseCause::Locked => (
+            &kinds::DATABASE_UNAVAILABLE,
+            "Another session holds a lock that the request needs. Try again.",
+        ),
+        DatabaseCause::Login | DatabaseCause::UnknownDatabase | DatabaseCause::NotPermitted => (
+            &kinds::DATABASE_UNAVAILABLE,
+            "PostgreSQL does not accept the service. Its operators have to correct that.",
+        ),
+        _ => (
+            &kinds::DATABASE_UNAVAILABLE,
+            "PostgreSQL did not answer in time. Try again.",
+        ),
+    };
+    Problem::new(kind, detail)
 }
 
 fn not_storable() -> Problem {
@@ -121,18 +152,19 @@ fn is_our_bug(error: &DatabaseError) -> bool {
         return false;
     };
     match failure {
-        sqlx::Error::Database(refusal) => !refusal.code().is_some_and(|code| is_transient(&code)),
+        sqlx::Error::Database(refusal) => {
+            error.kind() == DatabaseCause::Other
+                && !refusal.code().is_some_and(|code| is_transient(&code))
+        }
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => false,
         _ => !error.is_connection_lost(),
     }
 }
 
-/// Returns true if a SQLSTATE means that the same statement may succeed later: connection lost,
-/// serialization failure or deadlock, resources exhausted, cancelled, server stopping, read-only
-/// after a failover, or locked.
+/// Returns true if a SQLSTATE means that the same statement may succeed later: serialization failure or
+/// deadlock, resources exhausted, cancelled, or server stopping.
 fn is_transient(code: &str) -> bool {
-    ["08", "40", "53", "57"]
+    ["40", "53", "57"]
         .iter()
         .any(|class| code.starts_with(class))
-        || matches!(code, "25006" | "55P03")
 }

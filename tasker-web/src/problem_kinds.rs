@@ -44,6 +44,8 @@ problem_kinds! {
     REQUEST_TIMEOUT: GATEWAY_TIMEOUT, "request_timeout", "The request took too long";
     INTERNAL_ERROR: INTERNAL_SERVER_ERROR, "internal_error", "Internal error";
     DATABASE_UNAVAILABLE: SERVICE_UNAVAILABLE, "database_unavailable", "PostgreSQL does not answer";
+    DATABASE_READ_ONLY: SERVICE_UNAVAILABLE, "database_read_only", "PostgreSQL takes no writes";
+    DATABASE_NOT_MIGRATED: SERVICE_UNAVAILABLE, "database_not_migrated", "The database is not migrated";
     STARTING: SERVICE_UNAVAILABLE, "starting", "The service has not started yet";
     DRAINING: SERVICE_UNAVAILABLE, "draining", "The service is stopping";
     SHUTTING_DOWN: SERVICE_UNAVAILABLE, "shutting_down", "The service has shut down";
@@ -61,6 +63,7 @@ problem_kinds! {
     BUSY: SERVICE_UNAVAILABLE, "busy", "The service has too much to do";
     IDEMPOTENCY_KEY_REQUIRED: UNPROCESSABLE_ENTITY, "idempotency_key_required", "The template requires an idempotency key";
     TEMPLATE_CHANGED: CONFLICT, "template_changed", "The template changed while the task was created";
+    TASK_UNCERTAIN: SERVICE_UNAVAILABLE, "task_uncertain", "The task may have been created";
     TASK_NOT_FOUND: NOT_FOUND, "task_not_found", "Task not found";
     TASK_ENDED: CONFLICT, "task_ended", "The task has ended";
     STEP_NOT_FOUND: NOT_FOUND, "step_not_found", "Step not found";

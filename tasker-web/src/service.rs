@@ -168,11 +168,16 @@ where
         return Ok(());
     }
     *log = Some(logging::init()?);
-    let config = ConfigLoader::load_from_process()?;
+    let config = ConfigLoader::from_process_env().load_to_start()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(ServiceError::Os)?;
+    if action == Action::Migrate {
+        runtime.block_on(SystemContext::migrate(&config.common.database))?;
+        cli::print_is_migrated();
+        return Ok(());
+    }
     let result = runtime.block_on(run(info, config, start));
     // This closes connections that did not end in time, and does not wait for blocking work.
     runtime.shutdown_background();

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::Router;
+use tasker_shared::database::DatabaseCause;
 use tasker_shared::registry::RegistryError;
 use tasker_shared::registry::catalog::TemplateCatalog;
-use tasker_web::{AppParts, ServiceError, ServiceInfo, TemplateFiles, app, exit};
+use tasker_web::{AppParts, ServiceError, ServiceInfo, TemplateFiles, app, causes, exit};
 
 use crate::execution::{Handlers, Worker};
 use crate::web::openapi;
 use crate::web::routes::template_routes;
 use crate::worker::services::template_query::TemplateQueryService;
-use crate::worker::{DiscoveryError, TaskTemplateManager, TemplateDirectories};
+use crate::worker::{DiscoveryError, DiscoverySummary, TaskTemplateManager, TemplateDirectories};
 
 /// Name, release and configuration of this service.
 pub const INFO: ServiceInfo = ServiceInfo {
@@ -67,16 +68,29 @@ pub async fn start_with(
         config.common.environment.clone(),
         config.worker.template_cache_entries,
     ));
-    let summary = manager
+    let discovered = manager
         .ensure_templates_in_database(directories, &config.common.task_templates)
-        .await
-        .map_err(|error| ServiceError::start(exit_code(&error), error))?;
+        .await;
+    let (summary, registration_error) = match discovered {
+        Ok(summary) => (summary, None),
+        Err(error) if is_read_only(&error) => {
+            let error = causes(&error);
+            tracing::error!(
+                error,
+                "the database takes no writes; registered templates are served, and those of the folders are not registered"
+            );
+            (DiscoverySummary::default(), Some(error))
+        }
+        Err(error) => return Err(ServiceError::start(exit_code(&error), error)),
+    };
     parts.set_template_files(TemplateFiles {
         named_by: directories.named_by(),
         folders: directories.paths().to_vec(),
         found: summary.files,
         registered: summary.created + summary.updated + summary.unchanged,
         refused: summary.refused,
+        registration_error,
+        invalidation_error: summary.invalidation_error,
     });
     let service = TemplateQueryService::new(
         manager,
@@ -84,6 +98,18 @@ pub async fn start_with(
         TemplateCatalog::new(context.database_pool().clone()),
     );
     Ok(app(parts, template_routes(service), openapi::document()))
+}
+
+/// Returns true if the database takes no writes. A restart would not help, and resolves work.
+fn is_read_only(error: &DiscoveryError) -> bool {
+    let DiscoveryError::Registry {
+        source: RegistryError::Database(error),
+        ..
+    } = error
+    else {
+        return false;
+    };
+    error.kind() == DatabaseCause::ReadOnly
 }
 
 /// Returns an exit code from which a supervisor can decide to restart the worker.
@@ -96,7 +122,8 @@ fn exit_code(error: &DiscoveryError) -> u8 {
             ..
         } => exit::CONFIG,
         DiscoveryError::Registry {
-            source: RegistryError::Database(_) | RegistryError::Stale | RegistryError::ShutDown,
+            source:
+                RegistryError::Database(_) | RegistryError::Stale { .. } | RegistryError::ShutDown,
             ..
         } => exit::UNAVAILABLE,
         DiscoveryError::Registry { .. } => exit::INTERNAL,

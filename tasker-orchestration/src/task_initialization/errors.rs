@@ -3,6 +3,7 @@
 use tasker_shared::database::DatabaseError;
 use tasker_shared::models::core::task_template::input_schema::InputSchemaError;
 use tasker_shared::registry::RegistryError;
+use uuid::Uuid;
 
 /// A problem of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +24,7 @@ impl Violation {
     }
 }
 
-/// A task was not made. Nothing is written in any of these cases, except that after a lost connection
-/// the last statement may have taken effect.
+/// A task was not made. Nothing is written in any of these cases but [`Self::Uncertain`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskInitializationError {
@@ -55,4 +55,13 @@ pub enum TaskInitializationError {
     /// PostgreSQL failed.
     #[error("PostgreSQL did not make the task")]
     Database(#[from] DatabaseError),
+    /// The answer of PostgreSQL was lost: the task may exist or not.
+    #[error("the task {task_uuid} may exist, because the answer of PostgreSQL was lost")]
+    Uncertain {
+        /// The id that the task has if it exists.
+        task_uuid: Uuid,
+        /// The cause.
+        #[source]
+        source: DatabaseError,
+    },
 }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
@@ -13,7 +15,7 @@ use tasker_shared::models::core::task::{self, NewEdge, NewStep, NewTask, TaskIde
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::registry::RegistryError;
 use tasker_shared::types::HandlerMetadata;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::announce::Announcer;
@@ -35,6 +37,10 @@ const REQUESTS_PER_CONNECTION: usize = 4;
 /// The tenths of the pool that making tasks uses at most: in all, and for one template.
 const TENTHS: usize = 5;
 const TENTHS_OF_TEMPLATE: usize = 3;
+
+/// The longest time for finding out if a task exists whose creation was not answered. Together with
+/// [`QUERY_LIMIT`] it is below the time of a request.
+const CHECK_LIMIT: Duration = Duration::from_secs(2);
 
 /// SQLSTATE of a reference to a missing row.
 const FOREIGN_KEY_VIOLATION: &str = "23503";
@@ -176,14 +182,16 @@ impl TaskInitializer {
         let new = Arc::new(new);
         // A found task may be deleted before it is read. Then a new one can be made.
         for _ in 0..ATTEMPTS {
-            let created = self.create(&new).await.map_err(unstorable)?;
-            if let Some(created_at) = created {
+            if let Some(created_at) = self.create(&new).await? {
                 creation.succeeded(created_at);
                 return Ok(made(&new, &prepared, created_at));
             }
             if let Some(existing) = self.find(&new).await? {
                 // Made by this request, if the connection was lost before the answer arrived.
                 let created = existing.task_uuid == new.task_uuid;
+                if created {
+                    creation.succeeded(existing.created_at);
+                }
                 return Ok(InitializedTask {
                     created,
                     ..found(existing)
@@ -233,12 +241,32 @@ impl TaskInitializer {
         checked.map_err(|_busy| Error::Busy)?
     }
 
+    /// Returns the time of creation, or `None` if a task with the same identity exists, which an
+    /// attempt whose answer was lost may have made.
+    ///
     /// Safe to repeat, because the second time finds the identity of the first.
-    async fn create(&self, new: &Arc<NewTask>) -> Result<Option<DateTime<Utc>>, DatabaseError> {
-        self.run(new, |connection, new| {
-            Box::pin(task::create(connection, new))
-        })
-        .await
+    async fn create(&self, new: &Arc<NewTask>) -> Result<Option<DateTime<Utc>>, Error> {
+        let sent = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&sent);
+        let created = self
+            .run(new, move |connection, new| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                Box::pin(task::create(connection, new))
+            })
+            .await;
+        let sent = sent.load(Ordering::Relaxed);
+        match created {
+            Ok(created) => Ok(created),
+            Err(error) if sent == 0 || (sent == 1 && error.is_refusal()) => Err(unstorable(error)),
+            // An attempt may have been committed, so no caller may read that it was not.
+            Err(error) => match timeout(CHECK_LIMIT, self.find(new)).await {
+                Ok(Ok(Some(_))) => Ok(None),
+                _ => Err(Error::Uncertain {
+                    task_uuid: new.task_uuid,
+                    source: error,
+                }),
+            },
+        }
     }
 
     async fn find(&self, new: &Arc<NewTask>) -> Result<Option<TaskIdentity>, DatabaseError> {
@@ -256,7 +284,7 @@ impl TaskInitializer {
             &'c mut PgConnection,
             &'c NewTask,
         ) -> BoxFuture<'c, Result<T, sqlx::Error>>
-        + Copy
+        + Clone
         + Send
         + Sync
         + 'static,
@@ -268,7 +296,7 @@ impl TaskInitializer {
         let turn = timeout_at(deadline, self.connections.take(&new.request)).await;
         let _turn = turn.map_err(|_elapsed| DatabaseError::Late(QUERY_LIMIT))?;
         database::run_idempotent(&self.pool, deadline - Instant::now(), |connection| {
-            let new = Arc::clone(new);
+            let (new, query) = (Arc::clone(new), query.clone());
             Box::pin(async move { query(connection, &new).await })
         })
         .await
@@ -394,6 +422,8 @@ fn outcome(result: &Result<InitializedTask, Error>) -> &'static str {
             | Error::TemplateChanged
             | Error::Template(RegistryError::NotFound { .. }),
         ) => "rejected",
-        Err(Error::Template(_) | Error::Database(_) | Error::Busy) => "failed",
+        Err(Error::Template(_) | Error::Database(_) | Error::Uncertain { .. } | Error::Busy) => {
+            "failed"
+        }
     }
 }

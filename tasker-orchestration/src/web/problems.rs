@@ -44,6 +44,15 @@ impl From<TaskInitializationError> for Problem {
                  task was created. Try again.",
             ),
             E::Database(error) => error.into(),
+            E::Uncertain { task_uuid, .. } => Self::new(
+                &kinds::TASK_UNCERTAIN,
+                format!(
+                    "PostgreSQL's answer was lost. The task {task_uuid} may have been created: read \
+                     it before you send the request again, or send it with an `idempotency_key`."
+                ),
+            )
+            .with_instance(format!("/v1/tasks/{task_uuid}"))
+            .with_source(error),
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct TestApp {
     pub(crate) lifecycle: Lifecycle,
     router: Router,
     // Dropped last: the pool is connected to it.
-    database: TestDatabase,
+    database: Option<TestDatabase>,
 }
 
 /// Status, headers and body of an answer.
@@ -80,23 +80,38 @@ impl TestApp {
         Self::start_with(config).await
     }
 
-    pub(crate) async fn start_with(mut config: TaskerConfig) -> Self {
+    pub(crate) async fn start_with(config: TaskerConfig) -> Self {
         let database = TestDatabase::create().await.unwrap();
-        config.common.database.url = database.url().to_owned();
-        let context = Arc::new(SystemContext::connect(config).await.unwrap());
+        let url = database.url().to_owned();
+        Self::start_on(database, &url, config).await
+    }
+
+    /// Starts one on `database`, which it connects to by `url`.
+    pub(crate) async fn start_on(database: TestDatabase, url: &str, config: TaskerConfig) -> Self {
+        Self {
+            database: Some(database),
+            // Boxed, because the futures of tests contain it.
+            ..Box::pin(Self::another(url, config)).await
+        }
+    }
+
+    /// Starts one on the database of another.
+    pub(crate) async fn another(url: &str, mut config: TaskerConfig) -> Self {
+        config.common.database.url = url.to_owned();
+        let context = Arc::new(Box::pin(SystemContext::connect(config)).await.unwrap());
         let lifecycle = Lifecycle::new();
         let parts = AppParts::new(&service::INFO, Arc::clone(&context), lifecycle.clone());
         Self {
             router: service::router(&parts),
             context,
             lifecycle,
-            database,
+            database: None,
         }
     }
 
     /// The URL of the service's database.
     pub(crate) fn url(&self) -> &str {
-        self.database.url()
+        self.database.as_ref().unwrap().url()
     }
 
     /// The service's pool.

@@ -4,6 +4,8 @@
 mod analytics;
 mod app;
 mod bad_requests;
+mod caching;
+mod causes;
 mod creation;
 mod deduplication;
 mod failover;
@@ -18,3 +20,4 @@ mod reading;
 mod restore;
 mod retirement;
 mod secrets;
+mod uncertain;

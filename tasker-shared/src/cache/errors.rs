@@ -236,6 +236,17 @@ impl Refusal {
             .map_or(RefusalKind::Other, |(_, kind)| *kind)
     }
 
+    /// Returns whether the server refuses the command whatever its key is: the account lacks the
+    /// right, or the server takes no writes.
+    #[must_use]
+    pub fn is_standing(&self) -> bool {
+        self.code == "NOPERM"
+            || matches!(
+                self.kind(),
+                RefusalKind::ReadOnly | RefusalKind::WritesRefused
+            )
+    }
+
     /// Returns whether another node of a cluster has the key.
     #[must_use]
     pub fn is_redirection(&self) -> bool {

@@ -41,8 +41,8 @@ macro_rules! dispatch {
 }
 
 impl CacheProvider {
-    /// Returns the backend in `config`, or [`CacheProvider::NoOp`] after one warning if it cannot be
-    /// used now.
+    /// Returns the backend in `config`, or [`CacheProvider::NoOp`] after one line if it cannot be used
+    /// now: a warning, or an error if its configuration is wrong.
     ///
     /// Takes `connection_timeout_seconds` at most. A backend that could not be reached is tried
     /// again in the background, and used as soon as it has been reached. A configuration that can
@@ -54,6 +54,13 @@ impl CacheProvider {
             return Self::noop();
         }
         gauge!(CACHE_IN_USE.name).set(0.0);
+        if config.redis.is_none() {
+            tracing::warn!(
+                remedy = "set REDIS_URL, or url in [common.cache.redis]",
+                "the cache is enabled and no Redis is configured"
+            );
+            return Self::noop();
+        }
         let started = match config.backend.as_str() {
             "redis" => RedisCacheService::start(config).await,
             _ => Err(ConfigurationFault::UnknownBackend),
@@ -67,15 +74,19 @@ impl CacheProvider {
                 );
                 Self::NoOp(NoOpCacheService::until(service))
             }
-            Err(fault) => {
-                let reason = Chain(&fault).to_string();
-                tracing::warn!(
-                    error = %reason,
-                    "the cache is not used, because its configuration is wrong"
-                );
-                Self::NoOp(NoOpCacheService::refused(reason))
-            }
+            Err(fault) => Self::refused(Chain(&fault).to_string()),
         }
+    }
+
+    /// Returns a cache that never holds anything, because the configured one can never work for this
+    /// reason, and logs that.
+    pub(crate) fn refused(reason: String) -> Self {
+        gauge!(CACHE_IN_USE.name).set(0.0);
+        tracing::error!(
+            error = %reason,
+            "the cache is not used, because its configuration is wrong"
+        );
+        Self::NoOp(NoOpCacheService::refused(reason))
     }
 
     /// Returns a cache that never holds anything.

@@ -31,6 +31,13 @@ pub struct CacheStatus {
     /// The error that opened the breaker last, or that keeps the backend from being used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// The reason why the configured cache can never be used; absent if it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// The commands that the backend refuses now, each with its error code, such as `SET: NOPERM`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub refused_commands: Vec<String>,
     /// Entries waiting to be written.
     pub pending_fills: u64,
     /// Connections that are up. In a cluster each of them is one to every primary.
@@ -50,6 +57,8 @@ impl CacheStatus {
             breaker: None,
             since,
             last_error,
+            refused: None,
+            refused_commands: Vec::new(),
             pending_fills: 0,
             connections_up: 0,
             connections_max: 0,

@@ -83,7 +83,7 @@ pub struct CacheConfig {
     #[builder(default = "0")]
     #[validate(range(max = 86_400))]
     pub serve_stale_seconds: u64,
-    /// The address of Redis. Defaults apply when the section is missing.
+    /// The address of Redis. Without the section there is no distributed cache.
     #[builder(default)]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(nested)]

@@ -1,7 +1,9 @@
 //! Loads the configuration from its sources and checks it.
 //!
 //! From weakest to strongest: the embedded defaults, `tasker/base/*.toml`,
-//! `tasker/environments/$TASKER_ENV/*.toml`, variables such as `TASKER__COMMON__CACHE__ENABLED`.
+//! `tasker/environments/$TASKER_ENV/*.toml`, `TASKER_WEB_BIND_ADDRESS`, variables such as
+//! `TASKER__COMMON__CACHE__ENABLED`. `TASKER_CONFIG_PATH` names one file in place of the folders; it
+//! may be that of other software, so its unknown keys are no errors.
 //! Layers are merged key by key; a list replaces a list. Files may refer to the variables on
 //! [`EnvVarRule::ALLOWLIST`], and to no others.
 //!
@@ -13,12 +15,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::checks::is_environment_name;
-use super::errors::{ConfigError, ConfigProblem};
+use super::errors::{ConfigError, ConfigProblem, Origin};
+use super::flatten::Located;
 use super::layers::{self, Layer};
 use super::tasker::TaskerConfig;
 use super::{env_override, merge, validation};
 
 const CONFIG_ROOT: &str = "TASKER_CONFIG_ROOT";
+const CONFIG_FILE: &str = "TASKER_CONFIG_PATH";
+const REDIS_URL: &str = "REDIS_URL";
+const CACHE_SECTION: &str = "common.cache";
+const REDIS_SECTION: &str = "common.cache.redis";
 const DEFAULT_ROOT: &str = "config";
 const DEFAULT_ENVIRONMENT: &str = "development";
 
@@ -63,7 +70,7 @@ impl EnvVarRule {
             meaning: "the address of PostgreSQL",
         },
         Self {
-            name: "REDIS_URL",
+            name: REDIS_URL,
             pattern: "a URL that starts with redis://, rediss://, unix:// or redis+unix://",
             accepts: |value| has_scheme(value, &["redis", "rediss", "unix", "redis+unix"]),
             meaning: "the address of Redis",
@@ -79,6 +86,10 @@ impl EnvVarRule {
             "the password of the sentinels of Redis",
         ),
         ENVIRONMENT,
+        Self::text(
+            env_override::BIND_ADDRESS,
+            "the address on which the process listens, if no variable of the tables below sets it",
+        ),
         Self::text(
             "TASKER_TEMPLATE_PATH",
             "the only folder in which a worker looks for task templates",
@@ -112,6 +123,8 @@ fn has_scheme(value: &str, schemes: &[&str]) -> bool {
 /// Loads the configuration from a given folder and given variables.
 pub struct ConfigLoader {
     root: Option<PathBuf>,
+    /// One file in place of those below `root`.
+    file: Option<PathBuf>,
     env: BTreeMap<String, String>,
     /// Relevant variables whose values are not Unicode.
     not_unicode: Vec<String>,
@@ -124,6 +137,10 @@ impl ConfigLoader {
     pub fn new(root: Option<PathBuf>, env: BTreeMap<String, String>) -> Self {
         Self {
             root,
+            file: env
+                .get(CONFIG_FILE)
+                .filter(|file| !file.is_empty())
+                .map(PathBuf::from),
             env,
             not_unicode: Vec::new(),
         }
@@ -131,7 +148,7 @@ impl ConfigLoader {
 
     /// Returns a loader over the process's current environment. The folder is the one that
     /// `TASKER_CONFIG_ROOT` names, else `config` below the working directory if that holds
-    /// `tasker`, else none.
+    /// `tasker`, else none. If `TASKER_CONFIG_PATH` names a file, that is read instead.
     #[must_use]
     pub fn from_process_env() -> Self {
         Self::from_variables(std::env::vars_os())
@@ -152,6 +169,7 @@ impl ConfigLoader {
         let mut env = BTreeMap::new();
         let mut not_unicode = Vec::new();
         let mut root = None;
+        let mut file = None;
         for (name, value) in variables {
             let Ok(name) = name.into_string() else {
                 continue;
@@ -159,6 +177,10 @@ impl ConfigLoader {
             // A path need not be Unicode.
             if name == CONFIG_ROOT {
                 root = Some(PathBuf::from(value)).filter(|root| !root.as_os_str().is_empty());
+                continue;
+            }
+            if name == CONFIG_FILE {
+                file = Some(PathBuf::from(value)).filter(|file| !file.as_os_str().is_empty());
                 continue;
             }
             match value.into_string() {
@@ -174,6 +196,7 @@ impl ConfigLoader {
         let found = || Path::new(DEFAULT_ROOT).join("tasker").is_dir();
         Self {
             root: root.or_else(|| found().then(|| PathBuf::from(DEFAULT_ROOT))),
+            file,
             env,
             not_unicode,
         }
@@ -184,6 +207,44 @@ impl ConfigLoader {
     /// # Errors
     /// Fails with all problems that can be found at once.
     pub fn load(&self) -> Result<TaskerConfig, ConfigError> {
+        let reading = self.read();
+        if reading.problems.is_empty() {
+            Ok(reading.config)
+        } else {
+            Err(ConfigError::new(reading.problems))
+        }
+    }
+
+    /// Does the work of [`load`](Self::load) for a service that starts. If everything that is wrong is
+    /// in the cache's section, the section is left out and
+    /// [`cache_refused`](super::tasker::CommonConfig::cache_refused) has the reasons, because a
+    /// service starts without its cache. Logs a warning that names all settings without effect.
+    ///
+    /// # Errors
+    /// Fails with all problems that can be found at once if one of them is elsewhere.
+    pub fn load_to_start(&self) -> Result<TaskerConfig, ConfigError> {
+        let Reading {
+            mut config,
+            problems,
+            unused,
+        } = self.read();
+        if !problems.iter().all(is_about_cache) {
+            return Err(ConfigError::new(problems));
+        }
+        if !problems.is_empty() {
+            config.common.cache = None;
+            config.common.cache_refused = Some(ConfigError::new(problems).to_string());
+        }
+        if !unused.is_empty() {
+            tracing::warn!(
+                settings = unused.join(" "),
+                "settings are present and have no effect"
+            );
+        }
+        Ok(config)
+    }
+
+    pub(super) fn read(&self) -> Reading {
         let mut problems: Vec<ConfigProblem> = self
             .not_unicode
             .iter()
@@ -194,8 +255,16 @@ impl ConfigLoader {
         let files = self.files(&mut problems);
         let overrides = env_override::read(&self.env, &mut problems);
         let merged = merge::merge(files, overrides, &mut problems);
+        let mut unused = env_override::unused(&self.env);
+        unused.extend(self.take_unknown_keys(&mut problems));
         let in_force = merge::resolve(merged, |name| self.variable(name), &mut problems);
-        let config = merge::assemble(&in_force);
+        let mut config = merge::assemble(&in_force);
+        if let Some(cache) = &mut config.common.cache
+            && cache.enabled
+            && !self.names_redis(&in_force)
+        {
+            cache.redis = None;
+        }
         for (path, constraint) in validation::broken_constraints(&config) {
             // A wrong value was left out above. If its default then breaks a constraint together
             // with other values, that is not worth a report.
@@ -211,11 +280,32 @@ impl ConfigLoader {
                 });
             }
         }
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::new(problems))
+        Reading {
+            config,
+            problems,
+            unused,
         }
+    }
+
+    /// Removes the unknown keys of the file that `TASKER_CONFIG_PATH` names, and returns them.
+    fn take_unknown_keys(&self, problems: &mut Vec<ConfigProblem>) -> Vec<String> {
+        let Some(file) = &self.file else {
+            return Vec::new();
+        };
+        let is_unknown = |problem: &mut ConfigProblem| matches!(problem, ConfigProblem::UnknownKey { origin: Origin::File(path), .. } if path == file);
+        problems
+            .extract_if(.., is_unknown)
+            .filter_map(|problem| problem.path().map(str::to_owned))
+            .collect()
+    }
+
+    /// Returns true if anything but the embedded defaults says where Redis is.
+    fn names_redis(&self, in_force: &BTreeMap<String, Located>) -> bool {
+        self.variable(REDIS_URL).is_some()
+            || in_force.iter().any(|(path, located)| {
+                is_at_or_below(path, REDIS_SECTION)
+                    && !matches!(located.origin, Origin::Embedded(_))
+            })
     }
 
     /// Returns the files that apply, weakest first.
@@ -229,6 +319,8 @@ impl ConfigLoader {
                 expected: ENVIRONMENT.pattern,
                 used_at: None,
             });
+        } else if let Some(file) = &self.file {
+            files.extend(layers::file(file.clone(), problems));
         } else if let Some(root) = &self.root {
             files.extend(layers::below(root, environment, chosen.is_some(), problems));
         }
@@ -249,11 +341,38 @@ impl ConfigLoader {
     }
 }
 
+/// The outcome of reading all sources.
+pub(super) struct Reading {
+    config: TaskerConfig,
+    problems: Vec<ConfigProblem>,
+    /// Variables and keys that have no effect.
+    pub(super) unused: Vec<String>,
+}
+
+/// Returns true if the service can do its work without the setting that is wrong.
+fn is_about_cache(problem: &ConfigProblem) -> bool {
+    let sets_cache = |variable: &str| {
+        variable.starts_with("REDIS_")
+            || env_override::path_of(variable)
+                .is_some_and(|path| is_at_or_below(&path, CACHE_SECTION))
+    };
+    match problem {
+        ConfigProblem::NotUnicode { variable }
+        | ConfigProblem::DuplicateVariable {
+            first: variable, ..
+        } => sets_cache(variable),
+        problem => problem
+            .path()
+            .is_some_and(|path| is_at_or_below(path, CACHE_SECTION)),
+    }
+}
+
 /// Shows no variable, because their values may be secrets.
 impl fmt::Debug for ConfigLoader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConfigLoader")
             .field("root", &self.root)
+            .field("file", &self.file)
             .finish_non_exhaustive()
     }
 }

@@ -14,6 +14,20 @@ use super::flatten::{Located, conform, expected};
 
 const PREFIX: &str = "tasker__";
 
+/// Sets the address of whichever service the process is. Weaker than the variables of the keys.
+pub(super) const BIND_ADDRESS: &str = "TASKER_WEB_BIND_ADDRESS";
+const BIND_ADDRESS_KEYS: [&str; 2] = ["orchestration.web.bind_address", "worker.web.bind_address"];
+
+/// Variables of the services that set no key of the configuration.
+const OTHER_VARIABLES: [&str; 6] = [
+    "TASKER_ENV",
+    "TASKER_CONFIG_ROOT",
+    "TASKER_CONFIG_PATH",
+    "TASKER_TEMPLATE_PATH",
+    "TASKER_LOG",
+    "TASKER_LOG_FORMAT",
+];
+
 /// Returns the name of the variable that sets the key at `path`.
 pub(super) fn variable_for(path: &str) -> String {
     format!("{PREFIX}{}", path.replace('.', "__")).to_uppercase()
@@ -25,6 +39,24 @@ pub(super) fn is_override(name: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
+/// Returns the dotted path of the key that a variable of this name sets.
+pub(super) fn path_of(name: &str) -> Option<String> {
+    is_override(name).then(|| name[PREFIX.len()..].to_lowercase().replace("__", "."))
+}
+
+/// Returns the variables that look like ours and have no effect.
+pub(super) fn unused(env: &BTreeMap<String, String>) -> Vec<String> {
+    env.keys()
+        .filter(|name| {
+            name.starts_with("TASKER_")
+                && !is_override(name)
+                && *name != BIND_ADDRESS
+                && !OTHER_VARIABLES.contains(&name.as_str())
+        })
+        .cloned()
+        .collect()
+}
+
 /// Returns the values that variables set, by dotted path.
 pub(super) fn read(
     env: &BTreeMap<String, String>,
@@ -32,8 +64,8 @@ pub(super) fn read(
 ) -> Vec<(String, Located)> {
     let fields = Fields::all();
     let mut values: BTreeMap<String, (&str, Value)> = BTreeMap::new();
-    for (name, text) in env.iter().filter(|(name, _)| is_override(name)) {
-        let path = name[PREFIX.len()..].to_lowercase().replace("__", ".");
+    for (name, text) in env {
+        let Some(path) = path_of(name) else { continue };
         let origin = Origin::Variable(name.clone());
         let Some(kind) = fields.values.get(&path).copied() else {
             problems.push(if fields.sections.contains(&path) {
@@ -68,6 +100,15 @@ pub(super) fn read(
             });
         }
         values.insert(path, (name, value));
+    }
+    let address = env.get(BIND_ADDRESS).filter(|address| !address.is_empty());
+    for key in BIND_ADDRESS_KEYS {
+        if let Some(address) = address
+            && !values.contains_key(key)
+        {
+            let value = Value::String(address.clone());
+            values.insert(key.to_owned(), (BIND_ADDRESS, value));
+        }
     }
     values
         .into_iter()

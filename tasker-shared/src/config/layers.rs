@@ -84,6 +84,11 @@ pub(super) fn below(
         .collect()
 }
 
+/// Returns the table of one file. A file that is missing is a problem, because somebody named it.
+pub(super) fn file(path: PathBuf, problems: &mut Vec<ConfigProblem>) -> Option<Layer> {
+    read(path, problems)
+}
+
 fn files_in(folder: &Path, problems: &mut Vec<ConfigProblem>) -> Vec<PathBuf> {
     let listed = fs::read_dir(folder)
         .and_then(|entries| {

@@ -58,6 +58,10 @@ pub struct CommonConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(nested)]
     pub cache: Option<CacheConfig>,
+    /// The reasons why the loader left `cache` out. Never read from a file.
+    #[builder(default)]
+    #[serde(skip)]
+    pub cache_refused: Option<String>,
 }
 
 /// `[orchestration]`.

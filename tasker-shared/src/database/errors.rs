@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::cause::{self, DatabaseCause};
+
 /// An error of PostgreSQL or of the connection to it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,15 +19,41 @@ pub enum DatabaseError {
     #[error("PostgreSQL did not answer within {} ms", .0.as_millis())]
     Late(Duration),
     /// The query, or the connection under it, failed.
-    #[error("PostgreSQL failed: {0}")]
+    #[error("PostgreSQL failed{remedy}: {0}", remedy = remedy(cause::of(.0)))]
     Failed(#[source] sqlx::Error),
     /// The server is a standby, because it was demoted or its address leads to the wrong one. It takes
     /// no writes, and its data may be old.
     #[error("{}", Standby)]
     Standby,
     /// The schema could not be brought up to date.
-    #[error("the schema `tasker` cannot be migrated: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    #[error(
+        "the schema `tasker` cannot be migrated{to}{remedy}: {source}",
+        to = versions(.missing),
+        remedy = remedy(cause::of_migration(.source))
+    )]
+    Migration {
+        /// The versions that are missing.
+        missing: String,
+        /// The cause.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+}
+
+fn versions(missing: &str) -> String {
+    if missing.is_empty() {
+        String::new()
+    } else {
+        format!(" to {missing}")
+    }
+}
+
+/// Returns the remedy before the cause, because a chain of errors leaves a cause out that the text before
+/// ends with.
+fn remedy(cause: DatabaseCause) -> String {
+    cause
+        .remedy()
+        .map_or_else(String::new, |remedy| format!(" ({remedy})"))
 }
 
 /// The server is in recovery.
@@ -57,13 +85,22 @@ impl DatabaseError {
         }
     }
 
+    /// Returns true if PostgreSQL itself refused the statement, which then had no effect.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        let Self::Failed(sqlx::Error::Database(_)) = self else {
+            return false;
+        };
+        !self.is_connection_lost()
+    }
+
     /// Returns whether the connection failed and not the query, so that the same query may succeed on
     /// another connection.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
         match self {
             Self::Failed(error) => is_connection_lost(error),
-            Self::Url | Self::Late(_) | Self::Standby | Self::Migration(_) => false,
+            Self::Url | Self::Late(_) | Self::Standby | Self::Migration { .. } => false,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Brings the schema `tasker` up to date.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
@@ -13,30 +14,59 @@ use super::DatabaseError;
 /// filling the versions of templates that are registered already.
 const LIMIT: Duration = Duration::from_mins(5);
 
-static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
-    let mut migrator = sqlx::migrate!("./migrations");
-    // A table of our own: the database may have been made by other software, which keeps its
-    // migrations in the usual place.
+/// The longest time that connecting may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(migrator);
+
+/// The same for a database without the schema. `CREATE SCHEMA IF NOT EXISTS` asks for the right to
+/// create one although there is one.
+static FIRST_MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = migrator();
     migrator.create_schema("tasker");
-    migrator.dangerous_set_table_name("tasker._tasker_shared_migrations");
     migrator
 });
 
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("./migrations");
+    // A table of our own: the database may have been made by other software, which keeps its
+    // migrations in the usual place.
+    migrator.dangerous_set_table_name("tasker._tasker_shared_migrations");
+    // After a release was rolled back, the table has migrations that this one does not know.
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
 /// Applies the migrations that are missing. Instances that start together take turns; all but
 /// the first find nothing to do.
+///
+/// If nothing is missing, it only reads, so that a role without the right to change the schema can
+/// start. Migrations of later releases are ignored with a warning.
 ///
 /// Uses a connection beside the pool, which must be a direct one: advisory locks do not work
 /// through a pooler in transaction mode.
 ///
 /// # Errors
-/// [`DatabaseError::Late`] after five minutes. Each migration is applied whole or not at all.
+/// [`DatabaseError::Late`] if connecting takes longer than five seconds, and after five minutes in all; [`DatabaseError::Migration`] if a migration fails, or
+/// if an applied one is not the one that this release has. Each is applied whole or not at all.
 pub async fn migrate(pool: &PgPool) -> Result<(), DatabaseError> {
+    migrate_within(pool, CONNECT_LIMIT).await
+}
+
+/// Does the same; connecting takes `connecting` at most.
+pub(crate) async fn migrate_within(
+    pool: &PgPool,
+    connecting: Duration,
+) -> Result<(), DatabaseError> {
     let migrated = timeout(LIMIT, async {
-        let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
-        MIGRATOR.run_direct(None, &mut connection, false).await?;
+        let options = pool.connect_options();
+        let mut connection = timeout(connecting, PgConnection::connect_with(&options))
+            .await
+            .map_err(|_elapsed| DatabaseError::Late(connecting))??;
+        let outcome = migrate_over(&mut connection).await;
         // Migrated is migrated, whether the server hears our good-bye or not.
         connection.close().await.ok();
-        Ok(())
+        outcome
     });
     migrated
         .await
@@ -58,32 +88,94 @@ pub struct PendingMigration {
 /// [`DatabaseError::Migration`] if an applied migration has another content here, and would be
 /// refused by [`migrate`]; [`DatabaseError::Failed`] if PostgreSQL fails.
 pub async fn pending(pool: &PgPool) -> Result<Vec<PendingMigration>, DatabaseError> {
-    let exists = "SELECT to_regclass('tasker._tasker_shared_migrations') IS NOT NULL";
-    let exists: bool = sqlx::query_scalar(exists).fetch_one(pool).await?;
-    let applied: Vec<(i64, Vec<u8>)> = if exists {
-        sqlx::query_as(
-            "SELECT version, checksum FROM tasker._tasker_shared_migrations WHERE success",
-        )
-        .fetch_all(pool)
-        .await?
-    } else {
-        Vec::new()
+    let mut connection = pool.acquire().await?;
+    missing(&applied(&mut connection).await?)
+}
+
+async fn migrate_over(connection: &mut PgConnection) -> Result<(), DatabaseError> {
+    let applied = applied(connection).await?;
+    let missing = missing(&applied)?;
+    if !missing.is_empty() {
+        let migrator = if has_schema(connection).await? {
+            &MIGRATOR
+        } else {
+            &FIRST_MIGRATOR
+        };
+        migrator
+            .run_direct(None, connection, false)
+            .await
+            .map_err(|source| DatabaseError::Migration {
+                missing: list(missing.iter().map(|migration| migration.version)),
+                source,
+            })?;
+    }
+    let later = applied
+        .into_keys()
+        .filter(|version| !MIGRATOR.version_exists(*version));
+    let later = list(later);
+    if !later.is_empty() {
+        tracing::warn!(
+            versions = later,
+            "the schema has migrations of a later release, which are ignored"
+        );
+    }
+    Ok(())
+}
+
+async fn has_schema(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'tasker')")
+        .fetch_one(connection)
+        .await
+}
+
+/// The checksum of each applied migration by version, and false if it failed half-way.
+type Applied = BTreeMap<i64, (Vec<u8>, bool)>;
+
+async fn applied(connection: &mut PgConnection) -> Result<Applied, sqlx::Error> {
+    let exists: bool = sqlx::query_scalar(
+        "SELECT EXISTS (
+             SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = 'tasker' AND c.relname = '_tasker_shared_migrations')",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if !exists {
+        return Ok(Applied::new());
+    }
+    let rows: Vec<(i64, Vec<u8>, bool)> =
+        sqlx::query_as("SELECT version, checksum, success FROM tasker._tasker_shared_migrations")
+            .fetch_all(connection)
+            .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(version, checksum, success)| (version, (checksum, success)))
+        .collect())
+}
+
+/// Returns the migrations of this release that are not applied.
+fn missing(applied: &Applied) -> Result<Vec<PendingMigration>, DatabaseError> {
+    let refused = |source| DatabaseError::Migration {
+        missing: String::new(),
+        source,
     };
-    let mut pending = Vec::new();
+    let mut missing = Vec::new();
     for migration in MIGRATOR.iter() {
-        match applied
-            .iter()
-            .find(|(version, _)| *version == migration.version)
-        {
-            Some((version, checksum)) if *checksum != *migration.checksum => {
-                return Err(sqlx::migrate::MigrateError::VersionMismatch(*version).into());
-            }
-            Some(_) => {}
-            None => pending.push(PendingMigration {
+        match applied.get(&migration.version) {
+            None => missing.push(PendingMigration {
                 version: migration.version,
                 description: migration.description.to_string(),
             }),
+            Some((_, false)) => return Err(refused(MigrateError::Dirty(migration.version))),
+            Some((checksum, true)) if checksum[..] != migration.checksum[..] => {
+                return Err(refused(MigrateError::VersionMismatch(migration.version)));
+            }
+            Some(_) => {}
         }
     }
-    Ok(pending)
+    Ok(missing)
+}
+
+fn list(versions: impl Iterator<Item = i64>) -> String {
+    let versions: Vec<String> = versions.map(|version| format!("{version:04}")).collect();
+    versions.join(" ")
 }

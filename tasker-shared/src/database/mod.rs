@@ -1,6 +1,9 @@
 //! PostgreSQL: the pool, queries with deadlines, and the schema's migrations.
 
+mod addresses;
+mod cause;
 mod connect_options;
+mod diagnosis;
 mod errors;
 mod expiry;
 pub mod jsonb;
@@ -11,6 +14,9 @@ mod recovery;
 mod share;
 mod stored_json;
 
+pub(crate) use addresses::prefer_live;
+pub use cause::DatabaseCause;
+pub use diagnosis::{LockWait, diagnose, is_exhausted, lock_waits};
 pub use errors::DatabaseError;
 pub(crate) use expiry::expire_connections_now;
 pub use expiry::expire_outdated;

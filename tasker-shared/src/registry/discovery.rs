@@ -30,7 +30,7 @@ pub struct TaskTemplateDiscoveryResult {
     pub errors: Vec<DiscoveryProblem>,
     /// Warnings about files, registered ones and others.
     pub warnings: Vec<DiscoveryProblem>,
-    /// The result of deleting the cached templates.
+    /// The result of deleting the cached templates of registered names.
     pub invalidation: CacheInvalidation,
 }
 

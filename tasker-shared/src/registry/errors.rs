@@ -37,7 +37,11 @@ pub enum RegistryError {
     Invalid(#[source] Arc<TemplateError>),
     /// The index is older than the bound, and no poll of PostgreSQL succeeded in time.
     #[error("the template index is older than its bound, because PostgreSQL does not answer")]
-    Stale,
+    Stale {
+        /// The error of the last poll, if one failed.
+        #[source]
+        source: Option<Arc<DatabaseError>>,
+    },
     /// The template changed again and again while it was resolved, so that no load was current.
     #[error("the template {namespace}/{name}/{version} changes faster than it can be loaded")]
     Changing {
@@ -98,7 +102,7 @@ impl RegistryError {
             Self::NotFound { .. } => "template_not_found",
             Self::Unreadable { .. } => "template_unreadable",
             Self::Invalid(_) => "template_invalid",
-            Self::Stale => "template_directory_stale",
+            Self::Stale { .. } => "template_directory_stale",
             Self::Changing { .. } => "template_changing",
             Self::Database(_) => "database_unavailable",
             Self::Folder { .. } => "template_directory_missing",

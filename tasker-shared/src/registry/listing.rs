@@ -1,4 +1,4 @@
-//! Lists registered templates from the database.
+//! Lists registered templates from the database, and the triggers that do not fire for them.
 
 use std::time::Duration;
 
@@ -67,4 +67,16 @@ pub(super) async fn list(
         })
     });
     Ok(templates.collect())
+}
+
+/// Returns the triggers that do not fire as they have to.
+pub(super) async fn wrong_triggers(pool: &PgPool) -> Result<Vec<String>, RegistryError> {
+    let wrong = database::run_idempotent(pool, LIMIT, |connection| {
+        Box::pin(async move {
+            sqlx::query_scalar("SELECT tasker.template_triggers_wrong()")
+                .fetch_one(connection)
+                .await
+        })
+    });
+    Ok(wrong.await?)
 }

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 use super::index::{Entry, TemplateName};
 use crate::cache::{CacheError, CacheProvider, CacheService, keys};
 use crate::config::tasker::{CacheConfig, CacheEntryKind};
+use crate::error_chain::Chain;
 use crate::metrics::{CACHE_BAD_ANSWERS, TEMPLATE_FILLS};
 use crate::types::{CacheInvalidation, ContentHash, HandlerMetadata};
 
@@ -136,7 +137,7 @@ impl RedisTier {
                 CacheInvalidation {
                     attempted: true,
                     deleted: 0,
-                    error: Some(error.to_string()),
+                    error: Some(Chain(&error).to_string()),
                 }
             }
         }

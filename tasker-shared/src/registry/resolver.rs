@@ -1,7 +1,7 @@
 //! Resolves names with caches: the index knows which document is current, the tiers hold documents.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -31,6 +31,7 @@ pub(super) struct Resolver {
     index: Arc<TemplateIndex>,
     loader: Arc<Loader>,
     comparing: AtomicBool,
+    swept: Arc<Mutex<Option<CacheInvalidation>>>,
     cancel: CancellationToken,
     tasks: TaskTracker,
     metrics: ResolveMetrics,
@@ -53,6 +54,7 @@ impl Resolver {
             index: Arc::new(index),
             loader: Arc::new(Loader::new(reads, local, redis)),
             comparing: AtomicBool::new(false),
+            swept: Arc::default(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             metrics: ResolveMetrics::default(),
@@ -72,6 +74,16 @@ impl Resolver {
         self.tasks
             .spawn(work.instrument(tracing::info_span!("template_comparison")));
         self.tasks.close();
+    }
+
+    /// Returns the reason why the index cannot be used.
+    fn stale(&self) -> RegistryError {
+        if self.index.is_shut_down() {
+            return RegistryError::ShutDown;
+        }
+        RegistryError::Stale {
+            source: self.index.last_error(),
+        }
     }
 
     pub(super) fn index(&self) -> &TemplateIndex {
@@ -130,7 +142,7 @@ impl Resolver {
                 .index
                 .ensure_fresh(arrived)
                 .await
-                .map_err(|_stale| RegistryError::Stale)?;
+                .map_err(|_stale| self.stale())?;
             let entry = self.index.snapshot().get(name).cloned();
             let Some(entry) = entry else {
                 self.confirm_unknown(name, arrived, freshness).await?;
@@ -162,7 +174,7 @@ impl Resolver {
                     self.index
                         .poll_sent_after(Moment::now(), PollReason::Stale)
                         .await
-                        .map_err(|_stale| RegistryError::Stale)?;
+                        .map_err(|_stale| self.stale())?;
                 }
                 Loaded::Failed(error) => return Err(error),
             }
@@ -182,12 +194,12 @@ impl Resolver {
     ) -> Result<(), RegistryError> {
         if freshness != Freshness::Fresh {
             // Without the database an unknown name cannot be told from a new one.
-            return Err(RegistryError::Stale);
+            return Err(self.stale());
         }
         self.index
             .poll_sent_after(arrived, PollReason::UnknownName)
             .await
-            .map_err(|_stale| RegistryError::Stale)?;
+            .map_err(|_stale| self.stale())?;
         if self.index.snapshot().get(name).is_some() {
             Ok(())
         } else {
@@ -210,6 +222,48 @@ impl Resolver {
     /// Lists the cached templates.
     pub(super) async fn inspect(&self, which: &Inspection) -> Result<CacheEntries, RegistryError> {
         inspection::inspect(&self.index, &self.loader, which).await
+    }
+
+    /// Deletes all documents from the local tier, and those of registered names from Redis. The sweep
+    /// for the others runs in the background, because it may pass millions of keys of other software;
+    /// [`swept`](Self::swept) has its result.
+    pub(super) async fn invalidate_for_boot(&self) -> CacheInvalidation {
+        let snapshot = self.index.snapshot_now();
+        self.local().clear();
+        let names = snapshot.iter().map(|entry| entry.name());
+        let exact = self.redis().delete_names(names).await;
+        if exact.error.is_none() && self.redis().is_enabled() {
+            let (loader, swept) = (Arc::clone(&self.loader), Arc::clone(&self.swept));
+            let cancel = self.cancel.clone();
+            let sweep = async move {
+                let started = Instant::now();
+                let sweep = cancel
+                    .run_until_cancelled(Box::pin(loader.redis.sweep(None)))
+                    .await;
+                let Some(invalidation) = sweep else { return };
+                let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let deleted = invalidation.deleted;
+                match &invalidation.error {
+                    None => tracing::info!(deleted, elapsed_ms, "the sweep of the cache has ended"),
+                    Some(error) => tracing::warn!(
+                        deleted,
+                        elapsed_ms,
+                        error,
+                        "the sweep of the cache failed; entries whose template is gone stay until they expire"
+                    ),
+                }
+                *swept.lock().unwrap_or_else(PoisonError::into_inner) = Some(invalidation);
+            };
+            self.tasks
+                .spawn(sweep.instrument(tracing::info_span!("template_cache_sweep")));
+        }
+        exact
+    }
+
+    /// Returns the result of the last sweep after a boot; none while there is none.
+    pub(super) fn swept(&self) -> Option<CacheInvalidation> {
+        let swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        swept.clone()
     }
 
     /// Deletes the documents of a namespace, or all, from both tiers.

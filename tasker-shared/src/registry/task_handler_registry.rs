@@ -234,8 +234,9 @@ impl TaskHandlerRegistry {
         Ok(batch.outcomes)
     }
 
-    /// Registers every template file below `folder` in one transaction, and then deletes all cached
-    /// templates, or those that changed if `invalidate_on_boot` is off.
+    /// Registers every template file below `folder` in one transaction, and then deletes the cached
+    /// templates of all registered names, or those that changed if `invalidate_on_boot` is off. What
+    /// else is cached is swept in the background; see [`swept`](Self::swept).
     ///
     /// A file that cannot be used is reported in the result and does not stop the others. Templates
     /// whose files are gone stay registered. With a cache, the template index, read after the call,
@@ -322,7 +323,7 @@ impl TaskHandlerRegistry {
         if let Some(cache) = &self.cache {
             let delete = async {
                 if invalidates_all {
-                    return cache.resolver.invalidate(None).await;
+                    return cache.resolver.invalidate_for_boot().await;
                 }
                 cache.resolver.redis().delete_names(batch.written()).await;
                 CacheInvalidation::default()
@@ -345,6 +346,15 @@ impl TaskHandlerRegistry {
         namespace: Option<&str>,
     ) -> Result<Vec<TemplateListing>, RegistryError> {
         listing::list(&self.db_pool, namespace).await
+    }
+
+    /// Returns the triggers of the templates' tables that do not fire as they have to, because somebody
+    /// disabled them. Changes may then be missed.
+    ///
+    /// # Errors
+    /// [`RegistryError::Database`] if PostgreSQL fails.
+    pub async fn wrong_triggers(&self) -> Result<Vec<String>, RegistryError> {
+        listing::wrong_triggers(&self.db_pool).await
     }
 
     /// Deletes one template from both tiers. Correctness never needs it, because a document whose hash
@@ -421,6 +431,13 @@ impl TaskHandlerRegistry {
         let index = self.cache.as_ref()?.resolver.index();
         index.refresh().await;
         Some(IndexStatus::of(index))
+    }
+
+    /// Returns the result of the sweep that the last discovery of this process began, once it has
+    /// ended.
+    #[must_use]
+    pub fn swept(&self) -> Option<CacheInvalidation> {
+        self.cache.as_ref()?.resolver.swept()
     }
 
     /// Returns whether a distributed cache is in use now.

@@ -13,9 +13,9 @@ pub struct CacheStats {
     pub cache_misses: u64,
     /// Entries removed to make room, since the process started.
     pub cache_evictions: u64,
-    /// Age of the oldest entry held, in seconds; absent when the cache is empty.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oldest_entry_age_seconds: Option<u64>,
+    /// Age of the oldest entry held, in seconds; 0 when the cache is empty.
+    #[serde(default)]
+    pub oldest_entry_age_seconds: u64,
     /// The mean number of uses of a held entry.
     pub average_access_count: f64,
     /// The namespaces that this worker serves, sorted.

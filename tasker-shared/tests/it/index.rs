@@ -274,7 +274,7 @@ async fn a_lost_database_is_survived_within_the_bound_and_told_past_it() {
     eventually("the end of the bound", || async {
         matches!(
             strict.get_template("payments", "refund", "1.0.0").await,
-            Err(RegistryError::Stale)
+            Err(RegistryError::Stale { .. })
         )
         .then_some(())
     })

@@ -4,7 +4,7 @@ use redis::AsyncCommands;
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::registry::Tier;
 
-use crate::app::{TestApp, folder, template};
+use crate::app::{TestApp, eventually, folder, template};
 use crate::redis_view::{filled, keys, own_redis, redis_connection};
 
 #[tokio::test]
@@ -112,4 +112,50 @@ async fn invalidating_deletes_from_both_tiers_and_nothing_else() {
     assert_eq!(keys(&redis.url(), &app.prefix).await, [bystander]);
     let again = registry.resolve("b", "one", "1.0.0").await.unwrap();
     assert_eq!(again.tier, Tier::Database);
+}
+
+/// Keys of other software, which a sweep has to pass.
+const FOREIGN: &str = "for i = 1, 300000 do redis.call('SET', 'foreign:' .. i, 1) end";
+
+#[tokio::test]
+async fn a_discovery_does_not_wait_for_the_sweep_of_foreign_keys() {
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let folder = folder();
+    let registry = app.with_redis(&redis.url()).await;
+    for name in ["registered", "refund"] {
+        registry
+            .register_task_template(&template("payments", name, 1))
+            .await
+            .unwrap();
+        registry
+            .get_template("payments", name, "1.0.0")
+            .await
+            .unwrap();
+        filled(&redis.url(), &app.key("payments", name, "1.0.0")).await;
+    }
+    let mut connection = redis_connection(&redis.url()).await;
+    let orphan = app.key("payments", "never_registered", "9");
+    let () = connection.set(&orphan, 1).await.unwrap();
+    let () = redis::cmd("EVAL")
+        .arg(FOREIGN)
+        .arg(0)
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let result = registry
+        .discover_and_register_templates(folder.path())
+        .await
+        .unwrap();
+    assert!(registry.swept().is_none(), "the sweep has not ended yet");
+    assert_eq!(
+        (result.invalidation.deleted, result.invalidation.error),
+        (2, None)
+    );
+    let exists: bool = connection.exists(&orphan).await.unwrap();
+    assert!(exists, "only the sweep finds it");
+    let swept = eventually("the sweep ends", || async { registry.swept() }).await;
+    assert_eq!((swept.deleted, swept.error), (1, None));
+    let exists: bool = connection.exists(&orphan).await.unwrap();
+    assert!(!exists);
 }

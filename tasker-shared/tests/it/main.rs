@@ -9,6 +9,7 @@ mod app;
 mod cache;
 #[cfg(feature = "cache-redis")]
 mod cache_faults;
+mod causes;
 mod clock;
 mod discovery;
 #[cfg(feature = "cache-redis")]
@@ -16,6 +17,7 @@ mod distributed;
 mod embedding;
 mod every_cache;
 mod failover;
+mod healing;
 mod index;
 #[cfg(feature = "cache-redis")]
 mod inspection;

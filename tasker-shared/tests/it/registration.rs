@@ -172,12 +172,15 @@ async fn a_hash_that_differs_from_postgresqls_costs_time_only(app: TestApp) {
         .unwrap();
     let rows = written_rows(&app).await;
     let again = registry.register_task_templates(&documents).await.unwrap();
+    // The pointers are corrected, and no row is written.
     assert!(
         again
             .iter()
-            .all(|one| one.status == RegistrationStatus::Unchanged)
+            .all(|one| one.status == RegistrationStatus::Updated)
     );
-    assert_eq!(written_rows(&app).await, rows);
+    let is_row = |(table, _): &&(String, String)| table != "template_clock";
+    let after = written_rows(&app).await;
+    assert!(rows.iter().filter(is_row).eq(after.iter().filter(is_row)));
 }
 
 async fn ten_processes_that_register_the_same_templates_write_each_once(app: TestApp) {

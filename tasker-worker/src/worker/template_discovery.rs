@@ -60,6 +60,8 @@ pub struct DiscoverySummary {
     pub refused: usize,
     /// Keys that the invalidation by a discovery deleted from the distributed cache.
     pub invalidated: u64,
+    /// The reason why cached templates were not deleted, if the distributed cache failed.
+    pub invalidation_error: Option<String>,
     /// Duration of the discovery.
     pub elapsed: Duration,
 }
@@ -82,6 +84,9 @@ impl DiscoverySummary {
         self.refused += files.len();
         self.warnings += result.warnings.len();
         self.invalidated += result.invalidation.deleted;
+        if let Some(error) = &result.invalidation.error {
+            self.invalidation_error.get_or_insert_with(|| error.clone());
+        }
     }
 
     /// Logs the outcome of a boot in one line, and sets the gauge of template files.
@@ -96,6 +101,7 @@ impl DiscoverySummary {
             errors = self.errors,
             warnings = self.warnings,
             invalidated = self.invalidated,
+            invalidation_error = self.invalidation_error,
             elapsed_ms = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
             "templates discovered"
         );

@@ -28,6 +28,7 @@ async fn statistics_are_true_after_a_known_sequence() {
             "cache_hits": 0,
             "cache_misses": 0,
             "cache_evictions": 0,
+            "oldest_entry_age_seconds": 0,
             "average_access_count": 0.0,
             "supported_namespaces": ["shop", "stock"],
         })
@@ -225,5 +226,30 @@ async fn a_lost_redis_is_told_and_fails_nothing() {
     }
     assert_eq!(worker.get(ORDER).await.status, 200);
     assert_eq!(worker.get(COUNT).await.status, 200);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_boot_whose_invalidation_was_refused_says_so() {
+    let redis = RedisServer::start().await.unwrap();
+    let mut worker = TestWorker::with_redis(&files(), &redis).await;
+    worker.get(ORDER).await;
+    let mut connection = tasker_test_support::redis_connection(&redis.url())
+        .await
+        .unwrap();
+    let () = redis::cmd("ACL")
+        .arg(&["SETUSER", "default", "-unlink"])
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    worker.boot_again().await;
+    let health = worker.get("/health/detailed").await.body;
+    let (templates, cache) = (&health["checks"]["templates"], &health["checks"]["cache"]);
+    let reason = templates["invalidation_error"].as_str().unwrap();
+    assert!(reason.contains("NOPERM"), "{reason}");
+    assert_eq!(templates["status"], "degraded");
+    assert_eq!(cache["refused_commands"], json!(["UNLINK: NOPERM"]));
+    assert_eq!(cache["status"], "degraded");
+    assert_eq!(worker.get("/health/ready").await.body["status"], "degraded");
     worker.stop().await;
 }

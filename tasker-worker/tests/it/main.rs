@@ -5,8 +5,10 @@
 mod boot;
 mod caches;
 mod execution;
+mod existing_workspace;
 mod program;
 mod readme;
+mod rights;
 mod rollouts;
 mod secrets;
 mod support;

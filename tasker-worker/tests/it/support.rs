@@ -163,7 +163,7 @@ pub(crate) async fn context(
 ) -> Arc<SystemContext> {
     config.common.environment = "test".into();
     config.common.database.url = database.url().into();
-    Arc::new(SystemContext::connect(config).await.unwrap())
+    Arc::new(Box::pin(SystemContext::connect(config)).await.unwrap())
 }
 
 /// Templates cached in `redis`.

@@ -82,6 +82,7 @@ impl From<InitializedTask> for TaskCreated {
         (status = 404, description = "`template_not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`template_changed`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_body`, `validation_failed`, `context_invalid`, `context_too_complex`, `idempotency_key_required` or `template_schema_invalid`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`task_uncertain`: the task in `instance` may have been created; `database_unavailable`, `busy`, `template_directory_stale` or `template_changing`: it was not", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn create_task(
@@ -151,7 +152,12 @@ async fn create_and_wait(
     let ended = if task.created {
         None
     } else {
-        state.ends.expect(task.task_uuid).await?
+        // The task exists, so a failure here must not hide it. Its end may be seen later than it is.
+        let expected = state.ends.expect(task.task_uuid).await;
+        expected.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the end of a task cannot be waited for");
+            None
+        })
     };
     let ended = match ended {
         Some(ended) => Some(ended),

@@ -80,11 +80,12 @@ const WRONG_VALUES: [(&str, &str, i32); 21] = [
         CONFIG,
     ),
     ("DATABASE_URL", "app:SECRET@127.0.0.1/none", CONFIG),
-    ("REDIS_URL", "redis://:SECRET@localhost/nine", CONFIG),
-    ("REDIS_URL", "redis://:SECRET@localhost:port", CONFIG),
-    ("REDIS_URL", "redis://:5/SECRET@localhost", CONFIG),
-    ("REDIS_URL", "http://:SECRET@localhost", CONFIG),
-    ("REDIS_URL", ":SECRET@localhost", CONFIG),
+    // A service starts without a cache that is wrong, and then finds no database.
+    ("REDIS_URL", "redis://:SECRET@localhost/nine", UNAVAILABLE),
+    ("REDIS_URL", "redis://:SECRET@localhost:port", UNAVAILABLE),
+    ("REDIS_URL", "redis://:5/SECRET@localhost", UNAVAILABLE),
+    ("REDIS_URL", "http://:SECRET@localhost", UNAVAILABLE),
+    ("REDIS_URL", ":SECRET@localhost", UNAVAILABLE),
     ("PGPASSWORD", "SECRET", UNAVAILABLE),
     ("TASKER__COMMON__DATABASE__PASSWORD", "SECRET", CONFIG),
 ];
@@ -133,22 +134,28 @@ async fn no_password_is_printed_from_a_file_that_is_wrong() {
     for part in [&base, &folder.path().join("tasker/environments/test")] {
         std::fs::create_dir_all(part).unwrap();
     }
-    for wrong in [
+    for (wrong, expected) in [
         format!("[common.database]\nurl = postgres://app:{core}@127.0.0.1:1/none"),
         format!("[common.database]\nurl = [\"postgres://app:{core}@127.0.0.1:1/none\"]"),
         format!("[common.database]\nurl = \"postgres://app:{core}@127.0.0.1:port/none\""),
         format!("[common.database]\nurl = \"${{DATABASE_URL:-app:{core}@127.0.0.1}}\""),
         format!("[common.database]\npassword = \"{core}\""),
-        format!("[common.cache]\nenabled = \"{core}\""),
-    ] {
+    ]
+    .map(|wrong| (wrong, CONFIG))
+    .into_iter()
+    .chain([(format!("[common.cache]\nenabled = \"{core}\""), UNAVAILABLE)])
+    {
         std::fs::write(base.join("common.toml"), &wrong).unwrap();
         let mut command = program();
         command
             .env("TASKER_CONFIG_ROOT", folder.path())
             .env("RUST_LOG", "trace");
+        if expected == UNAVAILABLE {
+            command.env("DATABASE_URL", "postgres://app@127.0.0.1:1/none");
+        }
         let ended = output(&mut command).await;
         let said = text(&ended);
-        assert_eq!(ended.status.code(), Some(CONFIG), "{wrong}: {said}");
+        assert_eq!(ended.status.code(), Some(expected), "{wrong}: {said}");
         assert!(!secret.is_in(&said), "{wrong}: {said}");
     }
 }

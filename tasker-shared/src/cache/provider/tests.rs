@@ -63,6 +63,16 @@ async fn a_disabled_cache_connects_to_nothing() {
 }
 
 #[tokio::test]
+async fn an_enabled_cache_without_a_redis_connects_to_nothing_and_is_well() {
+    let config = CacheConfig {
+        redis: None,
+        ..enabled("redis://localhost")
+    };
+    let provider = CacheProvider::from_config_graceful(&config).await;
+    assert_without_backend(&provider, false).await;
+}
+
+#[tokio::test]
 async fn a_refused_connection_falls_back_to_noop() {
     let (listener, url) = listener("redis");
     drop(listener);
@@ -95,6 +105,8 @@ async fn a_configuration_that_can_never_work_falls_back_to_noop() {
     ] {
         let provider = CacheProvider::from_config_graceful(&config).await;
         assert_without_backend(&provider, true).await;
+        let status = provider.status().await;
+        assert_eq!(status.refused, status.last_error);
     }
 }
 

@@ -63,12 +63,15 @@ impl NoOpCacheService {
     }
 
     pub(in crate::cache) fn status(&self) -> CacheStatus {
-        let last_error = match &self.instead_of {
-            InsteadOf::Nothing => None,
-            InsteadOf::Refused(reason) => Some(reason.clone()),
-            InsteadOf::Awaited(awaited) => awaited.last_error(),
+        let (last_error, refused) = match &self.instead_of {
+            InsteadOf::Nothing => (None, None),
+            InsteadOf::Refused(reason) => (Some(reason.clone()), Some(reason.clone())),
+            InsteadOf::Awaited(awaited) => (awaited.last_error(), None),
         };
-        CacheStatus::without_backend(self.since, last_error)
+        CacheStatus {
+            refused,
+            ..CacheStatus::without_backend(self.since, last_error)
+        }
     }
 }
 

@@ -60,6 +60,8 @@ fn companions(path: &str) -> &'static [(&'static str, &'static str)] {
     const SENTINEL: (&str, &str) = ("TASKER__COMMON__CACHE__REDIS__MODE", "sentinel");
     const NAME: (&str, &str) = ("TASKER__COMMON__CACHE__REDIS__SENTINEL_MASTER_NAME", "one");
     match path {
+        // Without an address an enabled cache has no section for Redis.
+        "common.cache.enabled" => &[("REDIS_URL", "redis://localhost:6379")],
         "common.cache.redis.nodes" => &[("TASKER__COMMON__CACHE__REDIS__MODE", "cluster")],
         "common.cache.redis.username" => &[("TASKER__COMMON__CACHE__REDIS__PASSWORD", "x")],
         "common.cache.redis.sentinel_master_name" => &[SENTINEL],

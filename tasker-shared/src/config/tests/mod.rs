@@ -7,6 +7,7 @@ mod problems;
 mod redis;
 mod reference;
 mod secrets;
+mod starting;
 mod texts;
 
 use std::collections::BTreeMap;

@@ -166,7 +166,7 @@ fn a_reference_to_an_unlisted_variable_is_reported_even_if_overridden() {
         shown(folder.load(&[("HOME", "/root")])),
         [format!(
             "[config_unlisted_variable] {file}: `common.cache.key_prefix` refers to the variable HOME; \
-             files may refer to DATABASE_URL, REDIS_URL, REDIS_USERNAME, REDIS_PASSWORD, REDIS_SENTINEL_USERNAME, REDIS_SENTINEL_PASSWORD, TASKER_ENV, TASKER_TEMPLATE_PATH only"
+             files may refer to DATABASE_URL, REDIS_URL, REDIS_USERNAME, REDIS_PASSWORD, REDIS_SENTINEL_USERNAME, REDIS_SENTINEL_PASSWORD, TASKER_ENV, TASKER_WEB_BIND_ADDRESS, TASKER_TEMPLATE_PATH only"
         )]
     );
 }

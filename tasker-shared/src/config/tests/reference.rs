@@ -30,11 +30,19 @@ key:
 1. the defaults below, which are compiled in from `config/tasker/base`,
 2. `config/tasker/base/*.toml`,
 3. `config/tasker/environments/$TASKER_ENV/*.toml`,
-4. the variables in the tables below, such as `TASKER__COMMON__CACHE__ENABLED=false`.
+4. `TASKER_WEB_BIND_ADDRESS`, the `bind_address` of whichever service the process is,
+5. the variables in the tables below, such as `TASKER__COMMON__CACHE__ENABLED=false`.
 
 `TASKER_CONFIG_ROOT` names the folder that holds `tasker/`. By default it is `config` in the working
 directory. Without such a folder only the compiled defaults and the variables apply. `TASKER_ENV` is
 `development` by default. Files of one folder apply in the order of their names.
+
+`TASKER_CONFIG_PATH` names one file that replaces 2 and 3. It may be the merged file of other software:
+its unknown keys are not errors. One warning, \"settings are present and have no effect\", names them
+and the variables that begin with `TASKER_` and mean nothing here.
+
+With the cache enabled, Redis is used only if `REDIS_URL`, a file or a variable says where it is; the
+default below is for a section that leaves `url` out.
 
 The type of the key determines how a variable is read: `true` or `false`, a number, a text, or a
 list, which is separated by commas or written as in TOML. Names are not case-sensitive.
@@ -46,7 +54,8 @@ empty variable counts as unset.
 
 const CHECKS: &str = "
 An unknown key, a value of the wrong type and a value out of bounds are errors. `--check-config`
-lists all of them and does not start the service. No error, log or endpoint shows a password.
+lists all of them and does not start the service. Errors in `[common.cache]` alone do not keep a service
+from starting: it starts without the cache, logs them, and its status has them in `refused`. No error, log or endpoint shows a password.
 ";
 
 /// Returns the JSON Schema of the configuration. Each key is optional, an unknown key is an error.

@@ -1,4 +1,7 @@
 //! Rows of `tasker.tasks`, and the one statement that creates a task with its steps and edges.
+//!
+//! Times are read as `timestamptz`, because a schema that other software created keeps them without
+//! a zone, in UTC. The time zone of our sessions is UTC, so the cast is right for both types.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -212,7 +215,7 @@ pub async fn find_by_identity(
     sqlx::query_as!(
         TaskIdentity,
         r#"
-        SELECT t.task_uuid, t.created_at, t.template_hash,
+        SELECT t.task_uuid, t.created_at::timestamptz AS "created_at!", t.template_hash,
                tasker.task_state(t.task_uuid) AS "status!",
                (SELECT coalesce(jsonb_object_agg(n.name, s.workflow_step_uuid), '{}')
                 FROM tasker.workflow_steps s JOIN tasker.named_steps n USING (named_step_uuid)
@@ -281,7 +284,8 @@ pub async fn list(
         r#"
         SELECT t.task_uuid, ns.name AS namespace, nt.name, nt.version,
                tasker.task_state(t.task_uuid) AS "status!",
-               t.complete, t.priority, t.requested_at, t.completed_at, t.created_at,
+               t.complete, t.priority, t.requested_at::timestamptz AS "requested_at!",
+               t.completed_at::timestamptz, t.created_at::timestamptz AS "created_at!",
                t.correlation_id, t.template_hash
         FROM tasker.tasks t
         JOIN tasker.named_tasks nt USING (named_task_uuid)
@@ -364,8 +368,10 @@ pub async fn find(
         SELECT t.task_uuid, ns.name AS namespace, nt.name, nt.version, t.template_hash,
                tasker.task_state(t.task_uuid) AS "status!",
                t.complete, t.context, t.initiator, t.source_system, t.reason, t.tags, t.options,
-               t.priority, t.correlation_id, t.parent_correlation_id, t.requested_at,
-               t.completed_at, t.created_at, t.updated_at,
+               t.priority, t.correlation_id, t.parent_correlation_id,
+               t.requested_at::timestamptz AS "requested_at!", t.completed_at::timestamptz,
+               t.created_at::timestamptz AS "created_at!",
+               t.updated_at::timestamptz AS "updated_at!",
                (SELECT count(*) FROM tasker.workflow_steps s WHERE s.task_uuid = t.task_uuid)
                    AS "step_count!"
         FROM tasker.tasks t

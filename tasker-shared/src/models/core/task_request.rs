@@ -1,6 +1,7 @@
 //! The request for a task.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -49,8 +50,12 @@ pub struct TaskRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub options: Option<FreeForm>,
-    /// Time of the request. Default: its arrival.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Time of the request. Without a zone it is UTC. Default: its arrival.
+    #[serde(
+        default,
+        deserialize_with = "time_or_utc",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub requested_at: Option<DateTime<Utc>>,
     /// Connects the requests of one business operation. Default: a new id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +106,19 @@ impl TaskRequest {
     }
 }
 
+/// Reads a time of RFC 3339. One without a zone is in UTC, as clients of other software send it.
+fn time_or_utc<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let with_zone = text.parse::<DateTime<Utc>>();
+    let time = with_zone.or_else(|error| match text.parse::<NaiveDateTime>() {
+        Ok(time) => Ok(time.and_utc()),
+        Err(_) => Err(error),
+    });
+    time.map(Some).map_err(D::Error::custom)
+}
+
 fn default_namespace() -> String {
     String::from("default")
 }
@@ -123,4 +141,35 @@ fn default_source_system() -> String {
 
 fn default_reason() -> String {
     String::from("Task requested")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::TaskRequest;
+
+    fn requested_at(time: &str) -> Option<String> {
+        let request = json!({"name": "refund", "requested_at": time});
+        let request: TaskRequest = serde_json::from_value(request).ok()?;
+        request.requested_at.map(|time| time.to_rfc3339())
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_utc() {
+        for (given, meant) in [
+            ("2026-05-06T07:08:09", "2026-05-06T07:08:09+00:00"),
+            ("2026-05-06T07:08:09.25", "2026-05-06T07:08:09.250+00:00"),
+            ("2026-05-06T07:08:09Z", "2026-05-06T07:08:09+00:00"),
+            ("2026-05-06T07:08:09+02:00", "2026-05-06T05:08:09+00:00"),
+        ] {
+            assert_eq!(requested_at(given).as_deref(), Some(meant), "{given}");
+        }
+        for wrong in ["", "now", "2026-13-01T00:00:00", "2026-05-06"] {
+            assert_eq!(requested_at(wrong), None, "{wrong}");
+        }
+        let request = json!({"name": "refund", "requested_at": null});
+        let request: TaskRequest = serde_json::from_value(request).expect("null is absent");
+        assert_eq!(request.requested_at, None);
+    }
 }

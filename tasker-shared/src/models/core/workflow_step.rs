@@ -91,12 +91,13 @@ pub async fn list_for_task(
                    WHERE e.to_step_uuid = s.workflow_step_uuid
                    ORDER BY p.name
                ) AS "dependencies!: Vec<String>",
-               s.retryable, s.max_attempts, 
+               s.retryable, s.max_attempts,
                CASE WHEN q.claimed_by IS NULL THEN coalesce(s.attempts, 0) ELSE q.attempt END
                    AS "attempts!",
                coalesce(q.claimed_at, s.last_attempted_at::timestamptz) AS last_attempted_at,
                s.backoff_request_seconds, q.claimed_by IS NOT NULL AS "in_process!", s.processed,
-               s.processed_at, s.inputs, s.results, s.priority, s.created_at,
+               s.processed_at::timestamptz, s.inputs, s.results, s.priority,
+               s.created_at::timestamptz AS "created_at!",
                s.callable, q.claimed_by AS "claimed_by?",
                CASE WHEN q.claimed_by IS NULL AND q.state = 'waiting_for_retry' THEN q.due_at END
                    AS next_retry_at,

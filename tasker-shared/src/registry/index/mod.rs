@@ -15,8 +15,8 @@ mod queries;
 mod snapshot;
 mod usage;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -30,6 +30,7 @@ pub(crate) use clock::Moment;
 pub(crate) use snapshot::Change;
 pub(crate) use snapshot::{Entry, Pointer, Snapshot, TemplateName};
 
+use crate::database::DatabaseError;
 use clock::Validity;
 use usage::Usage;
 
@@ -108,12 +109,22 @@ struct Shared {
     wanted: Notify,
     wanted_for_unknown_name: Notify,
     notified: Notify,
+    // The error of the last poll, if it failed.
+    last_error: Mutex<Option<Arc<DatabaseError>>>,
     // The latest announced position, or 0 if no announcement is pending.
     announced: AtomicI64,
     cancel: CancellationToken,
 }
 
 impl Shared {
+    fn note_error(&self, error: Option<Arc<DatabaseError>>) {
+        let mut last = self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = error;
+    }
+
     /// Wakes the poller for the commit at this position.
     fn announce(&self, sequence: i64) {
         self.announced.fetch_max(sequence, Ordering::AcqRel);
@@ -144,6 +155,7 @@ impl TemplateIndex {
                 wanted: Notify::new(),
                 wanted_for_unknown_name: Notify::new(),
                 notified: Notify::new(),
+                last_error: Mutex::default(),
                 announced: AtomicI64::new(0),
                 cancel: CancellationToken::new(),
             }),
@@ -291,6 +303,17 @@ impl TemplateIndex {
         let now = Moment::now();
         self.shared.validity.require(now);
         self.poll_sent_after(now, PollReason::Written).await
+    }
+
+    /// Returns the error of the last poll, if it failed.
+    pub(crate) fn last_error(&self) -> Option<Arc<DatabaseError>> {
+        let error = self.shared.last_error.lock();
+        error.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns true after [`shutdown`](Self::shutdown).
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shared.cancel.is_cancelled()
     }
 
     /// Stops the background tasks and waits for them.

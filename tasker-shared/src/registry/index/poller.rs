@@ -281,6 +281,7 @@ impl Poller {
                     // standby.
                     database::expire_connections_now();
                 }
+                self.shared.note_error(None);
                 self.shared.validity.renew(sent);
                 self.shared
                     .reports
@@ -288,8 +289,10 @@ impl Poller {
                 metrics::gauge!(DIRECTORY_AGE.name).set(Moment::now().since(sent).as_secs_f64());
             }
             Err(error) => {
+                let error = Arc::new(database::diagnose(&self.shared.pool, error).await);
+                self.shared.note_error(Some(Arc::clone(&error)));
                 self.failures += 1;
-                self.was_standby |= matches!(error, DatabaseError::Standby);
+                self.was_standby |= matches!(*error, DatabaseError::Standby);
                 if self.failures == 1 {
                     warn!(%error, "polling the template index failed; serving templates from memory until the staleness bound");
                 } else {

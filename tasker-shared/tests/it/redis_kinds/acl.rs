@@ -3,8 +3,9 @@
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
 use tasker_test_support::{RedisServer, redis_connection};
 
+use super::logs::Logs;
 use super::{refusal, with, works};
-use crate::cache::{ask, provider, raw};
+use crate::cache::{SOON, TTL, ask, eventually, provider, raw, server};
 
 /// The rights in `docs/operations.md`, for keys that begin with `tasker:` and one more that the tests
 /// use.
@@ -92,4 +93,73 @@ async fn a_user_who_may_only_read_reads() {
         other => panic!("{other:?}"),
     }
     assert!(cache.get("tasker:a").await.expect("a get").is_some());
+}
+
+/// Breaks a server and mends it by commands, and expects these commands to be refused between.
+async fn begins_and_ends(make: &[&str], mend: &[&str], refused: &[&str]) {
+    use tasker_shared::cache::CacheService;
+
+    let logs = Logs::capture();
+    let server = server().await;
+    let mut connection = raw(&server).await;
+    let () = ask(&mut connection, "SET tasker:a value").await;
+    let cache = provider(&with(RedisConfig {
+        url: server.url(),
+        ..RedisConfig::default()
+    }))
+    .await;
+    let refused_now = async || cache.status().await.refused_commands;
+    assert_eq!(refused_now().await, Vec::<String>::new());
+    for command in make {
+        let () = ask(&mut connection, command).await;
+    }
+    for _ in 0..3 {
+        cache.get("tasker:a").await.ok();
+        cache.set("tasker:b", "value", TTL).await.ok();
+        cache.delete("tasker:c").await.ok();
+    }
+    assert_eq!(refused_now().await, refused);
+    let begun = logs.with("the cache refuses a command; requests continue without it");
+    assert_eq!(begun.len(), refused.len(), "{begun:?}");
+    assert!(logs.with("accepts the command again").is_empty());
+    for command in mend {
+        let () = ask(&mut connection, command).await;
+    }
+    eventually("all commands are accepted", SOON, async || {
+        refused_now().await.is_empty()
+    })
+    .await;
+    let ended = logs.with("the cache accepts the command again");
+    assert_eq!(ended.len(), refused.len(), "{ended:?}");
+    cache.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_account_without_our_keys_is_warned_of_when_it_begins_and_when_it_ends() {
+    begins_and_ends(
+        &["ACL SETUSER default resetkeys ~other:*"],
+        &["ACL SETUSER default allkeys"],
+        &["GET: NOPERM", "SET: NOPERM", "UNLINK: NOPERM"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_redis_without_memory_is_warned_of_when_it_begins_and_when_it_ends() {
+    begins_and_ends(
+        &["CONFIG SET maxmemory 1"],
+        &["CONFIG SET maxmemory 0"],
+        &["SET: OOM"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_only_redis_is_warned_of_when_it_begins_and_when_it_ends() {
+    begins_and_ends(
+        &["REPLICAOF 127.0.0.1 1"],
+        &["REPLICAOF NO ONE"],
+        &["SET: READONLY", "UNLINK: READONLY"],
+    )
+    .await;
 }

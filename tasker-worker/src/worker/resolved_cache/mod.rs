@@ -214,7 +214,7 @@ impl ResolvedCache {
             cache_hits: self.counters.hits.load(Relaxed),
             cache_misses: self.counters.misses.load(Relaxed),
             cache_evictions: self.counters.evictions.load(Relaxed),
-            oldest_entry_age_seconds: oldest.map(|age| age.as_secs()),
+            oldest_entry_age_seconds: oldest.map_or(0, |age| age.as_secs()),
             average_access_count: average(accesses, total_cached),
             supported_namespaces,
         }

@@ -162,9 +162,11 @@ impl RedisClient {
             Ok(_) => {
                 live.answered();
                 self.breaker.succeeded(request.len());
+                self.reports.accepted(request.command());
             }
             Err(CacheError::BackendError(refusal)) => {
                 live.answered();
+                self.reports.refusal(request.command(), refusal);
                 self.refused(live, refusal);
             }
             Err(error @ CacheError::Timeout { .. }) => {
@@ -186,7 +188,6 @@ impl RedisClient {
     }
 
     fn refused(&self, live: Arc<Live>, refusal: &Refusal) {
-        self.reports.refusal(refusal);
         let error = || CacheError::BackendError(refusal.clone());
         match refusal.kind() {
             RefusalKind::Unusable => self.open(&error()),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Arg, Cmd, Pipeline, Value};
 
 use super::cluster::ClusterConnection;
 use super::redis_error;
@@ -23,7 +23,24 @@ pub(super) enum Request<'a> {
     Many(&'a Pipeline),
 }
 
+/// The commands that operations send, for reports.
+const COMMANDS: [&str; 5] = ["GET", "SET", "UNLINK", "SCAN", "PING"];
+
 impl Request<'_> {
+    /// Returns the name of the command, or of the first one of several, which are all the same.
+    pub(super) fn command(&self) -> &'static str {
+        let command = match self {
+            Self::One(command) => Some(*command),
+            Self::Many(pipeline) => pipeline.cmd_iter().next(),
+        };
+        let name = command.and_then(|command| command.args_iter().next());
+        let Some(Arg::Simple(name)) = name else {
+            return "other";
+        };
+        let known = COMMANDS.into_iter().find(|known| known.as_bytes() == name);
+        known.unwrap_or("other")
+    }
+
     /// Returns the number of answers.
     pub(super) fn len(&self) -> u32 {
         match self {

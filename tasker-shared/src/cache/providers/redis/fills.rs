@@ -158,20 +158,17 @@ async fn write(client: &RedisClient, batch: &[Fill]) {
     let started = Instant::now();
     let limit = WRITE_LIMIT.max(client.budget);
     let key = batch.first().map_or("", |fill| &fill.key);
-    match client
+    if let Err(error) = client
         .call(key.as_bytes(), Request::Many(&pipeline), limit)
         .await
     {
-        Ok(_) => client.reports.write_accepted(),
-        Err(error) => {
-            dropped("failed", batch.len());
-            tracing::debug!(
-                error = %Chain(&error),
-                entries = batch.len(),
-                elapsed = ?started.elapsed(),
-                "entries were not written to the cache"
-            );
-        }
+        dropped("failed", batch.len());
+        tracing::debug!(
+            error = %Chain(&error),
+            entries = batch.len(),
+            elapsed = ?started.elapsed(),
+            "entries were not written to the cache"
+        );
     }
 }
 

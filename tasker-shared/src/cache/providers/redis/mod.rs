@@ -145,6 +145,14 @@ impl RedisCacheService {
         let (breaker, since, last_error) = self.client.breaker.report();
         CacheStatus {
             enabled: true,
+            refused: None,
+            refused_commands: self
+                .client
+                .reports
+                .refused()
+                .into_iter()
+                .map(|(command, code)| format!("{command}: {code}"))
+                .collect(),
             provider: self.provider_name(),
             healthy: healthy && breaker == BreakerState::Closed,
             breaker: Some(breaker),
@@ -215,7 +223,7 @@ impl CacheService for RedisCacheService {
         let outcome = self
             .call(key, &commands::set(key, value, ttl))
             .await
-            .map(|_| self.client.reports.write_accepted());
+            .map(drop);
         measure("set", started, &outcome, |()| "ok");
         outcome
     }

@@ -1,73 +1,112 @@
 //! Metrics and log lines about operations.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
 
 use super::log_limit::LogLimit;
-use crate::cache::{BadAnswer, CacheError, Refusal, RefusalKind};
+use crate::cache::{BadAnswer, CacheError, Refusal};
 use crate::config::tasker::RedisMode;
 use crate::metrics::{
     CACHE_BAD_ANSWERS, CACHE_IN_USE, CACHE_OPERATION_DURATION, CACHE_OPERATIONS, CACHE_REFUSALS,
 };
 
-/// The shortest time between two lines about entries, or about writes.
+/// The shortest time between two lines about entries, or about one refused command.
 const LOG_PERIOD: Duration = Duration::from_mins(1);
 
 pub(super) struct Reports {
     mode: RedisMode,
-    writes_refused: AtomicBool,
     cluster_reported: AtomicBool,
-    refusal_log: LogLimit,
+    /// True while a command is refused, so that the lock is not needed for each success.
+    any_refused: AtomicBool,
+    refused: Mutex<BTreeMap<&'static str, Refused>>,
     bad_answer_log: LogLimit,
+}
+
+/// A command that the server refuses, or did.
+struct Refused {
+    /// The error code; none once the command was accepted again.
+    code: Option<String>,
+    log: LogLimit,
+    logged: bool,
 }
 
 impl Reports {
     pub(super) fn new(mode: RedisMode) -> Self {
         Self {
             mode,
-            writes_refused: AtomicBool::new(false),
             cluster_reported: AtomicBool::new(false),
-            refusal_log: LogLimit::new(LOG_PERIOD),
+            any_refused: AtomicBool::new(false),
+            refused: Mutex::default(),
             bad_answer_log: LogLimit::new(LOG_PERIOD),
         }
     }
 
-    /// Counts an error that the server answered, and logs one that concerns all operations.
-    pub(super) fn refusal(&self, refusal: &Refusal) {
+    /// Counts an error that the server answered to `command`. Logs when the command begins to be
+    /// refused whatever its key is.
+    pub(super) fn refusal(&self, command: &'static str, refusal: &Refusal) {
         counter!(CACHE_REFUSALS.name, "code" => refusal.label()).increment(1);
-        match refusal.kind() {
-            RefusalKind::ReadOnly | RefusalKind::WritesRefused
-                if !self.writes_refused.swap(true, Ordering::Relaxed)
-                    && self.refusal_log.admit(Instant::now()).is_some() =>
-            {
-                tracing::warn!(
-                    error = %refusal,
-                    "the cache accepts no writes; its entries are still read"
-                );
-            }
+        if refusal.is_standing() {
+            self.note_refused(command, refusal);
+        } else if refusal.is_redirection()
             // Only nodes of a cluster send their clients elsewhere.
-            _ if refusal.is_redirection()
-                && self.mode != RedisMode::Cluster
-                && !self.cluster_reported.swap(true, Ordering::Relaxed) =>
-            {
-                tracing::warn!(
-                    "the cache is a node of a Redis Cluster, and only the keys of this node can be \
-                     used: set `mode = \"cluster\"` in [common.cache.redis]"
-                );
-            }
-            _ => {}
+            && self.mode != RedisMode::Cluster
+            && !self.cluster_reported.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "the cache is a node of a Redis Cluster, and only the keys of this node can be \
+                 used: set `mode = \"cluster\"` in [common.cache.redis]"
+            );
         }
     }
 
-    /// Notes that a write was accepted.
-    pub(super) fn write_accepted(&self) {
-        if self.writes_refused.load(Ordering::Relaxed)
-            && self.writes_refused.swap(false, Ordering::Relaxed)
-        {
-            tracing::info!("the cache accepts writes again");
+    fn note_refused(&self, command: &'static str, refusal: &Refusal) {
+        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = all.entry(command).or_insert_with(|| Refused {
+            code: None,
+            log: LogLimit::new(LOG_PERIOD),
+            logged: false,
+        });
+        let begins = entry.code.is_none();
+        entry.code = Some(refusal.code().to_owned());
+        self.any_refused.store(true, Ordering::Relaxed);
+        // A server that comes and goes does not fill the log.
+        if begins && entry.log.admit(Instant::now()).is_some() {
+            entry.logged = true;
+            tracing::warn!(
+                command,
+                error = %refusal,
+                "the cache refuses a command; requests continue without it"
+            );
         }
+    }
+
+    /// Notes that `command` was accepted.
+    pub(super) fn accepted(&self, command: &'static str) {
+        if !self.any_refused.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = all.get_mut(command)
+            && entry.code.take().is_some()
+            && std::mem::take(&mut entry.logged)
+        {
+            tracing::warn!(command, "the cache accepts the command again");
+        }
+        let any = all.values().any(|entry| entry.code.is_some());
+        self.any_refused.store(any, Ordering::Relaxed);
+    }
+
+    /// Returns the commands that are refused now, with their error codes.
+    pub(super) fn refused(&self) -> Vec<(&'static str, String)> {
+        let all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = all.iter();
+        refused
+            .filter_map(|(command, entry)| Some((*command, entry.code.clone()?)))
+            .collect()
     }
 
     /// Counts an answer that cannot be used, logs one in a while, and returns the error for it.

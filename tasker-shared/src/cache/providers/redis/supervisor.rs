@@ -12,6 +12,7 @@ use futures::stream::FuturesUnordered;
 use redis::Value;
 
 use super::client::{RedisClient, timeout_with_grace};
+use super::commands;
 use super::connection::{Connection, Request};
 use crate::cache::errors::Chain;
 use crate::cache::{BadAnswer, CacheError, ConnectionFault, RefusalKind};
@@ -102,7 +103,7 @@ pub(super) async fn attempt(client: &RedisClient, patience: Duration) -> bool {
     let limit = client.endpoint.timeout();
     let attempt = async {
         let mut connection = client.endpoint.connect().await?;
-        probe(&mut connection, &client.probe_key, patience).await?;
+        probe(client, &mut connection, patience).await?;
         Ok(connection)
     };
     let outcome =
@@ -180,6 +181,28 @@ async fn ask_idle_connections(client: &RedisClient) {
         let asking =
             live.map(|live| client.call_on(live, Request::One(&ping), started, client.budget));
         join_all(asking).await;
+        ask_again(client).await;
+    }
+}
+
+/// Sends the commands that are refused about a key that no entry has, because no request may send them
+/// for long, and somebody may have given the right or the memory meanwhile.
+async fn ask_again(client: &RedisClient) {
+    for (command, _) in client.reports.refused() {
+        let key = &client.probe_key;
+        let request = match command {
+            "GET" => commands::get(key),
+            "SET" => commands::set(key, "", Duration::from_millis(PROBE_TTL_MS)),
+            "UNLINK" => redis::cmd("UNLINK").arg(key).clone(),
+            "SCAN" => redis::cmd("SCAN").arg(0).arg("COUNT").arg(1).clone(),
+            _ => redis::cmd("PING"),
+        };
+        let request = Request::One(&request);
+        // The client reports the outcome.
+        client
+            .call(key.as_bytes(), request, client.budget)
+            .await
+            .ok();
     }
 }
 
@@ -187,19 +210,28 @@ async fn ask_idle_connections(client: &RedisClient) {
 ///
 /// A Redis that only refuses writes passes, because its entries can be read. The key is deleted at
 /// once, and expires after a second in any case.
-async fn probe(connection: &mut Connection, key: &str, limit: Duration) -> Result<(), CacheError> {
+async fn probe(
+    client: &RedisClient,
+    connection: &mut Connection,
+    limit: Duration,
+) -> Result<(), CacheError> {
+    let key = client.probe_key.as_str();
     ping(connection, limit).await?;
     let value = format!("{:016x}", rand::random::<u64>());
     let mut set = redis::cmd("SET");
     set.arg(key).arg(&value).arg("PX").arg(PROBE_TTL_MS);
     let written = match ask(connection, Request::One(&set), limit).await {
-        Ok(_) => true,
+        Ok(_) => {
+            client.reports.accepted("SET");
+            true
+        }
         Err(CacheError::BackendError(refusal))
             if matches!(
                 refusal.kind(),
                 RefusalKind::ReadOnly | RefusalKind::WritesRefused | RefusalKind::Operation
             ) =>
         {
+            client.reports.refusal("SET", &refusal);
             false
         }
         Err(error) => return Err(error),

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use redis::Pipeline;
 use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, Value};
 use tokio::time::Instant;
 
 use super::client::{RedisClient, timeout_with_grace};
@@ -110,7 +110,6 @@ async fn sweep_server(
     pattern: &str,
     deleted: &AtomicU64,
 ) -> Result<(), CacheError> {
-    let limit = step_limit(client);
     let mut server = Connection::Server(server);
     let bad_answer = |bad| client.reports.bad_answer(bad);
     let mut cursor = b"0".to_vec();
@@ -121,11 +120,11 @@ async fn sweep_server(
             .arg(pattern)
             .arg("COUNT")
             .arg(SCAN_COUNT);
-        let answer = ask(&mut server, Request::One(&scan), limit).await?;
+        let answer = ask_and_report(client, &mut server, Request::One(&scan)).await?;
         let (next, keys) = commands::page(answer).map_err(bad_answer)?;
         if !keys.is_empty() {
             let pipeline = unlink(client, &keys);
-            let answer = ask(&mut server, Request::Many(&pipeline), limit).await?;
+            let answer = ask_and_report(client, &mut server, Request::Many(&pipeline)).await?;
             let count = commands::count(&answer).map_err(bad_answer)?;
             deleted.fetch_add(count, Ordering::Relaxed);
         }
@@ -134,6 +133,22 @@ async fn sweep_server(
         }
         cursor = next;
     }
+}
+
+async fn ask_and_report(
+    client: &RedisClient,
+    server: &mut Connection,
+    request: Request<'_>,
+) -> Result<Value, CacheError> {
+    let answer = ask(server, request, step_limit(client)).await;
+    match &answer {
+        Ok(_) => client.reports.accepted(request.command()),
+        Err(CacheError::BackendError(refusal)) => {
+            client.reports.refusal(request.command(), refusal);
+        }
+        Err(_) => {}
+    }
+    answer
 }
 
 fn step_limit(client: &RedisClient) -> Duration {

@@ -1,0 +1,127 @@
+//! The health report says why PostgreSQL cannot be used.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sqlx::{Connection, Executor, PgConnection};
+use tasker_shared::config::tasker::TaskerConfig;
+use tasker_test_support::{PostgresServer, TestDatabase};
+
+use crate::app::TestApp;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn database_check(app: &TestApp) -> Value {
+    app.get("/health/detailed").await.json()["checks"]["database"].clone()
+}
+
+/// Waits until the check of the database has this cause.
+async fn until(app: &TestApp, cause: &str) -> Value {
+    let started = Instant::now();
+    loop {
+        let check = database_check(app).await;
+        if check["cause"] == cause {
+            return check;
+        }
+        assert!(started.elapsed() < PATIENCE, "not {cause}: {check}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_server_and_a_lost_database_are_told_apart() {
+    let server = PostgresServer::start().await.unwrap();
+    let admin = server.url("postgres");
+    let database = TestDatabase::create_on(&admin).await.unwrap();
+    let url = database.url().to_owned();
+    let name = database.name().to_owned();
+    let app = TestApp::start_on(database, &url, TaskerConfig::default()).await;
+    assert_eq!(database_check(&app).await["status"], "healthy");
+    server.stop().await.unwrap();
+    let refused = until(&app, "connection_refused").await;
+    assert_eq!(refused["status"], "unhealthy");
+    assert!(
+        refused["error"]
+            .as_str()
+            .unwrap()
+            .contains("start PostgreSQL"),
+        "{refused}"
+    );
+    server.restart().await.unwrap();
+    let mut connection = PgConnection::connect(&admin).await.unwrap();
+    let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+    connection.execute(sqlx::AssertSqlSafe(drop)).await.unwrap();
+    let unknown = until(&app, "unknown_database").await;
+    assert!(
+        unknown["error"].as_str().unwrap().contains("createdb"),
+        "{unknown}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_in_use_is_told_and_measured() {
+    let mut config = TaskerConfig::default();
+    config.common.database.pool.max_connections = 2;
+    let app = TestApp::start_with(config).await;
+    let held = (
+        app.pool().acquire().await.unwrap(),
+        app.pool().acquire().await.unwrap(),
+    );
+    let check = until(&app, "pool_exhausted").await;
+    assert_eq!(check["max_connections"], 2);
+    let metrics = app.get("/metrics").await.text;
+    assert!(
+        metrics.contains("tasker_database_connections_max "),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("tasker_database_connections{state=\"used\"} "),
+        "{metrics}"
+    );
+    drop(held);
+    let started = Instant::now();
+    while database_check(&app).await["status"] != "healthy" {
+        assert!(started.elapsed() < PATIENCE);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_the_tables_says_that_it_is_not_migrated() {
+    let app = TestApp::start().await;
+    app.pool()
+        .execute("DROP SCHEMA tasker CASCADE")
+        .await
+        .unwrap();
+    let answer = app.get("/v1/tasks").await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.problem()["code"], "database_not_migrated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_waits_for_a_lock_is_listed_with_the_holder() {
+    let app = TestApp::start().await;
+    app.register("order", json!({"identity_strategy": "always_unique"}))
+        .await;
+    let mut holder = app.pool().acquire().await.unwrap();
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut *holder)
+        .await
+        .unwrap();
+    holder
+        .execute("BEGIN; LOCK TABLE tasker.tasks")
+        .await
+        .unwrap();
+    let watch = async {
+        let started = Instant::now();
+        loop {
+            let check = database_check(&app).await;
+            if let Some(wait) = check["lock_waits"][0].as_str() {
+                assert!(wait.ends_with(&format!("locked by pid {pid}")), "{wait}");
+                break;
+            }
+            assert!(started.elapsed() < PATIENCE, "{check}");
+        }
+        holder.execute("ROLLBACK").await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(app.task_of("order", json!({})), watch);
+    assert_eq!(answer.status, 201);
+}

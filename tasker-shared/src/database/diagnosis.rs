@@ -1,0 +1,65 @@
+//! Finds out why PostgreSQL did not answer, and who holds locks that others wait for.
+
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::timeout;
+
+use super::{DatabaseCause, DatabaseError};
+
+/// The longest time that a diagnosis may take.
+const LIMIT: Duration = Duration::from_millis(500);
+
+/// Returns the fault behind `error`, which came from `pool`. The pool tries again while nothing
+/// listens, and then reports only that it waited for too long.
+pub async fn diagnose(pool: &PgPool, error: DatabaseError) -> DatabaseError {
+    if !matches!(
+        error.kind(),
+        DatabaseCause::Late | DatabaseCause::PoolExhausted
+    ) {
+        return error;
+    }
+    if is_exhausted(pool) {
+        return sqlx::Error::PoolTimedOut.into();
+    }
+    let options = pool.connect_options();
+    match timeout(LIMIT, PgConnection::connect_with(&options)).await {
+        Ok(Err(failure)) => failure.into(),
+        Ok(Ok(connection)) => {
+            timeout(LIMIT, connection.close()).await.ok();
+            error
+        }
+        Err(_elapsed) => error,
+    }
+}
+
+/// Returns true if all connections that `pool` may open are in use.
+#[must_use]
+pub fn is_exhausted(pool: &PgPool) -> bool {
+    pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections()
+}
+
+/// A session of this program that waits for a lock.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct LockWait {
+    /// The process id of the session.
+    pub pid: i32,
+    /// The process ids of the sessions that hold the lock or wait for it in front.
+    pub locked_by: Vec<i32>,
+    /// The time for which its statement has run.
+    pub seconds: f64,
+}
+
+/// Returns the sessions of this program, in any process, that wait for locks; at most 20.
+pub async fn lock_waits(connection: &mut PgConnection) -> Result<Vec<LockWait>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT a.pid, pg_blocking_pids(a.pid) AS locked_by,
+                extract(epoch FROM clock_timestamp() - a.query_start)::float8 AS seconds
+         FROM pg_stat_activity a
+         WHERE a.datname = current_database() AND a.wait_event_type = 'Lock'
+             AND a.usename = current_user
+         ORDER BY a.query_start LIMIT 20",
+    )
+    .fetch_all(connection)
+    .await
+}
