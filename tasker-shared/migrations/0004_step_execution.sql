@@ -816,6 +816,21 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_count bigint;
 BEGIN
+    -- The rows that nobody else holds, before anything that hangs on them: to wait here for one
+    -- handler's transaction would keep the claims of all lost workers.
+    SELECT array_agg(l.task_uuid), array_agg(l.workflow_step_uuid), array_agg(l.attempt)
+    INTO p_tasks, p_steps, p_attempts
+    FROM (
+        SELECT q.task_uuid, q.workflow_step_uuid, q.attempt
+        FROM tasker.step_queue q
+        JOIN unnest(p_tasks, p_steps, p_attempts) AS g (task_uuid, id, attempt)
+            ON q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id
+        WHERE q.attempt = g.attempt AND q.claimed_by = p_worker
+        FOR UPDATE OF q SKIP LOCKED
+    ) l;
+    IF p_steps IS NULL THEN
+        RETURN 0;
+    END IF;
     DELETE FROM tasker.step_queue q
     USING unnest(p_tasks, p_steps, p_attempts) AS g (task_uuid, id, attempt)
     LEFT JOIN tasker.tasks t ON t.task_uuid = g.task_uuid
@@ -895,7 +910,7 @@ BEGIN
     FOR v_worker IN
         SELECT worker_uuid FROM tasker.workers WHERE lost_at > v_now - interval '1 minute'
     LOOP
-        v_count := v_count + tasker.worker_return(v_worker, 'lease_expired');
+        v_count := v_count + tasker.worker_return_alone(v_worker);
     END LOOP;
     DELETE FROM tasker.workers WHERE lost_at < v_now - interval '1 hour';
     RETURN v_count;
@@ -916,9 +931,21 @@ BEGIN
             SELECT FROM tasker.workers w
             WHERE w.worker_uuid = q.claimed_by AND w.lost_at IS NULL)
     LOOP
-        v_count := v_count + tasker.worker_return(v_worker, 'lease_expired');
+        v_count := v_count + tasker.worker_return_alone(v_worker);
     END LOOP;
     RETURN v_count;
+END
+$$;
+
+-- Returns the claims of a lost worker to the queue. An error is a warning, because the rows of one
+-- worker must not keep those of all others.
+CREATE FUNCTION tasker.worker_return_alone(p_worker uuid) RETURNS bigint
+LANGUAGE plpgsql SET jit = off AS $$
+BEGIN
+    RETURN tasker.worker_return(p_worker, 'lease_expired');
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'the claims of worker % were not returned: %', p_worker, SQLERRM;
+    RETURN 0;
 END
 $$;
 

@@ -68,6 +68,9 @@ $$;
 CREATE FUNCTION tasker.task_reopen(p_task uuid, p_metadata jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
+    -- Also if it has not ended: a transaction that ends it either sees what the operator queued, or is
+    -- seen here.
+    PERFORM FROM tasker.tasks WHERE task_uuid = p_task FOR NO KEY UPDATE;
     UPDATE tasker.tasks SET ended_at = NULL, updated_at = clock_timestamp()
     WHERE task_uuid = p_task AND ended_at IS NOT NULL;
     IF EXISTS (SELECT FROM tasker.task_transitions WHERE task_uuid = p_task AND most_recent
@@ -96,6 +99,13 @@ DECLARE
     v_state text;
     v_key integer;
 BEGIN
+    -- A dependency that ends beside this queues the step without a lock on it. Either it is committed
+    -- before, and its row in the queue is seen below; or it waits for this lock, and sees what was done.
+    PERFORM FROM tasker.workflow_steps
+    WHERE NOT processed AND workflow_step_uuid IN (
+        SELECT from_step_uuid FROM tasker.workflow_step_edges WHERE to_step_uuid = p_step)
+    ORDER BY workflow_step_uuid
+    FOR SHARE;
     SELECT * INTO v_queued FROM tasker.step_queue
     WHERE task_uuid = p_task AND workflow_step_uuid = p_step FOR UPDATE;
     SELECT * INTO v_step FROM tasker.workflow_steps

@@ -5,9 +5,18 @@
 -- the rows. The arrays are parallel.
 CREATE FUNCTION tasker.template_repoint(p_namespaces uuid[], p_names text[], p_versions text[])
 RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- The trigger reads the rows before it locks the clock, so they must be this transaction's until it
+    -- ends.
+    PERFORM FROM tasker.named_tasks t
+    JOIN unnest(p_namespaces, p_names, p_versions) AS k (namespace, name, version)
+        ON t.task_namespace_uuid = k.namespace AND t.name = k.name AND t.version = k.version
+    ORDER BY t.task_namespace_uuid, t.name, t.version
+    FOR NO KEY UPDATE OF t;
     INSERT INTO tasker.template_changes (namespace_uuids, names, versions)
-    VALUES (p_namespaces, p_names, p_versions)
+    VALUES (p_namespaces, p_names, p_versions);
+END
 $$;
 
 -- Registers a batch of templates in one statement. Templates that are registered already, with the same
@@ -198,7 +207,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         ('named_tasks', 'named_tasks_replicated', 'R'),
         ('named_tasks', 'named_tasks_truncated', 'A'),
         ('template_changes', 'template_changes_committed', 'A'),
-        ('task_namespaces', 'task_namespaces_changed', 'A')
+        ('task_namespaces', 'task_namespaces_changed', 'A'),
+        ('task_namespaces', 'task_namespaces_replicated', 'R'),
+        ('template_versions', 'template_history_inserted', 'A'),
+        ('template_versions', 'template_history_updated', 'A'),
+        ('named_tasks', 'template_history_replaced', 'A'),
+        ('named_tasks', 'template_history_deleted', 'A')
     ) AS wanted ("table", trigger, mode)
     WHERE NOT EXISTS (
         SELECT FROM pg_trigger t
@@ -222,6 +236,11 @@ BEGIN
     ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_truncated;
     ALTER TABLE tasker.template_changes ENABLE ALWAYS TRIGGER template_changes_committed;
     ALTER TABLE tasker.task_namespaces ENABLE ALWAYS TRIGGER task_namespaces_changed;
+    ALTER TABLE tasker.task_namespaces ENABLE REPLICA TRIGGER task_namespaces_replicated;
+    ALTER TABLE tasker.template_versions ENABLE ALWAYS TRIGGER template_history_inserted;
+    ALTER TABLE tasker.template_versions ENABLE ALWAYS TRIGGER template_history_updated;
+    ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER template_history_replaced;
+    ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER template_history_deleted;
     -- Left behind by transactions whose trigger did not fire.
     DELETE FROM tasker.template_changes;
     PERFORM tasker.template_clock_lock();

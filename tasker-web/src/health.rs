@@ -352,20 +352,22 @@ impl AppParts {
             Box::pin(database::check_primary(connection))
         });
         let outcome = ping.await;
+        let has_answered = outcome.is_ok();
         let duration_ms = millis(started.elapsed());
         let error = match outcome {
             Ok(()) if database::is_exhausted(pool) => {
                 Some(DatabaseError::from(sqlx::Error::PoolTimedOut))
             }
             Ok(()) => None,
-            Err(error) => Some(database::diagnose(pool, error).await),
+            // The probes' own pool, because requests that wait for a lost server fill the other.
+            Err(error) => Some(database::diagnose(probes, error).await),
         };
         let cause = error.as_ref().map(DatabaseError::kind);
         DatabaseCheck {
             status: match cause {
+                _ if !has_answered => HealthStatus::Unhealthy,
                 None => HealthStatus::Healthy,
-                Some(DatabaseCause::PoolExhausted) => HealthStatus::Degraded,
-                Some(_) => HealthStatus::Unhealthy,
+                Some(_) => HealthStatus::Degraded,
             },
             cause: cause.map(DatabaseCause::code),
             error: error.as_ref().map(|error| causes(error)),

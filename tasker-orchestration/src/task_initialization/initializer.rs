@@ -186,7 +186,12 @@ impl TaskInitializer {
                 creation.succeeded(created_at);
                 return Ok(made(&new, &prepared, created_at));
             }
-            if let Some(existing) = self.find(&new).await? {
+            // A task with this identity exists, and an attempt without an answer may have made it.
+            let existing = self.find(&new).await.map_err(|source| Error::Uncertain {
+                task_uuid: new.task_uuid,
+                source,
+            })?;
+            if let Some(existing) = existing {
                 // Made by this request, if the connection was lost before the answer arrived.
                 let created = existing.task_uuid == new.task_uuid;
                 if created {
@@ -246,18 +251,25 @@ impl TaskInitializer {
     ///
     /// Safe to repeat, because the second time finds the identity of the first.
     async fn create(&self, new: &Arc<NewTask>) -> Result<Option<DateTime<Utc>>, Error> {
-        let sent = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&sent);
+        let unanswered = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&unanswered);
         let created = self
             .run(new, move |connection, new| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                Box::pin(task::create(connection, new))
+                let counted = Arc::clone(&counted);
+                Box::pin(async move {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    let created = task::create(connection, new).await;
+                    // A refused attempt had no effect.
+                    if created.as_ref().is_err_and(database::is_refusal) {
+                        counted.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    created
+                })
             })
             .await;
-        let sent = sent.load(Ordering::Relaxed);
         match created {
             Ok(created) => Ok(created),
-            Err(error) if sent == 0 || (sent == 1 && error.is_refusal()) => Err(unstorable(error)),
+            Err(error) if unanswered.load(Ordering::Relaxed) == 0 => Err(unstorable(error)),
             // An attempt may have been committed, so no caller may read that it was not.
             Err(error) => match timeout(CHECK_LIMIT, self.find(new)).await {
                 Ok(Ok(Some(_))) => Ok(None),

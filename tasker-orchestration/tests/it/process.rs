@@ -467,7 +467,7 @@ async fn triggers_that_were_disabled_are_an_error_at_the_start() {
         .unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(
-        metrics.contains("tasker_template_triggers_wrong 5"),
+        metrics.contains("tasker_template_triggers_wrong 7"),
         "{metrics}"
     );
 }

@@ -95,3 +95,27 @@ async fn a_client_that_cannot_get_the_answer_reads_which_task_may_exist() {
     );
     proxy.forward().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_became_read_only_created_no_task() {
+    let database = TestDatabase::create().await.unwrap();
+    let url = database.url().to_owned();
+    let mut direct = PgConnection::connect(&url).await.unwrap();
+    let app = TestApp::start_on(database, &url, TaskerConfig::default()).await;
+    let always = json!({"identity_strategy": "always_unique"});
+    app.register("order", always).await;
+    assert_eq!(app.task_of("order", json!({})).await.status, 201);
+    direct
+        .execute(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on',
+                 current_database()); END $$;
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await
+        .unwrap();
+    let answer = app.task_of("order", json!({})).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(answer.problem()["code"], "database_read_only");
+    assert_eq!(tasks(&mut direct).await.len(), 1);
+}

@@ -85,15 +85,6 @@ impl DatabaseError {
         }
     }
 
-    /// Returns true if PostgreSQL itself refused the statement, which then had no effect.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
-        let Self::Failed(sqlx::Error::Database(_)) = self else {
-            return false;
-        };
-        !self.is_connection_lost()
-    }
-
     /// Returns whether the connection failed and not the query, so that the same query may succeed on
     /// another connection.
     #[must_use]
@@ -103,6 +94,12 @@ impl DatabaseError {
             Self::Url | Self::Late(_) | Self::Standby | Self::Migration { .. } => false,
         }
     }
+}
+
+/// Returns true if PostgreSQL itself refused the statement, which then had no effect.
+#[must_use]
+pub fn is_refusal(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(_)) && !is_connection_lost(error)
 }
 
 /// Returns whether PostgreSQL chose the query as the victim of a deadlock.

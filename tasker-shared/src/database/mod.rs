@@ -17,7 +17,7 @@ mod stored_json;
 pub(crate) use addresses::prefer_live;
 pub use cause::DatabaseCause;
 pub use diagnosis::{LockWait, diagnose, is_exhausted, lock_waits};
-pub use errors::DatabaseError;
+pub use errors::{DatabaseError, is_refusal};
 pub(crate) use expiry::expire_connections_now;
 pub use expiry::expire_outdated;
 pub use query::run_idempotent;

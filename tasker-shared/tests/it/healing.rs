@@ -132,13 +132,18 @@ async fn one_function_repairs_triggers_and_pointers() {
             .unwrap();
     }
     assert_eq!(wrong_triggers(&app).await, Vec::<String>::new());
-    for table in ["named_tasks", "task_namespaces", "template_changes"] {
+    for table in [
+        "named_tasks",
+        "task_namespaces",
+        "template_changes",
+        "template_versions",
+    ] {
         for mode in ["DISABLE", "ENABLE"] {
             let sql = format!("ALTER TABLE tasker.{table} {mode} TRIGGER USER");
             app.pool.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
         }
     }
-    assert_eq!(wrong_triggers(&app).await.len(), 7);
+    assert_eq!(wrong_triggers(&app).await.len(), 12);
     without_triggers(
         &app,
         &[

@@ -65,6 +65,14 @@ pub(super) fn is_refusal(error: &DatabaseError) -> bool {
     })
 }
 
+/// Returns whether a statement waited too long for rows that others had locked.
+pub(super) fn is_locked(error: &DatabaseError) -> bool {
+    let DatabaseError::Failed(sqlx::Error::Database(error)) = error else {
+        return false;
+    };
+    error.code().is_some_and(|code| code == "55P03")
+}
+
 /// Returns whether PostgreSQL cancelled a statement because it took too long.
 pub(super) fn is_too_slow(error: &DatabaseError) -> bool {
     let DatabaseError::Failed(sqlx::Error::Database(error)) = error else {

@@ -27,11 +27,15 @@ use super::execute::{Claimed, Ended, Pending, execute};
 use super::handlers::Handlers;
 use super::heartbeat::{Lost, Running, renew};
 use super::http::HttpHandlers;
-use super::link::{Link, STATEMENT_LIMIT, is_refusal, is_too_slow, may_have_taken_effect};
+use super::link::{
+    Link, STATEMENT_LIMIT, is_locked, is_refusal, is_too_slow, may_have_taken_effect,
+};
 use super::wake::Wake;
 
 /// The most ends that one statement records.
 const MAX_BATCH: usize = 500;
+/// The most bytes of results that one statement records, unless a single result has more.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// The pauses between attempts at a statement that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
@@ -80,6 +84,9 @@ pub(super) struct Session {
     ended: mpsc::UnboundedReceiver<Ended>,
     /// Ends that are not recorded yet.
     pending: Vec<Pending>,
+    /// Ends that PostgreSQL refuses in every form, or whose rows others have locked. They are tried
+    /// again with each sweep, so that they hold up neither claims nor other ends.
+    parked: Vec<Pending>,
     bounds: Bounds,
     /// The bounds to return to if the whole queue, which the next claim reads, takes too long.
     before_sweep: Option<Bounds>,
@@ -105,6 +112,7 @@ impl Session {
             ends,
             ended,
             pending: Vec::new(),
+            parked: Vec::new(),
             bounds: Bounds::default(),
             before_sweep: None,
             next_sweep: Instant::now() + SWEEP,
@@ -207,9 +215,13 @@ impl Session {
         let mut next_poll = Instant::now();
         loop {
             tokio::select! {
+                // What is always ready under load comes last.
                 biased;
-                Some(end) = self.ended.recv() => self.accept(end),
-                () = wake.wait(), if drained_by.is_none() => {}
+                () = draining.cancelled(), if drained_by.is_none() => {
+                    let limit = self.shared.config.drain_timeout_seconds;
+                    drained_by = Some(Instant::now() + Duration::from_secs(limit.into()));
+                    self.pending.append(&mut self.parked);
+                }
                 () = sleep_until(next_poll), if drained_by.is_none() => {
                     let interval = self.shared.config.poll_interval_ms;
                     let interval = Duration::from_millis(interval.into());
@@ -218,19 +230,23 @@ impl Session {
                     self.bounds.reach_back();
                     if self.next_sweep <= Instant::now() && self.before_sweep.is_none() {
                         self.before_sweep = Some(std::mem::take(&mut self.bounds));
+                        self.pending.append(&mut self.parked);
                         // A claim may be committed long after its connection was given up.
                         self.uncertain_until.get_or_insert_with(Instant::now);
                     }
                     self.upkeep().await;
                 }
-                () = draining.cancelled(), if drained_by.is_none() => {
-                    let limit = self.shared.config.drain_timeout_seconds;
-                    drained_by = Some(Instant::now() + Duration::from_secs(limit.into()));
-                }
                 () = sleep_until(drained_by.unwrap_or(next_poll)), if drained_by.is_some() => return,
+                Some(end) = self.ended.recv() => self.accept(end),
+                () = wake.wait(), if drained_by.is_none() => {}
             }
             let is_draining = drained_by.is_some();
-            while self.work(drained_by).await.is_continue() {}
+            while self.work(drained_by).await.is_continue() {
+                let is_due = draining.is_cancelled() || next_poll <= Instant::now();
+                if !is_draining && is_due {
+                    break;
+                }
+            }
             if self.lost.is_some() {
                 return;
             }
@@ -278,7 +294,7 @@ impl Session {
         if self.lost.is_some() || (self.pending.is_empty() && !scan) {
             return ControlFlow::Break(());
         }
-        let batch = self.pending.len().min(MAX_BATCH);
+        let batch = self.batch();
         let sent: Vec<&AttemptEnd> = self.pending[..batch].iter().map(|e| &e.end).collect();
         let (worker, scope, bounds) = (self.worker, &self.shared.scope, &self.bounds);
         let started = Instant::now();
@@ -313,6 +329,17 @@ impl Session {
         }
     }
 
+    /// Returns the number of ends that the next statement records.
+    fn batch(&self) -> usize {
+        let mut bytes = 0;
+        let fitting = self.pending.iter().take(MAX_BATCH).take_while(|pending| {
+            let result = pending.end.result.as_ref();
+            bytes += result.map_or(0, |raw| raw.0.get().len());
+            bytes <= MAX_BATCH_BYTES
+        });
+        fitting.count().max(self.pending.len().min(1))
+    }
+
     /// Reads less of the queue after a claim was cancelled because it took too long. That happens
     /// while a forgotten transaction keeps millions of dead rows.
     fn narrow(&mut self, started: Instant) {
@@ -333,19 +360,15 @@ impl Session {
         if may_have_taken_effect(error) {
             self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
         }
-        if is_refusal(error) && batch > 0 {
-            // One result that PostgreSQL refuses must not hold up the others.
-            if batch == 1 {
-                let end = &mut self.pending[0].end;
-                tracing::warn!(step_uuid = %end.id.step_uuid, %error, "a result was refused");
-                if end.state == EndState::Complete {
-                    *end = attempt::refused_by_database(end, &error.to_string());
-                    return;
-                }
-            } else {
-                self.one_by_one(batch).await;
-                return;
-            }
+        // One result that PostgreSQL refuses must not hold up the others.
+        if batch == 1 && is_of_one_end(error) {
+            let pending = self.pending.remove(0);
+            self.set_aside(pending, error);
+            return;
+        }
+        if batch > 1 && is_of_one_end(error) {
+            self.one_by_one(batch).await;
+            return;
         }
         tracing::warn!(%error, results = batch, "a statement of the worker failed; trying again");
         sleep(self.pause.mul_f64(rand::random_range(0.5..1.0))).await;
@@ -356,21 +379,33 @@ impl Session {
     async fn one_by_one(&mut self, batch: usize) {
         let rest = self.pending.split_off(batch);
         let (worker, scope) = (self.worker, self.shared.scope.clone());
-        for mut ended in std::mem::take(&mut self.pending) {
+        for ended in std::mem::take(&mut self.pending) {
             let answer = self.link.run(async |connection| {
                 execution::complete(connection, worker, &[&ended.end], 0, &scope, None).await
             });
             match answer.await {
                 Ok(rows) => self.receive(rows, &[ended], 0, false),
-                Err(error) => {
-                    if is_refusal(&error) && ended.end.state == EndState::Complete {
-                        ended.end = attempt::refused_by_database(&ended.end, &error.to_string());
-                    }
-                    self.pending.push(ended);
-                }
+                Err(error) if is_of_one_end(&error) => self.set_aside(ended, &error),
+                Err(_) => self.pending.push(ended),
             }
         }
         self.pending.extend(rest);
+    }
+
+    /// Takes an end that was not recorded out of the way of the others. A result that is refused
+    /// becomes an error of the step; other ends are tried again later.
+    fn set_aside(&mut self, mut pending: Pending, error: &DatabaseError) {
+        let end = &mut pending.end;
+        tracing::warn!(
+            task_uuid = %end.id.task_uuid, step_uuid = %end.id.step_uuid, attempt = end.id.attempt,
+            %error, "an end of a step was not recorded"
+        );
+        if is_refusal(error) && end.state == EndState::Complete {
+            *end = attempt::refused_by_database(end, &error.to_string());
+            self.pending.push(pending);
+        } else {
+            self.parked.push(pending);
+        }
     }
 
     /// Looks for lost workers and for claims whose answers were lost.
@@ -396,7 +431,8 @@ impl Session {
         while let Ok(end) = self.ended.try_recv() {
             self.accept(end);
         }
-        held.extend(self.pending.iter().map(|ended| ended.end.id.step_uuid));
+        let ends = self.pending.iter().chain(&self.parked);
+        held.extend(ends.map(|pending| pending.end.id.step_uuid));
         let worker = self.worker;
         let recovered = self
             .link
@@ -493,6 +529,11 @@ impl Session {
 /// Returns when to read the whole queue again after a read that began at `started`.
 fn after_sweep(started: Instant) -> Instant {
     Instant::now() + SWEEP.max(started.elapsed() * SWEEP_SHARE)
+}
+
+/// Returns whether an error is about the values or rows of single ends.
+fn is_of_one_end(error: &DatabaseError) -> bool {
+    is_refusal(error) || is_locked(error)
 }
 
 impl Drop for Session {

@@ -283,9 +283,11 @@ impl Poller {
                 }
                 self.shared.note_error(None);
                 self.shared.validity.renew(sent);
-                self.shared
-                    .reports
-                    .send_modify(|report| report.succeeded = Some(sent));
+                self.shared.reports.send_modify(|report| {
+                    // A second poll that was under way was given up.
+                    report.sent = Some(sent);
+                    report.succeeded = Some(sent);
+                });
                 metrics::gauge!(DIRECTORY_AGE.name).set(Moment::now().since(sent).as_secs_f64());
             }
             Err(error) => {
@@ -298,9 +300,10 @@ impl Poller {
                 } else {
                     debug!(%error, failures = self.failures, "polling the template index failed");
                 }
-                self.shared
-                    .reports
-                    .send_modify(|report| report.failed = Some(sent));
+                self.shared.reports.send_modify(|report| {
+                    report.sent = Some(sent);
+                    report.failed = Some(sent);
+                });
                 let age = self.shared.reports.borrow().succeeded;
                 if let Some(age) = age {
                     metrics::gauge!(DIRECTORY_AGE.name).set(Moment::now().since(age).as_secs_f64());

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sqlx::Executor;
 use tasker_worker::{Handlers, StepContext, StepError, Worker};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::engine::{Engine, step};
 
@@ -268,4 +269,91 @@ async fn a_handler_that_panics_while_it_is_stopped_leaves_its_step_to_nobody() {
     let (task, state) = engine.run("bomb", json!({})).await;
     assert_eq!(state, "error");
     assert_eq!(engine.result(task, "a").await["error"]["type"], "Panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_postgresql_refuses_holds_up_neither_others_nor_the_drain() {
+    let engine = Engine::start().await;
+    engine
+        .register("fails", json!([retried("a", "fails", 1)]))
+        .await;
+    engine.register("good", json!([step("a", "ok", &[])])).await;
+    let refuse = "
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN RAISE EXCEPTION USING ERRCODE = ''23514''; END';
+        CREATE TRIGGER refuse BEFORE INSERT ON tasker.workflow_step_transitions
+            FOR EACH ROW WHEN (NEW.to_state = 'error') EXECUTE FUNCTION refuse()";
+    engine.pool().execute(refuse).await.unwrap();
+    let handlers = || {
+        Handlers::new()
+            .function("ok", async |_: StepContext| Ok(()))
+            .function("fails", async |_: StepContext| {
+                Err::<(), _>(StepError::permanent("never"))
+            })
+    };
+    let worker = engine.work(handlers());
+    let failing = engine.create("fails", json!({})).await;
+    let ended = "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL";
+    while engine.count(ended).await == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    for _ in 0..5 {
+        assert_eq!(engine.run("good", json!({})).await.1, "complete");
+    }
+    timeout(Duration::from_secs(20), worker.drain())
+        .await
+        .unwrap();
+
+    let accept = "DROP TRIGGER refuse ON tasker.workflow_step_transitions";
+    engine.pool().execute(accept).await.unwrap();
+    let _worker = engine.work(handlers());
+    assert_eq!(engine.end(failing).await, "error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_stays_open_keeps_only_its_own_step_from_being_returned() {
+    let engine = Engine::start().await;
+    engine
+        .register("retried", json!([retried("a", "second_hangs", 9)]))
+        .await;
+    let _worker = engine.work(Handlers::new().function(
+        "second_hangs",
+        async |step: StepContext| {
+            if step.is_retry() {
+                step.cancelled().await;
+            }
+            Err::<(), _>(StepError::retryable("again"))
+        },
+    ));
+    for _ in 0..2 {
+        engine.create("retried", json!({})).await;
+    }
+    let second =
+        "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL AND attempt = 2";
+    while engine.count(second).await < 2 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    // A handler's own transaction that completes the first step, on a connection that hangs.
+    let mut open = engine.pool().begin().await.unwrap();
+    let locked: uuid::Uuid =
+        sqlx::query_scalar("SELECT workflow_step_uuid FROM tasker.step_queue LIMIT 1 FOR UPDATE")
+            .fetch_one(&mut *open)
+            .await
+            .unwrap();
+    sqlx::query(
+        "UPDATE tasker.workflow_step_transitions SET updated_at = now()
+         WHERE workflow_step_uuid = $1 AND most_recent",
+    )
+    .bind(locked)
+    .execute(&mut *open)
+    .await
+    .unwrap();
+
+    let lose = "UPDATE tasker.workers SET seen_at = now() - interval '1 hour';
+                SELECT tasker.requeue_lost()";
+    engine.pool().execute(lose).await.unwrap();
+    let returned = "SELECT count(*) FROM tasker.workflow_step_transitions
+                    WHERE metadata ->> 'reason' = 'lease_expired'";
+    assert_eq!(engine.count(returned).await, 1);
+    open.rollback().await.unwrap();
 }
