@@ -20,4 +20,5 @@ mod reading;
 mod restore;
 mod retirement;
 mod secrets;
+mod starting;
 mod uncertain;

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
-use tokio_util::task::TaskTracker;
+use futures::future::{BoxFuture, Shared, WeakShared};
 
 use super::database_tier::{self, assemble};
 use super::errors::RegistryError;
@@ -25,19 +24,18 @@ pub(super) enum Loaded {
     Failed(RegistryError),
 }
 
-type Load = Shared<BoxFuture<'static, Loaded>>;
+type Load = BoxFuture<'static, Loaded>;
 
 /// The tiers of one process.
 ///
-/// A load runs in a task of its own. It therefore does not depend on when a caller is polled, and
-/// a caller that is cancelled takes nothing from the others.
+/// All callers of a load drive it together: it continues while one of them is polled, and is dropped
+/// with the last one.
 pub(super) struct Loader {
     pub(super) pool: PoolShare,
     pub(super) local: LocalTier,
     pub(super) redis: RedisTier,
     /// Loads under way, by the id of their entry.
-    under_way: Mutex<HashMap<u64, Load>>,
-    tasks: TaskTracker,
+    under_way: Mutex<HashMap<u64, WeakShared<Load>>>,
 }
 
 impl Loader {
@@ -47,7 +45,6 @@ impl Loader {
             local,
             redis,
             under_way: Mutex::default(),
-            tasks: TaskTracker::new(),
         }
     }
 
@@ -60,28 +57,25 @@ impl Loader {
             if let Some(metadata) = self.local.get(entry) {
                 return Loaded::Document(metadata, Tier::Local);
             }
-            let begin = || Arc::clone(self).begin(Arc::clone(entry), asks_redis);
-            under_way.entry(entry.id).or_insert_with(begin).clone()
+            let joined = under_way.get(&entry.id).and_then(WeakShared::upgrade);
+            joined.unwrap_or_else(|| {
+                let load = Arc::clone(self).begin(Arc::clone(entry), asks_redis);
+                under_way.extend(load.downgrade().map(|load| (entry.id, load)));
+                load
+            })
         };
         load.await
     }
 
-    /// Returns a load that spawns its task when it is first polled, which is outside of the lock.
-    fn begin(self: Arc<Self>, entry: Arc<Entry>, asks_redis: bool) -> Load {
+    fn begin(self: Arc<Self>, entry: Arc<Entry>, asks_redis: bool) -> Shared<Load> {
         let work = async move {
-            let tasks = self.tasks.clone();
             let finish = Finish {
-                loader: self,
+                loader: &self,
                 id: entry.id,
             };
-            let task = tasks.spawn(async move {
-                let loaded = finish.loader.load_from_tiers(&entry, asks_redis).await;
-                drop(finish);
-                loaded
-            });
-            // A panic has been reported by its hook.
-            task.await
-                .unwrap_or(Loaded::Failed(RegistryError::ShutDown))
+            let loaded = self.load_from_tiers(&entry, asks_redis).await;
+            drop(finish);
+            loaded
         };
         work.boxed().shared()
     }
@@ -115,27 +109,23 @@ impl Loader {
         metadata
     }
 
-    /// Waits for the loads under way.
-    pub(super) async fn shutdown(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Load>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, WeakShared<Load>>> {
         self.under_way
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Removes a load when its task ends, in whatever way.
-struct Finish {
-    loader: Arc<Loader>,
+/// Removes a load when it ends, in whatever way.
+struct Finish<'a> {
+    loader: &'a Loader,
     id: u64,
 }
 
-impl Drop for Finish {
+impl Drop for Finish<'_> {
     fn drop(&mut self) {
+        // If the last caller is dropped while the next one begins another load, this removes that one.
+        // The caller after that begins a third.
         self.loader.lock().remove(&self.id);
     }
 }

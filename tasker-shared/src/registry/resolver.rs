@@ -291,14 +291,13 @@ impl Resolver {
         }
     }
 
-    /// Stops background work and waits for loads under way.
+    /// Stops background work.
     pub(super) async fn shutdown(&self) {
         self.index.shutdown().await;
         self.cancel.cancel();
         // A tracker that was never started is never closed otherwise.
         self.tasks.close();
         self.tasks.wait().await;
-        self.loader.shutdown().await;
     }
 }
 

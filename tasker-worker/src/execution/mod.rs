@@ -21,6 +21,7 @@ mod http;
 mod link;
 mod outcome;
 mod session;
+mod unrecorded;
 mod wake;
 mod worker;
 

@@ -8,9 +8,7 @@ use chrono::Utc;
 use sqlx::PgPool;
 use tasker_shared::config::tasker::ExecutionConfig;
 use tasker_shared::database::DatabaseError;
-use tasker_shared::execution::{
-    self, AttemptEnd, Bounds, EndState, ExecutionRow, Scope, WorkerRow,
-};
+use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, Scope, WorkerRow};
 use tasker_shared::metrics::{
     STEP_CLAIMS, STEP_RESULTS_REFUSED, STEPS_REQUEUED, STEPS_RUNNING, WORKER_LEASES_LOST,
 };
@@ -21,21 +19,15 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::Answer;
-use super::attempt;
 use super::documents::Documents;
 use super::execute::{Claimed, Ended, Pending, execute};
 use super::handlers::Handlers;
 use super::heartbeat::{Lost, Running, renew};
 use super::http::HttpHandlers;
-use super::link::{
-    Link, STATEMENT_LIMIT, is_locked, is_refusal, is_too_slow, may_have_taken_effect,
-};
+use super::link::{Link, STATEMENT_LIMIT, is_too_slow, may_have_taken_effect};
+use super::unrecorded::{Unrecorded, is_of_single_ends};
 use super::wake::Wake;
 
-/// The most ends that one statement records.
-const MAX_BATCH: usize = 500;
-/// The most bytes of results that one statement records, unless a single result has more.
-const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// The pauses between attempts at a statement that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
@@ -82,11 +74,7 @@ pub(super) struct Session {
     stopped: CancellationToken,
     ends: mpsc::UnboundedSender<Ended>,
     ended: mpsc::UnboundedReceiver<Ended>,
-    /// Ends that are not recorded yet.
-    pending: Vec<Pending>,
-    /// Ends that PostgreSQL refuses in every form, or whose rows others have locked. They are tried
-    /// again with each sweep, so that they hold up neither claims nor other ends.
-    parked: Vec<Pending>,
+    unrecorded: Unrecorded,
     bounds: Bounds,
     /// The bounds to return to if the whole queue, which the next claim reads, takes too long.
     before_sweep: Option<Bounds>,
@@ -111,8 +99,7 @@ impl Session {
             stopped: CancellationToken::new(),
             ends,
             ended,
-            pending: Vec::new(),
-            parked: Vec::new(),
+            unrecorded: Unrecorded::default(),
             bounds: Bounds::default(),
             before_sweep: None,
             next_sweep: Instant::now() + SWEEP,
@@ -189,7 +176,7 @@ impl Session {
     fn fence(&self, lost: Lost) {
         self.running.cancel_all();
         self.stopped.cancel();
-        let (steps, results) = (self.running.len(), self.pending.len());
+        let (steps, results) = (self.running.len(), self.unrecorded.len());
         let reason = match lost {
             Lost::Declared => "declared",
             Lost::Expired => "expired",
@@ -215,12 +202,13 @@ impl Session {
         let mut next_poll = Instant::now();
         loop {
             tokio::select! {
-                // What is always ready under load comes last.
+                // Branches that are always ready under load come last, so that they do not keep
+                // the others from their turn.
                 biased;
                 () = draining.cancelled(), if drained_by.is_none() => {
                     let limit = self.shared.config.drain_timeout_seconds;
                     drained_by = Some(Instant::now() + Duration::from_secs(limit.into()));
-                    self.pending.append(&mut self.parked);
+                    self.unrecorded.unpark();
                 }
                 () = sleep_until(next_poll), if drained_by.is_none() => {
                     let interval = self.shared.config.poll_interval_ms;
@@ -230,7 +218,7 @@ impl Session {
                     self.bounds.reach_back();
                     if self.next_sweep <= Instant::now() && self.before_sweep.is_none() {
                         self.before_sweep = Some(std::mem::take(&mut self.bounds));
-                        self.pending.append(&mut self.parked);
+                        self.unrecorded.unpark();
                         // A claim may be committed long after its connection was given up.
                         self.uncertain_until.get_or_insert_with(Instant::now);
                     }
@@ -250,7 +238,7 @@ impl Session {
             if self.lost.is_some() {
                 return;
             }
-            if is_draining && self.running.len() == 0 && self.pending.is_empty() {
+            if is_draining && self.running.len() == 0 && self.unrecorded.is_empty() {
                 return;
             }
         }
@@ -260,7 +248,7 @@ impl Session {
         match ended {
             Ended::Record(pending) => {
                 self.running.remove(&pending.end.id);
-                self.pending.push(pending);
+                self.unrecorded.push(pending);
             }
             Ended::Recorded(id) => self.running.remove(&id),
         }
@@ -291,11 +279,12 @@ impl Session {
         }
         let want = if drained_by.is_some() { 0 } else { self.free() };
         let scan = self.scan && want > 0;
-        if self.lost.is_some() || (self.pending.is_empty() && !scan) {
+        if self.lost.is_some() || (self.unrecorded.is_empty() && !scan) {
             return ControlFlow::Break(());
         }
-        let batch = self.batch();
-        let sent: Vec<&AttemptEnd> = self.pending[..batch].iter().map(|e| &e.end).collect();
+        let sent = self.unrecorded.batch();
+        let sent: Vec<&AttemptEnd> = sent.iter().map(|pending| &pending.end).collect();
+        let batch = sent.len();
         let (worker, scope, bounds) = (self.worker, &self.shared.scope, &self.bounds);
         let started = Instant::now();
         let answer = self.link.run(async |connection| {
@@ -315,7 +304,7 @@ impl Session {
                         self.next_sweep = after_sweep(started);
                     }
                 }
-                let recorded: Vec<Pending> = self.pending.drain(..batch).collect();
+                let recorded = self.unrecorded.take(batch);
                 self.receive(rows, &recorded, want, scan);
                 ControlFlow::Continue(())
             }
@@ -327,17 +316,6 @@ impl Session {
                 ControlFlow::Continue(())
             }
         }
-    }
-
-    /// Returns the number of ends that the next statement records.
-    fn batch(&self) -> usize {
-        let mut bytes = 0;
-        let fitting = self.pending.iter().take(MAX_BATCH).take_while(|pending| {
-            let result = pending.end.result.as_ref();
-            bytes += result.map_or(0, |raw| raw.0.get().len());
-            bytes <= MAX_BATCH_BYTES
-        });
-        fitting.count().max(self.pending.len().min(1))
     }
 
     /// Reads less of the queue after a claim was cancelled because it took too long. That happens
@@ -361,12 +339,7 @@ impl Session {
             self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
         }
         // One result that PostgreSQL refuses must not hold up the others.
-        if batch == 1 && is_of_one_end(error) {
-            let pending = self.pending.remove(0);
-            self.set_aside(pending, error);
-            return;
-        }
-        if batch > 1 && is_of_one_end(error) {
+        if batch > 0 && is_of_single_ends(error) {
             self.one_by_one(batch).await;
             return;
         }
@@ -375,36 +348,23 @@ impl Session {
         self.pause = (self.pause * 2).min(LAST_PAUSE);
     }
 
-    /// Records the first `batch` ends one at a time.
+    /// Records the first `batch` ends one at a time, without a claim, which may be the cause as well.
     async fn one_by_one(&mut self, batch: usize) {
-        let rest = self.pending.split_off(batch);
         let (worker, scope) = (self.worker, self.shared.scope.clone());
-        for ended in std::mem::take(&mut self.pending) {
+        for ended in self.unrecorded.take(batch) {
             let answer = self.link.run(async |connection| {
                 execution::complete(connection, worker, &[&ended.end], 0, &scope, None).await
             });
             match answer.await {
                 Ok(rows) => self.receive(rows, &[ended], 0, false),
-                Err(error) if is_of_one_end(&error) => self.set_aside(ended, &error),
-                Err(_) => self.pending.push(ended),
+                Err(error) if is_of_single_ends(&error) => self.unrecorded.set_aside(ended, &error),
+                Err(error) => {
+                    if may_have_taken_effect(&error) {
+                        self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
+                    }
+                    self.unrecorded.push(ended);
+                }
             }
-        }
-        self.pending.extend(rest);
-    }
-
-    /// Takes an end that was not recorded out of the way of the others. A result that is refused
-    /// becomes an error of the step; other ends are tried again later.
-    fn set_aside(&mut self, mut pending: Pending, error: &DatabaseError) {
-        let end = &mut pending.end;
-        tracing::warn!(
-            task_uuid = %end.id.task_uuid, step_uuid = %end.id.step_uuid, attempt = end.id.attempt,
-            %error, "an end of a step was not recorded"
-        );
-        if is_refusal(error) && end.state == EndState::Complete {
-            *end = attempt::refused_by_database(end, &error.to_string());
-            self.pending.push(pending);
-        } else {
-            self.parked.push(pending);
         }
     }
 
@@ -431,8 +391,7 @@ impl Session {
         while let Ok(end) = self.ended.try_recv() {
             self.accept(end);
         }
-        let ends = self.pending.iter().chain(&self.parked);
-        held.extend(ends.map(|pending| pending.end.id.step_uuid));
+        held.extend(self.unrecorded.steps());
         let worker = self.worker;
         let recovered = self
             .link
@@ -529,11 +488,6 @@ impl Session {
 /// Returns when to read the whole queue again after a read that began at `started`.
 fn after_sweep(started: Instant) -> Instant {
     Instant::now() + SWEEP.max(started.elapsed() * SWEEP_SHARE)
-}
-
-/// Returns whether an error is about the values or rows of single ends.
-fn is_of_one_end(error: &DatabaseError) -> bool {
-    is_refusal(error) || is_locked(error)
 }
 
 impl Drop for Session {
