@@ -63,6 +63,8 @@ pub(crate) enum CliError {
     #[error("the service at {url} does not answer")]
     Service {
         url: String,
+        /// The option that the address is from.
+        option: &'static str,
         #[source]
         source: reqwest::Error,
     },
@@ -76,6 +78,8 @@ pub(crate) enum CliError {
     BadUrl { url: String },
     #[error("{name} is not the name of a template")]
     BadTemplateName { name: String },
+    #[error("a template cannot be named {namespace}/{name}")]
+    BadNewName { namespace: String, name: String },
     #[error("there is no key or section {key}")]
     UnknownConfigKey { key: String, nearest: &'static str },
     #[error("the task has no step {name}; it has {known}")]
@@ -97,9 +101,10 @@ pub(crate) enum CliError {
 impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::BadUrl { .. } | Self::BadTemplateName { .. } | Self::NotJson { .. } => {
-                exit::USAGE
-            }
+            Self::BadUrl { .. }
+            | Self::BadTemplateName { .. }
+            | Self::BadNewName { .. }
+            | Self::NotJson { .. } => exit::USAGE,
             Self::Read { .. }
             | Self::NoFiles { .. }
             | Self::Registry(RegistryError::Folder { .. }) => exit::NO_INPUT,
@@ -143,17 +148,21 @@ impl CliError {
                 "check --database-url or DATABASE_URL; `tasker migrate` creates missing tables",
             ),
             Self::Config(_) => String::from("`tasker config check` lists all problems"),
-            Self::Service { .. } => {
-                String::from("check --url or TASKER_URL, and that the service runs")
+            Self::Service { option, .. } => {
+                format!("check {option}, and that the service runs")
             }
             Self::UnknownConfigKey { nearest, .. } => format!("perhaps {nearest} is meant"),
             Self::BadUrl { .. } => String::from("write a URL such as http://127.0.0.1:8080"),
             Self::BadTemplateName { .. } => {
                 String::from("write NAME, NAMESPACE/NAME or NAMESPACE/NAME/VERSION")
             }
+            Self::BadNewName { .. } => String::from(
+                "begin both with a letter, and use A-Z a-z 0-9 _ only; the name may have . and -, too",
+            ),
             Self::NotJson { .. } => {
                 String::from("write JSON in quotes, @FILE, or @- for standard input")
             }
+            Self::UnknownStep { .. } => String::from("write one of these names, or a step's id"),
             Self::NotEnded { task, .. } => {
                 format!("`tasker task watch {task}` waits on; `tasker queue` shows waiting steps")
             }

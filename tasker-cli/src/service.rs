@@ -52,22 +52,25 @@ struct LimitArgs {
 pub(crate) struct Service {
     http: reqwest::Client,
     base: Url,
+    /// The option that the address is from.
+    option: &'static str,
 }
 
 impl ServiceArgs {
     pub(crate) fn connect(&self) -> Result<Service, CliError> {
-        Service::new(self.url.clone(), self.limit)
+        Service::new(self.url.clone(), "--url or TASKER_URL", self.limit)
     }
 }
 
 impl WorkerArgs {
     pub(crate) fn connect(&self) -> Result<Service, CliError> {
-        Service::new(self.worker_url.clone(), self.limit)
+        let option = "--worker-url or TASKER_WORKER_URL";
+        Service::new(self.worker_url.clone(), option, self.limit)
     }
 }
 
 impl Service {
-    fn new(base: Url, limit: LimitArgs) -> Result<Self, CliError> {
+    fn new(base: Url, option: &'static str, limit: LimitArgs) -> Result<Self, CliError> {
         // Services speak plain HTTP; TLS is the affair of a proxy in front of them.
         if base.scheme() != "http" {
             return Err(CliError::BadUrl { url: shown(&base) });
@@ -78,11 +81,13 @@ impl Service {
             .build();
         let failed = |source| CliError::Service {
             url: shown(&base),
+            option,
             source,
         };
         Ok(Self {
             http: http.map_err(failed)?,
             base,
+            option,
         })
     }
 
@@ -119,6 +124,7 @@ impl Service {
         }
         let failed = |source: reqwest::Error| CliError::Service {
             url: shown(&self.base),
+            option: self.option,
             source: source.without_url(),
         };
         let answered = async {

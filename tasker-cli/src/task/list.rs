@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::Value;
 
-use super::steps::{paint_of, text};
+use super::steps::{STATES, paint_of, text};
 use crate::error::{CliError, exit};
 use crate::output::{self, Cell, Format, OutputArgs};
 use crate::service::ServiceArgs;
@@ -20,8 +20,8 @@ pub(crate) struct List {
     /// Only tasks of templates with this name.
     #[arg(long)]
     name: Option<String>,
-    /// Only tasks in this state, such as `error`.
-    #[arg(long)]
+    /// Only tasks in this state.
+    #[arg(long, value_name = "STATE", value_parser = STATES)]
     status: Option<String>,
     /// The most tasks, from 1 to 100.
     #[arg(long, default_value_t = 20)]

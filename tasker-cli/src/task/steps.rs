@@ -8,6 +8,22 @@ use serde_json::Value;
 use crate::error::exit;
 use crate::style::{Paint, Style};
 
+/// States that a task can have, those of other software on the database included.
+pub(super) const STATES: [&str; 12] = [
+    "pending",
+    "initializing",
+    "enqueuing_steps",
+    "steps_in_process",
+    "evaluating_results",
+    "waiting_for_dependencies",
+    "waiting_for_retry",
+    "blocked_by_failures",
+    "complete",
+    "error",
+    "cancelled",
+    "resolved_manually",
+];
+
 /// States in which a task stays.
 const ENDS: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
 
@@ -66,17 +82,8 @@ pub(crate) fn draw(task: &Value, style: Style) -> String {
         let depth = depths[step];
         let step = &steps[step];
         let state = text(step, "status");
-        let mark = match state {
-            "complete" | "resolved_manually" => "✔",
-            "error" => "✘",
-            "in_progress" => "▶",
-            "waiting_for_retry" => "↻",
-            "cancelled" => "−",
-            _ => "·",
-        };
         let indent = "  ".repeat(depth + 1);
-        let mark = style.paint(paint_of(state), mark);
-        let _ = write!(drawing, "{indent}{mark} {}  ", text(step, "name"));
+        let _ = write!(drawing, "{indent}{}  ", text(step, "name"));
         drawing.push_str(&style.paint(paint_of(state), state));
         let attempts = step["attempts"].as_i64().unwrap_or(0);
         if attempts > 1 || state == "error" || state == "waiting_for_retry" {

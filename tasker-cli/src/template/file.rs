@@ -19,12 +19,7 @@ pub(super) fn read(path: &Path) -> Result<TemplateDocument, CliError> {
         path: path.to_owned(),
         source,
     })?;
-    check(path, &bytes)
-}
-
-/// Checks the bytes of a template that `path` names.
-pub(super) fn check(path: &Path, bytes: &[u8]) -> Result<TemplateDocument, CliError> {
-    TemplateDocument::from_yaml(bytes, TemplateLimits::default()).map_err(|source| {
+    TemplateDocument::from_yaml(&bytes, TemplateLimits::default()).map_err(|source| {
         CliError::Template {
             path: path.to_owned(),
             source,

@@ -13,7 +13,11 @@ Editors with a YAML language server use the schema for files that begin with
 /// Arguments of `tasker template schema`.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Schema {}
+pub(crate) struct Schema {
+    /// The form of the answer. A JSON Schema has only one.
+    #[arg(long, value_parser = ["json"], default_value = "json", value_name = "FORM")]
+    output: String,
+}
 
 impl Schema {
     #[expect(clippy::unused_self, reason = "every command runs in the same way")]

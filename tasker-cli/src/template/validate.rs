@@ -54,7 +54,7 @@ impl Validate {
                 paths: paths.join(", "),
             });
         }
-        let report = Report::new(check);
+        let report = Report::from(check);
         output::text(&report.render(self.output)?)?;
         Ok(if report.is_good(self.deny_warnings) {
             exit::OK

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tasker_orchestration::service;
 use tasker_shared::SystemContext;
-use tasker_shared::config::tasker::TaskerConfig;
+use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskerConfig};
 use tasker_test_support::TestDatabase;
 use tasker_web::{AppParts, Lifecycle};
 use tasker_worker::worker::TemplateDirectories;
@@ -28,8 +28,29 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) async fn start() -> Self {
-        let database = TestDatabase::create().await.unwrap();
+        Self::start_with(TaskerConfig::default()).await
+    }
+
+    /// A service that caches in Redis.
+    pub(crate) async fn start_with_cache() -> Self {
+        let redis = tasker_test_support::redis().await.unwrap();
         let mut config = TaskerConfig::default();
+        config.common.cache = Some(CacheConfig {
+            enabled: true,
+            key_prefix: format!("cli-{}", uuid::Uuid::now_v7().simple()),
+            // A busy machine must not turn a hit into a miss.
+            operation_timeout_ms: 2_000,
+            redis: Some(RedisConfig {
+                url: redis.url().to_owned(),
+                ..RedisConfig::default()
+            }),
+            ..CacheConfig::default()
+        });
+        Self::start_with(config).await
+    }
+
+    async fn start_with(mut config: TaskerConfig) -> Self {
+        let database = TestDatabase::create().await.unwrap();
         database.url().clone_into(&mut config.common.database.url);
         let context = Arc::new(SystemContext::connect(config).await.unwrap());
         let parts = AppParts::new(&service::INFO, Arc::clone(&context), Lifecycle::new());

@@ -7,6 +7,8 @@ mod broken;
 mod common;
 
 mod app;
+mod commands;
 mod database;
 mod operate;
+mod shop;
 mod tutorial;

@@ -1,13 +1,15 @@
 //! The commands of `docs/tutorial.md`, and their output.
 
+use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use serde_json::json;
-use tasker_worker::{Handlers, StepContext, StepError, Worker};
+use tasker_test_support::{example_program, free_port, page_block};
 
 use crate::app::App;
 use crate::common::outcome;
+
+const PAGE: &str = include_str!("../../../docs/tutorial.md");
+const EXAMPLE: &str = include_str!("../../examples/order_worker.rs");
 
 /// Begins the output of a command.
 const MARK: &str = "=== ";
@@ -50,46 +52,39 @@ fn matches(pattern: &str, line: &str) -> bool {
     }
 }
 
+#[test]
+fn the_worker_is_the_example() {
+    let worker = page_block(PAGE, "A worker", "rust");
+    assert_eq!(worker, EXAMPLE, "copy the example into docs/tutorial.md");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tutorial_works_as_it_is_written() {
     let app = App::start().await;
-    let folder = app.folder.path().to_owned();
-    let done = async |_: StepContext| Ok::<_, StepError>(json!({"done": true}));
-    let handlers = Handlers::new()
-        .function("orders.Validate", done)
-        .function("orders.Notify", done)
-        .function("orders.Charge", move |_: StepContext| {
-            let is_open = folder.join("bank-is-open").exists();
-            async move {
-                if is_open {
-                    Ok(json!({"charged": true}))
-                } else {
-                    Err(StepError::permanent("the bank is closed"))
-                }
-            }
-        });
-    let _worker = Worker::builder(Arc::clone(&app.context))
-        .handlers(handlers)
-        .start();
-
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/tutorial.md");
-    let examples = examples(&std::fs::read_to_string(page).unwrap());
+    let examples = examples(PAGE);
     assert!(examples.len() > 10, "{examples:?}");
     // In one shell, because a command may set a variable for the next ones.
     let commands = examples.iter().enumerate();
     let commands: Vec<String> = commands
         .map(|(number, example)| format!("echo '{MARK}{number}'\n{}\n", example.command))
         .collect();
-    let script = commands.concat();
-    let tasker = PathBuf::from(env!("CARGO_BIN_EXE_tasker"));
-    let path = std::env::var("PATH").unwrap();
-    let path = format!("{}:{path}", tasker.parent().unwrap().display());
-    let mut shell = std::process::Command::new("bash");
+    let script = format!("trap 'kill %1' EXIT\n{}", commands.concat());
+    let mut path = std::env::var("PATH").unwrap();
+    for program in [
+        PathBuf::from(env!("CARGO_BIN_EXE_tasker")),
+        example_program("tasker-cli", "order_worker"),
+    ] {
+        path = format!("{}:{path}", program.parent().unwrap().display());
+    }
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    // A page that waits for something else ends with an error.
+    let mut shell = std::process::Command::new("timeout");
     shell
         .envs(app.environment())
         .env("PATH", path)
-        .args(["-c", &script]);
-    shell.current_dir(app.folder.path());
+        .env("TASKER__WORKER__WEB__BIND_ADDRESS", address)
+        .args(["120", "bash", "-c", &script])
+        .current_dir(app.folder.path());
     let ended = tokio::task::spawn_blocking(move || outcome(&mut shell))
         .await
         .unwrap();
@@ -105,8 +100,9 @@ async fn the_tutorial_works_as_it_is_written() {
                 .all(|(pattern, line)| matches(pattern, line));
         assert!(
             is_same,
-            "{example:?} printed {lines:#?}; errors:\n{}",
-            ended.stderr
+            "{example:?} printed {lines:#?}; errors:\n{}\nworker:\n{}",
+            ended.stderr,
+            fs::read_to_string(app.folder.path().join("worker.log")).unwrap_or_default()
         );
     }
 }

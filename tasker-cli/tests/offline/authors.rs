@@ -158,7 +158,11 @@ fn a_new_template_is_good_and_overwrites_nothing() {
         outcome.stderr.contains("help: name a new file"),
         "{outcome:?}"
     );
-    let outcome = run_in(folder.path(), &["template", "new", "a/b"]);
-    assert_eq!(outcome.code, 1);
-    assert!(outcome.stderr.contains("a/b"), "{outcome:?}");
+    // Names that YAML takes for something else, or that would add keys.
+    for name in ["a/b", "1.0", "true", "a: b", "a\nversion: 2", "", "\"a\""] {
+        let outcome = run_in(folder.path(), &["template", "new", name]);
+        assert_eq!(outcome.code, 64, "{outcome:?}");
+        assert!(outcome.stderr.contains("cannot be named"), "{outcome:?}");
+        assert_eq!(outcome.stdout, "");
+    }
 }

@@ -65,7 +65,10 @@ fn a_service_or_database_that_is_not_there_has_its_own_exit_code() {
         let outcome = run(&[command, &["--url", &url]].concat());
         assert_eq!(outcome.code, 69, "{outcome:?}");
         assert!(outcome.stderr.contains("does not answer"), "{outcome:?}");
-        assert!(outcome.stderr.contains("help: check --url"), "{outcome:?}");
+        assert!(
+            outcome.stderr.contains("help: check --url or TASKER_URL"),
+            "{outcome:?}"
+        );
     }
     let url = format!("postgres://tasker:s3cret@127.0.0.1:{port}/tasker");
     let outcome = run(&["template", "list", "--database-url", &url]);

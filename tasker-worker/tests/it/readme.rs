@@ -1,43 +1,13 @@
 //! The worker of the README: written, started, killed and started again as the page says.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use tasker_shared::models::core::task_request::TaskRequest;
-use tasker_test_support::{ServiceProcess, free_port};
+use tasker_test_support::{ServiceProcess, example_program, free_port, page_block};
 use tempfile::TempDir;
 
 use crate::execution::engine::Engine;
 
 const README: &str = include_str!("../../../README.md");
 const EXAMPLE: &str = include_str!("../../examples/refund_worker.rs");
-
-/// Returns the first block of a language below a heading.
-fn block(heading: &str, language: &str) -> &'static str {
-    let (_, section) = README.split_once(&format!("\n## {heading}\n")).unwrap();
-    let (_, block) = section.split_once(&format!("\n```{language}\n")).unwrap();
-    let (block, _) = block.split_once("```\n").unwrap();
-    block
-}
-
-/// Returns the program, which cargo builds with the tests of the package.
-fn program() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let target = own.parent().and_then(Path::parent).unwrap();
-    let program = target.join("examples/refund_worker");
-    if !program.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args([
-            "build",
-            "--package",
-            "tasker-worker",
-            "--example",
-            "refund_worker",
-        ]);
-        assert!(build.status().unwrap().success());
-    }
-    program
-}
 
 async fn start(database: &str, templates: &TempDir) -> ServiceProcess {
     let address = format!("127.0.0.1:{}", free_port().unwrap());
@@ -48,7 +18,8 @@ async fn start(database: &str, templates: &TempDir) -> ServiceProcess {
         ("TASKER__WORKER__EXECUTION__LEASE_SECONDS", "3"),
         ("TASKER_TEMPLATE_PATH", &*folder),
     ];
-    let worker = ServiceProcess::start("refund_worker", &program(), &environment)
+    let program = example_program("tasker-worker", "refund_worker");
+    let worker = ServiceProcess::start("refund_worker", &program, &environment)
         .await
         .unwrap();
     let ready = format!("http://{address}/health/ready");
@@ -65,7 +36,7 @@ async fn start(database: &str, templates: &TempDir) -> ServiceProcess {
 #[test]
 fn the_worker_is_the_example_and_short() {
     assert_eq!(
-        block("Write a worker", "rust,no_run"),
+        page_block(README, "Write a worker", "rust,no_run"),
         EXAMPLE,
         "copy the example into README.md"
     );
@@ -77,7 +48,7 @@ async fn the_worker_ends_its_task_after_a_failure_and_a_kill() {
     let engine = Engine::start().await;
     let database = &engine.context.tasker_config.common.database.url;
     let templates = tempfile::tempdir().unwrap();
-    let yaml = block("Write a template", "yaml");
+    let yaml = page_block(README, "Write a template", "yaml");
     std::fs::write(templates.path().join("refund.yaml"), yaml).unwrap();
     let worker = start(database, &templates).await;
 

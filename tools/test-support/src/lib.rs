@@ -17,6 +17,7 @@
 mod account;
 mod docker;
 mod error;
+mod examples;
 mod folder;
 mod generated;
 mod held_folder;
@@ -39,6 +40,7 @@ mod test_database;
 mod tls_files;
 
 pub use error::{TestkitError, causes};
+pub use examples::{example_program, page_block};
 pub use generated::assert_generated;
 pub use held_folder::HeldFolder;
 pub use pgbouncer::PgBouncer;

@@ -9,7 +9,8 @@ mod svg;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use tasker_shared::models::core::task_template::StepType;
+use serde_json::{Value, json};
+use tasker_shared::models::core::task_template::{StepType, TaskTemplate};
 
 use super::file;
 use crate::error::{CliError, exit};
@@ -30,7 +31,13 @@ pub(crate) struct Graph {
     /// The template; `-` reads standard input.
     file: PathBuf,
     /// The language of the drawing.
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(
+        long,
+        alias = "output",
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
     format: GraphFormat,
 }
 
@@ -44,6 +51,8 @@ enum GraphFormat {
     Mermaid,
     /// A picture.
     Svg,
+    /// The steps and edges, for programs.
+    Json,
 }
 
 impl Graph {
@@ -54,9 +63,25 @@ impl Graph {
             GraphFormat::Dot => dot::render(template),
             GraphFormat::Mermaid => mermaid::render(template),
             GraphFormat::Svg => svg::render(template),
+            GraphFormat::Json => return json(template),
         })?;
         Ok(exit::OK)
     }
+}
+
+fn json(template: &TaskTemplate) -> Result<u8, CliError> {
+    let steps: Vec<Value> = template
+        .steps
+        .iter()
+        .map(|step| json!({"name": step.name, "type": step.step_type}))
+        .collect();
+    let edges: Vec<Value> = template
+        .step_edges()
+        .iter()
+        .map(|edge| json!({"from": edge.from, "to": edge.to, "kind": edge.kind}))
+        .collect();
+    output::json(&json!({"steps": steps, "edges": edges}))?;
+    Ok(exit::OK)
 }
 
 #[cfg(test)]

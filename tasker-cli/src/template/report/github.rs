@@ -11,7 +11,9 @@ pub(super) fn render(report: &Report) -> String {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        let _ = write!(text, "::{severity} file={}", property(&problem.file));
+        // GitHub compares the path with those of a pull request's files.
+        let file = problem.file.strip_prefix("./").unwrap_or(&problem.file);
+        let _ = write!(text, "::{severity} file={}", property(file));
         for (key, number) in [("line", problem.line), ("col", problem.column)] {
             if let Some(number) = number {
                 let _ = write!(text, ",{key}={number}");
@@ -38,7 +40,7 @@ mod tests {
 
     #[test]
     fn characters_with_a_meaning_are_escaped() {
-        assert_eq!(data("50 %\na: b, c"), "50 %25%0Aa: b, c");
-        assert_eq!(property("a:b,c%"), "a%3Ab%2Cc%25");
+        assert_eq!(data("50 %\r\na: b, c"), "50 %25%0D%0Aa: b, c");
+        assert_eq!(property("a:b,c%\r\n"), "a%3Ab%2Cc%25%0D%0A");
     }
 }

@@ -1,4 +1,4 @@
-//! The report on checked files, in four forms.
+//! The report on checked or registered files, in four forms.
 
 mod github;
 mod sarif;
@@ -6,9 +6,13 @@ mod table;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use tasker_shared::registry::{CheckedTemplate, DiscoveryProblem, TemplateCheck};
+use tasker_shared::registry::{
+    CheckedTemplate, DiscoveryProblem, RegistrationOutcome, TaskTemplateDiscoveryResult,
+    TemplateCheck,
+};
 
 use crate::error::CliError;
+use crate::style::Style;
 
 /// The form of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -24,25 +28,28 @@ pub(super) enum ReportFormat {
     Sarif,
 }
 
-/// A report on checked files.
+/// A report on checked or registered files.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     files: usize,
     errors: usize,
     warnings: usize,
-    templates: Vec<Template>,
+    pub(super) templates: Vec<Template>,
     /// In the order of files, lines and columns.
     problems: Vec<Problem>,
 }
 
-/// A template that can be registered.
+/// A template that can be registered, or was.
 #[derive(Debug, Serialize)]
-struct Template {
-    namespace: String,
-    name: String,
-    version: String,
+pub(super) struct Template {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) version: String,
     hash: String,
-    file: String,
+    file: Option<String>,
+    /// The effect of the registration; nothing for a check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -64,15 +71,17 @@ struct Problem {
 }
 
 impl Report {
-    pub(super) fn new(check: TemplateCheck) -> Self {
-        let (errors, warnings) = (check.errors.len(), check.warnings.len());
-        let errors_listed = check.errors.into_iter().map(|one| (Severity::Error, one));
-        let warnings_listed = check
-            .warnings
-            .into_iter()
-            .map(|one| (Severity::Warning, one));
-        let mut problems: Vec<Problem> = errors_listed
-            .chain(warnings_listed)
+    fn new(
+        files: usize,
+        templates: Vec<Template>,
+        errors: Vec<DiscoveryProblem>,
+        warnings: Vec<DiscoveryProblem>,
+    ) -> Self {
+        let counts = (errors.len(), warnings.len());
+        let errors = errors.into_iter().map(|one| (Severity::Error, one));
+        let warnings = warnings.into_iter().map(|one| (Severity::Warning, one));
+        let mut problems: Vec<Problem> = errors
+            .chain(warnings)
             .map(|(severity, problem)| Problem::new(severity, problem))
             .collect();
         // Stable, so that a count of further problems stays behind those of its file.
@@ -81,10 +90,10 @@ impl Report {
             (&a.file, place(a)).cmp(&(&b.file, place(b)))
         });
         Self {
-            files: check.total_files,
-            errors,
-            warnings,
-            templates: check.templates.into_iter().map(Template::from).collect(),
+            files,
+            errors: counts.0,
+            warnings: counts.1,
+            templates,
             problems,
         }
     }
@@ -92,6 +101,11 @@ impl Report {
     /// Returns true if there are no errors, and no warnings if those are denied.
     pub(super) fn is_good(&self, deny_warnings: bool) -> bool {
         self.errors == 0 && !(deny_warnings && self.warnings > 0)
+    }
+
+    /// Returns a line for each problem.
+    pub(super) fn problem_lines(&self, style: Style) -> String {
+        table::lines(&self.problems, style)
     }
 
     pub(super) fn render(&self, format: ReportFormat) -> Result<String, CliError> {
@@ -132,6 +146,25 @@ impl Problem {
     }
 }
 
+impl From<TemplateCheck> for Report {
+    fn from(check: TemplateCheck) -> Self {
+        let templates = check.templates.into_iter().map(Template::from).collect();
+        Self::new(check.total_files, templates, check.errors, check.warnings)
+    }
+}
+
+impl From<TaskTemplateDiscoveryResult> for Report {
+    fn from(result: TaskTemplateDiscoveryResult) -> Self {
+        let templates = result.registered.into_iter().map(Template::from).collect();
+        Self::new(
+            result.total_files,
+            templates,
+            result.errors,
+            result.warnings,
+        )
+    }
+}
+
 impl From<CheckedTemplate> for Template {
     fn from(template: CheckedTemplate) -> Self {
         Self {
@@ -139,7 +172,21 @@ impl From<CheckedTemplate> for Template {
             name: template.name,
             version: template.version,
             hash: template.hash.to_string(),
-            file: template.file.display().to_string(),
+            file: Some(template.file.display().to_string()),
+            status: None,
+        }
+    }
+}
+
+impl From<RegistrationOutcome> for Template {
+    fn from(outcome: RegistrationOutcome) -> Self {
+        Self {
+            namespace: outcome.namespace,
+            name: outcome.name,
+            version: outcome.version,
+            hash: outcome.hash.to_string(),
+            file: outcome.file.map(|file| file.display().to_string()),
+            status: Some(outcome.status.label()),
         }
     }
 }

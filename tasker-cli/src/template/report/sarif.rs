@@ -3,9 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::{Problem, Report, Severity};
+
+/// All but the characters that a segment of a URI may have.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 pub(super) fn document(report: &Report) -> Value {
     let codes: BTreeSet<&str> = report.problems.iter().map(|problem| problem.code).collect();
@@ -52,10 +60,13 @@ fn uri(file: &str) -> String {
     if Path::new(file).is_absolute() {
         return url::Url::from_file_path(file).map_or_else(|()| file.to_owned(), String::from);
     }
-    let base = url::Url::parse("file:///").expect("this is a URL");
-    let mut encoded = base;
-    encoded.set_path(file.trim_start_matches("./"));
-    encoded.path().trim_start_matches('/').to_owned()
+    // Segment by segment, because joining with a base would drop `..`.
+    let segments: Vec<String> = file
+        .split('/')
+        .filter(|segment| *segment != ".")
+        .map(|segment| utf8_percent_encode(segment, RESERVED).to_string())
+        .collect();
+    segments.join("/")
 }
 
 #[cfg(test)]
@@ -65,6 +76,8 @@ mod tests {
     #[test]
     fn paths_become_uris() {
         assert_eq!(uri("./a b/c.yaml"), "a%20b/c.yaml");
+        assert_eq!(uri("../a/./50%?.yaml"), "../a/50%25%3F.yaml");
+        assert_eq!(uri("c:d#é.yaml"), "c%3Ad%23%C3%A9.yaml");
         assert_eq!(uri("/a/c.yaml"), "file:///a/c.yaml");
     }
 }

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, Severity};
+use super::{Problem, Report, Severity};
 use crate::output::count;
 use crate::style::{Paint, Style};
 
-pub(super) fn render(report: &Report) -> String {
-    let style = Style::of_stdout();
+/// Returns a line for each problem.
+pub(super) fn lines(problems: &[Problem], style: Style) -> String {
     let mut text = String::new();
-    for problem in &report.problems {
+    for problem in problems {
         let mut place = problem.file.clone();
         for number in [problem.line, problem.column].into_iter().flatten() {
             let _ = write!(place, ":{number}");
@@ -22,6 +22,12 @@ pub(super) fn render(report: &Report) -> String {
         let place = style.paint(Paint::Bold, &place);
         let _ = writeln!(text, "{place}: {severity}: {} {code}", problem.text());
     }
+    text
+}
+
+pub(super) fn render(report: &Report) -> String {
+    let style = Style::of_stdout();
+    let mut text = lines(&report.problems, style);
     let paint = if report.errors > 0 {
         Paint::Red
     } else if report.warnings > 0 {

@@ -2,10 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde::Serialize;
+
 use super::{StepDefinition, StepType, TaskTemplate};
 
 /// The reason why a step runs after another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StepEdgeKind {
     /// The later step depends on the earlier one.
     Dependency,
