@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, PgPool};
-use tasker_shared::database::{self, DatabaseError};
+use tasker_shared::database::DatabaseError;
 use utoipa::ToSchema;
 
-use super::{LIMIT, float, mean, recommendations, share};
+use super::{float, mean, recommendations, share};
 
 /// The slowest steps and tasks of the last day, the use of resources, and advice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -23,6 +23,9 @@ pub(crate) struct BottleneckAnalysis {
     analysis_period_start: DateTime<Utc>,
     /// The time at which PostgreSQL computed the figures.
     calculated_at: DateTime<Utc>,
+    /// Hours of the period that the lists lack, wholly or in part. Above 0 only after an import, until
+    /// its tasks are summed.
+    pub(super) missing_hours: i64,
 }
 
 /// A step of a template.
@@ -119,6 +122,7 @@ struct UseRow {
     running: i64,
     waiting: i64,
     oldest: f64,
+    missing_hours: i64,
 }
 
 /// Computes the analysis: `limit` rows of each kind, of at least `min_executions`.
@@ -128,12 +132,12 @@ pub(crate) async fn bottlenecks(
     min_executions: u32,
 ) -> Result<BottleneckAnalysis, DatabaseError> {
     let (least, limit) = (i64::from(min_executions), i64::from(limit));
-    let (steps, tasks, used) = database::run_idempotent(pool, LIMIT, |connection| {
+    let (steps, tasks, used) = super::run(pool, move |connection, with_rows| {
         Box::pin(async move {
             Ok((
-                slow_steps(connection, limit, least).await?,
-                slow_tasks(connection, limit, least).await?,
-                utilization(connection).await?,
+                slow_steps(connection, limit, least, with_rows).await?,
+                slow_tasks(connection, limit, least, with_rows).await?,
+                utilization(connection, with_rows).await?,
             ))
         })
     })
@@ -156,6 +160,7 @@ pub(crate) async fn bottlenecks(
         recommendations: Vec::new(),
         analysis_period_start: used.begins,
         calculated_at: used.now,
+        missing_hours: used.missing_hours,
     };
     analysis.recommendations = recommendations::of(&analysis);
     Ok(analysis)
@@ -165,6 +170,7 @@ async fn slow_steps(
     connection: &mut PgConnection,
     limit: i64,
     least: i64,
+    with_rows: bool,
 ) -> Result<Vec<StepRow>, sqlx::Error> {
     sqlx::query_as(
         "WITH steps AS (
@@ -172,8 +178,13 @@ async fn slow_steps(
                     sum(failures)::bigint AS failures, sum(timed)::bigint AS timed,
                     sum(duration_ms)::bigint AS duration_ms,
                     max(max_duration_ms) AS max_duration_ms, max(last_at) AS last_at
-             FROM tasker.analytics_steps_since(
-                 date_trunc('hour', now() - interval '24 hours', 'UTC'))
+             FROM (SELECT * FROM tasker.analytics_steps_since(
+                       date_trunc('hour', now() - interval '24 hours', 'UTC'))
+                   WHERE $3
+                   UNION ALL
+                   SELECT * FROM tasker.analytics_steps
+                   WHERE NOT $3
+                       AND hour >= date_trunc('hour', now() - interval '24 hours', 'UTC')) sums
              GROUP BY named_task_uuid, named_step_uuid
              HAVING sum(attempts) >= $2
              ORDER BY sum(duration_ms)::float8 / greatest(sum(timed), 1) DESC,
@@ -190,6 +201,7 @@ async fn slow_steps(
     )
     .bind(limit)
     .bind(least)
+    .bind(with_rows)
     .fetch_all(connection)
     .await
 }
@@ -198,6 +210,7 @@ async fn slow_tasks(
     connection: &mut PgConnection,
     limit: i64,
     least: i64,
+    with_rows: bool,
 ) -> Result<Vec<TaskRow>, sqlx::Error> {
     sqlx::query_as(
         "WITH tasks AS (
@@ -205,8 +218,13 @@ async fn slow_tasks(
                     sum(completed)::bigint AS completed, sum(failed)::bigint AS failed,
                     sum(duration_us)::float8 AS duration_us,
                     max(max_duration_us) AS max_duration_us, max(last_at) AS last_at
-             FROM tasker.analytics_tasks_since(
-                 date_trunc('hour', now() - interval '24 hours', 'UTC'))
+             FROM (SELECT * FROM tasker.analytics_tasks_since(
+                       date_trunc('hour', now() - interval '24 hours', 'UTC'))
+                   WHERE $3
+                   UNION ALL
+                   SELECT * FROM tasker.analytics_tasks
+                   WHERE NOT $3
+                       AND hour >= date_trunc('hour', now() - interval '24 hours', 'UTC')) sums
              GROUP BY named_task_uuid
              HAVING sum(ended) >= $2
              ORDER BY sum(duration_us)::float8 / greatest(sum(completed), 1) DESC, named_task_uuid
@@ -221,16 +239,25 @@ async fn slow_tasks(
     )
     .bind(limit)
     .bind(least)
+    .bind(with_rows)
     .fetch_all(connection)
     .await
 }
 
-async fn utilization(connection: &mut PgConnection) -> Result<UseRow, sqlx::Error> {
+async fn utilization(
+    connection: &mut PgConnection,
+    with_rows: bool,
+) -> Result<UseRow, sqlx::Error> {
     sqlx::query_as(
-        "SELECT date_trunc('hour', now() - interval '24 hours', 'UTC') AS begins,
-                clock_timestamp() AS now, w.live_workers, w.capacity, w.running, q.waiting,
-                q.oldest
-         FROM (SELECT count(*) AS live_workers, coalesce(sum(capacity), 0)::bigint AS capacity,
+        "SELECT period.begins, clock_timestamp() AS now, w.live_workers, w.capacity, w.running,
+                q.waiting, q.oldest,
+                CASE WHEN $1 THEN 0 ELSE
+                    (SELECT count(DISTINCT hour) FROM tasker.analytics_dirty WHERE hour >= period.begins)
+                    + (SELECT ceil(greatest(extract(epoch FROM now() - greatest(rolled_to, period.begins)), 0)
+                                   / 3600)::bigint FROM tasker.analytics_progress)
+                END AS missing_hours
+         FROM (SELECT date_trunc('hour', now() - interval '24 hours', 'UTC') AS begins) period,
+              (SELECT count(*) AS live_workers, coalesce(sum(capacity), 0)::bigint AS capacity,
                       coalesce(sum(running), 0)::bigint AS running
                FROM tasker.workers WHERE lost_at IS NULL
                    AND seen_at >= now() - lease_seconds * interval '1 second') w,
@@ -238,6 +265,7 @@ async fn utilization(connection: &mut PgConnection) -> Result<UseRow, sqlx::Erro
                       coalesce(extract(epoch FROM now() - min(due_at)), 0)::float8 AS oldest
                FROM tasker.step_queue WHERE claimed_by IS NULL AND due_at <= now()) q",
     )
+    .bind(with_rows)
     .fetch_one(connection)
     .await
 }

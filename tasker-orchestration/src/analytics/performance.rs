@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgPool};
-use tasker_shared::database::{self, DatabaseError};
+use tasker_shared::database::DatabaseError;
 use utoipa::ToSchema;
 
-use super::{LIMIT, float, mean, share};
+use super::{float, mean, share};
 
 /// Speed and failures of all tasks of a period.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -37,6 +37,9 @@ pub(crate) struct PerformanceMetrics {
     analysis_period_start: DateTime<Utc>,
     /// The time at which PostgreSQL computed the figures.
     calculated_at: DateTime<Utc>,
+    /// Hours of the period that the figures lack, wholly or in part. Above 0 only after an import, until
+    /// its tasks are summed.
+    missing_hours: i64,
 }
 
 #[derive(Debug, FromRow)]
@@ -53,6 +56,7 @@ struct Row {
     attempts: i64,
     timed: i64,
     duration_ms: i64,
+    missing_hours: i64,
 }
 
 /// Computes the figures of the last `hours` hours, and of the hour that was under way when they began.
@@ -60,7 +64,7 @@ pub(crate) async fn performance(
     pool: &PgPool,
     hours: u32,
 ) -> Result<PerformanceMetrics, DatabaseError> {
-    let row: Row = database::run_idempotent(pool, LIMIT, |connection| {
+    let row: Row = super::run(pool, move |connection, with_rows| {
         Box::pin(async move {
             sqlx::query_as(
                 "WITH period AS MATERIALIZED (
@@ -72,7 +76,12 @@ pub(crate) async fn performance(
                              AND w.seen_at >= now() - w.lease_seconds * interval '1 second')
                             AS live_workers,
                         t.ended, t.completed, t.failed, t.duration_us,
-                        s.attempts, s.timed, s.duration_ms
+                        s.attempts, s.timed, s.duration_ms,
+                        CASE WHEN $2 THEN 0 ELSE
+                            (SELECT count(DISTINCT hour) FROM tasker.analytics_dirty WHERE hour >= period.begins)
+                            + (SELECT ceil(greatest(extract(epoch FROM now() - greatest(rolled_to, period.begins)), 0)
+                                           / 3600)::bigint FROM tasker.analytics_progress)
+                        END AS missing_hours
                  FROM period,
                  (SELECT count(DISTINCT task_uuid) AS active,
                          count(*) FILTER (WHERE claimed_by IS NULL AND due_at <= now()) AS waiting
@@ -81,13 +90,22 @@ pub(crate) async fn performance(
                          coalesce(sum(completed), 0)::bigint AS completed,
                          coalesce(sum(failed), 0)::bigint AS failed,
                          coalesce(sum(duration_us), 0)::float8 AS duration_us
-                  FROM tasker.analytics_tasks_since((SELECT begins FROM period))) t,
+                  FROM (SELECT * FROM tasker.analytics_tasks_since((SELECT begins FROM period))
+                        WHERE $2
+                        UNION ALL
+                        SELECT * FROM tasker.analytics_tasks
+                        WHERE NOT $2 AND hour >= (SELECT begins FROM period)) sums) t,
                  (SELECT coalesce(sum(attempts), 0)::bigint AS attempts,
                          coalesce(sum(timed), 0)::bigint AS timed,
                          coalesce(sum(duration_ms), 0)::bigint AS duration_ms
-                  FROM tasker.analytics_steps_since((SELECT begins FROM period))) s",
+                  FROM (SELECT * FROM tasker.analytics_steps_since((SELECT begins FROM period))
+                        WHERE $2
+                        UNION ALL
+                        SELECT * FROM tasker.analytics_steps
+                        WHERE NOT $2 AND hour >= (SELECT begins FROM period)) sums) s",
             )
             .bind(f64::from(hours))
+            .bind(with_rows)
             .fetch_one(connection)
             .await
         })
@@ -121,6 +139,7 @@ impl PerformanceMetrics {
             },
             analysis_period_start: row.begins,
             calculated_at: row.now,
+            missing_hours: row.missing_hours,
         }
     }
 }

@@ -15,6 +15,12 @@ const LONG_WAIT: f64 = 60.0;
 pub(super) fn of(analysis: &BottleneckAnalysis) -> Vec<String> {
     let mut sentences = Vec::new();
     let used = &analysis.resource_utilization;
+    if analysis.missing_hours > 0 {
+        sentences.push(format!(
+            "The lists lack {} hours whose imported tasks are not summed yet: ask again in some minutes.",
+            analysis.missing_hours
+        ));
+    }
     if used.waiting_steps > 0 && used.live_workers == 0 {
         sentences.push(format!(
             "{} steps wait and no worker lives: start a worker.",

@@ -20,12 +20,16 @@ const SWEEP: Duration = Duration::from_secs(30);
 
 /// Does the work, for ever. Workers return each other's steps, too.
 pub async fn run(context: Arc<SystemContext>) {
+    // Apart, because the steps of lost workers must not wait for the sums of an import.
+    tokio::join!(keep_up(&context), analytics::run(context.database_pool()));
+}
+
+async fn keep_up(context: &SystemContext) {
     let config = &context.tasker_config.orchestration.upkeep;
     let interval = Duration::from_millis(config.interval_ms.into());
     let mut retention = retention::Retention::new(config.clone());
     let mut queue = queue::QueueWatch::new();
     let mut next_sweep = Instant::now() + SWEEP;
-    let mut analytics = analytics::Analytics::new();
     loop {
         sleep(interval.mul_f64(rand::random_range(0.75..1.25))).await;
         let pool = context.database_pool();
@@ -52,6 +56,5 @@ pub async fn run(context: Arc<SystemContext>) {
         }
         retention.run(pool).await;
         queue.run(pool).await;
-        analytics.run(pool).await;
     }
 }

@@ -65,6 +65,7 @@ enum Row {
     Steps,
     StepsLoaded,
     StepsSnapshot,
+    Analytics,
     // Last, because it leaves memory of a million keys in Redis.
     Invalidation,
 }
@@ -96,6 +97,7 @@ impl Row {
             Self::Steps => steps::measure(bench).await,
             Self::StepsLoaded => steps::measure_loaded(bench).await,
             Self::StepsSnapshot => steps::measure_snapshot(bench).await,
+            Self::Analytics => steps::measure_analytics(bench).await,
             Self::Invalidation => invalidation::measure(bench).await,
         }
     }

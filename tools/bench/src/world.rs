@@ -26,7 +26,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct World {
     pub(crate) pool: PgPool,
     pub(crate) redis_url: String,
-    prefix: String,
+    pub(crate) prefix: String,
     _database: TestDatabase,
 }
 

@@ -1,5 +1,6 @@
 -- Finished tasks of one step, with all rows that the services would have written for them. $1 is
--- the number of the first, $2 their count.
+-- the number of the first, $2 their count, $3 the count of all. One ended every two seconds until now, of
+-- the templates whose names begin with `linear` in turn.
 --
 -- Ids begin with a time of the last 30 days, as those of real tasks do.
 WITH made AS MATERIALIZED (
@@ -10,30 +11,31 @@ WITH made AS MATERIALIZED (
     FROM (
         SELECT n, at, lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') AS prefix
         FROM (
-            SELECT n, now() - interval '30 days' + n * interval '2 seconds' AS at
+            SELECT n, now() - ($3 - n) * interval '2 seconds' AS at
             FROM generate_series($1, $1 + $2 - 1) n
         ) numbered
     ) timed
 ), template AS (
-    SELECT t.named_task_uuid, v.content_hash, s.named_step_uuid
+    SELECT t.named_task_uuid, v.content_hash, s.named_step_uuid,
+           row_number() OVER (ORDER BY t.name) - 1 AS number, count(*) OVER () AS count
     FROM tasker.named_tasks t
     JOIN tasker.template_versions v USING (named_task_uuid)
     CROSS JOIN tasker.named_steps s
-    WHERE t.name = 'linear' AND s.name = 'step_0'
+    WHERE t.name LIKE 'linear%' AND s.name = 'step_0'
 ), tasks AS (
     INSERT INTO tasker.tasks
         (task_uuid, named_task_uuid, template_hash, identity_hash, context, complete, requested_at,
          completed_at, ended_at, correlation_id, created_at, updated_at)
     SELECT m.task_uuid, t.named_task_uuid, t.content_hash, md5('a' || n) || md5('b' || n),
            '{"order": 7}', true, at, at, at, m.task_uuid, at, at
-    FROM made m, template t
+    FROM made m JOIN template t ON t.number = m.n % t.count
 ), steps AS (
     INSERT INTO tasker.workflow_steps
         (workflow_step_uuid, task_uuid, named_step_uuid, max_attempts, processed, processed_at,
          attempts, last_attempted_at, results, callable, created_at, updated_at)
     SELECT m.step_uuid, m.task_uuid, t.named_step_uuid, 3, true, at, 1, at, '{}', 'bench.Nothing',
            at, at
-    FROM made m, template t
+    FROM made m JOIN template t ON t.number = m.n % t.count
 ), task_transitions AS (
     INSERT INTO tasker.task_transitions
         (task_transition_uuid, task_uuid, from_state, to_state, sort_key, most_recent, created_at,
@@ -53,6 +55,6 @@ WITH made AS MATERIALIZED (
 )
 INSERT INTO tasker.workflow_step_result_audit
     (workflow_step_result_audit_uuid, workflow_step_uuid, workflow_step_transition_uuid, task_uuid,
-     recorded_at, success, created_at, updated_at)
-SELECT gen_random_uuid(), m.step_uuid, m.end_uuid, m.task_uuid, at, true, at, at
+     recorded_at, success, execution_time_ms, created_at, updated_at)
+SELECT gen_random_uuid(), m.step_uuid, m.end_uuid, m.task_uuid, at, n % 10 > 0, n % 5000, at, at
 FROM made m

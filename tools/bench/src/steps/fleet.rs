@@ -57,14 +57,25 @@ pub(super) struct Fleet {
 impl Fleet {
     /// Starts the services on a new database, and runs a task of each kind.
     pub(super) async fn start(server: &PostgresServer, workers: usize) -> Result<Self> {
+        Self::start_with(server, workers, &[]).await
+    }
+
+    /// Starts the services with more variables in their environment.
+    pub(super) async fn start_with(
+        server: &PostgresServer,
+        workers: usize,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let database = TestDatabase::create_on(&server.url("postgres")).await?;
         let pool = migrated_pool(&database).await?;
-        register(&pool).await?;
+        register_all(&pool).await?;
         let folder = HeldFolder::create()?;
-        let (orchestration, address) = start("orchestration", &database, &folder).await?;
+        let (orchestration, address) =
+            start("orchestration", &database, &folder, environment).await?;
         let mut services = vec![orchestration];
         for _ in 0..workers {
-            services.push(start("worker", &database, &folder).await?.0);
+            let worker = start("worker", &database, &folder, environment).await?;
+            services.push(worker.0);
         }
         let mut clients = Vec::new();
         for _ in 0..CONCURRENCY {
@@ -127,14 +138,8 @@ impl Fleet {
     }
 }
 
-async fn register(pool: &PgPool) -> Result {
-    let step = |name: &str, callable: &str, dependencies: &[String]| json!({"name": name, "handler": {"callable": callable}, "dependencies": dependencies});
-    let names = |count: usize| (0..count).map(|n| format!("step_{n}")).collect::<Vec<_>>();
-    let linear = names(4);
-    let linear: Vec<Value> = (0..4)
-        .map(|n| step(&linear[n], CALLABLE, &linear[n.saturating_sub(1)..n]))
-        .collect();
-    let parts = names(FAN_STEPS - 2);
+async fn register_all(pool: &PgPool) -> Result {
+    let parts: Vec<String> = (0..FAN_STEPS - 2).map(|n| format!("step_{n}")).collect();
     let mut fan = vec![step("start", CALLABLE, &[])];
     fan.extend(
         parts
@@ -143,14 +148,31 @@ async fn register(pool: &PgPool) -> Result {
     );
     fan.push(step("join", CALLABLE, &parts));
     let foreign = vec![step("foreign", FOREIGN_CALLABLE, &[])];
+    register_linear(pool, LINEAR).await?;
+    register(pool, FAN, fan).await?;
+    register(pool, FOREIGN, foreign).await
+}
+
+/// Registers a template of four steps in a line.
+pub(super) async fn register_linear(pool: &PgPool, name: &str) -> Result {
+    let names: Vec<String> = (0..4).map(|n| format!("step_{n}")).collect();
+    let steps = (0..4)
+        .map(|n| step(&names[n], CALLABLE, &names[n.saturating_sub(1)..n]))
+        .collect();
+    register(pool, name, steps).await
+}
+
+fn step(name: &str, callable: &str, dependencies: &[String]) -> Value {
+    json!({"name": name, "handler": {"callable": callable}, "dependencies": dependencies})
+}
+
+async fn register(pool: &PgPool, name: &str, steps: Vec<Value>) -> Result {
+    let document = TemplateDocument::from_json(json!({
+        "name": name, "namespace_name": "bench", "version": "1.0.0",
+        "identity_strategy": "always_unique", "steps": steps,
+    }))?;
     let registry = TaskHandlerRegistry::new(pool.clone());
-    for (name, steps) in [(LINEAR, linear), (FAN, fan), (FOREIGN, foreign)] {
-        let document = TemplateDocument::from_json(json!({
-            "name": name, "namespace_name": "bench", "version": "1.0.0",
-            "identity_strategy": "always_unique", "steps": steps,
-        }))?;
-        registry.register_task_template(&document).await?;
-    }
+    registry.register_task_template(&document).await?;
     Ok(())
 }
 
@@ -159,12 +181,13 @@ async fn start(
     role: &'static str,
     database: &TestDatabase,
     folder: &HeldFolder,
+    more: &[(&str, &str)],
 ) -> Result<(ServiceProcess, SocketAddr)> {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
     let text = address.to_string();
     let program = std::env::current_exe().map_err(BenchError::Runtime)?;
     let folder = folder.path().to_string_lossy();
-    let environment = [
+    let mut environment = vec![
         (ROLE, role),
         ("DATABASE_URL", database.url()),
         (
@@ -176,6 +199,7 @@ async fn start(
         ("TASKER__ORCHESTRATION__WEB__BIND_ADDRESS", &text),
         ("RUST_LOG", "error"),
     ];
+    environment.extend(more);
     let service = ServiceProcess::start(role, &program, &environment).await?;
     let started = Instant::now();
     loop {

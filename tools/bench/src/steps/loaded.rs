@@ -15,8 +15,7 @@ const QUEUED: usize = 100_000;
 /// The load is inserted in this many parts, because each is one transaction.
 const PARTS: i32 = 10;
 
-/// A finished task of four steps and its rows. Ids are made from times of the last 30 days, as
-/// those of real tasks are.
+/// Finished tasks and their rows. Ids are made from times of the last 30 days, as those of real tasks are.
 const INSERT_FINISHED: &str = include_str!("finished.sql");
 /// Half of the steps wait for a worker with another handler, half for their time.
 const INSERT_QUEUED: &str = include_str!("queued.sql");
@@ -39,6 +38,31 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
 }
 
 async fn load(fleet: &Fleet, effort: Effort) -> Result {
+    load_finished(fleet, effort).await?;
+    let mut connection = loading(fleet).await?;
+    let queued = i32::try_from(effort.of(QUEUED)).unwrap_or(i32::MAX);
+    sqlx::query(INSERT_QUEUED)
+        .bind(queued)
+        .execute(&mut connection)
+        .await?;
+    settle(connection).await
+}
+
+/// Inserts a million finished tasks.
+pub(super) async fn load_finished(fleet: &Fleet, effort: Effort) -> Result {
+    let mut connection = loading(fleet).await?;
+    let per_part = i32::try_from(effort.of(FINISHED)).unwrap_or(i32::MAX) / PARTS;
+    for part in 0..PARTS {
+        let insert = sqlx::query(INSERT_FINISHED)
+            .bind(part * per_part)
+            .bind(per_part)
+            .bind(PARTS * per_part);
+        insert.execute(&mut connection).await?;
+    }
+    settle(connection).await
+}
+
+async fn loading(fleet: &Fleet) -> Result<PgConnection> {
     let options = fleet.pool.connect_options();
     let mut connection = PgConnection::connect_with(&options).await?;
     // Without the checks of foreign keys, which hold by construction.
@@ -49,22 +73,13 @@ async fn load(fleet: &Fleet, effort: Effort) -> Result {
     ] {
         sqlx::query(setting).execute(&mut connection).await?;
     }
-    let per_part = i32::try_from(effort.of(FINISHED)).unwrap_or(i32::MAX) / PARTS;
-    for part in 0..PARTS {
-        let insert = sqlx::query(INSERT_FINISHED)
-            .bind(part * per_part)
-            .bind(per_part);
-        insert.execute(&mut connection).await?;
+    Ok(connection)
+}
+
+async fn settle(mut connection: PgConnection) -> Result {
+    for order in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
+        sqlx::query(order).execute(&mut connection).await?;
     }
-    let queued = i32::try_from(effort.of(QUEUED)).unwrap_or(i32::MAX);
-    sqlx::query(INSERT_QUEUED)
-        .bind(queued)
-        .execute(&mut connection)
-        .await?;
-    sqlx::query("VACUUM (ANALYZE)")
-        .execute(&mut connection)
-        .await?;
-    sqlx::query("CHECKPOINT").execute(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }

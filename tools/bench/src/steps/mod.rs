@@ -1,6 +1,7 @@
 //! Tasks whose steps run, over HTTP, with an orchestration service, workers and PostgreSQL as
 //! processes, beside bare jobs.
 
+mod analytics;
 mod bare;
 mod client;
 mod cpu;
@@ -18,6 +19,7 @@ use crate::error::Result;
 use crate::measure::{Effort, Pair, ms, rounds};
 use crate::report::{Bar, Report};
 
+pub(crate) use self::analytics::measure as measure_analytics;
 pub(crate) use self::fleet::become_service;
 pub(crate) use self::loaded::measure as measure_loaded;
 pub(crate) use self::snapshot::measure as measure_snapshot;
