@@ -1,9 +1,12 @@
 //! The database, as options.
 
+use std::time::Duration;
+
 use clap::Args;
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use tasker_shared::config::ConfigLoader;
-use tasker_shared::database::pool;
+use tasker_shared::database::{DatabaseError, pool};
+use tokio::time::timeout;
 
 use crate::error::CliError;
 
@@ -16,7 +19,7 @@ pub(crate) struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
-    /// Returns a pool, which has connected once.
+    /// Returns a pool, after a first connection.
     ///
     /// # Errors
     /// [`CliError::Config`] if the configuration is wrong, [`CliError::Database`] if PostgreSQL cannot
@@ -27,11 +30,15 @@ impl DatabaseArgs {
             config.url.clone_from(url);
         }
         let pool = pool::create(&config)?;
-        drop(
-            pool.acquire()
-                .await
-                .map_err(tasker_shared::database::DatabaseError::from)?,
-        );
+        // Not through the pool, which tries again until its time is up, and then hides the cause.
+        let limit = Duration::from_secs(config.pool.acquire_timeout_seconds.into());
+        let options = pool.connect_options();
+        let connecting = PgConnection::connect_with(&options);
+        let connection = timeout(limit, connecting)
+            .await
+            .map_err(|_elapsed| DatabaseError::Late(limit))?
+            .map_err(DatabaseError::from)?;
+        connection.close().await.ok();
         Ok(pool)
     }
 }

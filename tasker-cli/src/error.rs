@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tasker_shared::config::ConfigError;
@@ -40,6 +41,13 @@ pub(crate) enum CliError {
         #[source]
         source: io::Error,
     },
+    /// A path that was searched for templates.
+    #[error("{path} cannot be read")]
+    ReadPath {
+        path: String,
+        #[source]
+        source: Arc<io::Error>,
+    },
     #[error("{} cannot be written", path.display())]
     Write {
         path: PathBuf,
@@ -55,7 +63,7 @@ pub(crate) enum CliError {
     #[error("no template file is in {paths}")]
     NoFiles { paths: String },
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Registry(RegistryError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("PostgreSQL cannot be used")]
@@ -98,6 +106,16 @@ pub(crate) enum CliError {
     Runtime(#[source] io::Error),
 }
 
+impl From<RegistryError> for CliError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            // A person may have named a file.
+            RegistryError::Folder { path, source } => Self::ReadPath { path, source },
+            error => Self::Registry(error),
+        }
+    }
+}
+
 impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -105,9 +123,7 @@ impl CliError {
             | Self::BadTemplateName { .. }
             | Self::BadNewName { .. }
             | Self::NotJson { .. } => exit::USAGE,
-            Self::Read { .. }
-            | Self::NoFiles { .. }
-            | Self::Registry(RegistryError::Folder { .. }) => exit::NO_INPUT,
+            Self::Read { .. } | Self::ReadPath { .. } | Self::NoFiles { .. } => exit::NO_INPUT,
             Self::Database(_)
             | Self::Service { .. }
             | Self::Registry(RegistryError::Database(_)) => exit::UNAVAILABLE,
@@ -129,12 +145,15 @@ impl CliError {
     /// Returns a sentence that says how to go on, if there is one.
     fn remedy(&self) -> Option<String> {
         Some(match self {
-            Self::Read { .. } | Self::Registry(RegistryError::Folder { .. }) => {
+            Self::Read { .. } | Self::ReadPath { .. } => {
                 String::from("name a file or a folder that exists and that you may read")
             }
             Self::Write { .. } => {
                 String::from("name a new file in a folder that exists and that you may write")
             }
+            Self::Template { path, .. } if path.as_os_str() == "-" => String::from(
+                "write it to a file; `tasker template validate FILE` lists all problems",
+            ),
             Self::Template { path, .. } => {
                 format!(
                     "`tasker template validate {}` lists all problems",
@@ -147,12 +166,16 @@ impl CliError {
             Self::Database(_) | Self::Registry(RegistryError::Database(_)) => String::from(
                 "check --database-url or DATABASE_URL; `tasker migrate` creates missing tables",
             ),
-            Self::Config(_) => String::from("`tasker config check` lists all problems"),
+            Self::Config(_) => String::from(
+                "`tasker config check` lists all problems; docs/configuration.md lists all keys",
+            ),
             Self::Service { option, .. } => {
                 format!("check {option}, and that the service runs")
             }
             Self::UnknownConfigKey { nearest, .. } => format!("perhaps {nearest} is meant"),
-            Self::BadUrl { .. } => String::from("write a URL such as http://127.0.0.1:8080"),
+            Self::BadUrl { .. } => String::from(
+                "write a URL such as http://127.0.0.1:8080, because services speak plain HTTP",
+            ),
             Self::BadTemplateName { .. } => {
                 String::from("write NAME, NAMESPACE/NAME or NAMESPACE/NAME/VERSION")
             }

@@ -23,7 +23,7 @@ pub(crate) enum StepCommand {
 /// A step, and the person who acts on it.
 #[derive(Debug, Args)]
 pub(crate) struct StepArgs {
-    /// The task.
+    /// The task's id, as `tasker task list` shows it.
     task: Uuid,
     /// The step's name or its id.
     step: String,

@@ -12,7 +12,7 @@ use crate::service::ServiceArgs;
 /// Arguments of `tasker task cancel`.
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
-    /// The task.
+    /// The task's id, as `tasker task list` shows it.
     task: Uuid,
     #[command(flatten)]
     service: ServiceArgs,

@@ -150,7 +150,7 @@ async fn wait(service: &Service, uuid: &str, limit: Duration) -> Result<Value, C
 
 /// Reads JSON that an option has: itself, or the file behind `@`.
 pub(crate) fn read_json(option: &'static str, text: &str) -> Result<Value, CliError> {
-    let read = match text.strip_prefix('@') {
+    let read = match text.strip_prefix('@').filter(|file| !file.is_empty()) {
         None => text.to_owned(),
         Some(file) => {
             let path = Path::new(file);

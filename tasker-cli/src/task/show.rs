@@ -12,7 +12,7 @@ use crate::style::Style;
 /// Arguments of `tasker task show`.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// The task.
+    /// The task's id, as `tasker task list` shows it.
     task: Uuid,
     #[command(flatten)]
     service: ServiceArgs,

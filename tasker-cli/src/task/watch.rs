@@ -21,7 +21,7 @@ is printed, and with --output json each answer is a line.";
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Watch {
-    /// The task.
+    /// The task's id, as `tasker task list` shows it.
     task: Uuid,
     /// The pause between two looks, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 500)]

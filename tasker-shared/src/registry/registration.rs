@@ -20,6 +20,7 @@ use super::index::{Snapshot, TemplateName};
 use super::source;
 use crate::config::tasker::OnChangedVersion;
 use crate::database::{self, jsonb};
+use crate::events::RegistryEvent;
 use crate::metrics::TEMPLATE_REGISTRATIONS;
 use crate::models::core::identity_strategy::IdentityStrategy;
 use crate::models::core::task_template::TemplateDocument;
@@ -81,6 +82,33 @@ pub struct RegistrationOutcome {
     pub other_hash: Option<ContentHash>,
     /// The file of the document, if it comes from one.
     pub file: Option<PathBuf>,
+}
+
+impl RegistrationOutcome {
+    /// Returns the event that announces it.
+    pub(super) fn event(&self) -> RegistryEvent {
+        let (namespace, name, version) = (
+            self.namespace.clone(),
+            self.name.clone(),
+            self.version.clone(),
+        );
+        match self.status {
+            RegistrationStatus::Unchanged | RegistrationStatus::Refused => {
+                RegistryEvent::Unchanged {
+                    namespace,
+                    name,
+                    version,
+                }
+            }
+            RegistrationStatus::Created | RegistrationStatus::Updated => {
+                RegistryEvent::Registered {
+                    namespace,
+                    name,
+                    version,
+                }
+            }
+        }
+    }
 }
 
 /// The outcome of registering a batch.

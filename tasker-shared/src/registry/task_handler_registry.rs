@@ -458,29 +458,7 @@ impl TaskHandlerRegistry {
 
     fn announce(&self, batch: &BatchOutcome) {
         for outcome in &batch.outcomes {
-            let RegistrationOutcome {
-                namespace,
-                name,
-                version,
-                status,
-                ..
-            } = outcome.clone();
-            self.tell(match status {
-                RegistrationStatus::Unchanged | RegistrationStatus::Refused => {
-                    RegistryEvent::Unchanged {
-                        namespace,
-                        name,
-                        version,
-                    }
-                }
-                RegistrationStatus::Created | RegistrationStatus::Updated => {
-                    RegistryEvent::Registered {
-                        namespace,
-                        name,
-                        version,
-                    }
-                }
-            });
+            self.tell(outcome.event());
         }
     }
 

@@ -34,8 +34,8 @@ pub fn example_program(package: &str, name: &str) -> PathBuf {
     if !program.exists() {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--package", package, "--example", name]);
-        let built = build.status().is_ok_and(|status| status.success());
-        assert!(built, "the example {name} of {package} cannot be built");
+        let is_built = build.status().is_ok_and(|status| status.success());
+        assert!(is_built, "the example {name} of {package} cannot be built");
     }
     program
 }

@@ -4,6 +4,7 @@ mod dot;
 mod layers;
 mod layout;
 mod mermaid;
+mod ports;
 mod svg;
 
 use std::path::PathBuf;

@@ -9,10 +9,15 @@ use tasker_shared::models::core::task_template::{
 use super::kind;
 use super::layers::layers;
 use super::layout::{Layout, layout};
+use super::ports::ports;
 
+/// The widths of most characters, of capital letters, and of the widest ones.
 const CHARACTER: f64 = 7.6;
+const CAPITAL: f64 = 9.6;
+const WIDE: f64 = 13.4;
 const BOX_HEIGHT: f64 = 44.0;
-const LAYER_HEIGHT: f64 = 92.0;
+/// The room between two layers: that of short edges, and of edges that lead far to a side.
+const LAYER_GAP: (f64, f64) = (48.0, 120.0);
 const MARGIN: f64 = 24.0;
 /// The width of the title's characters, compared with that of others.
 const TITLE_FONT: f64 = 1.3;
@@ -26,7 +31,8 @@ pub(crate) fn render(template: &TaskTemplate) -> String {
     let (layers, followed) = layers(template, &edges);
     let widths: Vec<f64> = template.steps.iter().map(width).collect();
     let places = layout(&widths, &layers, &followed);
-    let depth = layers.iter().max().map_or(0, |last| last + 1);
+    let (leave, enter) = ports(&widths, &places, &followed);
+    let tops = tops(&layers, &followed, &places);
     let title = format!(
         "{}/{} {}",
         template.namespace_name, template.name, template.version
@@ -34,13 +40,14 @@ pub(crate) fn render(template: &TaskTemplate) -> String {
     let picture = Picture {
         template,
         layers: &layers,
+        tops: &tops,
         widths: &widths,
         places: &places,
     };
     let inner = places.width.max(length(&title) * TITLE_FONT).max(360.0);
     let (width, height) = (
         inner + 2.0 * MARGIN,
-        TITLE_HEIGHT + float(depth) * LAYER_HEIGHT + LEGEND_HEIGHT + MARGIN,
+        TITLE_HEIGHT + tops.last().unwrap_or(&0.0) + LEGEND_HEIGHT + MARGIN,
     );
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
@@ -64,7 +71,8 @@ pub(crate) fn render(template: &TaskTemplate) -> String {
             .iter()
             .find(|edge| edge.from == names.0 && edge.to == names.1);
         let kind = edge.map_or(StepEdgeKind::Dependency, |edge| edge.kind);
-        picture.edge(&mut svg, (from, to), &places.bends[number], kind);
+        let ends = (leave[number], enter[number]);
+        picture.edge(&mut svg, (from, to), ends, &places.bends[number], kind);
     }
     for step in 0..template.steps.len() {
         picture.step(&mut svg, step);
@@ -78,36 +86,31 @@ pub(crate) fn render(template: &TaskTemplate) -> String {
 struct Picture<'a> {
     template: &'a TaskTemplate,
     layers: &'a [usize],
+    /// The top of the boxes of each layer, and that of a layer below the last.
+    tops: &'a [f64],
     widths: &'a [f64],
     places: &'a Layout,
 }
 
 impl Picture<'_> {
-    /// Returns the top of a layer's boxes.
-    fn top(layer: usize) -> f64 {
-        float(layer) * LAYER_HEIGHT + (LAYER_HEIGHT - BOX_HEIGHT) / 2.0
-    }
-
     fn edge(
         &self,
         svg: &mut String,
         (from, to): (usize, usize),
+        (leave, enter): (f64, f64),
         bends: &[f64],
         kind: StepEdgeKind,
     ) {
-        let mut points = vec![(
-            self.places.middles[from],
-            Self::top(self.layers[from]) + BOX_HEIGHT,
-        )];
+        let mut points = vec![(leave, self.tops[self.layers[from]] + BOX_HEIGHT)];
         for (number, bend) in bends.iter().enumerate() {
-            let top = Self::top(self.layers[from] + 1 + number);
+            let top = self.tops[self.layers[from] + 1 + number];
             // Straight along the boxes of the layer, so that the line does not cut their corners.
             points.push((*bend, top));
             points.push((*bend, top + BOX_HEIGHT));
         }
         let is_stack = self.template.steps[to].step_type == StepType::BatchWorker;
         let stack = if is_stack { 2.0 * STACK } else { 0.0 };
-        points.push((self.places.middles[to], Self::top(self.layers[to]) - stack));
+        points.push((enter, self.tops[self.layers[to]] - stack));
         let mut path = format!("M{:.1} {:.1}", points[0].0, points[0].1);
         for pair in points.windows(2) {
             let ((x1, y1), (x2, y2)) = (pair[0], pair[1]);
@@ -130,7 +133,7 @@ impl Picture<'_> {
     fn step(&self, svg: &mut String, index: usize) {
         let step = &self.template.steps[index];
         let (width, middle) = (self.widths[index], self.places.middles[index]);
-        let (left, top) = (middle - width / 2.0, Self::top(self.layers[index]));
+        let (left, top) = (middle - width / 2.0, self.tops[self.layers[index]]);
         let (fill, stroke) = colours(step.step_type);
         if step.step_type == StepType::BatchWorker {
             // A stack, because there is one for each batch.
@@ -167,6 +170,26 @@ impl Picture<'_> {
             );
         }
     }
+}
+
+/// Returns the top of each layer's boxes, and that of a layer below the last.
+fn tops(layers: &[usize], edges: &[(usize, usize)], places: &Layout) -> Vec<f64> {
+    let depth = layers.iter().max().map_or(0, |last| last + 1);
+    let mut gaps = vec![LAYER_GAP.0; depth];
+    for (&(from, to), bends) in edges.iter().zip(&places.bends) {
+        let ends = [places.middles[from], places.middles[to]];
+        let points: Vec<f64> = [&ends[..1], bends, &ends[1..]].concat();
+        for (number, pair) in points.windows(2).enumerate() {
+            let gap = &mut gaps[layers[from] + number];
+            // An edge that is flatter than this cannot be followed.
+            *gap = gap.max((pair[1] - pair[0]).abs() / 12.0).min(LAYER_GAP.1);
+        }
+    }
+    let mut tops = vec![LAYER_GAP.0 / 2.0];
+    for gap in gaps {
+        tops.push(tops[tops.len() - 1] + BOX_HEIGHT + gap);
+    }
+    tops
 }
 
 fn rectangle(svg: &mut String, (left, top): (f64, f64), width: f64, (fill, stroke): (&str, &str)) {
@@ -221,11 +244,17 @@ fn width(step: &StepDefinition) -> f64 {
 }
 
 fn length(text: &str) -> f64 {
-    float(text.chars().count()) * CHARACTER
+    let width = |character: char| match character {
+        // The last are scripts whose characters are as wide as high.
+        'M' | 'W' | 'm' | 'w' | '@' | '%' | '\u{1100}'.. => WIDE,
+        _ if character.is_uppercase() => CAPITAL,
+        _ => CHARACTER,
+    };
+    text.chars().map(width).sum()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "pictures are small")]
-fn float(number: usize) -> f64 {
+pub(super) fn float(number: usize) -> f64 {
     number as f64
 }
 
