@@ -304,6 +304,21 @@ async fn a_password_that_is_set_later_opens_the_breaker_for_new_connections() {
     .await;
 }
 
+#[tokio::test]
+async fn a_proxy_that_hangs_up_on_client_setinfo_is_used() {
+    let server = server().await;
+    let proxy = TcpProxy::before(&server.url()).await.expect("a proxy");
+    proxy.hang_up_on("SETINFO").await;
+    assert!(
+        tasker_test_support::redis_connection(proxy.url())
+            .await
+            .is_err(),
+        "the client library sends it"
+    );
+    let cache = provider(&config(proxy.url())).await;
+    cache.set("key", "value", TTL).await.expect("a set");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_were_closed_while_idle_are_replaced_without_a_failure() {
     let server = server().await;

@@ -22,6 +22,7 @@ enum Mode {
     Stall { percent: u8, delay: Duration },
     HalfOpen,
     CloseIdle { after: Duration },
+    HangUpOn { text: &'static str },
     BlackHole,
     Refuse,
 }
@@ -156,6 +157,11 @@ impl TcpProxy {
     /// Forwards everything, and closes connections, made from now on, that are idle for so long.
     pub async fn close_idle(&self, after: Duration) {
         self.set(Mode::CloseIdle { after }).await;
+    }
+
+    /// Forwards everything but pieces with `text`, and closes connections on which one is sent.
+    pub async fn hang_up_on(&self, text: &'static str) {
+        self.set(Mode::HangUpOn { text }).await;
     }
 
     /// Keeps connections open, old and new, and forwards nothing.
@@ -317,6 +323,13 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watch:
         else {
             return;
         };
+        if let Mode::HangUpOn { text } = mode
+            && buffer[..read]
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        {
+            return;
+        }
         let delay = match mode {
             Mode::Forward { delay } => delay,
             Mode::Stall { percent, delay } if rand::random_range(0..100) < percent => delay,

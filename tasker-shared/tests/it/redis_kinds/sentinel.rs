@@ -16,7 +16,7 @@ const BACK_IN_USE: Duration = Duration::from_secs(5);
 
 /// The rights that the page for operators names.
 const LEAST: &str = "+get +getrange +set +unlink +pttl +scan +ping +select +role ~tasker:* ~other";
-const LEAST_OF_SENTINELS: &str = "+sentinel|masters +role";
+const LEAST_OF_SENTINELS: &str = "+sentinel|masters";
 
 fn config(watched: &RedisSentinel) -> RedisConfig {
     let sentinels = watched.sentinels();
@@ -54,6 +54,34 @@ async fn the_primary_is_found_and_used_in_the_configured_database() {
     let mut primary = raw(&watched.servers()[0]).await;
     let () = ask(&mut primary, "SELECT 2").await;
     assert_eq!(ask::<u64>(&mut primary, "DBSIZE").await, 1);
+}
+
+#[tokio::test]
+async fn proxies_that_hang_up_on_client_setinfo_may_stand_before_sentinels_and_servers() {
+    let watched = start().await;
+    let before = async |url: String| {
+        let proxy = TcpProxy::before(&url).await.expect("a proxy");
+        proxy.hang_up_on("SETINFO").await;
+        proxy
+    };
+    let server = before(watched.servers()[0].url()).await;
+    let sentinel = before(watched.sentinels()[0].url()).await;
+    let (name, port) = (watched.primary_name(), server.port());
+    let mut raw = raw(&watched.sentinels()[0]).await;
+    let () = ask(&mut raw, &format!("SENTINEL REMOVE {name}")).await;
+    let () = ask(
+        &mut raw,
+        &format!("SENTINEL MONITOR {name} 127.0.0.1 {port} 1"),
+    )
+    .await;
+    let cache = provider(&with(RedisConfig {
+        url: sentinel.url().to_owned(),
+        nodes: Vec::new(),
+        ..config(&watched)
+    }))
+    .await;
+    works(&cache).await;
+    assert!(server.accepted() > 0 && sentinel.accepted() > 0);
 }
 
 #[tokio::test]

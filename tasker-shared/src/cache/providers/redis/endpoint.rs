@@ -205,7 +205,11 @@ impl Endpoint {
         servers
     }
 
-    async fn open(&self, info: ConnectionInfo) -> Result<MultiplexedConnection, ConnectionFault> {
+    /// Connects as `info` says. Callers bound it.
+    pub(super) async fn open(
+        &self,
+        info: ConnectionInfo,
+    ) -> Result<MultiplexedConnection, ConnectionFault> {
         let client = match tls::read(&self.config).await? {
             Some(certificates) => Client::build_with_tls(info, certificates),
             None => Client::open(info),
@@ -219,7 +223,7 @@ impl Endpoint {
 }
 
 /// Returns settings without limits, because callers have their own.
-pub(super) fn settings() -> AsyncConnectionConfig {
+fn settings() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None)
@@ -227,7 +231,11 @@ pub(super) fn settings() -> AsyncConnectionConfig {
 }
 
 /// Overrides the URL's user and password with those that are not empty.
-fn with_login(settings: RedisConnectionInfo, user: &str, password: &str) -> RedisConnectionInfo {
+pub(super) fn with_login(
+    settings: RedisConnectionInfo,
+    user: &str,
+    password: &str,
+) -> RedisConnectionInfo {
     let settings = match user {
         "" => settings,
         user => settings.set_username(user),

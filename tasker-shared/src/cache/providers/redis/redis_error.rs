@@ -44,7 +44,6 @@ fn fault(error: RedisError) -> ConnectionFault {
                 source: Arc::new(error),
             }
         }
-        ErrorKind::MasterNameNotFoundBySentinel => ConnectionFault::UnknownPrimary,
         _ => ConnectionFault::Protocol,
     }
 }

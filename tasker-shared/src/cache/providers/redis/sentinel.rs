@@ -3,63 +3,79 @@
 //! Each new connection asks the sentinels anew, so a failover needs no more than that old
 //! connections end. They do: sentinels make a server that becomes a replica close its connections,
 //! and one that answers `READONLY` loses its connection here.
+//!
+//! The client library's own way sends `CLIENT SETINFO`, on which some proxies hang up.
 
-use redis::ConnectionAddr;
+use std::collections::HashMap;
+
+use futures::FutureExt;
+use futures::future::select_ok;
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{ErrorKind, RedisConnectionInfo, Role, ServerErrorKind, cmd};
 
-use super::endpoint::{Endpoint, settings};
-use super::{redis_error, tls};
+use super::endpoint::{Address, Endpoint, with_login};
+use super::redis_error;
 use crate::cache::ConnectionFault;
 
-/// Connects to the primary that a sentinel names, once it has confirmed that it is one. Callers
-/// bound it.
+/// Connects to the primary that a sentinel names, once it has confirmed that it is one. Asks all
+/// sentinels at once, because one that is lost does not answer. Callers bound it.
 pub(super) async fn connect(endpoint: &Endpoint) -> Result<MultiplexedConnection, ConnectionFault> {
-    let mut client = client(endpoint).await?;
-    client
-        .get_async_connection_with_config(&settings())
-        .await
-        .map_err(|error| match redis_error::of_connecting(error) {
-            // The library has no other reason to refuse these settings.
-            ConnectionFault::Unsupported => ConnectionFault::NoSentinel,
-            fault => fault,
-        })
+    let sentinels = endpoint.servers();
+    let attempts = sentinels
+        .iter()
+        .map(|sentinel| connect_by(endpoint, sentinel).boxed());
+    let (connection, _others) = select_ok(attempts).await?;
+    Ok(connection)
 }
 
-async fn client(endpoint: &Endpoint) -> Result<SentinelClient, ConnectionFault> {
+async fn connect_by(
+    endpoint: &Endpoint,
+    sentinel: &Address,
+) -> Result<MultiplexedConnection, ConnectionFault> {
+    let primary = ask(endpoint, sentinel).await?;
+    let mut connection = endpoint.dial(Some(&primary)).await?;
+    let role = cmd("ROLE").query_async(&mut connection).await;
+    match role.map_err(redis_error::of_connecting)? {
+        Role::Primary { .. } => Ok(connection),
+        _ => Err(ConnectionFault::UnknownPrimary),
+    }
+}
+
+/// Returns the running primary that `sentinel` knows.
+async fn ask(endpoint: &Endpoint, sentinel: &Address) -> Result<Address, ConnectionFault> {
     let config = &endpoint.config;
-    let tcp = || TcpSettings::default().set_nodelay(true);
-    let sentinels = endpoint.servers();
-    let mut builder = SentinelClientBuilder::new(
-        sentinels.iter().map(|sentinel| endpoint.at(sentinel)),
-        &config.sentinel_master_name,
-        SentinelServerType::Master,
-    )
-    .map_err(redis_error::of_connecting)?
-    .set_client_to_sentinel_tcp_settings(tcp())
-    .set_client_to_redis_tcp_settings(tcp())
-    .set_client_to_redis_db(endpoint.info.redis_settings().db())
-    .set_client_to_redis_protocol(endpoint.info.redis_settings().protocol());
-    if let Some(user) = endpoint.info.redis_settings().username() {
-        builder = builder.set_client_to_redis_username(user);
+    let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
+    let password = config.sentinel_password.expose();
+    let settings = with_login(settings, &config.sentinel_username, password);
+    let info = endpoint.info.clone().set_addr(endpoint.at(sentinel));
+    let mut connection = endpoint
+        .open(info.set_redis_settings(settings))
+        .await
+        .map_err(|fault| fault.at(sentinel))?;
+    let known: Vec<HashMap<String, String>> = cmd("SENTINEL")
+        .arg("MASTERS")
+        .query_async(&mut connection)
+        .await
+        .map_err(|error| match error.kind() {
+            // A server that is no sentinel does not know the command.
+            ErrorKind::Server(ServerErrorKind::ResponseError) => ConnectionFault::NoSentinel,
+            _ => redis_error::of_connecting(error).at(sentinel),
+        })?;
+    known
+        .iter()
+        .find_map(|primary| running(primary, &config.sentinel_master_name))
+        .ok_or(ConnectionFault::UnknownPrimary)
+}
+
+/// Returns the address of a primary of this name that its sentinel does not take for lost.
+fn running(primary: &HashMap<String, String>, name: &str) -> Option<Address> {
+    let value = |field: &str| primary.get(field).map(String::as_str);
+    let flags = value("flags")?;
+    if value("name")? != name || !flags.contains("master") || flags.contains("_down") {
+        return None;
     }
-    if let Some(password) = endpoint.info.redis_settings().password() {
-        builder = builder.set_client_to_redis_password(password);
-    }
-    if !config.sentinel_username.is_empty() {
-        builder = builder.set_client_to_sentinel_username(&config.sentinel_username);
-    }
-    if !config.sentinel_password.is_empty() {
-        builder = builder.set_client_to_sentinel_password(config.sentinel_password.expose());
-    }
-    if let ConnectionAddr::TcpTls { .. } = endpoint.info.addr() {
-        builder = builder.set_client_to_redis_tls_mode(redis::TlsMode::Secure);
-    }
-    if let Some(certificates) = tls::read(config).await? {
-        builder = builder
-            .set_client_to_sentinel_certificates(certificates.clone())
-            .set_client_to_redis_certificates(certificates);
-    }
-    builder.build().map_err(redis_error::of_connecting)
+    Some(Address {
+        host: value("ip")?.to_owned(),
+        port: value("port")?.parse().ok()?,
+    })
 }
