@@ -4,7 +4,7 @@ use serde_json::Value;
 use tasker_shared::registry::{RegistrationStatus, TaskTemplateDiscoveryResult};
 use tempfile::TempDir;
 
-use crate::app::{TestApp, current, document, folder, marker, template};
+use crate::app::{TestApp, current, document, folder, marker};
 use crate::every_cache::with_every_cache;
 use crate::registration::written_rows;
 
@@ -212,19 +212,79 @@ async fn warnings_are_reported_each_time(app: TestApp) {
     }
 }
 
+/// One document: key order, quotes, comments, anchors, escapes and the spelling of numbers differ.
+const SPELLINGS: [&str; 4] = [
+    r#"{"name": "refund", "namespace_name": "payments", "version": "1.0.0",
+        "task_handler": {"callable": "Refund",
+            "initialization": {"rate": 0.25, "most": 100.0, "count": 16, "named": "caf\u00e9",
+                "first": {"a": 1, "b": [true, null]}, "second": {"a": 1, "b": [true, null]}}},
+        "steps": [{"name": "only", "handler": {"callable": "Only"}}]}"#,
+    "# reviewed
+steps:
+  - {handler: {callable: Only}, name: only}
+task_handler:
+  initialization:
+    second: {b: [true, null], a: 1}
+    first: {b: [true, null], a: 1}
+    named: café
+    count: 0x10
+    most: 1e2
+    rate: 25e-2
+  callable: Refund
+version: '1.0.0'
+namespace_name: payments
+name: refund
+",
+    "name: 'refund'
+namespace_name: \"payments\"
+version: 1.0.0 # no number
+task_handler:
+  callable: >-
+    Refund
+  initialization:
+    rate: 0.250
+    most: +100.00
+    count: +16
+    named: \"caf\\xe9\"
+    first: &same
+      b:
+        - true
+        - ~
+      a: 1
+    second: *same
+steps:
+  - name: only
+    handler:
+      callable: Only
+",
+    "name: refund\r\nnamespace_name: payments\r\nversion: 1.0.0\r\ntask_handler: {callable: Refund, initialization: {rate: .25, most: 100., count: 0o20, named: café, first: {a: 1, b: [true, null]}, second: {a: 1, b: [true, null]}}}\r\nsteps: [{name: only, handler: {callable: Only}}]\r\n",
+];
+
 async fn a_file_that_says_the_same_in_other_words_writes_nothing(app: TestApp) {
-    let folder = folder();
-    let registered = template("payments", "refund", 1);
-    let other = app.uncached();
-    other.register_task_template(&registered).await.unwrap();
-    let before = (app.sequence().await, written_rows(&app).await);
-    let document = document("payments", "refund", 1);
-    for text in [document.to_string(), format!("# reviewed\n{document}")] {
-        write(&folder, "refund.yaml", &text);
+    let folder = tempfile::tempdir().unwrap();
+    let mut before = None;
+    // The first one again, after the others.
+    for text in SPELLINGS.iter().chain(&SPELLINGS[..1]) {
+        write(&folder, "refund.yaml", text);
         let found = discover(&app, &folder).await;
-        assert_eq!(statuses(&found), [RegistrationStatus::Unchanged]);
-        assert_eq!((app.sequence().await, written_rows(&app).await), before);
+        assert!(found.errors.is_empty(), "{:?}", found.errors);
+        let written = (app.sequence().await, written_rows(&app).await);
+        let Some(before) = &before else {
+            assert_eq!(statuses(&found), [RegistrationStatus::Created]);
+            before = Some(written);
+            continue;
+        };
+        assert_eq!(statuses(&found), [RegistrationStatus::Unchanged], "{text}");
+        assert_eq!(written, *before);
     }
+    // All of them together are one template.
+    for (number, text) in SPELLINGS.iter().enumerate() {
+        write(&folder, &format!("refund{number}.yaml"), text);
+    }
+    let found = discover(&app, &folder).await;
+    assert_eq!(statuses(&found), [RegistrationStatus::Unchanged]);
+    let codes: Vec<_> = found.warnings.iter().map(|one| one.code).collect();
+    assert_eq!(codes, ["same_template"; SPELLINGS.len()]);
 }
 
 #[tokio::test]
