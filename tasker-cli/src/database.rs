@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use sqlx::{Connection, PgConnection, PgPool};
 use tasker_shared::config::ConfigLoader;
+use tasker_shared::config::tasker::DatabaseConfig;
 use tasker_shared::database::{DatabaseError, pool};
 use tokio::time::timeout;
 
@@ -26,8 +27,15 @@ impl DatabaseArgs {
     /// be connected to.
     pub(crate) async fn connect(&self) -> Result<PgPool, CliError> {
         let mut config = ConfigLoader::load_from_process()?.common.database;
-        if let Some(url) = &self.database_url {
-            config.url.clone_from(url);
+        if let Some(url) = &self.database_url
+            && config.url != *url
+        {
+            // The way to another server is not configured.
+            config = DatabaseConfig {
+                url: url.clone(),
+                pool: config.pool,
+                ..DatabaseConfig::default()
+            };
         }
         let pool = pool::create(&config)?;
         // Not through the pool, which tries again until its time is up, and then hides the cause.

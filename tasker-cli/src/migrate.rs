@@ -16,7 +16,8 @@ Examples:
   tasker migrate --check    exit code 1 if a migration is missing
   tasker migrate
 
-Services migrate when they start, too. Migrating needs a direct connection, not a pooler.";
+Services migrate when they start, too. Behind a pooler in transaction mode, common.database.direct_url
+must lead to the server.";
 
 /// Arguments of `tasker migrate`.
 #[derive(Debug, Args)]

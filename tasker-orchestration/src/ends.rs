@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::PgListener;
 use tasker_shared::database::{self, DatabaseError};
 use tasker_shared::execution::TASKS_CHANNEL;
 use tokio::sync::oneshot;
@@ -18,6 +18,8 @@ use crate::QUERY_LIMIT;
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// The interval at which waiting tasks are looked at, in case that a notification was lost.
 const POLL: Duration = Duration::from_secs(1);
+/// The same if there are no notifications. Nothing is sent while no request waits.
+const LOOK: Duration = Duration::from_millis(100);
 /// The number of ends that are remembered for those who begin to wait a moment late.
 const REMEMBERED: usize = 4096;
 
@@ -96,10 +98,10 @@ impl Ends {
         .await
     }
 
-    /// Listens for ends, for ever.
+    /// Listens for ends, for ever. Looks for them if notifications cannot arrive.
     pub async fn run(self) {
-        loop {
-            if let Ok(Ok(mut listener)) = timeout(ANSWER_LIMIT, self.connect()).await {
+        while let Some(pool) = database::for_listener(&self.pool, ANSWER_LIMIT) {
+            if let Ok(Ok(mut listener)) = timeout(ANSWER_LIMIT, connect(&pool)).await {
                 self.look().await;
                 loop {
                     match timeout(POLL, listener.try_recv()).await {
@@ -112,17 +114,10 @@ impl Ends {
             self.look().await;
             sleep(POLL.mul_f64(rand::random_range(0.5..1.0))).await;
         }
-    }
-
-    async fn connect(&self) -> Result<PgListener, sqlx::Error> {
-        let options = PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(ANSWER_LIMIT);
-        let own = options.connect_lazy_with((*self.pool.connect_options()).clone());
-        let mut listener = PgListener::connect_with(&own).await?;
-        listener.eager_reconnect(false);
-        listener.listen(TASKS_CHANNEL).await?;
-        Ok(listener)
+        loop {
+            self.look().await;
+            sleep(LOOK).await;
+        }
     }
 
     /// A notification is a state and the tasks that ended in it, or says nothing if they are many.
@@ -176,4 +171,11 @@ impl Ends {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.eager_reconnect(false);
+    listener.listen(TASKS_CHANNEL).await?;
+    Ok(listener)
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::cache::CacheProvider;
 use crate::config::redact;
 use crate::config::tasker::{DatabaseConfig, TaskerConfig};
-use crate::database::{self, DatabaseCause, DatabaseError};
+use crate::database::{self, DatabaseCause, DatabaseError, Host};
 use crate::events::EventPublisher;
 use crate::registry::TaskHandlerRegistry;
 
@@ -49,15 +50,18 @@ pub struct SystemContext {
     pub event_publisher: Arc<EventPublisher>,
     pool: PgPool,
     probes: PgPool,
+    /// Leads the pools to an address of the host that answers.
+    following: Option<AbortOnDropHandle<()>>,
 }
 
-/// Returns a pool whose database is migrated.
-async fn migrated(config: &DatabaseConfig) -> Result<PgPool, ContextError> {
+/// Returns a pool whose database is migrated, and its host if that has a name.
+async fn migrated(config: &DatabaseConfig) -> Result<(PgPool, Option<Host>), ContextError> {
     let failed = |source| ContextError::Database {
         url: redact::url(&config.url),
         source,
     };
     let pool = database::pool::create(config).map_err(failed)?;
+    let host = Host::of(&pool);
     let connecting = Duration::from_secs(config.pool.acquire_timeout_seconds.into());
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
@@ -65,13 +69,18 @@ async fn migrated(config: &DatabaseConfig) -> Result<PgPool, ContextError> {
     loop {
         // Over a connection beside the pool, because the pool keeps the cause of a failure to itself.
         let error = match database::migrator::migrate_within(&pool, connecting).await {
-            Ok(()) => return Ok(pool),
+            Ok(()) => {
+                database::check_pool_mode(&pool).await.map_err(failed)?;
+                return Ok((pool, host));
+            }
             Err(error) => error,
         };
         let cause = error.kind();
         if cause == DatabaseCause::Late && !tried_others {
             tried_others = true;
-            if database::prefer_live(&pool).await {
+            if let Some(host) = &host
+                && host.prefer_live(std::slice::from_ref(&pool)).await
+            {
                 continue;
             }
         }
@@ -117,8 +126,14 @@ impl SystemContext {
     /// `acquire_timeout_seconds`, or cannot be migrated. A PostgreSQL that has no connection left,
     /// that starts or stops, or that loses the connection is tried for half a minute.
     pub async fn connect(config: TaskerConfig) -> Result<Self, ContextError> {
-        let pool = migrated(&config.common.database).await?;
-        Ok(Self::from_pools_and_config(pool, config).await)
+        let (pool, host) = migrated(&config.common.database).await?;
+        let mut context = Self::from_pools_and_config(pool, config).await;
+        if let Some(host) = host {
+            let pools = vec![context.pool.clone(), context.probes.clone()];
+            let following = tokio::spawn(host.follow(pools));
+            context.following = Some(AbortOnDropHandle::new(following));
+        }
+        Ok(context)
     }
 
     /// Connects to PostgreSQL and migrates its schema, and does nothing else.
@@ -126,7 +141,8 @@ impl SystemContext {
     /// # Errors
     /// See [`connect`](Self::connect).
     pub async fn migrate(config: &DatabaseConfig) -> Result<(), ContextError> {
-        migrated(config).await?.close().await;
+        let (pool, _host) = migrated(config).await?;
+        pool.close().await;
         Ok(())
     }
 
@@ -148,6 +164,7 @@ impl SystemContext {
             event_publisher,
             probes: database::pool::apart(&pool, 2),
             pool,
+            following: None,
         }
     }
 
@@ -179,6 +196,9 @@ impl SystemContext {
 
     /// Stops all background work of this process and closes its connections. Idempotent.
     pub async fn shutdown(&self) {
+        if let Some(following) = &self.following {
+            following.abort();
+        }
         self.task_handler_registry.shutdown().await;
         self.cache_provider.shutdown().await;
         // A request that still holds a connection has had its time, so do not wait longer for it.

@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask demo`, `test`, `bench`, `chaos`, `faults`, `soak`
+//! Development tasks: `cargo xtask demo`, `test`, `pooled`, `bench`, `chaos`, `faults`, `soak`
 //! and `generate`.
 //!
 //! Each builds and starts a program of this workspace, which gets its own servers. This program
@@ -37,6 +37,9 @@ enum Task {
     /// Run all tests of the workspace. Further arguments are those of `cargo test`.
     #[command(disable_help_flag = true)]
     Test(Arguments),
+    /// Run the tests of the registry and of the services behind a pgbouncer in transaction mode.
+    #[command(disable_help_flag = true)]
+    Pooled(Arguments),
     /// Measure what resolving, booting, invalidating and running steps cost, beside their yardsticks.
     #[command(disable_help_flag = true)]
     Bench(Arguments),
@@ -99,6 +102,27 @@ fn run(task: Task) -> Result<ExitCode, XtaskError> {
                 "--all-features",
                 "--no-fail-fast",
             ]);
+            tests.args(arguments);
+            return Err(launch::become_command(tests));
+        }
+        Task::Pooled(Arguments { arguments }) => {
+            let mut tests = launch::with_servers();
+            tests.args(["--pooler", "cargo", "test", "--all-features"]);
+            tests.args(["--no-fail-fast", "--test", "it"]);
+            for package in ["shared", "orchestration", "worker"] {
+                tests.args(["--package", &format!("tasker-{package}")]);
+            }
+            tests.arg("--");
+            // Tests about Redis alone, about passwords, and those that have a pooler of their own.
+            for module in [
+                "cache::",
+                "cache_faults::",
+                "redis_kinds::",
+                "secrets",
+                "pooler::",
+            ] {
+                tests.args(["--skip", module]);
+            }
             tests.args(arguments);
             return Err(launch::become_command(tests));
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tasker_test_support::TestDatabase;
+use tasker_test_support::{PgBouncer, TestDatabase};
 use tempfile::TempDir;
 
 use crate::app::{App, assert_refused};
@@ -41,6 +41,46 @@ async fn migrations_are_checked_and_applied() {
     assert!(migrated.json()["migrations"].as_array().unwrap().len() > 4);
     let check = run(&["migrate", "--check"]).await;
     assert_eq!((check.code, &*check.stdout), (0, "0 migrations missing\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_works_behind_a_pooler_in_transaction_mode() {
+    let database = TestDatabase::create().await.unwrap();
+    let pooler = PgBouncer::before(database.url(), "transaction")
+        .await
+        .unwrap();
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("orders.yaml"), GOOD).unwrap();
+    let run = async |direct: &str, arguments: &[&str]| {
+        let mut command = program(folder.path());
+        command
+            .args(arguments)
+            .env("DATABASE_URL", pooler.url())
+            .env("TASKER__COMMON__DATABASE__POOL_MODE", "transaction")
+            .env("TASKER__COMMON__DATABASE__DIRECT_URL", direct);
+        tokio::task::spawn_blocking(move || outcome(&mut command))
+            .await
+            .unwrap()
+    };
+    let check = run("", &["migrate", "--check"]).await;
+    assert_eq!(check.code, 1, "{check:?}");
+    let refused = run("", &["migrate"]).await;
+    assert_eq!(refused.code, 69, "{refused:?}");
+    assert!(refused.stderr.contains("direct_url"), "{refused:?}");
+    let migrated = run(database.url(), &["migrate"]).await;
+    assert_eq!(migrated.code, 0, "{migrated:?}");
+    for direct in ["", database.url()] {
+        for _ in 0..3 {
+            let registered = run(direct, &["template", "register", "orders.yaml"]).await;
+            assert_eq!(registered.code, 0, "{registered:?}");
+            let listed = run(direct, &["template", "list"]).await;
+            assert!(listed.stdout.contains("shop/orders/1.0.0"), "{listed:?}");
+        }
+    }
+    // A URL as an argument is not the one that the configuration describes.
+    let argument = ["migrate", "--check", "--database-url", database.url()];
+    let direct = run("postgres://nobody@127.0.0.1:1/none", &argument).await;
+    assert_eq!(direct.code, 0, "{direct:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,11 +8,12 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use tasker_orchestration::service;
 use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskerConfig};
 use tasker_shared::models::core::task_template::TemplateDocument;
-use tasker_test_support::TestDatabase;
+use tasker_test_support::{Access, TestDatabase};
 use tasker_web::{AppParts, Lifecycle};
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -23,6 +24,7 @@ pub(crate) struct TestApp {
     pub(crate) context: Arc<SystemContext>,
     pub(crate) lifecycle: Lifecycle,
     router: Router,
+    pool: PgPool,
     // Dropped last: the pool is connected to it.
     database: Option<TestDatabase>,
 }
@@ -97,7 +99,14 @@ impl TestApp {
 
     /// Starts one on the database of another.
     pub(crate) async fn another(url: &str, mut config: TaskerConfig) -> Self {
-        config.common.database.url = url.to_owned();
+        let access = Access::to(url);
+        access.url.clone_into(&mut config.common.database.url);
+        access
+            .pool_mode
+            .clone_into(&mut config.common.database.pool_mode);
+        access
+            .direct_url
+            .clone_into(&mut config.common.database.direct_url);
         let context = Arc::new(Box::pin(SystemContext::connect(config)).await.unwrap());
         let lifecycle = Lifecycle::new();
         let parts = AppParts::new(&service::INFO, Arc::clone(&context), lifecycle.clone());
@@ -105,6 +114,11 @@ impl TestApp {
             router: service::router(&parts),
             context,
             lifecycle,
+            pool: PgPool::connect_lazy_with(
+                url.parse::<PgConnectOptions>()
+                    .unwrap()
+                    .application_name("hand"),
+            ),
             database: None,
         }
     }
@@ -114,8 +128,13 @@ impl TestApp {
         self.database.as_ref().unwrap().url()
     }
 
-    /// The service's pool.
+    /// A pool for the test's own statements.
     pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The service's pool.
+    pub(crate) fn service_pool(&self) -> &PgPool {
         self.context.database_pool()
     }
 

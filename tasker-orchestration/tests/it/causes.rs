@@ -63,8 +63,8 @@ async fn a_pool_in_use_is_told_and_measured() {
     config.common.database.pool.max_connections = 2;
     let app = TestApp::start_with(config).await;
     let held = (
-        app.pool().acquire().await.unwrap(),
-        app.pool().acquire().await.unwrap(),
+        app.service_pool().acquire().await.unwrap(),
+        app.service_pool().acquire().await.unwrap(),
     );
     let check = until(&app, "pool_exhausted").await;
     assert_eq!(check["max_connections"], 2);

@@ -77,5 +77,5 @@ async fn a_change_by_hand_is_recorded_with_its_user() {
     let changes = history(&app, "").await;
     assert_eq!(changes.len(), 2);
     let process = changes[0]["process"].as_str().unwrap();
-    assert!(process.starts_with("tasker as "), "{process}");
+    assert!(process.starts_with("hand as "), "{process}");
 }

@@ -65,7 +65,7 @@ async fn a_draining_service_is_not_ready_and_still_answers() {
 #[tokio::test]
 async fn a_lost_database_is_not_ready_but_alive() {
     let app = TestApp::start().await;
-    app.pool().close().await;
+    app.service_pool().close().await;
     app.context.probe_pool().close().await;
     let ready = app.get("/health/ready").await;
     assert_eq!(ready.status, 503);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
-use tasker_test_support::{TestDatabase, free_port};
+use tasker_test_support::{Access, TestDatabase, free_port};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -59,6 +59,8 @@ fn collect_lines(stderr: ChildStderr) -> UnboundedReceiver<String> {
 pub(crate) struct Service {
     child: Child,
     log: UnboundedReceiver<String>,
+    /// The lines that were read.
+    read: Vec<Value>,
     pub(crate) url: String,
 }
 
@@ -67,8 +69,10 @@ impl Service {
         Self::start_program(program(), database).await
     }
 
-    pub(crate) async fn start_program(program: Command, database: &TestDatabase) -> Self {
-        Self::start_at(program, database.url()).await
+    pub(crate) async fn start_program(mut program: Command, database: &TestDatabase) -> Self {
+        let access = Access::to(database.url());
+        program.envs(access.variables());
+        Self::start_at(program, &access.url).await
     }
 
     /// Starts a program on the database of this URL.
@@ -82,7 +86,7 @@ impl Service {
     /// Starts one that may not listen yet.
     pub(crate) fn begin(mut program: Command, database: &TestDatabase) -> Self {
         program
-            .env("DATABASE_URL", database.url())
+            .envs(Access::to(database.url()).variables())
             .stderr(Stdio::piped());
         Self::of(program.spawn().unwrap())
     }
@@ -90,6 +94,7 @@ impl Service {
     pub(crate) fn of(mut child: Child) -> Self {
         Self {
             log: collect_lines(child.stderr.take().unwrap()),
+            read: Vec::new(),
             child,
             url: String::new(),
         }
@@ -114,6 +119,7 @@ impl Service {
         let found = timeout(PATIENCE, async {
             while let Some(line) = self.log.recv().await {
                 let entry: Value = serde_json::from_str(&line).unwrap();
+                self.read.push(entry.clone());
                 if entry["message"] == message {
                     return Some(entry);
                 }
@@ -124,6 +130,14 @@ impl Service {
             .await
             .unwrap()
             .unwrap_or_else(|| panic!("the log ends without {message:?}"))
+    }
+
+    /// Stops the service, and returns all its lines of this level.
+    pub(crate) async fn lines_of(mut self, level: &str) -> Vec<Value> {
+        self.signal(Signal::TERM);
+        self.logged("stopped").await;
+        self.read.retain(|line| line["level"] == level);
+        self.read
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

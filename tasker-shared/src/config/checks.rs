@@ -7,7 +7,7 @@ use sqlx::postgres::PgSslMode;
 use url::Url;
 use validator::ValidationError;
 
-use super::database::PoolConfig;
+use super::database::{PoolConfig, PoolMode};
 
 fn refuse(code: &'static str, message: &'static str) -> ValidationError {
     ValidationError::new(code).with_message(message.into())
@@ -84,6 +84,21 @@ pub(super) fn database_url(text: &str) -> Result<(), ValidationError> {
         knows_mode,
         "database_url",
         "must have as `sslmode` one of disable, allow, prefer, require, verify-ca and verify-full",
+    )
+}
+
+pub(super) fn optional_database_url(text: &str) -> Result<(), ValidationError> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    database_url(text)
+}
+
+pub(super) fn pool_mode(name: &str) -> Result<(), ValidationError> {
+    require(
+        PoolMode::from_name(name).is_some(),
+        "pool_mode",
+        "must be `session` or `transaction`",
     )
 }
 

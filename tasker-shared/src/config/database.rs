@@ -17,6 +17,19 @@ pub struct DatabaseConfig {
     #[serde(serialize_with = "redact::serialize_url")]
     #[validate(custom(function = checks::database_url))]
     pub url: String,
+    /// The mode of the pooler that `url` leads to: `transaction` for pgbouncer's
+    /// `pool_mode = transaction`; else `session`, also without a pooler.
+    #[builder(default = "String::from(PoolMode::SESSION)")]
+    #[validate(custom(function = checks::pool_mode))]
+    #[schemars(extend("enum" = ["session", "transaction"]))]
+    pub pool_mode: String,
+    /// The server of `url` without the pooler, for migrations and notifications; by default `url`.
+    /// With `pool_mode = "transaction"` and without it, changes are found by polling, and a service
+    /// does not start while a migration is missing.
+    #[builder(default)]
+    #[serde(serialize_with = "redact::serialize_optional_url")]
+    #[validate(custom(function = checks::optional_database_url))]
+    pub direct_url: String,
     /// Connections to PostgreSQL.
     #[builder(default)]
     #[validate(nested)]
@@ -28,8 +41,33 @@ impl std::fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DatabaseConfig")
             .field("url", &redact::url(&self.url))
+            .field("pool_mode", &self.pool_mode)
+            .field("direct_url", &redact::optional_url(&self.direct_url))
             .field("pool", &self.pool)
             .finish()
+    }
+}
+
+/// The mode of a pooler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// Each connection has a session of the server.
+    Session,
+    /// Each transaction may have another session.
+    Transaction,
+}
+
+impl PoolMode {
+    const SESSION: &str = "session";
+
+    /// Returns the mode of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            Self::SESSION => Some(Self::Session),
+            "transaction" => Some(Self::Transaction),
+            _ => None,
+        }
     }
 }
 

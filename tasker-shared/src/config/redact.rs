@@ -71,6 +71,24 @@ pub fn serialize_url<S: Serializer>(value: &str, serializer: S) -> Result<S::Ok,
     serializer.serialize_str(&url(value))
 }
 
+/// Does the same as [`url`] for one that may be empty.
+#[must_use]
+pub fn optional_url(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        url(text)
+    }
+}
+
+/// Does the same as [`serialize_url`] for one that may be empty.
+pub fn serialize_optional_url<S: Serializer>(
+    value: &str,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&optional_url(value))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

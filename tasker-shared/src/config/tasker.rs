@@ -7,7 +7,9 @@ use validator::Validate;
 
 pub use super::cache::{CacheConfig, CacheConfigBuilder, CacheEntryKind};
 use super::checks;
-pub use super::database::{DatabaseConfig, DatabaseConfigBuilder, PoolConfig, PoolConfigBuilder};
+pub use super::database::{
+    DatabaseConfig, DatabaseConfigBuilder, PoolConfig, PoolConfigBuilder, PoolMode,
+};
 pub use super::execution::{ExecutionConfig, ExecutionConfigBuilder};
 pub use super::http_handlers::{HttpHandlersConfig, HttpHandlersConfigBuilder};
 use super::macros::impl_builder_default;

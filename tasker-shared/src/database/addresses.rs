@@ -6,75 +6,211 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
 use sqlx::PgPool;
 use sqlx::postgres::PgSslMode;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::{DatabaseCause, DatabaseError};
 
 /// The longest time that an address may take to accept a connection.
 const LIMIT: Duration = Duration::from_secs(2);
+/// The least time between two looks at the addresses.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Lets `pool` use the first address of its host that accepts connections. Returns whether that is
-/// another one than the first; it is then used until the process ends.
-///
-/// Does nothing if certificates are compared with the name of the host.
-pub(crate) async fn prefer_live(pool: &PgPool) -> bool {
-    let options = pool.connect_options();
-    let (host, port) = (options.get_host(), options.get_port());
-    let is_name = options.get_socket().is_none() && host.parse::<IpAddr>().is_err();
-    if !is_name || matches!(options.get_ssl_mode(), PgSslMode::VerifyFull) {
-        return false;
+/// Wakes those who follow a host when a connection failed.
+static FAILED: Notify = Notify::const_new();
+
+/// Has the addresses looked at again, if `error` may be due to the one that is used.
+pub(super) fn note(error: &DatabaseError) {
+    if matches!(
+        error.kind(),
+        DatabaseCause::Refused
+            | DatabaseCause::Unreachable
+            | DatabaseCause::Late
+            | DatabaseCause::Lost
+            | DatabaseCause::PoolExhausted
+            | DatabaseCause::ReadOnly
+    ) {
+        FAILED.notify_waiters();
     }
-    let Ok(addresses) = lookup_host((host, port)).await else {
-        return false;
-    };
-    let addresses: Vec<SocketAddr> = addresses.collect();
-    let Some(live) = first_live(&addresses, LIMIT).await else {
-        return false;
-    };
-    if addresses.first() == Some(&live) {
-        return false;
+}
+
+/// A host with a name.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    name: String,
+    port: u16,
+}
+
+impl Host {
+    /// Returns the host of `pool`. `None` if it is an address, or if certificates are compared with its
+    /// name, which then has to stay.
+    pub(crate) fn of(pool: &PgPool) -> Option<Self> {
+        let options = pool.connect_options();
+        let name = options.get_host();
+        let is_name = options.get_socket().is_none() && name.parse::<IpAddr>().is_err();
+        let may_change = is_name && !matches!(options.get_ssl_mode(), PgSslMode::VerifyFull);
+        may_change.then(|| Self {
+            name: name.to_owned(),
+            port: options.get_port(),
+        })
     }
-    tracing::warn!(host, address = %live.ip(), "the first address of PostgreSQL's host does not answer; another one is used");
-    pool.set_connect_options((*options).clone().host(&live.ip().to_string()));
-    true
+
+    async fn addresses(&self) -> Vec<SocketAddr> {
+        let addresses = lookup_host((&*self.name, self.port)).await;
+        addresses.map_or_else(|_unknown| Vec::new(), Iterator::collect)
+    }
+
+    /// Lets `pools` use the first address that accepts connections. Returns whether that is another one
+    /// than they used.
+    pub(crate) async fn prefer_live(&self, pools: &[PgPool]) -> bool {
+        self.prefer_live_of(&self.addresses().await, pools).await
+    }
+
+    async fn prefer_live_of(&self, addresses: &[SocketAddr], pools: &[PgPool]) -> bool {
+        let Some(live) = first_live(addresses, LIMIT).await else {
+            return false;
+        };
+        let is_first = addresses.first() == Some(&live);
+        let host = if is_first {
+            self.name.clone()
+        } else {
+            live.ip().to_string()
+        };
+        let mut has_changed = false;
+        for pool in pools {
+            let options = pool.connect_options();
+            if options.get_host() != host {
+                has_changed = true;
+                pool.set_connect_options((*options).clone().host(&host));
+            }
+        }
+        if has_changed && is_first {
+            tracing::info!(
+                host = self.name,
+                "the first address of PostgreSQL's host answers again"
+            );
+        } else if has_changed {
+            tracing::warn!(host = self.name, address = %live.ip(), "the first address of PostgreSQL's host does not answer; another one is used");
+        }
+        has_changed
+    }
+
+    /// Looks at the addresses whenever a connection has failed, for ever.
+    pub(crate) async fn follow(self, pools: Vec<PgPool>) {
+        let host = self.clone();
+        let addresses = move || {
+            let host = host.clone();
+            async move { host.addresses().await }.boxed()
+        };
+        self.follow_of(addresses, pools).await;
+    }
+
+    async fn follow_of(
+        &self,
+        addresses: impl Fn() -> BoxFuture<'static, Vec<SocketAddr>> + Send,
+        pools: Vec<PgPool>,
+    ) {
+        loop {
+            FAILED.notified().await;
+            self.prefer_live_of(&addresses().await, &pools).await;
+            sleep(PAUSE).await;
+        }
+    }
 }
 
 /// Returns the first of `addresses` that accepts a connection within `limit`.
 async fn first_live(addresses: &[SocketAddr], limit: Duration) -> Option<SocketAddr> {
-    let attempts = addresses.iter().map(|address| async move {
+    let attempts = addresses.iter().copied().map(|address| async move {
         let connected = timeout(limit, TcpStream::connect(address)).await;
-        matches!(connected, Ok(Ok(_))).then_some(*address)
+        matches!(connected, Ok(Ok(_))).then_some(address)
     });
     join_all(attempts).await.into_iter().flatten().next()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
+    use futures::FutureExt;
+    use sqlx::PgPool;
+    use sqlx::postgres::PgConnectOptions;
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::time::timeout;
 
-    use super::first_live;
+    use super::{Host, first_live};
+    use crate::database;
+
+    const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A listener whose queue is full, with those who fill it: the kernel drops further attempts to connect.
+    async fn silent(address: SocketAddr) -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("an option");
+        socket.bind(address).expect("a free port");
+        let listener = socket.listen(1).expect("it listens");
+        let address = listener.local_addr().expect("it is bound");
+        let mut held = Vec::new();
+        let limit = Duration::from_millis(300);
+        while let Ok(Ok(connection)) = timeout(limit, TcpStream::connect(address)).await {
+            held.push(connection);
+        }
+        (address, listener, held)
+    }
 
     #[tokio::test]
     async fn an_address_that_swallows_packets_is_passed_over() {
         let limit = Duration::from_millis(300);
-        // A listener whose queue is full: the kernel drops further attempts to connect.
-        let full = TcpSocket::new_v4().expect("a socket");
-        full.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
-        let full = full.listen(1).expect("it listens");
-        let dead = full.local_addr().expect("it is bound");
-        let mut held = Vec::new();
-        while let Ok(Ok(connection)) = timeout(limit, TcpStream::connect(dead)).await {
-            held.push(connection);
-        }
+        let (dead, _listener, _held) = silent((SECOND, 0).into()).await;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let live = listener.local_addr().expect("it is bound");
         assert_eq!(first_live(&[dead, live], limit).await, Some(live));
         assert_eq!(first_live(&[live, dead], limit).await, Some(live));
         assert_eq!(first_live(&[dead], limit).await, None);
+    }
+
+    /// Uses `pool`, in vain, until it connects to `host`.
+    async fn until_at(pool: &PgPool, host: &str) {
+        let limit = Duration::from_millis(200);
+        let moved = async {
+            while pool.connect_options().get_host() != host {
+                let used = database::run_idempotent(pool, limit, |connection| {
+                    Box::pin(database::check_primary(connection))
+                });
+                used.await.expect_err("nobody here is a PostgreSQL");
+            }
+        };
+        timeout(PATIENCE, moved).await.expect("the pool moves");
+    }
+
+    #[tokio::test]
+    async fn pools_move_to_the_address_that_answers_whenever_connections_fail() {
+        let (dead, listener, held) = silent((FIRST, 0).into()).await;
+        let addresses = [dead, (SECOND, dead.port()).into()];
+        let live = TcpListener::bind(addresses[1]).await.expect("a port");
+        let options = PgConnectOptions::new().host("db.test").port(dead.port());
+        let pools = [(); 2].map(|()| PgPool::connect_lazy_with(options.clone()));
+        let host = Host::of(&pools[0]).expect("it has a name");
+        assert!(host.prefer_live_of(&addresses, &pools).await);
+        assert!(!host.prefer_live_of(&addresses, &pools).await);
+        assert_eq!(pools[1].connect_options().get_host(), "127.0.0.1");
+
+        let followed = pools.to_vec();
+        tokio::spawn(async move {
+            let addresses = move || ready(addresses.to_vec()).boxed();
+            host.follow_of(addresses, followed).await;
+        });
+        drop((live, listener, held));
+        let _live = TcpListener::bind(addresses[0]).await.expect("a port");
+        until_at(&pools[0], "db.test").await;
+        assert_eq!(pools[1].connect_options().get_host(), "db.test");
     }
 }

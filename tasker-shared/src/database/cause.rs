@@ -107,8 +107,9 @@ impl DatabaseError {
             Self::Failed(error) => of(error),
             Self::Late(_) => DatabaseCause::Late,
             Self::Standby => DatabaseCause::ReadOnly,
+            Self::NoSession { .. } => DatabaseCause::NotMigrated,
             Self::Migration { source, .. } => of_migration(source),
-            Self::Url => DatabaseCause::Other,
+            Self::Url | Self::SharedSession => DatabaseCause::Other,
         }
     }
 }

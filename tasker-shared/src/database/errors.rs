@@ -25,6 +25,21 @@ pub enum DatabaseError {
     /// no writes, and its data may be old.
     #[error("{}", Standby)]
     Standby,
+    /// The pooler gives one session to several connections.
+    #[error(
+        "the URL leads to a pooler in transaction mode: set common.database.pool_mode to \
+         `transaction`, or the pooler to `session`"
+    )]
+    SharedSession,
+    /// Migrations are missing, and the pooler has no session for them.
+    #[error(
+        "the schema `tasker` lacks {missing}, and cannot be migrated through a pooler in transaction \
+         mode: set common.database.direct_url, or run --migrate with a URL that leads to the server"
+    )]
+    NoSession {
+        /// The versions that are missing.
+        missing: String,
+    },
     /// The schema could not be brought up to date.
     #[error(
         "the schema `tasker` cannot be migrated{to}{remedy}: {source}",
@@ -91,7 +106,12 @@ impl DatabaseError {
     pub fn is_connection_lost(&self) -> bool {
         match self {
             Self::Failed(error) => is_connection_lost(error),
-            Self::Url | Self::Late(_) | Self::Standby | Self::Migration { .. } => false,
+            Self::Url
+            | Self::Late(_)
+            | Self::Standby
+            | Self::SharedSession
+            | Self::NoSession { .. }
+            | Self::Migration { .. } => false,
         }
     }
 }

@@ -8,7 +8,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
-use super::DatabaseError;
+use super::{DatabaseError, pooler, query_on};
 
 /// The longest time that migrating may take in all: waiting for other instances that migrate, and
 /// filling the versions of templates that are registered already.
@@ -43,12 +43,13 @@ fn migrator() -> Migrator {
 /// If nothing is missing, it only reads, so that a role without the right to change the schema can
 /// start. Migrations of later releases are ignored with a warning.
 ///
-/// Uses a connection beside the pool, which must be a direct one: advisory locks do not work
-/// through a pooler in transaction mode.
+/// Uses a connection beside the pool, to `direct_url` if there is one, because the advisory lock does not
+/// work through a pooler in transaction mode.
 ///
 /// # Errors
 /// [`DatabaseError::Late`] if connecting takes longer than five seconds, and after five minutes in all; [`DatabaseError::Migration`] if a migration fails, or
 /// if an applied one is not the one that this release has. Each is applied whole or not at all.
+/// [`DatabaseError::NoSession`] if a migration is missing behind a pooler in transaction mode.
 pub async fn migrate(pool: &PgPool) -> Result<(), DatabaseError> {
     migrate_within(pool, CONNECT_LIMIT).await
 }
@@ -59,11 +60,17 @@ pub(crate) async fn migrate_within(
     connecting: Duration,
 ) -> Result<(), DatabaseError> {
     let migrated = timeout(LIMIT, async {
-        let options = pool.connect_options();
+        let direct = pooler::direct(pool);
+        let has_session = direct.is_some();
+        let options = direct.unwrap_or_else(|| (*pool.connect_options()).clone());
         let mut connection = timeout(connecting, PgConnection::connect_with(&options))
             .await
             .map_err(|_elapsed| DatabaseError::Late(connecting))??;
-        let outcome = migrate_over(&mut connection).await;
+        let outcome = if has_session {
+            migrate_over(&mut connection).await
+        } else {
+            check_over(pool, &mut connection).await
+        };
         // Migrated is migrated, whether the server hears our good-bye or not.
         connection.close().await.ok();
         outcome
@@ -89,7 +96,27 @@ pub struct PendingMigration {
 /// refused by [`migrate`]; [`DatabaseError::Failed`] if PostgreSQL fails.
 pub async fn pending(pool: &PgPool) -> Result<Vec<PendingMigration>, DatabaseError> {
     let mut connection = pool.acquire().await?;
-    missing(&applied(&mut connection).await?)
+    missing(&applied_over(pool, &mut connection).await?)
+}
+
+async fn applied_over(
+    pool: &PgPool,
+    connection: &mut PgConnection,
+) -> Result<Applied, DatabaseError> {
+    let applied = query_on(pool, connection, |connection| Box::pin(applied(connection)));
+    Ok(applied.await?)
+}
+
+/// Fails if a migration is missing.
+async fn check_over(pool: &PgPool, connection: &mut PgConnection) -> Result<(), DatabaseError> {
+    let applied = applied_over(pool, connection).await?;
+    let missing = missing(&applied)?;
+    if !missing.is_empty() {
+        let missing = list(missing.iter().map(|migration| migration.version));
+        return Err(DatabaseError::NoSession { missing });
+    }
+    warn_of_later(applied);
+    Ok(())
 }
 
 async fn migrate_over(connection: &mut PgConnection) -> Result<(), DatabaseError> {
@@ -109,6 +136,11 @@ async fn migrate_over(connection: &mut PgConnection) -> Result<(), DatabaseError
                 source,
             })?;
     }
+    warn_of_later(applied);
+    Ok(())
+}
+
+fn warn_of_later(applied: Applied) {
     let later = applied
         .into_keys()
         .filter(|version| !MIGRATOR.version_exists(*version));
@@ -119,7 +151,6 @@ async fn migrate_over(connection: &mut PgConnection) -> Result<(), DatabaseError
             "the schema has migrations of a later release, which are ignored"
         );
     }
-    Ok(())
 }
 
 async fn has_schema(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {

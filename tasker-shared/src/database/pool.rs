@@ -7,7 +7,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
-use super::{DatabaseError, connect_options, expiry};
+use super::{DatabaseError, expiry, pooler};
 use crate::config::tasker::DatabaseConfig;
 
 /// A connection that was idle for longer is pinged before it is used.
@@ -31,17 +31,23 @@ const CLIENT_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// # Errors
 /// [`DatabaseError::Url`] if the URL is invalid.
 pub fn create(config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
-    let options = connect_options::read(&config.url)?.application_name("tasker");
     let pool = &config.pool;
     let statement_timeout = Duration::from_millis(pool.statement_timeout_ms.into());
-    Ok(PgPoolOptions::new()
+    let (options, has_sessions) = pooler::route(config, &begin(statement_timeout))?;
+    let created = PgPoolOptions::new()
         .max_connections(pool.max_connections)
         .min_connections(pool.min_connections)
         .acquire_timeout(Duration::from_secs(pool.acquire_timeout_seconds.into()))
         .test_before_acquire(false)
-        .before_acquire(|connection, metadata| Box::pin(is_usable(connection, metadata)))
-        .after_connect(move |connection, _metadata| Box::pin(set_up(connection, statement_timeout)))
-        .connect_lazy_with(options))
+        .before_acquire(|connection, metadata| Box::pin(is_usable(connection, metadata)));
+    let created = if has_sessions {
+        created.after_connect(move |connection, _metadata| {
+            Box::pin(set_up(connection, statement_timeout))
+        })
+    } else {
+        created
+    };
+    Ok(created.connect_lazy_with(options))
 }
 
 /// Returns a pool of its own with the settings of `pool`, for polls and probes, which must not wait
@@ -67,6 +73,24 @@ async fn is_usable(
     }
     let pong = timeout(PING_LIMIT, connection.ping()).await;
     Ok(matches!(pong, Ok(Ok(()))))
+}
+
+/// Returns the statements that begin a transaction with the bounds of [`set_up`], behind a pooler that
+/// gives sessions away between transactions. One of our prepared statements may have the name of one
+/// that another client has left in the session.
+fn begin(statement_timeout: Duration) -> String {
+    format!(
+        "BEGIN; DEALLOCATE ALL;
+         SET LOCAL statement_timeout = {};
+         SET LOCAL lock_timeout = {};
+         SET LOCAL idle_in_transaction_session_timeout = {};
+         SET LOCAL client_connection_check_interval = {};
+         SET LOCAL jit = off",
+        statement_timeout.as_millis(),
+        LOCK_TIMEOUT.as_millis(),
+        IDLE_TRANSACTION_TIMEOUT.as_millis(),
+        CLIENT_CHECK_INTERVAL.as_millis(),
+    )
 }
 
 /// Sets the bounds of a session by a query, because poolers refuse start-up parameters that they do not know.

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::errors::{is_deadlock, is_lock_timeout, is_outdated};
 use super::pool::LOCK_TIMEOUT;
-use super::{DatabaseError, expiry};
+use super::{DatabaseError, addresses, expiry, pooler};
 
 /// The pause before another connection is tried; random, so that callers spread.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(20);
@@ -38,14 +38,17 @@ pub async fn run_idempotent<T>(
     loop {
         let run = async {
             let mut lease = Lease(Some(pool.acquire().await?));
-            let answer = query(lease.connection()).await;
+            let answer = query_on(pool, lease.connection(), &mut query).await;
             if !answer.as_ref().is_err_and(is_outdated) {
                 lease.give_back();
             }
             answer
         };
         let answer = match timeout_at(deadline, run).await {
-            Err(_elapsed) => return Err(DatabaseError::Late(limit)),
+            Err(_elapsed) => {
+                addresses::note(&DatabaseError::Late(limit));
+                return Err(DatabaseError::Late(limit));
+            }
             Ok(Err(error)) if is_outdated(&error) && outdated <= pool.size() => {
                 outdated += 1;
                 expiry::expire_connections();
@@ -53,6 +56,9 @@ pub async fn run_idempotent<T>(
             }
             Ok(answer) => answer.map_err(DatabaseError::from),
         };
+        if let Err(error) = &answer {
+            addresses::note(error);
+        }
         match answer {
             Err(error) if is_lock_timeout(&error) && Instant::now() + LOCK_TIMEOUT < deadline => {}
             Err(error)
@@ -64,6 +70,21 @@ pub async fn run_idempotent<T>(
             answer => return answer,
         }
     }
+}
+
+/// Runs `query` on a connection of `pool`, in a transaction if the pooler demands one.
+pub(crate) async fn query_on<T>(
+    pool: &PgPool,
+    connection: &mut PgConnection,
+    query: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
+) -> Result<T, sqlx::Error> {
+    let Some(begin) = pooler::begin(pool) else {
+        return query(connection).await;
+    };
+    let mut transaction = connection.begin_with(begin).await?;
+    let answer = query(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(answer)
 }
 
 /// A connection that is closed if it is dropped before its answer came. The pool would ping it

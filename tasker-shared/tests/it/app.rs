@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tasker_shared::cache::CacheProvider;
-use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
-use tasker_shared::database::migrator;
+use tasker_shared::config::tasker::{CacheConfig, DatabaseConfig, PoolConfig, RedisConfig};
+use tasker_shared::database::{self, migrator};
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_test_support::TestDatabase;
+use tasker_test_support::{Access, TestDatabase};
 use tempfile::TempDir;
 
 /// An address without a Redis.
@@ -55,7 +55,7 @@ impl TestApp {
     }
 
     pub(crate) async fn on(database: TestDatabase) -> Self {
-        let pool = pool(database.url());
+        let pool = direct_pool(CONNECTIONS, database.url());
         migrator::migrate(&pool).await.expect("the schema migrates");
         let prefix = format!("it_{}", database.name());
         Self {
@@ -79,7 +79,16 @@ impl TestApp {
 
     /// A registry without a cache.
     pub(crate) fn uncached(&self) -> TaskHandlerRegistry {
-        TaskHandlerRegistry::new(self.pool.clone())
+        TaskHandlerRegistry::new(self.registry_pool())
+    }
+
+    /// The app's pool, or one through the pooler.
+    pub(crate) fn registry_pool(&self) -> PgPool {
+        if Access::to(self.database.url()).is_pooled() {
+            pool(self.database.url())
+        } else {
+            self.pool.clone()
+        }
     }
 
     /// A registry as another process has it: a pool and caches of its own, no Redis.
@@ -161,6 +170,32 @@ pub(crate) fn pool(url: &str) -> PgPool {
 }
 
 pub(crate) fn pool_of(connections: u32, url: &str) -> PgPool {
+    let access = Access::to(url);
+    if !access.is_pooled() {
+        return direct_pool(connections, url);
+    }
+    let config = DatabaseConfig {
+        pool: PoolConfig {
+            max_connections: connections,
+            ..PoolConfig::default()
+        },
+        ..database_config(&access)
+    };
+    database::pool::create(&config).expect("the pooler's URL is one")
+}
+
+/// The settings of a service that takes this way to its database.
+pub(crate) fn database_config(access: &Access) -> DatabaseConfig {
+    DatabaseConfig {
+        url: access.url.clone(),
+        pool_mode: access.pool_mode.to_owned(),
+        direct_url: access.direct_url.clone(),
+        ..DatabaseConfig::default()
+    }
+}
+
+/// A pool for the test's own statements.
+fn direct_pool(connections: u32, url: &str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))

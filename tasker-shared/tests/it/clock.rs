@@ -2,18 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tasker_shared::config::tasker::DatabaseConfig;
 use tasker_shared::database;
 use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_test_support::{PostgresServer, TestDatabase};
+use tasker_test_support::{Access, PostgresServer, TestDatabase};
 
-use crate::app::{TestApp, eventually, template, waits_for_a_lock};
+use crate::app::{TestApp, database_config, eventually, marker, template, waits_for_a_lock};
 
 const CHANGE_A: &str =
     "UPDATE tasker.named_tasks SET configuration = '{\"n\": 1}' WHERE name = 'a'";
 const CHANGE_B: &str =
     "UPDATE tasker.named_tasks SET configuration = '{\"n\": 2}' WHERE name = 'b'";
+const DESCRIBE_A: &str = "UPDATE tasker.named_tasks SET description = 'it' WHERE name = 'a'";
 const DESCRIBE: &str = "UPDATE tasker.named_tasks SET description = 'other' WHERE name = 'b'";
 
 async fn register(app: &TestApp) {
@@ -99,6 +100,49 @@ async fn a_prepared_change_that_no_pointer_shows_does_not_hold_the_clock() {
         .unwrap();
 }
 
+/// Begins a transaction with this isolation, whose snapshot is from before the next change.
+async fn begin(app: &TestApp, isolation: &str) -> PgConnection {
+    let mut writer = PgConnection::connect(app.database.url()).await.unwrap();
+    let begin = format!("BEGIN ISOLATION LEVEL {isolation}; SELECT FROM tasker.named_tasks");
+    writer.execute(AssertSqlSafe(begin)).await.unwrap();
+    writer
+}
+
+#[tokio::test]
+async fn a_writer_with_an_old_snapshot_fails_whole_if_another_template_has_changed() {
+    for isolation in ["REPEATABLE READ", "SERIALIZABLE"] {
+        let app = TestApp::start().await;
+        register(&app).await;
+        let register_a = async |number: i32| {
+            let template = template("payments", "a", number);
+            let registered = app.uncached().register_task_template(&template).await;
+            registered.unwrap();
+        };
+        let mut writer = begin(&app, isolation).await;
+        register_a(2).await;
+        let before = app.sequence().await;
+        writer.execute(CHANGE_B).await.unwrap();
+        let refused = writer.execute("COMMIT").await.unwrap_err();
+        let code = refused.as_database_error().unwrap().code();
+        assert_eq!(code.as_deref(), Some("40001"), "{isolation}");
+        assert_eq!(app.sequence().await, before);
+        let kept = app.uncached().get_template("payments", "b", "1.0.0").await;
+        assert_eq!(marker(&kept.unwrap()), 1, "{isolation}");
+
+        // Neither a description nor an undisturbed change is refused, and the latter is seen.
+        let mut writer = begin(&app, isolation).await;
+        register_a(3).await;
+        writer.execute(DESCRIBE).await.unwrap();
+        writer.execute("COMMIT").await.unwrap();
+        let before = app.sequence().await;
+        let mut writer = begin(&app, isolation).await;
+        app.pool.execute(DESCRIBE_A).await.unwrap();
+        writer.execute(CHANGE_B).await.unwrap();
+        writer.execute("COMMIT").await.unwrap();
+        assert_eq!(app.sequence().await, before + 1, "{isolation}");
+    }
+}
+
 #[tokio::test]
 async fn statements_that_were_given_up_end_in_postgresql_and_release_their_locks() {
     let app = TestApp::start().await;
@@ -106,10 +150,7 @@ async fn statements_that_were_given_up_end_in_postgresql_and_release_their_locks
     let mut holder = PgConnection::connect(app.database.url()).await.unwrap();
     let lock = "BEGIN; SELECT FROM tasker.named_tasks WHERE name = 'b' FOR UPDATE";
     holder.execute(lock).await.unwrap();
-    let config = DatabaseConfig {
-        url: app.database.url().to_owned(),
-        ..DatabaseConfig::default()
-    };
+    let config = database_config(&Access::to(app.database.url()));
     let registry = TaskHandlerRegistry::new(database::pool::create(&config).unwrap());
     // It locks the row of a, and waits for the one of b.
     let templates = [template("payments", "a", 2), template("payments", "b", 2)];

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgConnection, PgPool};
+use tasker_shared::database;
 use tasker_shared::registry::TaskHandlerRegistry;
 
 use crate::app::{TestApp, current, eventually, pool_of, template};
@@ -28,19 +28,19 @@ async fn until_all_are_idle(pool: &PgPool) {
     eventually("the pool has its connections back", are_idle).await;
 }
 
+async fn one(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("SELECT 1").fetch_one(connection).await
+}
+
 #[tokio::test]
 async fn a_pool_of_one_connection_serves_resolves_and_other_queries_in_turn() {
     let app = app_with_a_template().await;
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(PATIENCE)
-        .connect_lazy(app.database.url())
-        .unwrap();
+    let pool = pool_of(1, app.database.url());
     let registry = TaskHandlerRegistry::new(pool.clone());
     for _ in 0..20 {
         let (resolved, asked) = tokio::join!(
             current(&registry),
-            sqlx::query_scalar::<_, i32>("SELECT 1").fetch_one(&pool),
+            database::run_idempotent(&pool, PATIENCE, |connection| Box::pin(one(connection))),
         );
         assert_eq!((resolved, asked.unwrap()), (json!(1), 1));
     }

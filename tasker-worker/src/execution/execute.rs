@@ -193,7 +193,10 @@ async fn create(
     let mut was_uncertain = false;
     loop {
         let recorded = async {
-            let mut transaction = attempt.pool.begin().await?;
+            let mut transaction = match database::begin(&attempt.pool) {
+                Some(begin) => attempt.pool.begin_with(begin).await?,
+                None => attempt.pool.begin().await?,
+            };
             let worker = attempt.worker;
             let creator = attempt.creator(outcome);
             let is_held =

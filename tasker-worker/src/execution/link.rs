@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tasker_shared::database::{self, DatabaseError};
 use tokio::time::timeout;
 
@@ -38,8 +38,17 @@ impl Link {
         };
         // If this future is dropped, the connection must not be used again.
         connection.close_on_drop();
-        let answer = timeout(STATEMENT_LIMIT, statement(&mut connection)).await;
-        match answer {
+        let begin = database::begin(&self.pool);
+        let answer = async {
+            let Some(begin) = begin else {
+                return statement(&mut connection).await;
+            };
+            let mut transaction = connection.begin_with(begin).await?;
+            let answer = statement(&mut transaction).await?;
+            transaction.commit().await?;
+            Ok(answer)
+        };
+        match timeout(STATEMENT_LIMIT, answer).await {
             Ok(Ok(answer)) => {
                 self.connection = Some(connection);
                 Ok(answer)

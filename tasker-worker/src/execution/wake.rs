@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::PgListener;
+use tasker_shared::database;
 use tasker_shared::execution::STEPS_CHANNEL;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -63,11 +64,12 @@ impl Wake {
     }
 }
 
-/// Listens for ever, and wakes `wake` for each notification and after each reconnection.
+/// Listens for ever, and wakes `wake` for each notification and after each reconnection. Returns if
+/// notifications cannot arrive.
 pub(super) async fn listen(pool: PgPool, wake: Arc<Wake>) {
     let mut pause = Duration::from_millis(100);
-    loop {
-        if let Ok(Ok(listener)) = timeout(ANSWER_LIMIT, connect(&pool)).await {
+    while let Some(own) = database::for_listener(&pool, ANSWER_LIMIT) {
+        if let Ok(Ok(listener)) = timeout(ANSWER_LIMIT, connect(&own)).await {
             pause = Duration::from_millis(100);
             wake.wake(None);
             receive(listener, &wake).await;
@@ -79,12 +81,7 @@ pub(super) async fn listen(pool: PgPool, wake: Arc<Wake>) {
 }
 
 async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
-    // A connection of its own, because a listener keeps it.
-    let options = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ANSWER_LIMIT);
-    let own = options.connect_lazy_with((*pool.connect_options()).clone());
-    let mut listener = PgListener::connect_with(&own).await?;
+    let mut listener = PgListener::connect_with(pool).await?;
     listener.eager_reconnect(false);
     listener.listen(STEPS_CHANNEL).await?;
     Ok(listener)

@@ -170,7 +170,7 @@ async fn maintaining_drops_what_is_not_current_from_both_caches() {
          SET configuration = configuration || '{\"description\": \"by hand\"}'
          WHERE name = 'order'",
     )
-    .execute(worker.context.database_pool())
+    .execute(&worker.admin())
     .await
     .unwrap();
     let after = hash_of_order(&worker.get("/templates").await.body);

@@ -36,6 +36,7 @@ struct Workspace {
     orchestration_context: Arc<SystemContext>,
     folder: TempDir,
     lifecycle: Lifecycle,
+    pool: PgPool,
     _database: TestDatabase,
 }
 
@@ -62,12 +63,13 @@ impl Workspace {
             orchestration_context,
             folder,
             lifecycle,
+            pool: PgPool::connect_lazy(database.url()).unwrap(),
             _database: database,
         }
     }
 
     fn pool(&self) -> &PgPool {
-        self.worker_context.database_pool()
+        &self.pool
     }
 
     fn work(&self) -> Worker {

@@ -46,7 +46,7 @@ fn the_worker_is_the_example_and_short() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_worker_ends_its_task_after_a_failure_and_a_kill() {
     let engine = Engine::start().await;
-    let database = &engine.context.tasker_config.common.database.url;
+    let database = engine.url();
     let templates = tempfile::tempdir().unwrap();
     let yaml = page_block(README, "Write a template", "yaml");
     std::fs::write(templates.path().join("refund.yaml"), yaml).unwrap();

@@ -10,10 +10,11 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskTemplatesConfig, TaskerConfig};
 use tasker_shared::models::core::task_template::TemplateDocument;
-use tasker_test_support::{RedisServer, TestDatabase, redis_connection};
+use tasker_test_support::{Access, RedisServer, TestDatabase, redis_connection};
 use tasker_web::{AppParts, Lifecycle, ServiceError};
 use tasker_worker::service;
 use tasker_worker::worker::TemplateDirectories;
@@ -34,7 +35,7 @@ pub(crate) struct Answer {
 pub(crate) struct TestWorker {
     pub(crate) context: Arc<SystemContext>,
     /// Dropped with the worker.
-    _database: TestDatabase,
+    database: TestDatabase,
     pub(crate) folder: TempDir,
     router: Router,
     lifecycle: Lifecycle,
@@ -67,7 +68,7 @@ impl TestWorker {
         let (router, lifecycle) = start(&context, folder.path()).await.unwrap();
         Self {
             context,
-            _database: database,
+            database,
             folder,
             router,
             lifecycle,
@@ -150,6 +151,11 @@ impl TestWorker {
         }
     }
 
+    /// A pool for the test's own statements.
+    pub(crate) fn admin(&self) -> PgPool {
+        PgPool::connect_lazy(self.database.url()).unwrap()
+    }
+
     pub(crate) async fn stop(self) {
         assert!(self.lifecycle.stop(PATIENCE).await);
         self.context.shutdown().await;
@@ -162,8 +168,17 @@ pub(crate) async fn context(
     mut config: TaskerConfig,
 ) -> Arc<SystemContext> {
     config.common.environment = "test".into();
-    config.common.database.url = database.url().into();
+    lead_to(database.url(), &mut config);
     Arc::new(Box::pin(SystemContext::connect(config)).await.unwrap())
+}
+
+/// Has the service take the way of the tests to the database at `url`.
+pub(crate) fn lead_to(url: &str, config: &mut TaskerConfig) {
+    let access = Access::to(url);
+    let database = &mut config.common.database;
+    access.pool_mode.clone_into(&mut database.pool_mode);
+    database.url = access.url;
+    database.direct_url = access.direct_url;
 }
 
 /// Templates cached in `redis`.

@@ -240,10 +240,6 @@ async fn set_configuration(worker: &TestWorker, name: &str, expression: &'static
         .push(expression)
         .push(" WHERE name = ")
         .push_bind(name);
-    let done = update
-        .build()
-        .execute(worker.context.database_pool())
-        .await
-        .unwrap();
+    let done = update.build().execute(&worker.admin()).await.unwrap();
     assert_eq!(done.rows_affected(), 1);
 }

@@ -14,6 +14,7 @@
 //! Servers end with the process that started them, however it ends: a supervising shell holds the
 //! other end of a pipe and cleans up when the pipe closes.
 
+mod access;
 mod account;
 mod docker;
 mod error;
@@ -39,6 +40,7 @@ mod tcp_proxy;
 mod test_database;
 mod tls_files;
 
+pub use access::Access;
 pub use error::{TestkitError, causes};
 pub use examples::{example_program, page_block};
 pub use generated::assert_generated;

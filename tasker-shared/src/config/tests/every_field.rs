@@ -36,7 +36,10 @@ fn samples(path: &str, kind: Kind, default: &Json) -> [Value; 2] {
 fn text_samples(path: &str) -> [&'static str; 2] {
     match path {
         "common.environment" => ["blue", "green"],
-        "common.database.url" => ["postgres://one:1/db", "postgres://two:2/db"],
+        "common.database.pool_mode" => ["transaction", "session"],
+        "common.database.url" | "common.database.direct_url" => {
+            ["postgres://one:1/db", "postgres://two:2/db"]
+        }
         "common.cache.key_prefix" | "common.cache.redis.sentinel_master_name" => ["one", "two"],
         "common.cache.redis.url" => ["redis://one:1", "redis://two:2"],
         "common.task_templates.on_changed_version" => ["replace", "refuse"],

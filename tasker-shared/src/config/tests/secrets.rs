@@ -36,6 +36,10 @@ fn a_loaded_configuration_hides_them() {
             "DATABASE_URL",
             "postgres://app:s3cret@db/tasker?sslpassword=s3cret",
         ),
+        (
+            "TASKER__COMMON__DATABASE__DIRECT_URL",
+            "postgres://app:s3cret@db/tasker",
+        ),
         ("REDIS_URL", "rediss://s3cret@cache:6379"),
         ("TASKER__COMMON__CACHE__REDIS__MODE", "sentinel"),
         ("TASKER__COMMON__CACHE__REDIS__SENTINEL_MASTER_NAME", "one"),
@@ -76,6 +80,10 @@ fn a_variable_that_is_wrong_is_not_shown() {
         ("REDIS_URL", "redis://:s3/cret@cache:port"),
         ("REDIS_URL", "unix://s3cret/run"),
         ("DATABASE_URL", "mysql://app:s3cret@db"),
+        (
+            "TASKER__COMMON__DATABASE__DIRECT_URL",
+            "mysql://app:s3cret@db",
+        ),
         ("DATABASE_URL", "postgres://app:s3cret@db:port"),
         ("TASKER__COMMON__DATABASE__URL", "app:s3cret@db"),
         ("TASKER__COMMON__CACHE__REDIS__URL", "redis://:s3cret@"),

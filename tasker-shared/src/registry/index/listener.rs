@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, debug};
 
 use super::Shared;
+use crate::database;
 use crate::metrics::DIRECTORY_LISTENER_UP;
 
 const CHANNEL: &str = "tasker_templates";
@@ -31,7 +33,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
             loop {
                 // The poller has just started, so its next poll is early enough for the first connection.
                 let may_have_missed = !std::mem::take(&mut is_first);
-                if let Ok(Ok(listener)) = timeout(ANSWER_LIMIT, connect(&shared)).await {
+                let Some(pool) = database::for_listener(&shared.pool, ANSWER_LIMIT) else {
+                    return;
+                };
+                if let Ok(Ok(listener)) = timeout(ANSWER_LIMIT, connect(&pool)).await {
                     pause = Duration::from_millis(100);
                     metrics::gauge!(DIRECTORY_LISTENER_UP.name).set(1.0);
                     if may_have_missed {
@@ -50,13 +55,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
         .await;
 }
 
-async fn connect(shared: &Shared) -> Result<PgListener, sqlx::Error> {
-    // A connection of its own, because a listener keeps it, and the pool's are for requests.
-    let options = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ANSWER_LIMIT);
-    let pool = options.connect_lazy_with((*shared.pool.connect_options()).clone());
-    let mut listener = PgListener::connect_with(&pool).await?;
+async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
     // Eager reconnection would hide that notifications were missed.
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;

@@ -220,10 +220,15 @@ impl Poller {
     async fn ask_anew(&self, position: Position) -> (Moment, Result<Changes, DatabaseError>) {
         let sent = self.sent_now();
         let asking = async {
-            let options = self.pool.connect_options();
+            let options = self.shared.pool.connect_options();
             let mut connection = PgConnection::connect_with(&options).await?;
-            pool::set_up(&mut connection, POLL_LIMIT).await?;
-            queries::poll(&mut connection, position).await
+            if database::begin(&self.pool).is_none() {
+                pool::set_up(&mut connection, POLL_LIMIT).await?;
+            }
+            database::query_on(&self.pool, &mut connection, |connection| {
+                Box::pin(queries::poll(connection, position))
+            })
+            .await
         };
         let answer = match timeout(POLL_LIMIT, asking).await {
             Ok(answer) => answer.map_err(DatabaseError::from),
@@ -294,6 +299,9 @@ impl Poller {
                 let error = Arc::new(database::diagnose(&self.shared.pool, error).await);
                 self.shared.note_error(Some(Arc::clone(&error)));
                 self.failures += 1;
+                // Another address of the host may be in use by now.
+                let options = self.shared.pool.connect_options();
+                self.pool.set_connect_options((*options).clone());
                 self.was_standby |= matches!(*error, DatabaseError::Standby);
                 if self.failures == 1 {
                     warn!(%error, "polling the template index failed; serving templates from memory until the staleness bound");

@@ -15,14 +15,17 @@ use tasker_worker::{Handlers, Worker};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use crate::support::lead_to;
+
 /// The longest that a task may take before a test gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Engine {
     pub(crate) context: Arc<SystemContext>,
     pub(crate) initializer: TaskInitializer,
+    pool: PgPool,
     /// Dropped last.
-    _database: Option<TestDatabase>,
+    database: Option<TestDatabase>,
 }
 
 impl Engine {
@@ -33,23 +36,25 @@ impl Engine {
     pub(crate) async fn start_with(change: impl FnOnce(&mut TaskerConfig)) -> Self {
         let database = TestDatabase::create().await.unwrap();
         let mut config = TaskerConfig::default();
-        config.common.database.url = database.url().to_owned();
+        lead_to(database.url(), &mut config);
         change(&mut config);
         let context = Arc::new(SystemContext::connect(config).await.unwrap());
         let loader = TemplateLoader::new(Arc::clone(&context.task_handler_registry));
         Self {
             initializer: TaskInitializer::new(loader, context.database_pool().clone()),
+            pool: PgPool::connect_lazy(database.url()).unwrap(),
             context,
-            _database: Some(database),
+            database: Some(database),
         }
     }
 
     /// On a database of the caller's.
     pub(crate) fn on(context: Arc<SystemContext>, initializer: TaskInitializer) -> Self {
         Self {
-            context,
             initializer,
-            _database: None,
+            pool: context.database_pool().clone(),
+            context,
+            database: None,
         }
     }
 
@@ -64,7 +69,12 @@ impl Engine {
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
-        self.context.database_pool()
+        &self.pool
+    }
+
+    /// The URL of the database, without a pooler.
+    pub(crate) fn url(&self) -> &str {
+        self.database.as_ref().unwrap().url()
     }
 
     pub(crate) fn work(&self, handlers: Handlers) -> Worker {

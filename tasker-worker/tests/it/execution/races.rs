@@ -25,8 +25,7 @@ struct Hand {
 
 impl Hand {
     async fn register(engine: &Engine) -> Self {
-        let url = &engine.context.tasker_config.common.database.url;
-        let mut connection = PgConnection::connect(url).await.unwrap();
+        let mut connection = PgConnection::connect(engine.url()).await.unwrap();
         let row = WorkerRow {
             worker_uuid: Uuid::now_v7(),
             name: String::from("hand"),
@@ -250,15 +249,16 @@ async fn tasks_can_be_cancelled_while_their_steps_end() {
     let mut tasks = Vec::new();
     for _ in 0..40 {
         let task = engine.create("parts", json!({})).await;
-        let cancelled = database::run_idempotent(engine.pool(), LIMIT, |connection| {
-            Box::pin(async move {
-                let cancel = "SELECT tasker.task_cancel($1, '{\"reason\": \"cancelled\"}')";
-                sqlx::query_scalar::<_, String>(cancel)
-                    .bind(task)
-                    .fetch_one(connection)
-                    .await
-            })
-        });
+        let cancelled =
+            database::run_idempotent(engine.context.database_pool(), LIMIT, |connection| {
+                Box::pin(async move {
+                    let cancel = "SELECT tasker.task_cancel($1, '{\"reason\": \"cancelled\"}')";
+                    sqlx::query_scalar::<_, String>(cancel)
+                        .bind(task)
+                        .fetch_one(connection)
+                        .await
+                })
+            });
         let outcome = cancelled.await.unwrap();
         assert!(["cancelled", "ended"].contains(&&*outcome), "{outcome}");
         tasks.push(task);

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::engine::{Engine, step};
+use crate::support::lead_to;
 
 const LEASE: u32 = 3;
 /// The time that all steps of a lost worker may take to run again.
@@ -182,9 +183,7 @@ async fn claimed(
         .collect();
     engine.register("parts", json!(steps)).await;
     let task = engine.create("parts", json!({})).await;
-    let process = remote
-        .worker(&engine.context.tasker_config.common.database.url, settings)
-        .await;
+    let process = remote.worker(engine.url(), settings).await;
     remote.until(count, 1).await;
     (engine, process, task)
 }
@@ -297,12 +296,8 @@ async fn a_worker_that_cannot_renew_stops_its_handlers_before_others_run_them() 
         .register("one", json!([step("a", "hang", &[])]))
         .await;
     let (notes, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let proxy = TcpProxy::before(&engine.context.tasker_config.common.database.url)
-        .await
-        .unwrap();
-    let cut_off = engine
-        .another(|config| proxy.url().clone_into(&mut config.common.database.url))
-        .await;
+    let proxy = TcpProxy::before(engine.url()).await.unwrap();
+    let cut_off = engine.another(|config| lead_to(proxy.url(), config)).await;
     let note = notes.clone();
     let handlers = Handlers::new().function("hang", move |_: StepContext| {
         let note = note.clone();

@@ -1,15 +1,16 @@
-//! Runs a command with a PostgreSQL and a Redis: `with-servers [--migrations FOLDER] COMMAND...`
+//! Runs a command with a PostgreSQL and a Redis:
+//! `with-servers [--pooler] [--migrations FOLDER] COMMAND...`
 //!
 //! `DATABASE_URL` and `REDIS_URL` name the servers to the command. They are those that the
 //! variables name already if these answer, else servers that end with this program. With
 //! `--migrations`, `DATABASE_URL` names a new database with these migrations, which is dropped
-//! afterwards.
+//! afterwards. With `--pooler`, tests reach PostgreSQL through a pgbouncer in transaction mode.
 
 use std::process::{ExitCode, ExitStatus};
 
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection};
-use tasker_test_support::{TestDatabase, causes, postgres, redis};
+use tasker_test_support::{PgBouncer, TestDatabase, causes, postgres, redis};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,12 +32,15 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<ExitStatus, Failure> {
     let mut arguments = std::env::args_os().skip(1).peekable();
+    let has_pooler = arguments
+        .next_if(|argument| argument == "--pooler")
+        .is_some();
     let migrations = arguments
         .next_if(|argument| argument == "--migrations")
         .and_then(|_| arguments.next());
     let program = arguments
         .next()
-        .ok_or("usage: with-servers [--migrations FOLDER] COMMAND...")?;
+        .ok_or("usage: with-servers [--pooler] [--migrations FOLDER] COMMAND...")?;
     let (postgres, redis) = tokio::try_join!(postgres(), redis())?;
     eprintln!("PostgreSQL  {postgres}\nRedis       {redis}");
     let database = match migrations {
@@ -44,6 +48,11 @@ async fn run() -> Result<ExitStatus, Failure> {
         None => None,
     };
     let database_url = database.as_ref().map_or(postgres.url(), TestDatabase::url);
+    let pooler = if has_pooler {
+        Some(PgBouncer::before(postgres.url(), "transaction").await?)
+    } else {
+        None
+    };
     // Ctrl-C reaches the command as well, which ends by itself; then the database is dropped.
     let _interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
@@ -51,6 +60,10 @@ async fn run() -> Result<ExitStatus, Failure> {
         .args(arguments)
         .env("DATABASE_URL", database_url)
         .env("REDIS_URL", redis.url())
+        .env(
+            "TASKER_TEST_POOLER",
+            pooler.as_ref().map_or("", PgBouncer::url),
+        )
         .kill_on_drop(true)
         .spawn()?;
     tokio::select! {
