@@ -20,5 +20,6 @@ mod reading;
 mod restore;
 mod retirement;
 mod secrets;
+mod settings;
 mod starting;
 mod uncertain;

@@ -157,9 +157,10 @@ pub(super) fn is_outdated(error: &sqlx::Error) -> bool {
 pub(super) fn is_connection_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
-        // Class 08 is about connections; 57P01 to 57P03 mean that the server stops or starts.
+        // Class 08 is about connections; 57P01 to 57P03 mean that the server stops or starts, 57P05 that
+        // it ended an idle session.
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("08") || matches!(&*code, "57P01" | "57P02" | "57P03")
+            code.starts_with("08") || matches!(&*code, "57P01" | "57P02" | "57P03" | "57P05")
         }),
         _ => false,
     }

@@ -80,7 +80,7 @@ async fn is_usable(
 /// that another client has left in the session.
 fn begin(statement_timeout: Duration) -> String {
     format!(
-        "BEGIN; DEALLOCATE ALL;
+        "BEGIN ISOLATION LEVEL READ COMMITTED; DEALLOCATE ALL;
          SET LOCAL statement_timeout = {};
          SET LOCAL lock_timeout = {};
          SET LOCAL idle_in_transaction_session_timeout = {};
@@ -100,12 +100,14 @@ pub(crate) async fn set_up(
 ) -> Result<(), sqlx::Error> {
     let millis = |duration: Duration| duration.as_millis().to_string();
     // JIT is off, because compiling takes a hundred times longer than any of our queries, and PostgreSQL
-    // compiles those whose cost it overestimates.
+    // compiles those whose cost it overestimates. Statements of ours are not repeated when they cannot be
+    // serialized, and need not be.
     let settings = "SELECT set_config('statement_timeout', $1, false),
                            set_config('lock_timeout', $2, false),
                            set_config('idle_in_transaction_session_timeout', $3, false),
                            set_config('client_connection_check_interval', $4, false),
-                           set_config('jit', 'off', false)";
+                           set_config('jit', 'off', false),
+                           set_config('default_transaction_isolation', 'read committed', false)";
     let set = |client_check: Duration| {
         sqlx::query(settings)
             .bind(millis(statement_timeout))

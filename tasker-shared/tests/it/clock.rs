@@ -184,6 +184,7 @@ async fn sessions_bound_their_waits() {
         ("statement_timeout", "10s"),
         ("idle_in_transaction_session_timeout", "1min"),
         ("client_connection_check_interval", "500ms"),
+        ("default_transaction_isolation", "read committed"),
     ] {
         let set = sqlx::query_scalar("SELECT current_setting($1)").bind(name);
         let set: String = set.fetch_one(&pool).await.unwrap();
