@@ -8,11 +8,15 @@
 
 use std::process::{ExitCode, ExitStatus};
 
+use redis::AsyncCommands;
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection};
-use tasker_test_support::{PgBouncer, TestDatabase, causes, postgres, redis};
+use tasker_test_support::{PgBouncer, TestDatabase, causes, postgres, redis, redis_connection};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The keys of tests: their prefix has the name of a [`TestDatabase`].
+const TEST_KEYS: &str = "it_tasker_test_*";
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -66,10 +70,27 @@ async fn run() -> Result<ExitStatus, Failure> {
         )
         .kill_on_drop(true)
         .spawn()?;
-    tokio::select! {
-        status = command.wait() => Ok(status?),
-        _ = terminated.recv() => Err("terminated".into()),
+    let status = tokio::select! {
+        status = command.wait() => status?,
+        _ = terminated.recv() => return Err("terminated".into()),
+    };
+    delete_keys(redis.url()).await?;
+    Ok(status)
+}
+
+/// Deletes what the tests have left in Redis, which may be somebody's.
+async fn delete_keys(url: &str) -> Result<(), Failure> {
+    let mut connection = redis_connection(url).await?;
+    let mut found = connection.scan_match::<_, String>(TEST_KEYS).await?;
+    let mut keys = Vec::new();
+    while let Some(key) = found.next_item().await {
+        keys.push(key?);
     }
+    drop(found);
+    for keys in keys.chunks(1_000) {
+        let () = connection.unlink(keys).await?;
+    }
+    Ok(())
 }
 
 async fn migrated(folder: &std::path::Path) -> Result<TestDatabase, Failure> {
