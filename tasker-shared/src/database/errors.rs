@@ -34,7 +34,7 @@ pub enum DatabaseError {
     /// Migrations are missing, and the pooler has no session for them.
     #[error(
         "the schema `tasker` lacks {missing}, and cannot be migrated through a pooler in transaction \
-         mode: set common.database.direct_url, or run --migrate with a URL that leads to the server"
+         mode: set common.database.direct_url"
     )]
     NoSession {
         /// The versions that are missing.

@@ -8,8 +8,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::DatabaseError;
 use super::errors::is_outdated;
+use super::{DatabaseError, addresses};
 
 /// The least time between two moments, so that a server that goes on to refuse does not cost a
 /// connection for each statement.
@@ -18,8 +18,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 static EXPIRED_BEFORE: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Has connections replaced before they are used again, if `error` is due to the state of the server for
-/// which this one was made. [`super::run_idempotent`] does that by itself.
-pub fn expire_outdated(error: &DatabaseError) {
+/// which this one was made, and the addresses of the server looked at again, if it is due to the one that
+/// is used. [`super::run_idempotent`] does that by itself.
+pub fn note_failure(error: &DatabaseError) {
+    addresses::note(error);
     let outdated = match error {
         DatabaseError::Failed(error) => is_outdated(error),
         DatabaseError::Standby => true,

@@ -20,7 +20,7 @@ pub use cause::DatabaseCause;
 pub use diagnosis::{LockWait, diagnose, is_exhausted, lock_waits};
 pub use errors::{DatabaseError, is_refusal};
 pub(crate) use expiry::expire_connections_now;
-pub use expiry::expire_outdated;
+pub use expiry::note_failure;
 pub(crate) use pooler::check_pool_mode;
 pub use pooler::{begin, for_listener};
 pub(crate) use query::query_on;

@@ -1,6 +1,7 @@
 //! Loads documents, once for all callers that want the same one at the same time.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
@@ -73,9 +74,11 @@ impl Loader {
                 loader: &self,
                 id: entry.id,
             };
-            let loaded = self.load_from_tiers(&entry, asks_redis).await;
+            let load = AssertUnwindSafe(self.load_from_tiers(&entry, asks_redis));
+            // A panic has been reported by its hook. Here it would become one of every caller.
+            let loaded = load.catch_unwind().await;
             drop(finish);
-            loaded
+            loaded.unwrap_or(Loaded::Failed(RegistryError::ShutDown))
         };
         work.boxed().shared()
     }

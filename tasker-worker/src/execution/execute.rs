@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::types::Json;
 use tasker_shared::database::{self, DatabaseError};
 use tasker_shared::execution::{self, AttemptEnd, AttemptId, DynamicError, EndState, Outcome};
 use tasker_shared::metrics::{STEP_ATTEMPTS, STEP_DURATION};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use super::context::{Attempt, Limits, TaskInfo};
 use super::dependencies::StepResult;
 use super::documents::DocumentError;
 use super::heartbeat::Running;
-use super::link::{is_refusal, may_have_taken_effect};
+use super::link::{STATEMENT_LIMIT, is_refusal, may_have_taken_effect};
 use super::outcome::StepError;
 use super::session::Shared;
 
@@ -192,37 +193,50 @@ async fn create(
 ) -> Result<Creation, StepError> {
     let mut was_uncertain = false;
     loop {
-        let recorded = async {
-            let mut transaction = match database::begin(&attempt.pool) {
-                Some(begin) => attempt.pool.begin_with(begin).await?,
-                None => attempt.pool.begin().await?,
-            };
-            let worker = attempt.worker;
-            let creator = attempt.creator(outcome);
-            let is_held =
-                execution::complete_creating(&mut transaction, worker, end, creator).await?;
-            if is_held {
-                transaction.commit().await?;
-            } else {
-                transaction.rollback().await?;
-            }
-            Ok::<_, DynamicError>(is_held)
+        let error = match try_create(attempt, end, outcome).await {
+            Ok(Ok(true)) => return Ok(Creation::Recorded),
+            Ok(Ok(false)) => return Ok(Creation::Refused { was_uncertain }),
+            Ok(Err(DynamicError::Outcome(error))) => return Err(attempt::invalid_outcome(&error)),
+            Ok(Err(DynamicError::Database(error))) => error.into(),
+            Err(error) => error,
         };
-        match recorded.await {
-            Ok(true) => return Ok(Creation::Recorded),
-            Ok(false) => return Ok(Creation::Refused { was_uncertain }),
-            Err(DynamicError::Outcome(error)) => return Err(attempt::invalid_outcome(&error)),
-            Err(DynamicError::Database(error)) => {
-                let error = DatabaseError::from(error);
-                database::expire_outdated(&error);
-                if is_refusal(&error) {
-                    let message = format!("PostgreSQL refused the created steps: {error}");
-                    return Err(StepError::permanent(message).with_type("InvalidOutcome"));
-                }
-                was_uncertain |= may_have_taken_effect(&error);
-                tracing::warn!(%error, "created steps cannot be stored; trying again");
-                sleep(PAUSE.mul_f64(rand::random_range(0.1..1.0))).await;
-            }
+        database::note_failure(&error);
+        if is_refusal(&error) {
+            let message = format!("PostgreSQL refused the created steps: {error}");
+            return Err(StepError::permanent(message).with_type("InvalidOutcome"));
         }
+        was_uncertain |= may_have_taken_effect(&error);
+        tracing::warn!(%error, "created steps cannot be stored; trying again");
+        sleep(PAUSE.mul_f64(rand::random_range(0.1..1.0))).await;
     }
+}
+
+/// Tries once, within the limit of a statement. Returns whether the claim was still held.
+async fn try_create(
+    attempt: &Attempt,
+    end: &AttemptEnd,
+    outcome: &Outcome,
+) -> Result<Result<bool, DynamicError>, DatabaseError> {
+    let mut connection = attempt.pool.acquire().await?;
+    let recorded = async {
+        let mut transaction = match database::begin(&attempt.pool) {
+            Some(begin) => connection.begin_with(begin).await?,
+            None => connection.begin().await?,
+        };
+        let creator = attempt.creator(outcome);
+        let is_held =
+            execution::complete_creating(&mut transaction, attempt.worker, end, creator).await?;
+        if is_held {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
+        Ok(is_held)
+    };
+    let recorded = timeout(STATEMENT_LIMIT, recorded).await;
+    recorded.map_err(|_elapsed| {
+        // It may be half-open, and a pool would wait for it.
+        drop(connection.detach());
+        DatabaseError::Late(STATEMENT_LIMIT)
+    })
 }

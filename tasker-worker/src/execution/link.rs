@@ -30,6 +30,15 @@ impl Link {
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, DatabaseError> {
+        let answer = self.try_run(statement).await;
+        // The next connection must not have the same fault.
+        answer.inspect_err(database::note_failure)
+    }
+
+    async fn try_run<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, DatabaseError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => timeout(STATEMENT_LIMIT, self.pool.acquire())
@@ -48,19 +57,11 @@ impl Link {
             transaction.commit().await?;
             Ok(answer)
         };
-        match timeout(STATEMENT_LIMIT, answer).await {
-            Ok(Ok(answer)) => {
-                self.connection = Some(connection);
-                Ok(answer)
-            }
-            Ok(Err(error)) => {
-                let error = DatabaseError::from(error);
-                // The next connection must not have the same fault.
-                database::expire_outdated(&error);
-                Err(error)
-            }
-            Err(_elapsed) => Err(DatabaseError::Late(STATEMENT_LIMIT)),
-        }
+        let answer = timeout(STATEMENT_LIMIT, answer)
+            .await
+            .map_err(|_elapsed| DatabaseError::Late(STATEMENT_LIMIT))??;
+        self.connection = Some(connection);
+        Ok(answer)
     }
 }
 
@@ -90,7 +91,8 @@ pub(super) fn is_too_slow(error: &DatabaseError) -> bool {
     error.code().is_some_and(|code| code == "57014")
 }
 
-/// Returns whether a statement that failed may have been carried out, because its answer was lost.
+/// Returns whether a statement that failed may have been carried out, because its answer was lost. A
+/// pooler reports a server that it has lost as an error of that server.
 pub(super) fn may_have_taken_effect(error: &DatabaseError) -> bool {
-    !matches!(error, DatabaseError::Failed(sqlx::Error::Database(_)))
+    !matches!(error, DatabaseError::Failed(error) if database::is_refusal(error))
 }

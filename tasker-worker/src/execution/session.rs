@@ -1,5 +1,6 @@
 //! One registration of this process as a worker: its claims, its handlers and its statements.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +10,20 @@ use sqlx::PgPool;
 use tasker_shared::config::tasker::ExecutionConfig;
 use tasker_shared::database::DatabaseError;
 use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, Scope, WorkerRow};
-use tasker_shared::metrics::{
-    STEP_CLAIMS, STEP_RESULTS_REFUSED, STEPS_REQUEUED, STEPS_RUNNING, WORKER_LEASES_LOST,
-};
+use tasker_shared::metrics::{STEP_CLAIMS, STEPS_REQUEUED, STEPS_RUNNING, WORKER_LEASES_LOST};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::answer::Answer;
+use super::answer::{Answer, report_refused};
 use super::documents::Documents;
 use super::execute::{Claimed, Ended, Pending, execute};
 use super::handlers::Handlers;
 use super::heartbeat::{Lost, Running, renew};
 use super::http::HttpHandlers;
-use super::link::{Link, STATEMENT_LIMIT, is_too_slow, may_have_taken_effect};
+use super::link::{Link, STATEMENT_LIMIT, is_locked, is_too_slow, may_have_taken_effect};
 use super::unrecorded::{Unrecorded, is_of_single_ends};
 use super::wake::Wake;
 
@@ -349,15 +348,27 @@ impl Session {
     }
 
     /// Records the first `batch` ends one at a time, without a claim, which may be the cause as well.
+    /// Each waits for a row that others have locked, so the ends of one task wait only once.
     async fn one_by_one(&mut self, batch: usize) {
         let (worker, scope) = (self.worker, self.shared.scope.clone());
+        let mut locked = HashMap::new();
         for ended in self.unrecorded.take(batch) {
+            let task = ended.end.id.task_uuid;
+            if let Some(error) = locked.get(&task) {
+                self.unrecorded.set_aside(ended, error);
+                continue;
+            }
             let answer = self.link.run(async |connection| {
                 execution::complete(connection, worker, &[&ended.end], 0, &scope, None).await
             });
             match answer.await {
                 Ok(rows) => self.receive(rows, &[ended], 0, false),
-                Err(error) if is_of_single_ends(&error) => self.unrecorded.set_aside(ended, &error),
+                Err(error) if is_of_single_ends(&error) => {
+                    self.unrecorded.set_aside(ended, &error);
+                    if is_locked(&error) {
+                        locked.insert(task, error);
+                    }
+                }
                 Err(error) => {
                     if may_have_taken_effect(&error) {
                         self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
@@ -421,23 +432,11 @@ impl Session {
             self.bounds.raise(scan.found, scan.read_at, had_more);
         } else {
             // Steps that the ends made ready took all the room, so the queue was not read.
-            self.scan |= scan;
+            self.scan |= scan || (want > 0 && claimed >= want);
         }
-        for id in answer.refused {
-            let pending = recorded.iter().find(|pending| pending.end.id == id);
-            let is_expected = pending.is_some_and(|pending| pending.is_recorded);
-            // If an answer was lost, the result may have been recorded before.
-            if !is_expected && self.uncertain_until.is_none() {
-                metrics::counter!(STEP_RESULTS_REFUSED.name).increment(1);
-                let attempt = pending.and_then(|pending| pending.attempt.as_ref());
-                tracing::warn!(
-                    task_uuid = %id.task_uuid,
-                    step = attempt.map(|attempt| &*attempt.name),
-                    attempt = id.attempt,
-                    correlation_id = attempt.map(|attempt| attempt.task.correlation_id.to_string()),
-                    "a late result was refused, because the claim was lost or the task had ended"
-                );
-            }
+        // If an answer was lost, the results may have been recorded before.
+        if self.uncertain_until.is_none() {
+            report_refused(&answer.refused, recorded);
         }
         for step in answer.claimed {
             self.start(step);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::Executor;
 use tasker_worker::{Handlers, StepContext, StepError, Worker};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::engine::{Engine, step};
@@ -308,6 +309,52 @@ async fn an_end_that_postgresql_refuses_holds_up_neither_others_nor_the_drain() 
     engine.pool().execute(accept).await.unwrap();
     let _worker = engine.work(handlers());
     assert_eq!(engine.end(failing).await, "error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ends_of_a_locked_task_hold_up_others_for_one_wait_only() {
+    let engine = Engine::start().await;
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let steps = names.map(|name| step(name, "waits", &[]));
+    engine.register("locked", json!(steps)).await;
+    engine.register("good", json!([step("a", "ok", &[])])).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let handlers = || {
+        let gate = Arc::clone(&gate);
+        Handlers::new()
+            .function("ok", async |_: StepContext| Ok(()))
+            .function("waits", move |_: StepContext| {
+                let gate = Arc::clone(&gate);
+                async move {
+                    let _permit = gate.acquire().await;
+                    Ok(())
+                }
+            })
+    };
+    let worker = engine.work(handlers());
+    let locked = engine.create("locked", json!({})).await;
+    let claimed = "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL";
+    while engine.count(claimed).await < 8 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let mut lock = engine.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM tasker.tasks WHERE task_uuid = $1 FOR UPDATE")
+        .bind(locked)
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    gate.add_permits(names.len());
+    // The statement with all eight ends waits for the lock, then one end alone.
+    let others = async {
+        for _ in 0..5 {
+            assert_eq!(engine.run("good", json!({})).await.1, "complete");
+        }
+    };
+    timeout(Duration::from_secs(20), others).await.unwrap();
+    assert_eq!(engine.count(claimed).await, 8);
+    lock.rollback().await.unwrap();
+    worker.drain().await;
+    assert_eq!(engine.end(locked).await, "complete");
 }
 
 #[tokio::test(flavor = "multi_thread")]
