@@ -1,7 +1,9 @@
 //! Resolves names with caches: the index knows which document is current, the tiers hold documents.
 
+mod invalidation;
+
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -11,7 +13,7 @@ use tracing::Instrument;
 
 use super::comparison;
 use super::errors::RegistryError;
-use super::index::{Entry, Freshness, Moment, PollReason, TemplateIndex, TemplateName};
+use super::index::{Freshness, Moment, PollReason, TemplateIndex, TemplateName};
 use super::inspection::{self, CacheEntries, Inspection};
 use super::load::{Loaded, Loader};
 use super::local_tier::LocalTier;
@@ -222,73 +224,6 @@ impl Resolver {
     /// Lists the cached templates.
     pub(super) async fn inspect(&self, which: &Inspection) -> Result<CacheEntries, RegistryError> {
         inspection::inspect(&self.index, &self.loader, which).await
-    }
-
-    /// Deletes all documents from the local tier, and those of registered names from Redis. The sweep
-    /// for the others runs in the background, because it may pass millions of keys of other software;
-    /// [`swept`](Self::swept) has its result.
-    pub(super) async fn invalidate_for_boot(&self) -> CacheInvalidation {
-        let snapshot = self.index.snapshot_now();
-        self.local().clear();
-        let names = snapshot.iter().map(|entry| entry.name());
-        let exact = self.redis().delete_names(names).await;
-        if exact.error.is_none() && self.redis().is_enabled() {
-            let (loader, swept) = (Arc::clone(&self.loader), Arc::clone(&self.swept));
-            let cancel = self.cancel.clone();
-            let sweep = async move {
-                let started = Instant::now();
-                let sweep = cancel
-                    .run_until_cancelled(Box::pin(loader.redis.sweep(None)))
-                    .await;
-                let Some(invalidation) = sweep else { return };
-                let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let deleted = invalidation.deleted;
-                match &invalidation.error {
-                    None => tracing::info!(deleted, elapsed_ms, "the sweep of the cache has ended"),
-                    Some(error) => tracing::warn!(
-                        deleted,
-                        elapsed_ms,
-                        error,
-                        "the sweep of the cache failed; entries whose template is gone stay until they expire"
-                    ),
-                }
-                *swept.lock().unwrap_or_else(PoisonError::into_inner) = Some(invalidation);
-            };
-            self.tasks
-                .spawn(sweep.instrument(tracing::info_span!("template_cache_sweep")));
-        }
-        exact
-    }
-
-    /// Returns the result of the last sweep after a boot; none while there is none.
-    pub(super) fn swept(&self) -> Option<CacheInvalidation> {
-        let swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
-        swept.clone()
-    }
-
-    /// Deletes the documents of a namespace, or all, from both tiers.
-    pub(super) async fn invalidate(&self, namespace: Option<&str>) -> CacheInvalidation {
-        let snapshot = self.index.snapshot_now();
-        let entries: Vec<&Arc<Entry>> = snapshot
-            .iter()
-            .filter(|entry| namespace.is_none_or(|namespace| entry.name().namespace == namespace))
-            .collect();
-        match namespace {
-            None => self.local().clear(),
-            Some(_) => self.local().remove(entries.iter().copied()),
-        }
-        let names = entries.iter().map(|entry| entry.name());
-        let exact = self.redis().delete_names(names).await;
-        if exact.error.is_some() {
-            // The sweep would fail in the same way, only later.
-            return exact;
-        }
-        let swept = self.redis().sweep(namespace).await;
-        CacheInvalidation {
-            attempted: exact.attempted || swept.attempted,
-            deleted: exact.deleted + swept.deleted,
-            error: swept.error,
-        }
     }
 
     /// Stops background work.

@@ -10,6 +10,7 @@
 
 mod clock;
 mod listener;
+mod poll_reason;
 mod poller;
 mod queries;
 mod snapshot;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use clock::Moment;
+pub(crate) use poll_reason::PollReason;
 #[cfg(test)]
 pub(crate) use snapshot::Change;
 pub(crate) use snapshot::{Entry, Pointer, Snapshot, TemplateName};
@@ -39,30 +41,6 @@ const WAIT_LIMIT: Duration = Duration::from_secs(3);
 
 /// The longest time that a report of the index' state waits for a poll.
 const REPORT_LIMIT: Duration = Duration::from_secs(1);
-
-/// The reason for a poll.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PollReason {
-    Start,
-    Timer,
-    Notified,
-    Stale,
-    UnknownName,
-    Written,
-}
-
-impl PollReason {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Timer => "timer",
-            Self::Notified => "notified",
-            Self::Stale => "stale",
-            Self::UnknownName => "unknown_name",
-            Self::Written => "written",
-        }
-    }
-}
 
 /// The trust that a pointer deserves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

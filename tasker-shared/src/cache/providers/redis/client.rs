@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
-use super::connection::{Connection, Request};
+use super::commands::Request;
+use super::connection::Connection;
 use super::connections::{Connections, Live};
 use super::endpoint::Endpoint;
 use super::reports::{self, Reports};

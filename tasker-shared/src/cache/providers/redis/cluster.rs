@@ -15,7 +15,7 @@ use futures::future::{join_all, select_ok, try_join_all};
 use redis::aio::MultiplexedConnection;
 use redis::{Arg, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::connection::Request;
+use super::commands::Request;
 use super::endpoint::{Address, Endpoint};
 use super::redis_error;
 use crate::cache::{CacheError, ConnectionFault, RefusalKind};

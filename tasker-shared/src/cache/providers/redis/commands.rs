@@ -2,9 +2,46 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::{Arg, Cmd, Pipeline, Value};
 
 use crate::cache::{BadAnswer, MAX_VALUE_BYTES};
+
+/// Commands that are sent in one go.
+#[derive(Clone, Copy)]
+pub(super) enum Request<'a> {
+    /// One command. The answer is its own.
+    One(&'a Cmd),
+    /// Commands that are written together, each about one key. The answer is an array; an error
+    /// among the answers is the error of all.
+    Many(&'a Pipeline),
+}
+
+/// The commands that operations send, for reports.
+const COMMANDS: [&str; 5] = ["GET", "SET", "UNLINK", "SCAN", "PING"];
+
+impl Request<'_> {
+    /// Returns the name of the command, or of the first one of several, which are all the same.
+    pub(super) fn command(&self) -> &'static str {
+        let command = match self {
+            Self::One(command) => Some(*command),
+            Self::Many(pipeline) => pipeline.cmd_iter().next(),
+        };
+        let name = command.and_then(|command| command.args_iter().next());
+        let Some(Arg::Simple(name)) = name else {
+            return "other";
+        };
+        let known = COMMANDS.into_iter().find(|known| known.as_bytes() == name);
+        known.unwrap_or("other")
+    }
+
+    /// Returns the number of answers.
+    pub(super) fn len(&self) -> u32 {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(pipeline) => u32::try_from(pipeline.len()).unwrap_or(u32::MAX),
+        }
+    }
+}
 
 pub(super) fn get(key: &str) -> Cmd {
     // Room for both words at once.

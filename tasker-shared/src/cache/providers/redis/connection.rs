@@ -1,4 +1,4 @@
-//! A connection, and the requests that are sent over it.
+//! A connection to the configured server.
 //!
 //! A connection is used until it fails once; then the supervisor replaces it. The client library's
 //! `ConnectionManager` is not used, because after a disconnect all its commands wait for one shared
@@ -6,49 +6,15 @@
 
 use std::sync::Arc;
 
+use redis::Value;
 use redis::aio::MultiplexedConnection;
-use redis::{Arg, Cmd, Pipeline, Value};
 
-use super::cluster::ClusterConnection;
-use super::redis_error;
+use super::cluster::{ClusterConnection, Servers};
+use super::commands::Request;
+use super::endpoint::Endpoint;
+use super::{redis_error, sentinel};
 use crate::cache::CacheError;
-
-/// Commands that are sent in one go.
-#[derive(Clone, Copy)]
-pub(super) enum Request<'a> {
-    /// One command. The answer is its own.
-    One(&'a Cmd),
-    /// Commands that are written together, each about one key. The answer is an array; an error
-    /// among the answers is the error of all.
-    Many(&'a Pipeline),
-}
-
-/// The commands that operations send, for reports.
-const COMMANDS: [&str; 5] = ["GET", "SET", "UNLINK", "SCAN", "PING"];
-
-impl Request<'_> {
-    /// Returns the name of the command, or of the first one of several, which are all the same.
-    pub(super) fn command(&self) -> &'static str {
-        let command = match self {
-            Self::One(command) => Some(*command),
-            Self::Many(pipeline) => pipeline.cmd_iter().next(),
-        };
-        let name = command.and_then(|command| command.args_iter().next());
-        let Some(Arg::Simple(name)) = name else {
-            return "other";
-        };
-        let known = COMMANDS.into_iter().find(|known| known.as_bytes() == name);
-        known.unwrap_or("other")
-    }
-
-    /// Returns the number of answers.
-    pub(super) fn len(&self) -> u32 {
-        match self {
-            Self::One(_) => 1,
-            Self::Many(pipeline) => u32::try_from(pipeline.len()).unwrap_or(u32::MAX),
-        }
-    }
-}
+use crate::config::tasker::RedisMode;
 
 /// A multiplexed connection to one server, or one to each primary of a cluster. Clones share it; it
 /// closes with the last of them.
@@ -59,6 +25,22 @@ pub(super) enum Connection {
 }
 
 impl Connection {
+    /// Connects: authenticated, with the database selected; behind sentinels to the primary, in a
+    /// cluster to all primaries. Takes `connection_timeout_seconds` at most, name resolution and TLS
+    /// included.
+    pub(super) async fn to(endpoint: &Endpoint) -> Result<Self, CacheError> {
+        let connecting = async {
+            match endpoint.mode {
+                RedisMode::Single => endpoint.dial(None).await.map(Self::Server),
+                RedisMode::Sentinel => sentinel::connect(endpoint).await.map(Self::Server),
+                RedisMode::Cluster => ClusterConnection::connect(endpoint)
+                    .await
+                    .map(|connection| Self::Cluster(Arc::new(connection))),
+            }
+        };
+        endpoint.in_time(connecting).await
+    }
+
     /// Sends `request` and waits for its answer. Has no limit of its own: callers bound it.
     pub(super) async fn send(&mut self, request: Request<'_>) -> Result<Value, CacheError> {
         let connection = match self {
@@ -85,4 +67,18 @@ impl Connection {
             Self::Cluster(connection) => connection.is_outdated(),
         }
     }
+}
+
+/// Connects to every server that holds keys, within the same limit.
+pub(super) async fn to_each(endpoint: &Endpoint) -> Result<Servers, CacheError> {
+    let connecting = async {
+        match endpoint.mode {
+            RedisMode::Single => endpoint.dial(None).await.map(Servers::one),
+            RedisMode::Sentinel => sentinel::connect(endpoint).await.map(Servers::one),
+            RedisMode::Cluster => ClusterConnection::connect(endpoint)
+                .await
+                .map(ClusterConnection::into_servers),
+        }
+    };
+    endpoint.in_time(connecting).await
 }

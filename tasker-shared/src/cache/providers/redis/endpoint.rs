@@ -1,7 +1,6 @@
-//! The configured server, and connecting to it.
+//! The configured server.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,9 +11,7 @@ use redis::{
     RedisConnectionInfo,
 };
 
-use super::cluster::{ClusterConnection, Servers};
-use super::connection::Connection;
-use super::{redis_error, sentinel, tls};
+use super::{redis_error, tls};
 use crate::cache::{CacheError, ConfigurationFault, ConnectionFault};
 use crate::config::redis_checks::host_and_port;
 use crate::config::tasker::{RedisConfig, RedisMode};
@@ -111,37 +108,8 @@ impl Endpoint {
         Duration::from_secs(u64::from(self.config.connection_timeout_seconds))
     }
 
-    /// Connects: authenticated, with the database selected; behind sentinels to the primary, in a
-    /// cluster to all primaries. Takes `connection_timeout_seconds` at most, name resolution and TLS
-    /// included.
-    pub(super) async fn connect(&self) -> Result<Connection, CacheError> {
-        self.in_time(async {
-            match self.mode {
-                RedisMode::Single => self.dial(None).await.map(Connection::Server),
-                RedisMode::Sentinel => sentinel::connect(self).await.map(Connection::Server),
-                RedisMode::Cluster => ClusterConnection::connect(self)
-                    .await
-                    .map(|connection| Connection::Cluster(Arc::new(connection))),
-            }
-        })
-        .await
-    }
-
-    /// Connects to every server that holds keys, within the same limit.
-    pub(super) async fn connect_each(&self) -> Result<Servers, CacheError> {
-        self.in_time(async {
-            match self.mode {
-                RedisMode::Single => self.dial(None).await.map(Servers::one),
-                RedisMode::Sentinel => sentinel::connect(self).await.map(Servers::one),
-                RedisMode::Cluster => ClusterConnection::connect(self)
-                    .await
-                    .map(ClusterConnection::into_servers),
-            }
-        })
-        .await
-    }
-
-    async fn in_time<T>(
+    /// Waits for `connecting`, for `connection_timeout_seconds` at most.
+    pub(super) async fn in_time<T>(
         &self,
         connecting: impl Future<Output = Result<T, ConnectionFault>>,
     ) -> Result<T, CacheError> {
@@ -248,6 +216,7 @@ pub(super) fn with_login(
 
 #[cfg(test)]
 mod tests {
+    use super::super::connection::Connection;
     use super::Endpoint;
     use crate::cache::{CacheError, ConfigurationFault, ConnectionFault};
     use crate::config::RedisProblem;
@@ -344,7 +313,7 @@ mod tests {
                 ..with_url("rediss://localhost:1")
             });
             assert!(matches!(
-                endpoint.connect().await,
+                Connection::to(&endpoint).await,
                 Err(CacheError::ConnectionError(ConnectionFault::TlsFile(_)))
             ));
         }

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::client::RedisClient;
+use super::connection::Connection;
 use super::endpoint::Endpoint;
 use crate::config::tasker::RedisConfig;
 
@@ -44,7 +45,7 @@ impl Fake {
             ..RedisConfig::default()
         })
         .expect("a valid configuration");
-        let connection = endpoint.connect().await.expect("a connection");
+        let connection = Connection::to(&endpoint).await.expect("a connection");
         let budget = Duration::from_secs(5);
         let stop = CancellationToken::new();
         let client = RedisClient::new(endpoint, 1, budget, String::from("probe"), stop);

@@ -12,8 +12,7 @@ use metrics::{counter, gauge};
 use tokio::sync::{Notify, mpsc};
 
 use super::client::RedisClient;
-use super::commands;
-use super::connection::Request;
+use super::commands::{self, Request};
 use crate::cache::errors::Chain;
 use crate::metrics::{CACHE_FILLS_DROPPED, CACHE_PENDING_FILLS};
 

@@ -29,7 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::client::RedisClient;
-use self::connection::Request;
+use self::commands::Request;
 use self::endpoint::Endpoint;
 use self::fills::Fills;
 use self::reports::measure;

@@ -12,8 +12,8 @@ use futures::stream::FuturesUnordered;
 use redis::Value;
 
 use super::client::{RedisClient, timeout_with_grace};
-use super::commands;
-use super::connection::{Connection, Request};
+use super::commands::{self, Request};
+use super::connection::Connection;
 use crate::cache::errors::Chain;
 use crate::cache::{BadAnswer, CacheError, ConnectionFault, RefusalKind};
 
@@ -102,7 +102,7 @@ async fn recover(client: &RedisClient, pauses: &mut Pauses) {
 pub(super) async fn attempt(client: &RedisClient, patience: Duration) -> bool {
     let limit = client.endpoint.timeout();
     let attempt = async {
-        let mut connection = client.endpoint.connect().await?;
+        let mut connection = Connection::to(&client.endpoint).await?;
         probe(client, &mut connection, patience).await?;
         Ok(connection)
     };
@@ -131,7 +131,7 @@ async fn fill_seats(client: &RedisClient) {
     let mut pauses = Pauses::new();
     loop {
         let connecting = client.connections.empty().map(|seat| async move {
-            let mut connection = client.endpoint.connect().await?;
+            let mut connection = Connection::to(&client.endpoint).await?;
             // A frozen server accepts connections, too.
             ping(&mut connection, client.budget).await?;
             client.connections.install(seat, connection);
@@ -158,7 +158,7 @@ async fn replace_outdated(client: &RedisClient) {
             if !live.connection.is_outdated() {
                 continue;
             }
-            match client.endpoint.connect().await {
+            match Connection::to(&client.endpoint).await {
                 Ok(connection) => client.connections.exchange(live, connection),
                 Err(error) => {
                     tracing::debug!(error = %Chain(&error), "the changed cluster cannot be used yet");
