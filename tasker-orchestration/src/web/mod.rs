@@ -4,3 +4,4 @@ mod handlers;
 pub mod openapi;
 mod problems;
 pub mod routes;
+mod state;

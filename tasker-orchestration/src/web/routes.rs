@@ -5,29 +5,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use sqlx::PgPool;
 use tasker_shared::SystemContext;
-use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_shared::registry::catalog::TemplateCatalog;
 
 use super::handlers::{analytics, cache, execution, history, retirement, tasks, templates};
+use super::state::ApiState;
 use crate::analytics::AnalyticsCache;
 use crate::ends::Ends;
 use crate::task_initialization::TaskInitializer;
 use crate::template_loader::TemplateLoader;
-
-/// The state that the routes share. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(super) struct ApiState {
-    pub(super) pool: PgPool,
-    pub(super) registry: Arc<TaskHandlerRegistry>,
-    pub(super) catalog: TemplateCatalog,
-    pub(super) initializer: Arc<TaskInitializer>,
-    pub(super) ends: Ends,
-    pub(super) analytics: AnalyticsCache,
-    /// The longest that a request may wait for the end of a task.
-    pub(super) longest_wait: Duration,
-}
 
 /// Returns the routes below `/v1`.
 pub fn routes(context: &SystemContext, ends: Ends) -> Router {

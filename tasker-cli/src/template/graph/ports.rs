@@ -32,11 +32,16 @@ pub(super) fn ports(
 
 fn spread(mut ends: Vec<(f64, usize)>, (middle, width): (f64, f64), places: &mut [f64]) {
     ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let gaps = super::svg::float(ends.len().saturating_sub(1));
+    let gaps = float(ends.len().saturating_sub(1));
     let gap = GAP.min((width - 2.0 * CORNER) / gaps.max(1.0));
     for (number, (_, edge)) in ends.into_iter().enumerate() {
-        places[edge] = middle + gap * (super::svg::float(number) - gaps / 2.0);
+        places[edge] = middle + gap * (float(number) - gaps / 2.0);
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "pictures are small")]
+pub(super) fn float(number: usize) -> f64 {
+    number as f64
 }
 
 #[cfg(test)]

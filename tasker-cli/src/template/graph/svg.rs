@@ -9,7 +9,7 @@ use tasker_shared::models::core::task_template::{
 use super::kind;
 use super::layers::layers;
 use super::layout::{Layout, layout};
-use super::ports::ports;
+use super::ports::{float, ports};
 
 /// The widths of most characters, of capital letters, and of the widest ones.
 const CHARACTER: f64 = 7.6;
@@ -251,11 +251,6 @@ fn length(text: &str) -> f64 {
         _ => CHARACTER,
     };
     text.chars().map(width).sum()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "pictures are small")]
-pub(super) fn float(number: usize) -> f64 {
-    number as f64
 }
 
 fn escaped(text: &str) -> String {

@@ -11,7 +11,7 @@ use tasker_web::{ApiQuery, ApiResult, Problem, ProblemBody, bad_query};
 use utoipa::IntoParams;
 
 use crate::analytics::{self, BottleneckAnalysis, CachedAnswer, PerformanceMetrics};
-use crate::web::routes::ApiState;
+use crate::web::state::ApiState;
 
 /// 30 days, for which the sums are kept.
 const MAX_HOURS: u32 = 720;

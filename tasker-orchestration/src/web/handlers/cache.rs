@@ -5,7 +5,7 @@ use tasker_shared::registry::inspection::CacheEntries;
 use tasker_web::cache_entries::{self, EntriesQuery};
 use tasker_web::{ApiJson, ApiQuery, ApiResult};
 
-use crate::web::routes::ApiState;
+use crate::web::state::ApiState;
 
 /// List cached templates
 ///

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::operate::{Operation, operate};
 use super::tasks::task_not_found;
 use crate::QUERY_LIMIT;
-use crate::web::routes::ApiState;
+use crate::web::state::ApiState;
 
 /// The answer to a cancellation.
 #[derive(Debug, Serialize, ToSchema)]

@@ -7,7 +7,7 @@ use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, ProblemBody};
 use utoipa::IntoParams;
 
 use super::retirement::TemplatePath;
-use crate::web::routes::ApiState;
+use crate::web::state::ApiState;
 
 /// The content of the answer.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -10,7 +10,7 @@ use tasker_web::problem_kinds as kinds;
 use tasker_web::{ApiJson, ApiPath, ApiResult, FieldError, Problem, ProblemBody, resolve_problem};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::web::routes::ApiState;
+use crate::web::state::ApiState;
 
 /// The longest `retired_by`, in characters.
 const MAX_NAME: usize = 128;

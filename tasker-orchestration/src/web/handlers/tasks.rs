@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::QUERY_LIMIT;
 use crate::task_initialization::{InitializedTask, TaskInitializationError};
 use crate::web::handlers::task_details::TaskDetails;
-use crate::web::routes::ApiState;
+use crate::web::state::ApiState;
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;

@@ -16,7 +16,7 @@ use tasker_web::{etag, none_match_holds, resolve_problem};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::web::routes::ApiState;
+use crate::web::state::ApiState;
 
 /// Allows clients to store a template, but they must revalidate it before each use.
 const REVALIDATE: &str = "no-cache";
