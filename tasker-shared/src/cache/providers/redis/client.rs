@@ -93,10 +93,10 @@ impl RedisClient {
     /// Sends `request` over the connection for `key`, for at most `limit` in all.
     ///
     /// A connection that turns out to be closed costs no time, so the next one is tried: a request
-    /// may be executed twice. If all were closed while they were idle, the request waits for a new one
-    /// that the supervisor makes, because that says nothing against Redis. A connection on which the limit passed is replaced. A limit
-    /// that was noticed much too late does not count for the breaker, because then this process had
-    /// no CPU and nothing is known about Redis.
+    /// may be executed twice. If none is up and the breaker is closed, all were closed while they were
+    /// idle, which says nothing against Redis; the request waits for a new one that the supervisor makes.
+    /// A connection on which the limit passed is replaced. A limit that was noticed much too late does not
+    /// count for the breaker, because then this process had no CPU and nothing is known about Redis.
     pub(super) async fn call(
         &self,
         key: &[u8],
@@ -105,20 +105,17 @@ impl RedisClient {
     ) -> Result<Value, CacheError> {
         self.admit()?;
         let started = Instant::now();
-        let mut found_idle = false;
         for _ in 0..=self.connections.len() {
             let live = match self.connections.pick(key) {
                 Some(live) => live,
-                None if found_idle => match self.next(key, started + limit).await {
+                None => match self.next(key, started + limit).await {
                     Some(live) => live,
                     None => break,
                 },
-                None => break,
             };
             let was_idle = live.is_idle();
             match self.call_on(live, request, started, limit).await {
-                Err(CacheError::ConnectionError(_)) if was_idle => found_idle = true,
-                Err(CacheError::ConnectionError(_)) if self.connections.up() > 0 => {}
+                Err(CacheError::ConnectionError(_)) if was_idle || self.connections.up() > 0 => {}
                 outcome => return outcome,
             }
         }
@@ -135,6 +132,7 @@ impl RedisClient {
             tokio::select! {
                 () = self.connections.any_up() => true,
                 () = self.breaker.is_opened() => false,
+                () = self.stop.cancelled() => false,
             }
         });
         up.await
