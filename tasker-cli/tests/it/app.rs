@@ -37,7 +37,7 @@ impl App {
         let mut config = TaskerConfig::default();
         config.common.cache = Some(CacheConfig {
             enabled: true,
-            key_prefix: format!("cli-{}", uuid::Uuid::now_v7().simple()),
+            key_prefix: format!("it_tasker_test_{}", uuid::Uuid::now_v7().simple()),
             // A busy machine must not turn a hit into a miss.
             operation_timeout_ms: 2_000,
             redis: Some(RedisConfig {

@@ -72,7 +72,7 @@ impl TestApp {
         let mut config = TaskerConfig::default();
         config.common.cache = Some(CacheConfig {
             enabled: true,
-            key_prefix: format!("tasker-orchestration-{}", Uuid::now_v7().simple()),
+            key_prefix: format!("it_tasker_test_{}", Uuid::now_v7().simple()),
             redis: Some(RedisConfig {
                 url: redis.url().to_owned(),
                 ..RedisConfig::default()

@@ -45,7 +45,7 @@ async fn the_example_of_the_readme_runs() {
     use tasker_test_support::{TestDatabase, redis};
 
     let database = TestDatabase::create().await.unwrap();
-    let prefix = format!("tasker_test_{}", database.name());
+    let prefix = format!("it_{}", database.name());
     let variables = [
         ("DATABASE_URL", database.url()),
         ("REDIS_URL", redis().await.unwrap().url()),

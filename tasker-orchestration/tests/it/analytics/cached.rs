@@ -15,7 +15,7 @@ fn config(redis: &str, ttl: u32) -> TaskerConfig {
     let mut config = TaskerConfig::default();
     config.common.cache = Some(CacheConfig {
         enabled: true,
-        key_prefix: format!("analytics-{}", Uuid::now_v7().simple()),
+        key_prefix: format!("it_tasker_test_{}", Uuid::now_v7().simple()),
         analytics_ttl_seconds: ttl,
         // A busy machine must not turn a hit into a miss.
         operation_timeout_ms: 2_000,
