@@ -23,8 +23,8 @@ pub(crate) struct BottleneckAnalysis {
     analysis_period_start: DateTime<Utc>,
     /// The time at which PostgreSQL computed the figures.
     calculated_at: DateTime<Utc>,
-    /// Hours of the period that the lists lack, wholly or in part. Above 0 only after an import, until
-    /// its tasks are summed.
+    /// Hours of the period that the lists lack, wholly or in part. Above 0 if the rows that are not summed
+    /// yet could not be read within a second: after an import, or on a machine that is too busy.
     pub(super) missing_hours: i64,
 }
 

@@ -37,8 +37,8 @@ pub(crate) struct PerformanceMetrics {
     analysis_period_start: DateTime<Utc>,
     /// The time at which PostgreSQL computed the figures.
     calculated_at: DateTime<Utc>,
-    /// Hours of the period that the figures lack, wholly or in part. Above 0 only after an import, until
-    /// its tasks are summed.
+    /// Hours of the period that the figures lack, wholly or in part. Above 0 if the rows that are not summed
+    /// yet could not be read within a second: after an import, or on a machine that is too busy.
     missing_hours: i64,
 }
 

@@ -17,7 +17,7 @@ pub(super) fn of(analysis: &BottleneckAnalysis) -> Vec<String> {
     let used = &analysis.resource_utilization;
     if analysis.missing_hours > 0 {
         sentences.push(format!(
-            "The lists lack {} hours whose imported tasks are not summed yet: ask again in some minutes.",
+            "The lists lack {} hours that are not summed yet: ask again in some minutes.",
             analysis.missing_hours
         ));
     }

@@ -35,7 +35,7 @@ struct Route {
 }
 
 /// The part of a URL that names a pool of the pooler. The host is not a part, because it may be replaced
-/// by one of its addresses.
+/// by one of its addresses. One process can therefore not use two servers that differ in nothing else.
 #[derive(PartialEq)]
 struct Target {
     port: u16,

@@ -25,7 +25,7 @@ const SLOTS: u16 = 16384;
 
 /// The primaries and their slots, as one node sees them. Equal views of one cluster compare equal,
 /// because everything is sorted.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Topology {
     primaries: Vec<Address>,
     /// Ranges of slots, and the index of the primary of each.
@@ -178,10 +178,10 @@ impl ClusterConnection {
         })
     }
 
-    pub(super) fn into_servers(self) -> Servers {
+    pub(super) fn servers(&self) -> Servers {
         Servers {
-            connections: self.connections,
-            topology: Some(self.topology),
+            connections: self.connections.clone(),
+            topology: Some(self.topology.clone()),
         }
     }
 

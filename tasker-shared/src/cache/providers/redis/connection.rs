@@ -41,6 +41,14 @@ impl Connection {
         endpoint.in_time(connecting).await
     }
 
+    /// Returns plain connections to all servers that hold keys.
+    pub(super) fn servers(self) -> Servers {
+        match self {
+            Self::Server(connection) => Servers::one(connection),
+            Self::Cluster(connection) => connection.servers(),
+        }
+    }
+
     /// Sends `request` and waits for its answer. Has no limit of its own: callers bound it.
     pub(super) async fn send(&mut self, request: Request<'_>) -> Result<Value, CacheError> {
         let connection = match self {
@@ -67,18 +75,4 @@ impl Connection {
             Self::Cluster(connection) => connection.is_outdated(),
         }
     }
-}
-
-/// Connects to every server that holds keys, within the same limit.
-pub(super) async fn to_each(endpoint: &Endpoint) -> Result<Servers, CacheError> {
-    let connecting = async {
-        match endpoint.mode {
-            RedisMode::Single => endpoint.dial(None).await.map(Servers::one),
-            RedisMode::Sentinel => sentinel::connect(endpoint).await.map(Servers::one),
-            RedisMode::Cluster => ClusterConnection::connect(endpoint)
-                .await
-                .map(ClusterConnection::into_servers),
-        }
-    };
-    endpoint.in_time(connecting).await
 }

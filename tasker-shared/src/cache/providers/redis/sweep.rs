@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::client::{RedisClient, timeout_with_grace};
 use super::commands::{self, Request};
-use super::connection::{self, Connection};
+use super::connection::Connection;
 use super::supervisor::{Pauses, ask};
 use crate::cache::CacheError;
 
@@ -90,7 +90,7 @@ async fn sweep(
     pattern: &str,
     deleted: &AtomicU64,
 ) -> Result<bool, CacheError> {
-    let mut servers = connection::to_each(&client.endpoint).await?;
+    let mut servers = Connection::to(&client.endpoint).await?.servers();
     let connections = servers.connections.iter().cloned();
     let sweeps = connections.map(|server| sweep_server(client, server, pattern, deleted));
     match try_join_all(sweeps).await {
