@@ -132,6 +132,8 @@ CREATE TABLE tasker.workers (
     capacity integer NOT NULL,
     running integer NOT NULL DEFAULT 0,
     lease_seconds integer NOT NULL,
+    -- The workers that a step which it runs may lose, one after the other.
+    max_lost_attempts integer NOT NULL,
     started_at timestamptz NOT NULL,
     seen_at timestamptz NOT NULL,
     -- Set by whoever found the lease expired. The row stays for a while, so that a claim which the
@@ -145,7 +147,8 @@ CREATE TABLE tasker.workers (
 -- `result`: the result of a step that a claimed step depends on, directly or not.
 -- `refused`: an attempt whose result was not recorded because its claim was lost.
 -- `lost`: nothing was claimed, because the worker was declared lost.
--- `scanned`: how many of the steps were found in the queue, and which, and when it was read.
+-- `scanned`: how many rows of the queue were taken, which steps were claimed of them, and when it was
+-- read.
 CREATE TYPE tasker.execution_row AS (
     kind text,
     task_uuid uuid,
@@ -232,15 +235,17 @@ BEGIN
 END
 $$;
 
--- Claims up to `p_want` steps that are due, by priority and then by age, and returns their ids.
+-- Claims up to `p_want` steps that are due, by priority and then by age. Returns their ids, and how
+-- many rows it took: with those of tasks that have ended, which it removes.
 --
 -- Of each priority in `p_priorities` the queue is read from the time in `p_bounds` on, of the others
 -- from `p_floor` on. What is below was taken, or is for other workers. Without this, a claim would read all rows that died since the
 -- oldest snapshot of the database was taken, because their index entries must stay.
 CREATE FUNCTION tasker.steps_scan(
     p_worker uuid, p_want integer, p_callables text[], p_patterns text[],
-    p_floor timestamptz, p_priorities smallint[], p_bounds timestamptz[]
-) RETURNS uuid[]
+    p_floor timestamptz, p_priorities smallint[], p_bounds timestamptz[],
+    OUT o_claimed uuid[], OUT o_taken integer
+)
 LANGUAGE plpgsql AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
@@ -249,8 +254,9 @@ DECLARE
     v_tasks uuid[];
     v_steps uuid[];
     v_gone uuid[];
-    v_claimed uuid[] := '{}';
 BEGIN
+    o_claimed := '{}';
+    o_taken := 0;
     FOR v_priority, v_from IN
         SELECT p.priority, coalesce(b.bound, p_floor, '-infinity')
         FROM tasker.step_queue_priorities p
@@ -265,7 +271,7 @@ BEGIN
                 AND q.claimed_by IS NULL
                 AND (q.callable = ANY (p_callables) OR q.callable LIKE ANY (p_patterns))
             ORDER BY q.due_at
-            LIMIT p_want - cardinality(v_claimed)
+            LIMIT p_want - o_taken
             FOR UPDATE SKIP LOCKED
         ), claimed AS (
             UPDATE tasker.step_queue q
@@ -278,6 +284,7 @@ BEGIN
         SELECT array_agg(task_uuid), array_agg(workflow_step_uuid) INTO v_tasks, v_steps
         FROM claimed;
         IF v_steps IS NOT NULL THEN
+            o_taken := o_taken + cardinality(v_steps);
             -- A cancellation that is committed beside a completion leaves the steps behind that
             -- the completion made ready. So does a task that is deleted by hand.
             SELECT array_agg(c.id) INTO v_gone
@@ -289,11 +296,10 @@ BEGIN
                 WHERE task_uuid = ANY (v_tasks) AND workflow_step_uuid = ANY (v_gone);
                 v_steps := ARRAY(SELECT unnest(v_steps) EXCEPT SELECT unnest(v_gone));
             END IF;
-            v_claimed := v_claimed || v_steps;
+            o_claimed := o_claimed || v_steps;
         END IF;
-        EXIT WHEN cardinality(v_claimed) >= p_want;
+        EXIT WHEN o_taken >= p_want;
     END LOOP;
-    RETURN v_claimed;
 END
 $$;
 
@@ -309,6 +315,7 @@ SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_pl
 DECLARE
     v_now timestamptz := clock_timestamp();
     v_claimed uuid[];
+    v_taken integer;
 BEGIN
     IF NOT EXISTS (SELECT FROM tasker.workers w
                    WHERE w.worker_uuid = p_worker AND w.lost_at IS NULL) THEN
@@ -316,12 +323,12 @@ BEGIN
             NULL::jsonb, NULL::jsonb, NULL::uuid[], NULL::smallint, NULL::timestamptz;
         RETURN;
     END IF;
-    v_claimed := tasker.steps_scan(
+    SELECT o_claimed, o_taken INTO v_claimed, v_taken FROM tasker.steps_scan(
         p_worker, p_want, p_callables, p_patterns, p_floor, p_priorities, p_bounds);
     IF v_claimed <> '{}' THEN
         RETURN QUERY SELECT * FROM tasker.steps_describe(v_claimed, v_claimed, '{}');
     END IF;
-    RETURN QUERY SELECT 'scanned', NULL::uuid, NULL::uuid, NULL, NULL, cardinality(v_claimed),
+    RETURN QUERY SELECT 'scanned', NULL::uuid, NULL::uuid, NULL, NULL, v_taken,
         NULL::int, NULL::jsonb, NULL::jsonb, v_claimed, NULL::smallint, v_now;
 END
 $$;
@@ -616,6 +623,7 @@ DECLARE
     v_quiet uuid[];
     v_claimed uuid[];
     v_found uuid[];
+    v_taken integer;
 BEGIN
     -- A first attempt that waited in the queue has one more transition to record: `enqueued`.
     WITH given AS (
@@ -748,10 +756,11 @@ BEGIN
         SELECT FROM tasker.workers w WHERE w.worker_uuid = p_worker AND w.lost_at IS NULL)
     THEN
         v_now := clock_timestamp();
-        v_found := tasker.steps_scan(p_worker, p_want - coalesce(cardinality(v_claimed), 0),
-            p_callables, p_patterns, p_floor, p_priorities, p_bounds);
+        SELECT o_claimed, o_taken INTO v_found, v_taken FROM tasker.steps_scan(
+            p_worker, p_want - coalesce(cardinality(v_claimed), 0), p_callables, p_patterns,
+            p_floor, p_priorities, p_bounds);
         v_claimed := v_claimed || v_found;
-        RETURN QUERY SELECT 'scanned', NULL::uuid, NULL::uuid, NULL, NULL, cardinality(v_found),
+        RETURN QUERY SELECT 'scanned', NULL::uuid, NULL::uuid, NULL, NULL, v_taken,
             NULL::int, NULL::jsonb, NULL::jsonb, v_found, NULL::smallint, v_now;
     END IF;
     IF v_claimed IS NOT NULL AND v_claimed <> '{}' THEN
@@ -891,29 +900,136 @@ BEGIN
 END
 $$;
 
--- Declares workers lost whose leases are over and returns their claims to the queue.
+-- How many of a step's attempts were lost with their workers since it last failed.
+CREATE FUNCTION tasker.step_losses(p_step uuid) RETURNS integer
+LANGUAGE sql STABLE AS $$
+    SELECT count(*)::integer FROM tasker.workflow_step_transitions x
+    WHERE x.workflow_step_uuid = p_step AND x.to_state = 'enqueued'
+        AND x.metadata ->> 'reason' = 'lease_expired'
+        AND x.sort_key > coalesce(
+            (SELECT max(f.sort_key) FROM tasker.workflow_step_transitions f
+             WHERE f.workflow_step_uuid = p_step AND f.to_state = 'error'), 0)
+$$;
+
+-- Ends those attempts of a lost worker which would make a step exceed `p_limit` losses. `p_losses` has
+-- the losses of each step with this one. Returns how many.
+CREATE FUNCTION tasker.steps_give_up(
+    p_worker uuid, p_tasks uuid[], p_steps uuid[], p_losses integer[], p_limit integer
+) RETURNS bigint
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+DECLARE
+    v_tasks uuid[];
+    v_steps uuid[];
+    v_attempts integer[];
+    v_errors jsonb[];
+BEGIN
+    -- Rows that others have locked wait for another time, as when claims are returned. In the order in
+    -- which all lock them.
+    SELECT array_agg(l.task_uuid), array_agg(l.workflow_step_uuid), array_agg(l.attempt),
+           array_agg(jsonb_build_object('type', 'WorkerLost', 'retryable', false, 'message',
+               format('%s workers were lost while they ran this step; the limit is '
+                      'worker.execution.max_lost_attempts', l.losses)))
+    INTO v_tasks, v_steps, v_attempts, v_errors
+    FROM (
+        SELECT q.task_uuid, q.workflow_step_uuid, q.attempt, g.losses
+        FROM tasker.step_queue q
+        JOIN unnest(p_tasks, p_steps, p_losses) AS g (task_uuid, id, losses)
+            ON q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id
+        WHERE q.claimed_by = p_worker AND g.losses >= p_limit
+        ORDER BY q.task_uuid, q.workflow_step_uuid
+        FOR UPDATE OF q SKIP LOCKED
+    ) l;
+    IF v_steps IS NULL THEN
+        RETURN 0;
+    END IF;
+    RETURN cardinality(v_steps) - (
+        SELECT count(*) FROM tasker.steps_complete(
+            p_worker, v_tasks, v_steps, v_attempts,
+            array_fill('error'::text, ARRAY[cardinality(v_steps)]),
+            ARRAY(SELECT jsonb_build_object('error', e) FROM unnest(v_errors) AS e),
+            array_fill(NULL::bigint, ARRAY[cardinality(v_steps)]),
+            array_fill(NULL::bigint, ARRAY[cardinality(v_steps)]),
+            ARRAY(SELECT jsonb_build_object('reason', 'workers_lost', 'attempt', a.attempt, 'error',
+                                            a.error)
+                  FROM unnest(v_attempts, v_errors) AS a (attempt, error)),
+            ARRAY(SELECT tasker.uuidv7() FROM generate_series(1, 4 * cardinality(v_steps))),
+            0, '{}', '{}', false, NULL, '{}', '{}')
+        WHERE kind = 'refused');
+END
+$$;
+
+-- Deals with the claims of one lost worker: returns them to the queue, or ends them.
+--
+-- From the third loss on a step waits for a random time, at most two seconds, then four, and so on to a
+-- minute. The steps that were lost with the one that stopped the process are then claimed beside it no
+-- more, and reach no limit.
+CREATE FUNCTION tasker.worker_lost_return(
+    p_worker uuid, p_limit integer, OUT o_returned bigint, OUT o_given_up bigint
+)
+LANGUAGE plpgsql SET jit = off AS $$
+DECLARE
+    v_tasks uuid[];
+    v_steps uuid[];
+    v_losses integer[];
+BEGIN
+    o_returned := 0;
+    o_given_up := 0;
+    SELECT array_agg(l.task_uuid), array_agg(l.workflow_step_uuid), array_agg(l.losses)
+    INTO v_tasks, v_steps, v_losses
+    FROM (
+        SELECT q.task_uuid, q.workflow_step_uuid,
+               CASE WHEN q.uncounted = 0 THEN 1
+                    ELSE tasker.step_losses(q.workflow_step_uuid) + 1 END AS losses
+        FROM tasker.step_queue q WHERE q.claimed_by = p_worker
+    ) l
+    WHERE l.losses >= least(3, p_limit);
+    IF v_steps IS NOT NULL THEN
+        o_given_up := tasker.steps_give_up(p_worker, v_tasks, v_steps, v_losses, p_limit);
+    END IF;
+    o_returned := tasker.worker_return(p_worker, 'lease_expired');
+    UPDATE tasker.step_queue q
+    SET due_at = clock_timestamp()
+        + random() * least(60, power(2, least(g.losses, 10) - 2)) * interval '1 second'
+    FROM unnest(v_tasks, v_steps, v_losses) AS g (task_uuid, id, losses)
+    WHERE q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id AND q.claimed_by IS NULL
+        AND g.losses >= 3;
+-- A warning, because the rows of one worker must not keep those of all others.
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'the claims of worker % were not returned: %', p_worker, SQLERRM;
+    o_returned := 0;
+    o_given_up := 0;
+END
+$$;
+
+-- Declares workers lost whose leases are over, and returns their claims to the queue, or ends those of
+-- steps that lost too many workers.
 --
 -- A worker that is lost stays listed for an hour. In its first minute its claims are looked for
 -- again and again, because a claim that it sent before may be committed only now.
-CREATE FUNCTION tasker.requeue_lost() RETURNS bigint
+CREATE FUNCTION tasker.requeue_lost(OUT o_returned bigint, OUT o_given_up bigint)
 LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
-    v_worker uuid;
-    v_count bigint := 0;
+    v_worker record;
+    v_one record;
 BEGIN
+    o_returned := 0;
+    o_given_up := 0;
     UPDATE tasker.workers SET lost_at = v_now
     WHERE worker_uuid IN (
         SELECT worker_uuid FROM tasker.workers
         WHERE lost_at IS NULL AND seen_at < v_now - lease_seconds * interval '1 second'
         FOR UPDATE SKIP LOCKED);
     FOR v_worker IN
-        SELECT worker_uuid FROM tasker.workers WHERE lost_at > v_now - interval '1 minute'
+        SELECT worker_uuid, max_lost_attempts FROM tasker.workers
+        WHERE lost_at > v_now - interval '1 minute'
     LOOP
-        v_count := v_count + tasker.worker_return_alone(v_worker);
+        SELECT * INTO v_one
+        FROM tasker.worker_lost_return(v_worker.worker_uuid, v_worker.max_lost_attempts);
+        o_returned := o_returned + v_one.o_returned;
+        o_given_up := o_given_up + v_one.o_given_up;
     END LOOP;
     DELETE FROM tasker.workers WHERE lost_at < v_now - interval '1 hour';
-    RETURN v_count;
 END
 $$;
 

@@ -133,6 +133,8 @@ metrics_table! {
         "Leases that this worker has lost, by `reason` (declared, expired).";
     STEPS_REQUEUED: Counter, Count, "tasker_steps_requeued_total",
         "Steps of lost workers that this process has returned to the queue.";
+    STEPS_GIVEN_UP: Counter, Count, "tasker_steps_given_up_total",
+        "Steps that this process has ended as failed, because they lost as many workers as allowed.";
     QUEUE_STEPS: Gauge, Count, "tasker_queue_steps",
         "Steps in the queue, by `state` (due, later, claimed).";
     QUEUE_OLDEST: Gauge, Seconds, "tasker_queue_oldest_seconds",

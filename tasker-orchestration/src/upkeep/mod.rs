@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_shared::SystemContext;
-use tasker_shared::metrics::STEPS_REQUEUED;
 use tasker_shared::{database, execution};
 use tokio::time::{Instant, sleep};
 
@@ -41,17 +40,13 @@ async fn keep_up(context: &SystemContext) {
             Box::pin(async move {
                 let mut steps = execution::requeue_lost(connection).await?;
                 if sweeps {
-                    steps += execution::requeue_orphans(connection).await?;
+                    steps.returned += execution::requeue_orphans(connection).await?;
                 }
                 Ok(steps)
             })
         });
         match lost.await {
-            Ok(0) => {}
-            Ok(steps) => {
-                metrics::counter!(STEPS_REQUEUED.name).increment(steps.unsigned_abs());
-                tracing::warn!(steps, "steps of lost workers were returned to the queue");
-            }
+            Ok(steps) => steps.report(),
             Err(error) => tracing::warn!(%error, "lost workers cannot be looked for"),
         }
         retention.run(pool).await;

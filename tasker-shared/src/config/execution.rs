@@ -23,6 +23,13 @@ pub struct ExecutionConfig {
     #[builder(default = "15")]
     #[validate(range(min = 3, max = 3600))]
     pub lease_seconds: u32,
+    /// The workers that may be lost while they run one step, one after the other, before the step fails.
+    /// It ends steps that stop the processes they run in, which no attempt of theirs could do.
+    ///
+    /// Default 10.
+    #[builder(default = "10")]
+    #[validate(range(min = 1, max = 1000))]
+    pub max_lost_attempts: u32,
     /// The pause after which an idle worker looks for steps without being notified, in milliseconds.
     ///
     /// Default 1000.

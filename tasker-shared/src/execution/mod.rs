@@ -13,8 +13,8 @@ pub use dynamic::{Creator, DynamicError, complete_creating, create};
 pub use expansion::{ExpansionError, Outcome, outcome};
 pub use rows::{ExecutionRow, Raw};
 pub use statements::{
-    AttemptEnd, AttemptId, Bounds, EndState, Scope, WorkerRow, claim, complete, heartbeat,
-    keep_document, leave, recover, register_worker, requeue_lost, requeue_orphans,
+    AttemptEnd, AttemptId, Bounds, EndState, LostSteps, Scope, WorkerRow, claim, complete,
+    heartbeat, keep_document, leave, recover, register_worker, requeue_lost, requeue_orphans,
 };
 
 /// The channel on which new steps in the queue are announced.

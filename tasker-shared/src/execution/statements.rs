@@ -9,6 +9,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{ExecutionRow, Raw};
+use crate::metrics::{STEPS_GIVEN_UP, STEPS_REQUEUED};
 use crate::types::Document;
 
 /// The distance above the last claimed step's time a later one may have been committed. Longer ones are
@@ -244,6 +245,8 @@ pub struct WorkerRow {
     pub capacity: i32,
     /// The time for which it keeps its claims without a heartbeat.
     pub lease_seconds: i32,
+    /// The workers that a step which it runs may lose.
+    pub max_lost_attempts: i32,
 }
 
 /// Registers a worker, which is then alive for its lease.
@@ -254,9 +257,9 @@ pub async fn register_worker(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO tasker.workers
-             (worker_uuid, name, host, callables, patterns, capacity, lease_seconds, started_at,
-              seen_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp())
+             (worker_uuid, name, host, callables, patterns, capacity, lease_seconds,
+              max_lost_attempts, started_at, seen_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp(), clock_timestamp())
          ON CONFLICT (worker_uuid) DO UPDATE SET seen_at = clock_timestamp()",
     )
     .bind(worker.worker_uuid)
@@ -266,6 +269,7 @@ pub async fn register_worker(
     .bind(&scope.patterns)
     .bind(worker.capacity)
     .bind(worker.lease_seconds)
+    .bind(worker.max_lost_attempts)
     .execute(connection)
     .await?;
     Ok(())
@@ -305,10 +309,42 @@ pub async fn leave(
         .await
 }
 
-/// Declares workers lost whose leases are over, and returns their claims to the queue. Returns how
-/// many. Any number of processes may do this at once.
-pub async fn requeue_lost(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("SELECT tasker.requeue_lost()")
+/// What became of the claims of lost workers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct LostSteps {
+    /// The steps that were returned to the queue.
+    #[sqlx(rename = "o_returned")]
+    pub returned: i64,
+    /// The steps that failed, because as many workers as their limit says were lost with them.
+    #[sqlx(rename = "o_given_up")]
+    pub given_up: i64,
+}
+
+impl LostSteps {
+    /// Counts the steps in the metrics, and logs them.
+    pub fn report(self) {
+        let (returned, given_up) = (self.returned, self.given_up);
+        if returned > 0 {
+            metrics::counter!(STEPS_REQUEUED.name).increment(returned.unsigned_abs());
+            tracing::warn!(
+                steps = returned,
+                "steps of lost workers were returned to the queue"
+            );
+        }
+        if given_up > 0 {
+            metrics::counter!(STEPS_GIVEN_UP.name).increment(given_up.unsigned_abs());
+            tracing::error!(
+                steps = given_up,
+                "steps failed for good, because they lost one worker after the other"
+            );
+        }
+    }
+}
+
+/// Declares workers lost whose leases are over, and returns their claims to the queue, or ends those
+/// of steps that lost too many workers. Any number of processes may do this at once.
+pub async fn requeue_lost(connection: &mut PgConnection) -> Result<LostSteps, sqlx::Error> {
+    sqlx::query_as("SELECT * FROM tasker.requeue_lost()")
         .fetch_one(connection)
         .await
 }

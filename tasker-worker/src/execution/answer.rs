@@ -19,6 +19,8 @@ pub(super) struct Scan {
     pub(super) read_at: DateTime<Utc>,
     /// The priorities and times of the steps that were found.
     pub(super) found: Vec<(i16, DateTime<Utc>)>,
+    /// Rows that were taken and removed, because their tasks had ended.
+    pub(super) removed: usize,
 }
 
 /// The answer of a claim.
@@ -68,13 +70,13 @@ impl Answer {
                     step_uuid,
                     attempt: row.attempt.unwrap_or_default(),
                 }),
-                ("scanned", _, _) => scanned = row.due_at.zip(row.parents),
+                ("scanned", _, _) => scanned = row.due_at.zip(row.parents).zip(row.attempt),
                 ("lost", _, _) => answer.lost = true,
                 _ => tracing::warn!(kind = row.kind, "an unknown row of a claim was ignored"),
             }
         }
         link(loaded, &mut results);
-        answer.scanned = scanned.map(|(read_at, found)| {
+        answer.scanned = scanned.map(|((read_at, found), taken)| {
             let times = steps
                 .iter()
                 .filter(|row| row.workflow_step_uuid.is_some_and(|id| found.contains(&id)))
@@ -82,6 +84,8 @@ impl Answer {
             Scan {
                 read_at,
                 found: times.collect(),
+                removed: usize::try_from(taken)
+                    .map_or(0, |taken| taken.saturating_sub(found.len())),
             }
         });
         let read = |row| claimed(row, &tasks, &results);

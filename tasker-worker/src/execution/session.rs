@@ -1,6 +1,6 @@
 //! One registration of this process as a worker: its claims, its handlers and its statements.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tasker_shared::config::tasker::ExecutionConfig;
 use tasker_shared::database::DatabaseError;
 use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, Scope, WorkerRow};
-use tasker_shared::metrics::{STEP_CLAIMS, STEPS_REQUEUED, STEPS_RUNNING, WORKER_LEASES_LOST};
+use tasker_shared::metrics::{STEP_CLAIMS, STEPS_RUNNING, WORKER_LEASES_LOST};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -74,6 +74,8 @@ pub(super) struct Session {
     ends: mpsc::UnboundedSender<Ended>,
     ended: mpsc::UnboundedReceiver<Ended>,
     unrecorded: Unrecorded,
+    /// Claimed steps that there is no room for yet.
+    waiting: VecDeque<Claimed>,
     bounds: Bounds,
     /// The bounds to return to if the whole queue, which the next claim reads, takes too long.
     before_sweep: Option<Bounds>,
@@ -99,6 +101,7 @@ impl Session {
             ends,
             ended,
             unrecorded: Unrecorded::default(),
+            waiting: VecDeque::new(),
             bounds: Bounds::default(),
             before_sweep: None,
             next_sweep: Instant::now() + SWEEP,
@@ -150,6 +153,7 @@ impl Session {
             host: self.shared.host.clone(),
             capacity: i32::try_from(config.max_concurrent_steps).unwrap_or(i32::MAX),
             lease_seconds: i32::try_from(config.lease_seconds).unwrap_or(i32::MAX),
+            max_lost_attempts: i32::try_from(config.max_lost_attempts).unwrap_or(i32::MAX),
         };
         let draining = self.shared.draining.clone();
         let scope = self.shared.scope.clone();
@@ -207,6 +211,7 @@ impl Session {
                 () = draining.cancelled(), if drained_by.is_none() => {
                     let limit = self.shared.config.drain_timeout_seconds;
                     drained_by = Some(Instant::now() + Duration::from_secs(limit.into()));
+                    self.waiting.clear();
                     self.unrecorded.unpark();
                 }
                 () = sleep_until(next_poll), if drained_by.is_none() => {
@@ -251,11 +256,16 @@ impl Session {
             }
             Ended::Recorded(id) => self.running.remove(&id),
         }
+        self.start_waiting();
+    }
+
+    fn capacity(&self) -> usize {
+        usize::try_from(self.shared.config.max_concurrent_steps).unwrap_or(1)
     }
 
     fn free(&self) -> i32 {
-        let capacity = usize::try_from(self.shared.config.max_concurrent_steps).unwrap_or(1);
-        i32::try_from(capacity.saturating_sub(self.running.len())).unwrap_or(i32::MAX)
+        let taken = self.running.len() + self.waiting.len();
+        i32::try_from(self.capacity().saturating_sub(taken)).unwrap_or(i32::MAX)
     }
 
     /// Sends one statement, if there is a reason to. Continues while there may be more to do.
@@ -385,11 +395,7 @@ impl Session {
             .link
             .run(async |connection| execution::requeue_lost(connection).await);
         match lost.await {
-            Ok(0) => {}
-            Ok(steps) => {
-                metrics::counter!(STEPS_REQUEUED.name).increment(steps.unsigned_abs());
-                tracing::warn!(steps, "steps of lost workers were returned to the queue");
-            }
+            Ok(steps) => steps.report(),
             Err(error) => {
                 tracing::warn!(%error, "lost workers cannot be looked for");
                 self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
@@ -403,6 +409,7 @@ impl Session {
             self.accept(end);
         }
         held.extend(self.unrecorded.steps());
+        held.extend(self.waiting.iter().map(|step| step.id.step_uuid));
         let worker = self.worker;
         let recovered = self
             .link
@@ -427,7 +434,8 @@ impl Session {
         }
         let claimed = i32::try_from(answer.claimed.len()).unwrap_or(i32::MAX);
         if let Some(scan) = answer.scanned {
-            let had_more = claimed >= want;
+            let removed = i32::try_from(scan.removed).unwrap_or(i32::MAX);
+            let had_more = claimed.saturating_add(removed) >= want;
             self.scan |= had_more;
             self.bounds.raise(scan.found, scan.read_at, had_more);
         } else {
@@ -438,12 +446,20 @@ impl Session {
         if self.uncertain_until.is_none() {
             report_refused(&answer.refused, recorded);
         }
-        for step in answer.claimed {
-            self.start(step);
-        }
+        self.waiting.extend(answer.claimed);
+        self.start_waiting();
         metrics::counter!(STEP_CLAIMS.name).increment(claimed.unsigned_abs().into());
         let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
         metrics::gauge!(STEPS_RUNNING.name).set(running);
+    }
+
+    /// Starts claimed steps while there is room. Only claims whose answers were lost can be too many.
+    fn start_waiting(&mut self) {
+        while self.running.len() < self.capacity()
+            && let Some(step) = self.waiting.pop_front()
+        {
+            self.start(step);
+        }
     }
 
     fn start(&self, claimed: Claimed) {

@@ -110,6 +110,7 @@ impl Claimer {
             capacity: 1,
             // Nobody renews it.
             lease_seconds: 86_400,
+            max_lost_attempts: 1,
         };
         execution::register_worker(&mut connection, &row, &scope).await?;
         Ok(Self {
