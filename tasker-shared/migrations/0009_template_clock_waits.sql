@@ -15,14 +15,37 @@ LANGUAGE sql STABLE AS $$
     )
 $$;
 
+-- Fails because of the session that holds the clock.
+CREATE FUNCTION tasker.template_clock_refuse(p_holder text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING
+        ERRCODE = 'lock_not_available',
+        MESSAGE = 'template changes cannot be committed, because tasker.template_clock is '
+            || 'locked by ' || p_holder,
+        HINT = 'That transaction has changed templates and is not finished. End it, or call '
+            || 'pg_terminate_backend.';
+END
+$$;
+
 -- A COMMIT runs without `statement_timeout`, so this wait has a limit of its own.
 CREATE OR REPLACE FUNCTION tasker.template_clock_lock() RETURNS void
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
     commit_sequence bigint;
 BEGIN
-    -- Nearly always the row is free, or this transaction's. Only a wait needs a subtransaction, to
-    -- report its end.
+    -- A TRUNCATE that is not committed locks the table.
+    BEGIN
+        LOCK TABLE tasker.template_clock IN ROW SHARE MODE;
+    EXCEPTION WHEN lock_not_available THEN
+        PERFORM tasker.template_clock_refuse(coalesce(
+            (SELECT 'pid ' || min(l.pid) FROM pg_locks l
+             WHERE l.relation = 'tasker.template_clock'::regclass AND l.granted
+                 AND l.mode IN ('AccessExclusiveLock', 'ExclusiveLock')),
+            'a transaction that has just ended'));
+    END;
+    -- Nearly always the row is free, or this transaction's. Only a wait needs a subtransaction that
+    -- writes, to report its end.
     PERFORM 1 FROM tasker.template_clock FOR UPDATE SKIP LOCKED;
     IF FOUND THEN
         RETURN;
@@ -30,12 +53,7 @@ BEGIN
     BEGIN
         PERFORM 1 FROM tasker.template_clock FOR UPDATE;
     EXCEPTION WHEN lock_not_available THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'lock_not_available',
-            MESSAGE = 'template changes cannot be committed, because tasker.template_clock is '
-                || 'locked by ' || tasker.template_clock_holder(),
-            HINT = 'That transaction has changed templates and is not finished. End it, or call '
-                || 'pg_terminate_backend.';
+        PERFORM tasker.template_clock_refuse(tasker.template_clock_holder());
     END;
     IF NOT FOUND THEN
         -- Somebody emptied the table. Any position after all known ones is safe. The row is this
@@ -58,7 +76,9 @@ $$;
 CREATE OR REPLACE FUNCTION tasker.template_changes_committed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 -- A plan that was made for few rows would be slow for many.
-SET plan_cache_mode = force_custom_plan AS $$
+SET plan_cache_mode = force_custom_plan
+-- Of the other tables' locks, because a COMMIT runs without `statement_timeout`.
+SET lock_timeout = '5s' AS $$
 DECLARE
     namespace_uuids uuid[];
     names text[];

@@ -154,11 +154,11 @@ impl From<&TemplateFiles> for TemplatesCheck {
 /// The health of PostgreSQL.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DatabaseCheck {
-    /// Healthy if PostgreSQL answered within a second, and is no standby.
+    /// Healthy if PostgreSQL answered within a second, is no standby, and has the tables.
     pub status: HealthStatus,
     /// Duration of the check, in milliseconds.
     pub duration_ms: u64,
-    /// The fault, if PostgreSQL did not answer or all connections are in use, such as
+    /// The fault, if PostgreSQL cannot be used or all connections are in use, such as
     /// `connection_refused`, `login_refused`, `unknown_database`, `not_migrated` or `pool_exhausted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
@@ -280,7 +280,7 @@ pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
     if parts.check_database().await.status == HealthStatus::Unhealthy {
         return Err(Problem::new(
             &kinds::DATABASE_UNAVAILABLE,
-            "PostgreSQL did not answer within a second, or is a standby. Use another instance, or try again.",
+            "PostgreSQL did not answer within a second, is a standby, or lacks the service's tables. Use another instance, or try again.",
         ));
     }
     Ok(Json(parts.health(parts.check_cache().await.status)))
@@ -349,7 +349,7 @@ impl AppParts {
         let started = Instant::now();
         let probes = self.context.probe_pool();
         let ping = database::run_idempotent(probes, DATABASE_DEADLINE, |connection| {
-            Box::pin(database::check_primary(connection))
+            Box::pin(database::check_usable(connection))
         });
         let outcome = ping.await;
         let has_answered = outcome.is_ok();

@@ -1,7 +1,7 @@
 //! Maps errors of the layers below to problems.
 
 use crate::problem::Problem;
-use crate::problem_kinds as kinds;
+use crate::problem_kinds::{self as kinds, ProblemKind};
 use tasker_shared::database::{DatabaseCause, DatabaseError};
 use tasker_shared::registry::RegistryError;
 
@@ -36,12 +36,20 @@ impl From<RegistryError> for Problem {
             RegistryError::Invalid(source) => {
                 Self::new(&kinds::TEMPLATE_INVALID, crate::problem::causes(source))
             }
-            RegistryError::Stale { .. } => Self::new(
-                &kinds::TEMPLATE_DIRECTORY_STALE,
-                "PostgreSQL does not answer, and the template index of this process is older \
-                 than max_staleness_ms allows. Try again.",
-            )
-            .with_source(error),
+            RegistryError::Stale { source } => {
+                let cause = source
+                    .as_ref()
+                    .map_or(DatabaseCause::Late, |error| error.kind());
+                let (_, cause) = unavailability(cause);
+                Self::new(
+                    &kinds::TEMPLATE_DIRECTORY_STALE,
+                    format!(
+                        "The template index of this process is older than max_staleness_ms \
+                         allows. {cause}"
+                    ),
+                )
+                .with_source(error)
+            }
             RegistryError::Changing {
                 namespace,
                 name,
@@ -85,7 +93,13 @@ impl From<DatabaseError> for Problem {
 }
 
 fn database_unavailable(error: &DatabaseError) -> Problem {
-    let (kind, detail) = match error.kind() {
+    let (kind, detail) = unavailability(error.kind());
+    Problem::new(kind, detail)
+}
+
+/// Returns the kind of problem that `cause` makes, and what to do about it.
+fn unavailability(cause: DatabaseCause) -> (&'static ProblemKind, &'static str) {
+    match cause {
         DatabaseCause::ReadOnly => (
             &kinds::DATABASE_READ_ONLY,
             "The database takes no writes now. Reads are answered. Try again later.",
@@ -117,8 +131,7 @@ fn database_unavailable(error: &DatabaseError) -> Problem {
             &kinds::DATABASE_UNAVAILABLE,
             "PostgreSQL did not answer in time. Try again.",
         ),
-    };
-    Problem::new(kind, detail)
+    }
 }
 
 fn not_storable() -> Problem {

@@ -94,6 +94,89 @@ async fn a_database_without_the_tables_says_that_it_is_not_migrated() {
     let answer = app.get("/v1/tasks").await;
     assert_eq!(answer.status, 503);
     assert_eq!(answer.problem()["code"], "database_not_migrated");
+    assert_eq!(app.get("/health/ready").await.status, 503);
+    let check = until(&app, "not_migrated").await;
+    assert_eq!(check["status"], "unhealthy");
+    assert!(
+        check["error"].as_str().unwrap().contains("--migrate"),
+        "{check}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_table_that_is_missing_is_named() {
+    let app = TestApp::start().await;
+    app.pool()
+        .execute("ALTER TABLE tasker.workflow_steps RENAME TO gone")
+        .await
+        .unwrap();
+    let check = until(&app, "not_migrated").await;
+    assert!(
+        check["error"]
+            .as_str()
+            .unwrap()
+            .contains("tasker.workflow_steps"),
+        "{check}"
+    );
+}
+
+/// The index of a service with a cache cannot be polled then, which is no lost server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_index_says_why_it_is_stale() {
+    let app = TestApp::start_cached().await;
+    app.register("order", json!({})).await;
+    app.become_current().await;
+    app.pool()
+        .execute("ALTER SCHEMA tasker RENAME TO gone")
+        .await
+        .unwrap();
+    let started = Instant::now();
+    let problem = loop {
+        let answer = app.task_of("order", json!({})).await;
+        assert_eq!(answer.status, 503);
+        let problem = answer.problem();
+        if problem["code"] == "template_directory_stale" {
+            break problem;
+        }
+        assert!(started.elapsed() < PATIENCE, "{problem}");
+    };
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("does not have the service's tables"),
+        "{detail}"
+    );
+}
+
+/// The pool tries to connect until its own limit is over, and knows nothing then.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_say_that_the_server_is_lost_and_not_that_connections_are_in_use() {
+    let server = PostgresServer::start().await.unwrap();
+    let database = TestDatabase::create_on(&server.url("postgres"))
+        .await
+        .unwrap();
+    let url = database.url().to_owned();
+    let mut config = TaskerConfig::default();
+    config.common.database.pool.max_connections = 2;
+    config.common.database.pool.acquire_timeout_seconds = 1;
+    let app = TestApp::start_on(database, &url, config).await;
+    app.register("order", json!({})).await;
+    server.stop().await.unwrap();
+    // As many as the pool has connections, all of which it tries to open.
+    let lists = futures::future::join_all((0..2).map(|_| app.get("/v1/tasks")));
+    let (created, lists) = tokio::join!(app.task_of("order", json!({})), lists);
+    for answer in lists.into_iter().chain([created]) {
+        assert_eq!(answer.status, 503);
+        let problem = answer.problem();
+        assert_eq!(
+            problem["detail"], "PostgreSQL cannot be reached. Try again.",
+            "{problem}"
+        );
+    }
+    server.restart().await.unwrap();
+    let started = Instant::now();
+    while app.get("/v1/tasks").await.status != 200 {
+        assert!(started.elapsed() < PATIENCE);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

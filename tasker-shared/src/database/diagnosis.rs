@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{DatabaseCause, DatabaseError};
 
 /// The longest time that a diagnosis may take.
 const LIMIT: Duration = Duration::from_millis(500);
+
+/// The diagnoses that may be under way at once, because each opens a connection.
+static TURNS: Semaphore = Semaphore::const_new(2);
 
 /// Returns the fault behind `error`, which came from `pool`. The pool tries again while nothing
 /// listens, and then reports only that it waited for too long.
@@ -19,14 +23,19 @@ pub async fn diagnose(pool: &PgPool, error: DatabaseError) -> DatabaseError {
     ) {
         return error;
     }
-    if is_exhausted(pool) {
-        return sqlx::Error::PoolTimedOut.into();
-    }
     let options = pool.connect_options();
-    match timeout(LIMIT, PgConnection::connect_with(&options)).await {
+    let connect = async {
+        let _turn = TURNS.acquire().await;
+        PgConnection::connect_with(&options).await
+    };
+    match timeout(LIMIT, connect).await {
         Ok(Err(failure)) => failure.into(),
         Ok(Ok(connection)) => {
             timeout(LIMIT, connection.close()).await.ok();
+            // Not before: connections that the pool tries to open count as its own.
+            if is_exhausted(pool) {
+                return sqlx::Error::PoolTimedOut.into();
+            }
             error
         }
         Err(_elapsed) => error,

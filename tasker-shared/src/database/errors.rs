@@ -80,6 +80,8 @@ impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
         if is_standby(&error) {
             Self::Standby
+        } else if is_session_shared(&error) {
+            Self::SharedSession
         } else {
             Self::Failed(error)
         }
@@ -88,6 +90,15 @@ impl From<sqlx::Error> for DatabaseError {
 
 fn is_standby(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::AnyDriverError(cause) if cause.is::<Standby>())
+}
+
+/// Returns whether the name of a prepared statement is taken. Connections count theirs, so another
+/// connection has used the session.
+fn is_session_shared(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(refusal) = error else {
+        return false;
+    };
+    refusal.code().as_deref() == Some("42P05")
 }
 
 impl DatabaseError {

@@ -25,7 +25,7 @@ pub(crate) use pooler::check_pool_mode;
 pub use pooler::{begin, for_listener};
 pub(crate) use query::query_on;
 pub use query::run_idempotent;
-pub use recovery::check as check_primary;
 pub(crate) use recovery::standby;
+pub use recovery::{check as check_primary, check_usable};
 pub(crate) use share::PoolShare;
 pub(crate) use stored_json::StoredJson;

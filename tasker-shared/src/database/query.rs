@@ -1,5 +1,7 @@
 //! Queries with deadlines. A cancelled query leaves no unusable connection in the pool.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -9,14 +11,18 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::errors::{is_deadlock, is_lock_timeout, is_outdated};
 use super::pool::LOCK_TIMEOUT;
-use super::{DatabaseError, addresses, expiry, pooler};
+use super::{DatabaseError, addresses, diagnose, expiry, lock_waits, pooler};
 
 /// The pause before another connection is tried; random, so that callers spread.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(20);
 
+/// The time for which a repeated statement waits for a lock before its holder is looked for.
+const HOLDER_PAUSE: Duration = Duration::from_secs(1);
+
 /// Runs `query` within `limit`. Runs it again if the connection turns out to be lost, because the
 /// pool holds lost connections only after a restart of PostgreSQL; if PostgreSQL chose the query
 /// as the victim of a deadlock; or if it waited for a lock for too long, and the limit allows that again.
+/// Whoever holds that lock is logged.
 ///
 /// Runs it on a new connection if this one leads to a demoted server, or was made before tables or
 /// types were replaced. All connections of this process are then replaced before they are used again.
@@ -26,7 +32,7 @@ const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::fro
 ///
 /// # Errors
 /// [`DatabaseError::Late`] after `limit`; [`DatabaseError::Failed`] if the query fails for another
-/// reason.
+/// reason. If no connection came in time, the reason is looked for, for half a second at most.
 pub async fn run_idempotent<T>(
     pool: &PgPool,
     limit: Duration,
@@ -35,10 +41,18 @@ pub async fn run_idempotent<T>(
     let deadline = Instant::now() + limit;
     // Each of the pool's connections may be outdated. The one after them is new.
     let mut outdated = 0;
+    let mut locked = None;
     loop {
+        let mut is_connected = false;
+        let repeats = locked.is_some();
         let run = async {
             let mut lease = Lease(Some(pool.acquire().await?));
-            let answer = query_on(pool, lease.connection(), &mut query).await;
+            is_connected = true;
+            let answer = tokio::select! {
+                biased;
+                answer = query_on(pool, lease.connection(), &mut query) => answer,
+                never = async { Box::pin(name_lock_holders(pool)).await }, if repeats => match never {},
+            };
             if !answer.as_ref().is_err_and(is_outdated) {
                 lease.give_back();
             }
@@ -47,7 +61,13 @@ pub async fn run_idempotent<T>(
         let answer = match timeout_at(deadline, run).await {
             Err(_elapsed) => {
                 addresses::note(&DatabaseError::Late(limit));
-                return Err(DatabaseError::Late(limit));
+                if let Some(locked) = locked {
+                    return Err(locked);
+                }
+                if is_connected {
+                    return Err(DatabaseError::Late(limit));
+                }
+                return Err(Box::pin(diagnose(pool, DatabaseError::Late(limit))).await);
             }
             Ok(Err(error)) if is_outdated(&error) && outdated <= pool.size() => {
                 outdated += 1;
@@ -60,16 +80,38 @@ pub async fn run_idempotent<T>(
             addresses::note(error);
         }
         match answer {
-            Err(error) if is_lock_timeout(&error) && Instant::now() + LOCK_TIMEOUT < deadline => {}
+            Err(error) if is_lock_timeout(&error) && Instant::now() + LOCK_TIMEOUT < deadline => {
+                tracing::warn!(%error, "a statement waits for a lock that another session holds; trying again");
+                locked = Some(error);
+            }
             Err(error)
                 if (error.is_connection_lost() || is_deadlock(&error))
                     && Instant::now() + PAUSE.end < deadline =>
             {
                 sleep(rand::random_range(PAUSE)).await;
             }
+            Err(error) if !is_connected => return Err(Box::pin(diagnose(pool, error)).await),
             answer => return answer,
         }
     }
+}
+
+/// Logs the sessions of this program that wait for locks, and whom they wait for. Never ends.
+async fn name_lock_holders(pool: &PgPool) -> Infallible {
+    sleep(HOLDER_PAUSE).await;
+    let options = pool.connect_options();
+    let waits = async {
+        // Not from the pool: this may be dropped at any moment.
+        let mut connection = PgConnection::connect_with(&options).await?;
+        lock_waits(&mut connection).await
+    };
+    for wait in waits.await.unwrap_or_default() {
+        tracing::warn!(
+            pid = wait.pid, locked_by = ?wait.locked_by, seconds = wait.seconds,
+            "a session of this program waits for a lock"
+        );
+    }
+    pending().await
 }
 
 /// Runs `query` on a connection of `pool`, in a transaction if the pooler demands one.

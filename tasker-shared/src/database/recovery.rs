@@ -21,3 +21,32 @@ pub async fn check(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     }
     Ok(())
 }
+
+/// The tables without which no request is answered.
+const TABLES: [&str; 5] = [
+    "named_tasks",
+    "step_queue",
+    "tasks",
+    "template_versions",
+    "workflow_steps",
+];
+
+/// Checks that the server answers, is no standby, and has the tables.
+///
+/// # Errors
+/// Fails if it does not answer, if it is in recovery, or if a table is missing. A table that somebody
+/// has locked is there.
+pub async fn check_usable(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    check(connection).await?;
+    let missing = sqlx::query_scalar::<_, Option<String>>(
+        "SELECT min('tasker.' || name) FROM unnest($1::text[]) AS t (name)
+         WHERE to_regclass('tasker.' || name) IS NULL",
+    );
+    let missing = missing.bind(&TABLES[..]).fetch_one(&mut *connection);
+    if let Some(missing) = missing.await? {
+        // Fails with the SQLSTATE of a missing schema or table.
+        let name = sqlx::query("SELECT $1::text::regclass").bind(missing);
+        name.execute(connection).await?;
+    }
+    Ok(())
+}

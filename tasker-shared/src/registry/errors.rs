@@ -36,7 +36,7 @@ pub enum RegistryError {
     #[error("the template cannot be registered")]
     Invalid(#[source] Arc<TemplateError>),
     /// The index is older than the bound, and no poll of PostgreSQL succeeded in time.
-    #[error("the template index is older than its bound, because PostgreSQL does not answer")]
+    #[error("the template index is older than its bound, because polls of PostgreSQL fail")]
     Stale {
         /// The error of the last poll, if one failed.
         #[source]

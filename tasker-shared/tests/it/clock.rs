@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tasker_shared::config::tasker::DatabaseConfig;
 use tasker_shared::database;
+use tasker_shared::error_chain::Chain;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_test_support::{Access, PostgresServer, TestDatabase};
 
@@ -65,6 +66,61 @@ async fn a_commit_that_finds_the_clock_held_fails_in_seconds_and_names_the_holde
     // It is no longer than the holder holds it, and nothing is left behind.
     holder.execute("COMMIT").await.unwrap();
     app.pool.execute(CHANGE_B).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_that_finds_the_clock_being_emptied_names_who_empties_it() {
+    let app = TestApp::start().await;
+    register(&app).await;
+    let mut holder = PgConnection::connect(app.database.url()).await.unwrap();
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut holder)
+        .await
+        .unwrap();
+    holder
+        .execute("BEGIN; TRUNCATE tasker.template_clock")
+        .await
+        .unwrap();
+    // Their own limit, of a session that has none.
+    let mut other = PgConnection::connect(app.database.url()).await.unwrap();
+    other.execute("SET lock_timeout = 0").await.unwrap();
+    let started = Instant::now();
+    let error = other.execute(CHANGE_B).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("locked by pid {pid}")), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(8));
+    holder.execute("ROLLBACK").await.unwrap();
+    other.execute(CHANGE_B).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_that_finds_the_pointers_locked_fails_in_seconds() {
+    let app = TestApp::start().await;
+    register(&app).await;
+    let mut holder = PgConnection::connect(app.database.url()).await.unwrap();
+    holder
+        .execute("BEGIN; LOCK TABLE tasker.template_versions")
+        .await
+        .unwrap();
+    let mut other = PgConnection::connect(app.database.url()).await.unwrap();
+    other.execute("SET lock_timeout = 0").await.unwrap();
+    let started = Instant::now();
+    let error = other.execute(CHANGE_B).await.unwrap_err();
+    let code = error.as_database_error().unwrap().code();
+    assert_eq!(code.as_deref(), Some("55P03"));
+    assert!(started.elapsed() < Duration::from_secs(8));
+}
+
+/// A boot waits for half a minute, and its error has to say for what.
+#[tokio::test]
+async fn a_registration_that_waits_in_vain_names_the_holder_of_the_lock() {
+    let app = TestApp::start().await;
+    register(&app).await;
+    let holder = hold_the_clock(&app).await;
+    let changed = template("payments", "b", 2);
+    let error = app.uncached().register_task_template(&changed).await;
+    let error = Chain(&error.unwrap_err()).to_string();
+    assert!(error.contains("locked by pid"), "{error}");
+    drop(holder);
 }
 
 #[tokio::test]

@@ -35,15 +35,24 @@ impl Link {
         answer.inspect_err(database::note_failure)
     }
 
+    /// Returns why there is no connection.
+    async fn diagnosed(&self, error: DatabaseError) -> DatabaseError {
+        Box::pin(database::diagnose(&self.pool, error)).await
+    }
+
     async fn try_run<T>(
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, DatabaseError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => timeout(STATEMENT_LIMIT, self.pool.acquire())
-                .await
-                .map_err(|_elapsed| DatabaseError::Late(STATEMENT_LIMIT))??,
+            None => match timeout(STATEMENT_LIMIT, self.pool.acquire()).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => return Err(self.diagnosed(error.into()).await),
+                Err(_elapsed) => {
+                    return Err(self.diagnosed(DatabaseError::Late(STATEMENT_LIMIT)).await);
+                }
+            },
         };
         // If this future is dropped, the connection must not be used again.
         connection.close_on_drop();
