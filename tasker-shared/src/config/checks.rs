@@ -7,13 +7,16 @@ use sqlx::postgres::PgSslMode;
 use url::Url;
 use validator::ValidationError;
 
-use super::database::{PoolConfig, PoolMode};
-
 fn refuse(code: &'static str, message: &'static str) -> ValidationError {
     ValidationError::new(code).with_message(message.into())
 }
 
-fn require(holds: bool, code: &'static str, message: &'static str) -> Result<(), ValidationError> {
+/// Fails with `message` unless the constraint holds.
+pub(super) fn require(
+    holds: bool,
+    code: &'static str,
+    message: &'static str,
+) -> Result<(), ValidationError> {
     if holds {
         Ok(())
     } else {
@@ -94,14 +97,6 @@ pub(super) fn optional_database_url(text: &str) -> Result<(), ValidationError> {
     database_url(text)
 }
 
-pub(super) fn pool_mode(name: &str) -> Result<(), ValidationError> {
-    require(
-        PoolMode::from_name(name).is_some(),
-        "pool_mode",
-        "must be `session` or `transaction`",
-    )
-}
-
 /// The constraint that [`has_shell_variable`] checks.
 pub(super) const SHELL_VARIABLE: &str = "must not have a variable such as `$HOST` in its host or \
      path: a file may contain `${NAME}` for the variables in docs/configuration.md";
@@ -137,12 +132,4 @@ pub(super) fn has_rest_of_password(url: &Url, parameters: &[&str]) -> bool {
             .fragment()
             .is_some_and(|fragment| fragment.contains('@'))
         || url.query().is_some_and(in_query)
-}
-
-pub(super) fn pool_bounds(config: &PoolConfig) -> Result<(), ValidationError> {
-    require(
-        config.min_connections <= config.max_connections,
-        "pool_bounds",
-        "`min_connections` must be at most `max_connections`",
-    )
 }

@@ -3,7 +3,7 @@
 use derive_builder::Builder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use validator::Validate;
+use validator::{Validate, ValidationError};
 
 use super::macros::impl_builder_default;
 use super::{checks, redact};
@@ -20,7 +20,7 @@ pub struct DatabaseConfig {
     /// The mode of the pooler that `url` leads to: `transaction` for pgbouncer's
     /// `pool_mode = transaction`; else `session`, also without a pooler.
     #[builder(default = "String::from(PoolMode::SESSION)")]
-    #[validate(custom(function = checks::pool_mode))]
+    #[validate(custom(function = pool_mode))]
     #[schemars(extend("enum" = ["session", "transaction"]))]
     pub pool_mode: String,
     /// The server of `url` without the pooler, for migrations and notifications; by default `url`.
@@ -74,7 +74,7 @@ impl PoolMode {
 /// `[common.database.pool]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[validate(schema(function = checks::pool_bounds))]
+#[validate(schema(function = pool_bounds))]
 pub struct PoolConfig {
     /// Most connections that a process opens.
     #[builder(default = "20")]
@@ -91,6 +91,22 @@ pub struct PoolConfig {
     #[builder(default = "10_000")]
     #[validate(range(min = 100))]
     pub statement_timeout_ms: u32,
+}
+
+fn pool_mode(name: &str) -> Result<(), ValidationError> {
+    checks::require(
+        PoolMode::from_name(name).is_some(),
+        "pool_mode",
+        "must be `session` or `transaction`",
+    )
+}
+
+fn pool_bounds(config: &PoolConfig) -> Result<(), ValidationError> {
+    checks::require(
+        config.min_connections <= config.max_connections,
+        "pool_bounds",
+        "`min_connections` must be at most `max_connections`",
+    )
 }
 
 impl_builder_default!(DatabaseConfig => DatabaseConfigBuilder, PoolConfig => PoolConfigBuilder);

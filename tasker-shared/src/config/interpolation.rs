@@ -3,7 +3,7 @@
 //! As in a shell, an empty variable counts as unset. There is no nesting, and a variable's value is
 //! not interpolated again, so that a `${` in a password stays unchanged.
 
-use super::config_loader::EnvVarRule;
+use super::variables::EnvVarRule;
 
 /// A piece of a text.
 #[derive(Debug, PartialEq)]

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::config_loader::{ENVIRONMENT, EnvVarRule};
 use super::errors::{ConfigProblem, Origin};
 use super::flatten::{Located, flatten};
 use super::interpolation::{self, Unresolved};
 use super::layers::Layer;
 use super::tasker::TaskerConfig;
+use super::variables::{ENVIRONMENT, EnvVarRule};
 
 /// Returns the strongest value of each key by dotted path. References are not resolved yet.
 pub(super) fn merge(

@@ -16,6 +16,7 @@ mod macros;
 mod merge;
 pub(crate) mod redis_checks;
 mod validation;
+mod variables;
 
 pub mod cache;
 pub mod config_loader;

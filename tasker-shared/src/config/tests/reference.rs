@@ -11,12 +11,12 @@ use schemars::transform::transform_subschemas;
 use serde_json::Value as Json;
 use toml::Value;
 
-use super::super::config_loader::EnvVarRule;
 use super::super::env_override::variable_for;
 use super::super::explain::about;
 use super::super::fields::{Bounds, Fields, Kind, schema};
 use super::super::flatten::Located;
 use super::super::interpolation::{self, Piece};
+use super::super::variables::EnvVarRule;
 use super::super::{layers, merge};
 
 const INTRODUCTION: &str = "\
