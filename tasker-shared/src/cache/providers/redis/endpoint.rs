@@ -219,7 +219,6 @@ mod tests {
     use super::super::connection::Connection;
     use super::Endpoint;
     use crate::cache::{CacheError, ConfigurationFault, ConnectionFault};
-    use crate::config::RedisProblem;
     use crate::config::tasker::RedisConfig;
 
     fn with_url(url: &str) -> RedisConfig {
@@ -321,24 +320,29 @@ mod tests {
 
     #[test]
     fn a_configuration_that_the_loader_refuses_is_refused_here_too() {
-        for (url, database, problem) in [
-            ("redis://localhost/2", 1, RedisProblem::Database),
-            ("unix:///run/redis.sock?db=2", 1, RedisProblem::Database),
-            ("", 0, RedisProblem::Url),
-            ("localhost", 0, RedisProblem::Url),
-            ("http://localhost", 0, RedisProblem::Url),
-            ("redis://", 0, RedisProblem::Url),
-            ("redis://h/x", 0, RedisProblem::DatabaseInUrl),
+        for (url, database, path, text) in [
+            ("redis://localhost/2", 1, "redis", "another database"),
+            (
+                "unix:///run/redis.sock?db=2",
+                1,
+                "redis",
+                "another database",
+            ),
+            ("", 0, "redis.url", "must be a URL"),
+            ("localhost", 0, "redis.url", "must be a URL"),
+            ("http://localhost", 0, "redis.url", "must be a URL"),
+            ("redis://", 0, "redis.url", "must be a URL"),
+            ("redis://h/x", 0, "redis.url", "by a number"),
         ] {
             let config = RedisConfig {
                 database,
                 ..with_url(url)
             };
-            assert_eq!(
-                Endpoint::from_config(&config).err(),
-                Some(ConfigurationFault::Redis(problem)),
-                "{url}"
-            );
+            let Err(ConfigurationFault::Redis(problem)) = Endpoint::from_config(&config) else {
+                panic!("{url} is accepted");
+            };
+            assert_eq!(problem.path(), path, "{url}");
+            assert!(problem.to_string().contains(text), "{url}: {problem}");
         }
     }
 }
