@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Findings;
-use super::keys::{is_free, unknown_key};
+use super::keys::{is_free, misspelt_graph_key, unknown_key};
 use super::shape::{Keys, Shape};
 use crate::models::core::task_template::path::{At, clip};
 use crate::models::core::task_template::problem::{ProblemKind, Problems};
@@ -115,7 +115,13 @@ impl Checker {
             match keys.shapes.get(key) {
                 Some(shape) => self.value(shape, value, &at.key(key)),
                 None if is_free(key) => {}
-                None => unknown_key(self, keys, key, at),
+                None => {
+                    let at = at.key(key);
+                    match misspelt_graph_key(keys, key, &at) {
+                        Some(kind) => self.error(&at, kind),
+                        None => self.warning_with(&at, || unknown_key(keys, key, &at)),
+                    }
+                }
             }
         }
         for key in &keys.required {

@@ -1,6 +1,5 @@
 //! Unknown keys: a misspelt key would otherwise change a workflow without a word.
 
-use super::checker::Checker;
 use super::shape::{Keys, Shape};
 use crate::models::core::task_template::path::{At, clip};
 use crate::models::core::task_template::problem::ProblemKind;
@@ -34,37 +33,30 @@ pub(super) fn is_free(key: &str) -> bool {
     key == "metadata" || key.starts_with("x-")
 }
 
-/// Reports a `key` that the mapping at `parent` does not have.
-///
-/// It is an error if it stands for a key that decides which steps run, or in which order. Otherwise
-/// it is a warning, because other releases may know the key.
-pub(super) fn unknown_key(checker: &mut Checker, keys: &'static Keys, key: &str, parent: &At<'_>) {
-    let at = parent.key(key);
+/// Returns the error of an unknown `key` that stands for one that decides which steps run, or in
+/// which order.
+pub(super) fn misspelt_graph_key(keys: &Keys, key: &str, at: &At<'_>) -> Option<ProblemKind> {
     if at.is_below("environments") {
-        checker.warning_with(&at, || {
-            let is_known = template_keys().has_anywhere(key);
-            let key_text = clip(key);
-            if is_known {
-                ProblemKind::NotOverridable { key: key_text }
-            } else {
-                unknown(key_text, known_key(keys, key))
-            }
-        });
-        return;
+        return None;
     }
-    let graph_keys = GRAPH_KEYS.iter().copied();
-    let known = synonym(key).or_else(|| nearest(key, graph_keys.clone()));
-    let is_of_graph = |known: &&str| GRAPH_KEYS.contains(known) && keys.shapes.contains_key(*known);
-    if let Some(known) = known.filter(is_of_graph) {
-        let key = clip(key);
-        checker.error(&at, ProblemKind::MisspeltGraphKey { key, known });
-    } else {
-        checker.warning_with(&at, || unknown(clip(key), known_key(keys, key)));
+    let known = synonym(key).or_else(|| nearest(key, GRAPH_KEYS.iter().copied()))?;
+    if !GRAPH_KEYS.contains(&known) || !keys.shapes.contains_key(known) {
+        return None;
     }
+    let key = clip(key);
+    Some(ProblemKind::MisspeltGraphKey { key, known })
 }
 
-fn unknown(key: String, suggestion: Option<String>) -> ProblemKind {
-    ProblemKind::UnknownKey { key, suggestion }
+/// Returns the warning about any other unknown `key`. It is no error, because other releases may
+/// know the key.
+pub(super) fn unknown_key(keys: &Keys, key: &str, at: &At<'_>) -> ProblemKind {
+    if at.is_below("environments") && template_keys().has_anywhere(key) {
+        return ProblemKind::NotOverridable { key: clip(key) };
+    }
+    ProblemKind::UnknownKey {
+        key: clip(key),
+        suggestion: known_key(keys, key),
+    }
 }
 
 fn template_keys() -> &'static Keys {

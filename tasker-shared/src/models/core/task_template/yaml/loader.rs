@@ -50,8 +50,8 @@ pub(in super::super) fn load(text: &str, limits: TemplateLimits) -> Result<Loade
     }
 }
 
-/// The lines of the document in `text`, as far as it can be read.
-pub(super) fn record_locations(text: &str, limits: TemplateLimits) -> Locations {
+/// Reads `text` again for its locations, as far as it can be read.
+pub(in super::super) fn locations(text: &str, limits: TemplateLimits) -> Locations {
     let mut loader = Loader::new(limits, Some(Locations::default()));
     // A problem that stops it was reported when the text was read for its value.
     let _ = loader.run(text);

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::loader;
-use crate::models::core::task_template::TemplateLimits;
 use crate::models::core::task_template::problem::Location;
 
 /// Levels of a document whose locations are recorded. No check looks deeper, and recording all
@@ -33,9 +31,4 @@ impl Locations {
             path = &path[..path.rfind(['.', '[']).unwrap_or(0)];
         }
     }
-}
-
-/// Reads `text` again for its locations. Its problems were reported before.
-pub(in super::super) fn locations(text: &str, limits: TemplateLimits) -> Locations {
-    loader::record_locations(text, limits)
 }

@@ -14,8 +14,8 @@ mod locations;
 mod scalar;
 mod text;
 
-pub(super) use loader::{Loaded, load};
-pub(super) use locations::{Locations, locations};
+pub(super) use loader::{Loaded, load, locations};
+pub(super) use locations::Locations;
 pub(super) use text::checked_text;
 
 #[cfg(test)]
