@@ -408,6 +408,10 @@ async fn write(
     let documents: Vec<&str> = batch.iter().map(|one| one.document.as_str()).collect();
     // Made here, because PostgreSQL before 18 takes about 5 us for each.
     let uuids: Vec<Uuid> = items.iter().map(|_| Uuid::now_v7()).collect();
+    let files = batch.iter().filter_map(|one| {
+        let name = format!("{}/{}/{}", one.namespace, one.name, one.version);
+        Some((name, one.file.as_deref()?))
+    });
     let rows = sqlx::query!(
         r#"
         SELECT item AS "item!", status AS "status!", named_task_uuid AS "named_task_uuid!",
@@ -422,7 +426,7 @@ async fn write(
         &columns.descriptions as &[Option<&str>],
         &columns.strategies as &[Option<&str>],
         &documents as &[&str],
-        source::of(&batch),
+        source::of(files),
     )
     .fetch_all(connection)
     .await?;
