@@ -6,7 +6,7 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use tasker_shared::database::DatabaseError;
 use utoipa::ToSchema;
 
-use super::{float, mean, recommendations, share};
+use super::{float, mean, share};
 
 /// The slowest steps and tasks of the last day, the use of resources, and advice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -18,7 +18,7 @@ pub(crate) struct BottleneckAnalysis {
     /// The use of workers, of the queue and of this process's connections.
     pub(super) resource_utilization: ResourceUtilization,
     /// Sentences for operators.
-    recommendations: Vec<String>,
+    pub(super) recommendations: Vec<String>,
     /// Begin of the period: a full hour.
     analysis_period_start: DateTime<Utc>,
     /// The time at which PostgreSQL computed the figures.
@@ -125,8 +125,8 @@ struct UseRow {
     missing_hours: i64,
 }
 
-/// Computes the analysis: `limit` rows of each kind, of at least `min_executions`.
-pub(crate) async fn bottlenecks(
+/// Computes the analysis without recommendations: `limit` rows of each kind, of at least `min_executions`.
+pub(super) async fn measure(
     pool: &PgPool,
     limit: u32,
     min_executions: u32,
@@ -146,7 +146,7 @@ pub(crate) async fn bottlenecks(
         .size()
         .saturating_sub(u32::try_from(pool.num_idle()).unwrap_or(0));
     let most = pool.options().get_max_connections();
-    let mut analysis = BottleneckAnalysis {
+    Ok(BottleneckAnalysis {
         slow_steps: steps.into_iter().map(SlowStep::from).collect(),
         slow_tasks: tasks.into_iter().map(SlowTask::from).collect(),
         resource_utilization: ResourceUtilization {
@@ -161,9 +161,7 @@ pub(crate) async fn bottlenecks(
         analysis_period_start: used.begins,
         calculated_at: used.now,
         missing_hours: used.missing_hours,
-    };
-    analysis.recommendations = recommendations::of(&analysis);
-    Ok(analysis)
+    })
 }
 
 async fn slow_steps(

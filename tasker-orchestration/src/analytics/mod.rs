@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use sqlx::{Connection, PgConnection, PgPool};
 use tasker_shared::database::{self, DatabaseError};
 
-pub(crate) use bottlenecks::{BottleneckAnalysis, bottlenecks};
+pub(crate) use bottlenecks::BottleneckAnalysis;
 pub(crate) use cached::{AnalyticsCache, CachedAnswer};
 pub(crate) use performance::{PerformanceMetrics, performance};
 
@@ -26,6 +26,18 @@ const LIMIT: Duration = Duration::from_secs(10);
 const LIMIT_WITH_ROWS: &str = "SET LOCAL statement_timeout = '1s'";
 /// The code of the error with which it ends it.
 const QUERY_CANCELED: &str = "57014";
+
+/// Computes the slowest steps and tasks, `limit` of each kind and of at least `min_executions`, and
+/// the advice that follows.
+pub(crate) async fn bottlenecks(
+    pool: &PgPool,
+    limit: u32,
+    min_executions: u32,
+) -> Result<BottleneckAnalysis, DatabaseError> {
+    let mut analysis = bottlenecks::measure(pool, limit, min_executions).await?;
+    analysis.recommendations = recommendations::of(&analysis);
+    Ok(analysis)
+}
 
 /// Runs a query with the rows that are not summed yet; without them if reading them takes too long.
 async fn run<T, F>(pool: &PgPool, query: F) -> Result<T, DatabaseError>
