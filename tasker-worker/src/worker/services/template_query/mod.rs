@@ -7,5 +7,6 @@ mod validation;
 pub use service::TemplateQueryService;
 pub use types::{
     CacheOperation, CacheOperationResponse, HandlerMetadataResponse, RegisteredTemplateResponse,
-    TemplateListResponse, TemplateResponse, TemplateValidationResponse,
+    TemplateListResponse, TemplateResponse,
 };
+pub use validation::TemplateValidationResponse;

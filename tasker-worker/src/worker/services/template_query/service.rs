@@ -8,10 +8,10 @@ use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
 use tasker_shared::types::{CacheInvalidation, CacheStats, HandlerMetadata};
 use tasker_web::{ApiResult, Page, PageQuery, resolve_problem};
 
-use super::types::{
-    CacheOperation, CacheOperationResponse, TemplateListResponse, TemplateValidationResponse,
+use super::types::{CacheOperation, CacheOperationResponse, TemplateListResponse};
+use super::validation::{
+    TemplateValidationResponse, validate_document, validate_resolved, validate_unreadable,
 };
-use super::validation::{validate_document, validate_resolved, validate_unreadable};
 use crate::worker::{Lookup, TaskTemplateManager, worker_capabilities};
 
 /// Queries templates and operates the caches.

@@ -137,21 +137,6 @@ impl From<&HandlerMetadata> for HandlerMetadataResponse {
     }
 }
 
-/// The result of validating a registered template.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct TemplateValidationResponse {
-    /// True if there are no errors.
-    pub valid: bool,
-    /// The errors, one sentence each.
-    pub errors: Vec<String>,
-    /// The warnings, a sentence each.
-    pub warnings: Vec<String>,
-    /// The step types that the template uses, sorted.
-    pub required_capabilities: Vec<String>,
-    /// The callables of the steps in this environment, each once, in the order of steps.
-    pub step_handlers: Vec<String>,
-}
-
 /// The result of a cache operation.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct CacheOperationResponse {

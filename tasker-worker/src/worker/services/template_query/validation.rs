@@ -5,14 +5,30 @@
 
 use std::error::Error;
 
+use serde::Serialize;
 use serde_json::Value;
 use tasker_shared::models::core::task_template::{
     Problem, TaskTemplate, TemplateDocument, TemplateError, TemplateLimits,
 };
 use tasker_web::causes;
+use utoipa::ToSchema;
 
-use super::types::TemplateValidationResponse;
 use crate::worker::{ResolvedTemplate, required_capabilities};
+
+/// The result of validating a registered template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TemplateValidationResponse {
+    /// True if there are no errors.
+    pub valid: bool,
+    /// The errors, one sentence each.
+    pub errors: Vec<String>,
+    /// The warnings, a sentence each.
+    pub warnings: Vec<String>,
+    /// The step types that the template uses, sorted.
+    pub required_capabilities: Vec<String>,
+    /// The callables of the steps in this environment, each once, in the order of steps.
+    pub step_handlers: Vec<String>,
+}
 
 /// Checks a registered template with the environment's overrides applied.
 pub(super) fn validate_resolved(resolved: &ResolvedTemplate) -> TemplateValidationResponse {
