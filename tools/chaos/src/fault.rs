@@ -7,7 +7,7 @@ use rand::RngExt;
 use tasker_test_support::{TcpProxy, redis_connection};
 
 use crate::error::ChaosError;
-use crate::world::{Link, World};
+use crate::world::{DUMP_KEYS, Link, Servers, World};
 
 /// Added to a round trip by a slow link, half of it each way.
 const SLOW: Duration = Duration::from_millis(200);
@@ -21,8 +21,6 @@ const POSTGRES_SLOW: Duration = Duration::from_millis(20);
 const FLAP: Duration = Duration::from_secs(1);
 /// Listeners are terminated at this interval.
 const TERMINATE_EVERY: Duration = Duration::from_millis(50);
-/// Keys of the dump that takes long to load.
-pub(crate) const DUMP_KEYS: u32 = 20_000;
 const PASSWORD: &str = "another";
 const MANY_KEYS: &str = "for i = 1, ARGV[1] do
     redis.call('SET', 'other:' .. i, string.rep('x', 50)) end";
@@ -146,6 +144,15 @@ impl Fault {
     pub(crate) fn label(self) -> &'static str {
         let entry = LIST.into_iter().find(|(fault, ..)| *fault == self);
         entry.map_or("unlisted", |(_, _, label, _)| label)
+    }
+
+    /// Returns the servers that it needs to happen for about `length`.
+    pub(crate) fn servers(self, length: Duration) -> Servers {
+        Servers {
+            slow_load: (self == Self::Loading).then_some(length),
+            cluster: matches!(self, Self::ClusterPrimary | Self::SlotsMove),
+            sentinel: self == Self::SentinelFailover,
+        }
     }
 
     /// Returns true if Redis fails before the process starts.

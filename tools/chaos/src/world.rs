@@ -11,10 +11,11 @@ use tasker_test_support::{
 };
 
 use crate::error::ChaosError;
-use crate::fault::{DUMP_KEYS, Fault};
 
 /// The database of the server's own that runs use.
 const DATABASE: &str = "postgres";
+/// Keys of the dump that takes long to load.
+pub(crate) const DUMP_KEYS: u32 = 20_000;
 const LISTENERS: &str = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
 
 /// A private PostgreSQL and a private Redis. Worlds of one program may share the PostgreSQL.
@@ -28,6 +29,15 @@ pub(crate) struct World {
     pub(crate) postgres: Arc<PostgresServer>,
 }
 
+/// The servers of a world besides PostgreSQL and one Redis.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Servers {
+    /// The time for which the Redis loads a dump of [`DUMP_KEYS`] keys, if it has to be slow.
+    pub(crate) slow_load: Option<Duration>,
+    pub(crate) cluster: bool,
+    pub(crate) sentinel: bool,
+}
+
 /// The path of one process to the servers.
 pub(crate) struct Link {
     pub(crate) postgres: TcpProxy,
@@ -35,21 +45,20 @@ pub(crate) struct Link {
 }
 
 impl World {
-    /// Starts a Redis that `fault` can be done to within `length`, and so many links.
+    /// Starts these servers and so many links.
     pub(crate) async fn start(
         postgres: &Arc<PostgresServer>,
-        fault: Fault,
-        length: Duration,
+        servers: Servers,
         links: usize,
     ) -> Result<Self, ChaosError> {
-        // The server sleeps so long over each key of a dump, and answers clients in between.
-        let delay = (length.as_micros() / u128::from(DUMP_KEYS)).to_string();
+        let slow_load = servers.slow_load.map(|length| {
+            // The server sleeps so long over each key of a dump, and answers clients in between.
+            (length.as_micros() / u128::from(DUMP_KEYS)).to_string()
+        });
         let interval = "--loading-process-events-interval-bytes";
-        let slow_load = ["--key-load-delay", &delay, interval, "1024"];
-        let arguments = if fault == Fault::Loading {
-            &slow_load[..]
-        } else {
-            &[]
+        let arguments: &[&str] = match &slow_load {
+            Some(delay) => &["--key-load-delay", delay, interval, "1024"],
+            None => &[],
         };
         let mut world = Self {
             links: Vec::new(),
@@ -58,12 +67,11 @@ impl World {
             sentinel: None,
             postgres: Arc::clone(postgres),
         };
-        match fault {
-            Fault::ClusterPrimary | Fault::SlotsMove => {
-                world.cluster = Some(RedisCluster::start(3, 1).await?);
-            }
-            Fault::SentinelFailover => world.sentinel = Some(RedisSentinel::start().await?),
-            _ => {}
+        if servers.cluster {
+            world.cluster = Some(RedisCluster::start(3, 1).await?);
+        }
+        if servers.sentinel {
+            world.sentinel = Some(RedisSentinel::start().await?);
         }
         for _ in 0..links {
             world.links.push(Link {

@@ -22,11 +22,10 @@ use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::error::ChaosError;
-use crate::fault::Fault;
 use crate::judge::history::History;
 use crate::judge::judge;
 use crate::processes::{Ending, Processes};
-use crate::world::World;
+use crate::world::{Servers, World};
 use members::{AGENTS, MEMBERS, ORCHESTRATION, WORKER};
 
 /// The length of a run, its seed and its bound.
@@ -106,7 +105,7 @@ pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
     println!("chaos for {length:?}, seed {seed}, max_staleness_ms {bound}");
 
     let postgres = Arc::new(PostgresServer::start().await?);
-    let world = World::start(&postgres, Fault::Nothing, Duration::ZERO, MEMBERS.len()).await?;
+    let world = World::start(&postgres, Servers::default(), MEMBERS.len()).await?;
     let run = Arc::new(Run {
         processes: Processes::new(&world, members::all(bound))?,
         world,

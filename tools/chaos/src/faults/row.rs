@@ -26,7 +26,7 @@ pub(super) async fn run(
     length: Duration,
     around: Duration,
 ) -> Result<Figures, ChaosError> {
-    let world = World::start(&subjects.postgres, fault, length, 1).await?;
+    let world = World::start(&subjects.postgres, fault.servers(length), 1).await?;
     if fault.is_at_boot() {
         fault.begin(&world).await?;
     }

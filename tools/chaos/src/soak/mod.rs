@@ -19,7 +19,7 @@ use crate::report::Misses;
 use crate::subject::load::Load;
 use crate::subject::{IN_USE_LIMIT, Subject, Subjects, cache_on, in_use};
 use crate::templates::{STAYING, VERSION, name};
-use crate::world::World;
+use crate::world::{Servers, World};
 use levels::Levels;
 
 const RESOLVERS: usize = 8;
@@ -113,7 +113,7 @@ pub(crate) async fn run(subjects: &Subjects, options: Options) -> Result<bool, C
 
 impl<'a> Soak<'a> {
     async fn start(subjects: &'a Subjects) -> Result<Self, ChaosError> {
-        let world = World::start(&subjects.postgres, Fault::Nothing, Duration::ZERO, 1).await?;
+        let world = World::start(&subjects.postgres, Servers::default(), 1).await?;
         let mut under_test = Vec::new();
         for local_tier in [true, false] {
             let config = cache_on(&world, true, local_tier);

@@ -23,9 +23,8 @@ use tokio::task::JoinSet;
 use crate::chaos::Options;
 use crate::clock::MILLISECOND;
 use crate::error::ChaosError;
-use crate::fault::Fault;
 use crate::processes::{Ending, Processes};
-use crate::world::World;
+use crate::world::{Servers, World};
 use history::History;
 use members::{MEMBERS, ORCHESTRATIONS, STALENESS_MS};
 
@@ -68,7 +67,7 @@ pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
     let (length, seed) = (options.length(), options.seed());
     println!("chaos of steps for {length:?}, seed {seed}");
     let postgres = Arc::new(PostgresServer::start().await?);
-    let world = World::start(&postgres, Fault::Nothing, Duration::ZERO, MEMBERS.len()).await?;
+    let world = World::start(&postgres, Servers::default(), MEMBERS.len()).await?;
     let chaos = Arc::new(Chaos {
         processes: Processes::new(&world, members::all(&world))?,
         world,
