@@ -1,15 +1,35 @@
-//! Reads pages of registered templates, and names near one that is not registered.
+//! Reads registered templates, names near one that is not registered, and the state of triggers.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use super::{RegistryError, TemplateListing};
+use super::RegistryError;
 use crate::database;
+use crate::types::ContentHash;
 
 /// The longest time that a read may take.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// A registered template without its document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateListing {
+    /// The template's namespace.
+    pub namespace: String,
+    /// The template's name.
+    pub name: String,
+    /// The template's version.
+    pub version: String,
+    /// The author's description.
+    pub description: Option<String>,
+    /// The hash of its document.
+    pub hash: ContentHash,
+    /// The position of the commit that made it current.
+    pub sequence: i64,
+    /// The time at which its content was registered, by the database's clock.
+    pub registered_at: DateTime<Utc>,
+}
 
 /// A namespace that has registered templates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -340,5 +360,17 @@ impl TemplateCatalog {
             })
         });
         Ok(found.await?)
+    }
+
+    /// Returns the triggers that do not fire as they have to.
+    pub(super) async fn wrong_triggers(&self) -> Result<Vec<String>, RegistryError> {
+        let wrong = database::run_idempotent(&self.pool, LIMIT, |connection| {
+            Box::pin(async move {
+                sqlx::query_scalar("SELECT tasker.template_triggers_wrong()")
+                    .fetch_one(connection)
+                    .await
+            })
+        });
+        Ok(wrong.await?)
     }
 }

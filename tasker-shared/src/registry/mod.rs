@@ -12,7 +12,6 @@ pub mod history;
 mod index;
 mod index_status;
 pub mod inspection;
-mod listing;
 mod load;
 mod local_tier;
 mod redis_tier;
@@ -22,13 +21,13 @@ mod resolver;
 mod source;
 pub mod task_handler_registry;
 
+pub use catalog::TemplateListing;
 pub use discovery::{
     CheckedTemplate, DiscoveryProblem, TaskTemplateDiscoveryResult, TemplateCheck,
     check_template_files,
 };
 pub use errors::RegistryError;
 pub use index_status::IndexStatus;
-pub use listing::TemplateListing;
 pub use registration::{RegistrationOutcome, RegistrationStatus};
 pub use resolution::{Resolution, Tier};
 pub use task_handler_registry::TaskHandlerRegistry;

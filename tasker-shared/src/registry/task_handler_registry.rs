@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
+use super::catalog::{Page, TemplateCatalog, TemplateListing};
 use super::database_tier;
 use super::discovery::{self, FoundTemplates, TaskTemplateDiscoveryResult};
 use super::errors::RegistryError;
 use super::index::{Moment, TemplateName};
 use super::index_status::IndexStatus;
 use super::inspection::{CacheEntries, Inspection};
-use super::listing::{self, TemplateListing};
 use super::redis_tier::RedisTier;
 use super::registration::{
     self, BatchOutcome, RegistrationOutcome, RegistrationStatus, Submission,
@@ -345,7 +345,12 @@ impl TaskHandlerRegistry {
         &self,
         namespace: Option<&str>,
     ) -> Result<Vec<TemplateListing>, RegistryError> {
-        listing::list(&self.db_pool, namespace).await
+        let all = Page {
+            namespace: namespace.map(str::to_owned),
+            after: None,
+            limit: i64::MAX,
+        };
+        self.catalog().page(all).await
     }
 
     /// Returns the triggers of the templates' tables that do not fire as they have to, because somebody
@@ -354,7 +359,11 @@ impl TaskHandlerRegistry {
     /// # Errors
     /// [`RegistryError::Database`] if PostgreSQL fails.
     pub async fn wrong_triggers(&self) -> Result<Vec<String>, RegistryError> {
-        listing::wrong_triggers(&self.db_pool).await
+        self.catalog().wrong_triggers().await
+    }
+
+    fn catalog(&self) -> TemplateCatalog {
+        TemplateCatalog::new(self.db_pool.clone())
     }
 
     /// Deletes one template from both tiers. Correctness never needs it, because a document whose hash
