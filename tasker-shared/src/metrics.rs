@@ -101,8 +101,6 @@ metrics_table! {
         "Entries of the distributed cache that could not be used, by `kind` (wrong_type, too_large, garbage, wrong_hash).";
     CACHE_REFUSALS: Counter, Count, "tasker_cache_refusals_total",
         "Errors that the distributed cache returned, by `code` (OOM, READONLY, MOVED and the like; other).";
-    EVENTS_DROPPED: Counter, Count, "tasker_events_dropped_total",
-        "Registry events that slow listeners lost.";
     WORKER_TEMPLATE_REQUESTS: Counter, Count, "tasker_worker_template_requests_total",
         "Look-ups in the worker's cache of templates with overrides applied, by `result` (hit, miss).";
     TASKS_CREATED: Counter, Count, "tasker_tasks_total",

@@ -2,8 +2,6 @@
 
 use tokio::sync::broadcast;
 
-use crate::metrics::EVENTS_DROPPED;
-
 /// The number of unread events after which a listener loses the oldest.
 const CAPACITY: usize = 1024;
 
@@ -39,7 +37,7 @@ pub enum RegistryEvent {
 }
 
 /// A bounded broadcast of [`RegistryEvent`]s. Publishing never waits. A listener that is more than
-/// 1,024 events behind loses the oldest, and the loss is counted.
+/// 1,024 events behind loses the oldest.
 #[derive(Debug)]
 pub struct EventPublisher {
     sender: broadcast::Sender<RegistryEvent>,
@@ -60,13 +58,11 @@ impl EventPublisher {
         self.sender.send(event).ok();
     }
 
-    /// Returns a listener for all later events.
+    /// Returns a listener for all later events. Its `recv` fails with the number of lost events if
+    /// it is too far behind, and goes on with the oldest that is left.
     #[must_use]
-    pub fn subscribe(&self) -> EventSubscription {
-        EventSubscription {
-            receiver: self.sender.subscribe(),
-            lost: 0,
-        }
+    pub fn subscribe(&self) -> broadcast::Receiver<RegistryEvent> {
+        self.sender.subscribe()
     }
 }
 
@@ -76,38 +72,10 @@ impl Default for EventPublisher {
     }
 }
 
-/// A listener.
-#[derive(Debug)]
-pub struct EventSubscription {
-    receiver: broadcast::Receiver<RegistryEvent>,
-    lost: u64,
-}
-
-impl EventSubscription {
-    /// Waits for the next event. Returns `None` once the publisher is dropped. Cancelling the call
-    /// loses no event.
-    pub async fn recv(&mut self) -> Option<RegistryEvent> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(lost)) => {
-                    self.lost += lost;
-                    metrics::counter!(EVENTS_DROPPED.name).increment(lost);
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    }
-
-    /// Returns the number of events that this listener lost because it was too slow.
-    #[must_use]
-    pub const fn lost(&self) -> u64 {
-        self.lost
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::sync::broadcast::error::RecvError;
+
     use super::{CAPACITY, EventPublisher, RegistryEvent};
 
     fn invalidated(number: usize) -> RegistryEvent {
@@ -124,8 +92,8 @@ mod tests {
         let mut events = publisher.subscribe();
         publisher.publish(invalidated(1));
         drop(publisher);
-        assert_eq!(events.recv().await, Some(invalidated(1)));
-        assert_eq!(events.recv().await, None);
+        assert_eq!(events.recv().await, Ok(invalidated(1)));
+        assert_eq!(events.recv().await, Err(RecvError::Closed));
     }
 
     #[tokio::test]
@@ -135,7 +103,7 @@ mod tests {
         for number in 0..CAPACITY + 3 {
             publisher.publish(invalidated(number));
         }
-        assert_eq!(events.recv().await, Some(invalidated(3)));
-        assert_eq!(events.lost(), 3);
+        assert_eq!(events.recv().await, Err(RecvError::Lagged(3)));
+        assert_eq!(events.recv().await, Ok(invalidated(3)));
     }
 }

@@ -55,14 +55,16 @@ fn is_value(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ALL, CACHE_REFUSALS, EVENTS_DROPPED, HTTP_REQUESTS, Kind, TASKS_CREATED};
+    use super::super::{
+        ALL, CACHE_REFUSALS, HTTP_REQUESTS, Kind, LOG_LINES_DROPPED, TASKS_CREATED,
+    };
     use super::series;
 
     #[test]
     fn each_combination_of_labels_is_a_series() {
         let all = series("Reads, by `tier` (local, redis) and `result` (hit, miss, error).");
         assert_eq!(all.expect("values are listed").len(), 6);
-        assert_eq!(series(EVENTS_DROPPED.help), Some(vec![Vec::new()]));
+        assert_eq!(series(LOG_LINES_DROPPED.help), Some(vec![Vec::new()]));
         let tasks = series(TASKS_CREATED.help).expect("values are listed");
         assert!(tasks.iter().any(|labels| labels[0].value() == "failed"));
     }

@@ -299,7 +299,7 @@ async fn listeners_hear_what_the_registry_did(app: TestApp) {
     let (namespace, name, version) = named();
     assert_eq!(
         events.recv().await,
-        Some(RegistryEvent::Registered {
+        Ok(RegistryEvent::Registered {
             namespace,
             name,
             version
@@ -308,7 +308,7 @@ async fn listeners_hear_what_the_registry_did(app: TestApp) {
     let (namespace, name, version) = named();
     assert_eq!(
         events.recv().await,
-        Some(RegistryEvent::Unchanged {
+        Ok(RegistryEvent::Unchanged {
             namespace,
             name,
             version

@@ -135,5 +135,5 @@ async fn listeners_hear_of_an_invalidation() {
         namespace: Some(String::from("payments")),
         template: None,
     };
-    assert_eq!(events.recv().await, Some(heard));
+    assert_eq!(events.recv().await, Ok(heard));
 }
