@@ -36,15 +36,10 @@ pub struct DatabaseConfig {
     pub pool: PoolConfig,
 }
 
-/// Shows the URL without its secrets.
+/// Shows no secrets.
 impl std::fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DatabaseConfig")
-            .field("url", &redact::url(&self.url))
-            .field("pool_mode", &self.pool_mode)
-            .field("direct_url", &redact::optional_url(&self.direct_url))
-            .field("pool", &self.pool)
-            .finish()
+        redact::debug(self, f)
     }
 }
 

@@ -3,7 +3,9 @@
 //! A URL whose secret parts cannot be identified with certainty is hidden as a whole, because a
 //! hidden host is a smaller loss than a shown password.
 
-use serde::Serializer;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 use url::Url;
 
 const HIDDEN: &str = "***";
@@ -87,6 +89,11 @@ pub fn serialize_optional_url<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&optional_url(value))
+}
+
+/// Shows a configuration as its JSON, for `Debug`, because serializing hides secrets.
+pub(super) fn debug(config: &impl Serialize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str(&serde_json::to_string(config).map_err(|_| fmt::Error)?)
 }
 
 #[cfg(test)]

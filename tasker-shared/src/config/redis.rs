@@ -237,28 +237,10 @@ fn together(config: &RedisConfig) -> Result<(), ValidationError> {
     outcome(config.wrong_together())
 }
 
-/// Shows the URL without its secrets.
+/// Shows no secrets.
 impl std::fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisConfig")
-            .field("url", &redact::url(&self.url))
-            .field("max_connections", &self.max_connections)
-            .field(
-                "connection_timeout_seconds",
-                &self.connection_timeout_seconds,
-            )
-            .field("database", &self.database)
-            .field("mode", &self.mode)
-            .field("nodes", &self.nodes)
-            .field("username", &self.username)
-            .field("password", &self.password)
-            .field("sentinel_master_name", &self.sentinel_master_name)
-            .field("sentinel_username", &self.sentinel_username)
-            .field("sentinel_password", &self.sentinel_password)
-            .field("tls_ca_file", &self.tls_ca_file)
-            .field("tls_cert_file", &self.tls_cert_file)
-            .field("tls_key_file", &self.tls_key_file)
-            .finish()
+        redact::debug(self, f)
     }
 }
 
