@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
 use super::errors::RegistryError;
-use super::registration::{RegistrationOutcome, Submission};
+use super::registration::{CheckedTemplate, RegistrationOutcome};
 use crate::models::core::task_template::{
     Problem, TemplateDocument, TemplateError, TemplateLimits,
 };
@@ -51,75 +51,22 @@ pub struct DiscoveryProblem {
     pub message: String,
 }
 
-/// The result of checking template files without a database.
-#[derive(Debug, Clone, Default)]
-pub struct TemplateCheck {
+/// The templates in files and below folders.
+#[derive(Debug, Default)]
+pub struct FoundTemplates {
     /// The number of template files, good and bad.
     pub total_files: usize,
-    /// The templates that could be registered, in the order of their files.
-    pub templates: Vec<CheckedTemplate>,
-    /// The errors with which registering would report these files.
-    pub errors: Vec<DiscoveryProblem>,
-    /// The warnings with which registering would report these files.
-    pub warnings: Vec<DiscoveryProblem>,
-}
-
-/// A template in a file that could be registered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckedTemplate {
-    /// The template's namespace.
-    pub namespace: String,
-    /// The template's name.
-    pub name: String,
-    /// The template's version.
-    pub version: String,
-    /// The hash that the document gets when it is registered.
-    pub hash: ContentHash,
-    /// The file.
-    pub file: PathBuf,
-}
-
-/// Checks files, and all `*.yaml` and `*.yml` below folders, as a registration does. A file that is
-/// named itself is read under any name. Uses all cores, and blocks.
-///
-/// # Errors
-/// [`RegistryError::Folder`] if a path does not exist or cannot be read.
-pub fn check_template_files(
-    paths: &[PathBuf],
-    max_file_bytes: u64,
-) -> Result<TemplateCheck, RegistryError> {
-    let found = find_all(paths, max_file_bytes)?;
-    let templates = found.templates.into_iter().map(|template| CheckedTemplate {
-        file: template.file.unwrap_or_default(),
-        namespace: template.namespace,
-        name: template.name,
-        version: template.version,
-        hash: template.hash,
-    });
-    Ok(TemplateCheck {
-        total_files: found.total_files,
-        templates: templates.collect(),
-        errors: found.errors,
-        warnings: found.warnings,
-    })
-}
-
-/// The templates of a folder.
-#[derive(Debug, Default)]
-pub(super) struct FoundTemplates {
-    /// The number of template files, good and bad.
-    pub(super) total_files: usize,
     /// The good ones, each with another (namespace, name, version), in the order of paths.
-    pub(super) templates: Vec<Submission>,
-    /// In the order of paths and lines.
-    pub(super) errors: Vec<DiscoveryProblem>,
-    /// In the order of paths and lines.
-    pub(super) warnings: Vec<DiscoveryProblem>,
+    pub templates: Vec<CheckedTemplate>,
+    /// The errors, in the order of paths and lines.
+    pub errors: Vec<DiscoveryProblem>,
+    /// The warnings, in the order of paths and lines.
+    pub warnings: Vec<DiscoveryProblem>,
 }
 
 /// A checked file. The document itself is dropped by the thread that parsed it.
 struct CheckedFile {
-    template: Submission,
+    template: CheckedTemplate,
     warnings: Vec<Problem>,
 }
 
@@ -149,41 +96,26 @@ impl FileError {
     }
 }
 
-/// Reads every `*.yaml` and `*.yml` below `folder`. Follows links and skips hidden entries.
-///
-/// Runs on a blocking thread, because reading and parsing keep all cores busy.
-///
-/// # Errors
-/// When `folder` itself cannot be read.
+/// Does the same as [`check_template_files`] on a blocking thread, because reading and parsing keep
+/// all cores busy.
 pub(super) async fn find(
-    folder: &Path,
+    paths: &[PathBuf],
     max_file_bytes: u64,
 ) -> Result<FoundTemplates, RegistryError> {
-    let folder = folder.to_owned();
-    tokio::task::spawn_blocking(move || find_blocking(&folder, max_file_bytes))
+    let paths = paths.to_vec();
+    tokio::task::spawn_blocking(move || check_template_files(&paths, max_file_bytes))
         .await
         // Nobody cancels the task, so an error means that it panicked.
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-/// Reads these files, and every template file below these folders.
-///
-/// # Errors
-/// When one of them cannot be read.
-pub(super) async fn find_files(
-    paths: &[PathBuf],
-    max_file_bytes: u64,
-) -> Result<FoundTemplates, RegistryError> {
-    let paths = paths.to_vec();
-    tokio::task::spawn_blocking(move || find_all(&paths, max_file_bytes))
-        .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-}
-
-fn find_blocking(folder: &Path, max_file_bytes: u64) -> Result<FoundTemplates, RegistryError> {
-    // A registration is of folders, and a file in place of one is a mistake.
-    std::fs::read_dir(folder).map_err(|source| unreadable(folder, source))?;
-    find_all(&[folder.to_owned()], max_file_bytes)
+/// Fails unless `path` is a folder that can be read. A registration is of folders, and a file in
+/// place of one is a mistake.
+pub(super) async fn require_folder(path: &Path) -> Result<(), RegistryError> {
+    match tokio::fs::read_dir(path).await {
+        Ok(_) => Ok(()),
+        Err(source) => Err(unreadable(path, source)),
+    }
 }
 
 fn unreadable(path: &Path, source: io::Error) -> RegistryError {
@@ -193,7 +125,16 @@ fn unreadable(path: &Path, source: io::Error) -> RegistryError {
     }
 }
 
-fn find_all(paths: &[PathBuf], max_file_bytes: u64) -> Result<FoundTemplates, RegistryError> {
+/// Checks files, and all `*.yaml` and `*.yml` below folders, as a registration does. A file that is
+/// named itself is read under any name. Below folders, links are followed and hidden entries are
+/// skipped. Uses all cores, and blocks.
+///
+/// # Errors
+/// [`RegistryError::Folder`] if a path does not exist or cannot be read.
+pub fn check_template_files(
+    paths: &[PathBuf],
+    max_file_bytes: u64,
+) -> Result<FoundTemplates, RegistryError> {
     let mut found = FoundTemplates::default();
     let mut entries = Vec::new();
     for path in paths {
@@ -378,7 +319,7 @@ fn check_file(
 ) -> Result<CheckedFile, FileError> {
     let document = TemplateDocument::from_yaml(&read_file(entry, max_file_bytes)?, limits)?;
     Ok(CheckedFile {
-        template: Submission::from(&document),
+        template: CheckedTemplate::from(&document),
         warnings: document.warnings().to_vec(),
     })
 }

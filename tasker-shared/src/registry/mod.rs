@@ -23,11 +23,10 @@ pub mod task_handler_registry;
 
 pub use catalog::TemplateListing;
 pub use discovery::{
-    CheckedTemplate, DiscoveryProblem, TaskTemplateDiscoveryResult, TemplateCheck,
-    check_template_files,
+    DiscoveryProblem, FoundTemplates, TaskTemplateDiscoveryResult, check_template_files,
 };
 pub use errors::RegistryError;
 pub use index_status::IndexStatus;
-pub use registration::{RegistrationOutcome, RegistrationStatus};
+pub use registration::{CheckedTemplate, RegistrationOutcome, RegistrationStatus};
 pub use resolution::{Resolution, Tier};
 pub use task_handler_registry::TaskHandlerRegistry;

@@ -141,21 +141,26 @@ impl BatchOutcome {
     }
 }
 
-/// A template that can be sent to PostgreSQL, with the hash that it will have there.
+/// A template that could be registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Submission {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) version: String,
+pub struct CheckedTemplate {
+    /// The template's namespace.
+    pub namespace: String,
+    /// The template's name.
+    pub name: String,
+    /// The template's version.
+    pub version: String,
     description: Option<String>,
     strategy: Option<&'static str>,
     /// As PostgreSQL writes a `jsonb`, so equal documents have equal texts.
     pub(super) document: String,
-    pub(super) hash: ContentHash,
-    pub(super) file: Option<PathBuf>,
+    /// The hash that the document gets when it is registered.
+    pub hash: ContentHash,
+    /// The file, if it is from one.
+    pub file: Option<PathBuf>,
 }
 
-impl From<&TemplateDocument> for Submission {
+impl From<&TemplateDocument> for CheckedTemplate {
     fn from(document: &TemplateDocument) -> Self {
         let template = document.template();
         let document = jsonb::text(document.json());
@@ -184,7 +189,7 @@ struct Known {
     is_same: bool,
 }
 
-impl Submission {
+impl CheckedTemplate {
     /// Returns the registration that `snapshot` has under this name.
     fn look_up(&self, snapshot: &Snapshot) -> Option<Known> {
         let name = TemplateName {
@@ -230,7 +235,7 @@ type Registered = (Vec<StatusAndRow>, Vec<Option<Known>>);
 /// hashes. Without it, documents are always replaced.
 pub(super) async fn register(
     pool: &PgPool,
-    templates: Vec<Submission>,
+    templates: Vec<CheckedTemplate>,
     index: Option<&Snapshot>,
     on_changed: Option<OnChangedVersion>,
 ) -> Result<BatchOutcome, RegistryError> {
@@ -245,7 +250,7 @@ pub(super) async fn register(
         .map(|(template, known)| template.decide(*known, replaces))
         .collect();
     let all_in_index = decided.is_some();
-    let templates: Arc<[Submission]> = templates.into();
+    let templates: Arc<[CheckedTemplate]> = templates.into();
     let mut attempts = 0;
     let (results, known) = if let Some(decided) = decided {
         (decided, known)
@@ -300,7 +305,7 @@ fn count(status: &'static str, templates: usize) {
 
 fn register_on(
     connection: &mut PgConnection,
-    templates: Arc<[Submission]>,
+    templates: Arc<[CheckedTemplate]>,
     mut known: Vec<Option<Known>>,
     asks_first: bool,
     replaces: bool,
@@ -334,7 +339,7 @@ fn register_on(
 }
 
 /// Cuts `items` so that no statement carries too much.
-fn statements<'a>(templates: &[Submission], items: &'a [usize]) -> Vec<&'a [usize]> {
+fn statements<'a>(templates: &[CheckedTemplate], items: &'a [usize]) -> Vec<&'a [usize]> {
     let mut bytes = 0;
     items
         .chunk_by(|before, after| {
@@ -351,10 +356,10 @@ fn statements<'a>(templates: &[Submission], items: &'a [usize]) -> Vec<&'a [usiz
 /// Looks up what PostgreSQL has under the names of `templates`. Sends hashes, not documents.
 async fn look_up(
     connection: &mut PgConnection,
-    templates: &[Submission],
+    templates: &[CheckedTemplate],
     known: &mut [Option<Known>],
 ) -> Result<(), sqlx::Error> {
-    let templates: Vec<&Submission> = templates.iter().collect();
+    let templates: Vec<&CheckedTemplate> = templates.iter().collect();
     let columns = Columns::new(&templates);
     let hashes: Vec<String> = templates.iter().map(|one| one.hash.to_string()).collect();
     let rows = sqlx::query!(
@@ -399,11 +404,11 @@ async fn look_up(
 /// Writes `items` of `templates`, and sets their results.
 async fn write(
     connection: &mut PgConnection,
-    templates: &[Submission],
+    templates: &[CheckedTemplate],
     items: &[usize],
     results: &mut [Option<StatusAndRow>],
 ) -> Result<(), sqlx::Error> {
-    let batch: Vec<&Submission> = items.iter().map(|item| &templates[*item]).collect();
+    let batch: Vec<&CheckedTemplate> = items.iter().map(|item| &templates[*item]).collect();
     let columns = Columns::new(&batch);
     let documents: Vec<&str> = batch.iter().map(|one| one.document.as_str()).collect();
     // Made here, because PostgreSQL before 18 takes about 5 us for each.
@@ -453,7 +458,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn new(templates: &[&'a Submission]) -> Self {
+    fn new(templates: &[&'a CheckedTemplate]) -> Self {
         let all = || templates.iter();
         Self {
             namespaces: all().map(|one| one.namespace.as_str()).collect(),

@@ -14,7 +14,7 @@ use super::index_status::IndexStatus;
 use super::inspection::{CacheEntries, Inspection};
 use super::redis_tier::RedisTier;
 use super::registration::{
-    self, BatchOutcome, RegistrationOutcome, RegistrationStatus, Submission,
+    self, BatchOutcome, CheckedTemplate, RegistrationOutcome, RegistrationStatus,
 };
 use super::resolution::{Resolution, ResolveMetrics, Tier};
 use super::resolver::Resolver;
@@ -221,13 +221,13 @@ impl TaskHandlerRegistry {
         &self,
         templates: &[TemplateDocument],
     ) -> Result<Vec<RegistrationOutcome>, RegistryError> {
-        self.register_all(templates.iter().map(Submission::from).collect())
+        self.register_all(templates.iter().map(CheckedTemplate::from).collect())
             .await
     }
 
     async fn register_all(
         &self,
-        templates: Vec<Submission>,
+        templates: Vec<CheckedTemplate>,
     ) -> Result<Vec<RegistrationOutcome>, RegistryError> {
         let batch = registration::register(&self.db_pool, templates, None, None).await?;
         self.publish(&batch, false).await;
@@ -250,12 +250,9 @@ impl TaskHandlerRegistry {
         &self,
         folder: impl AsRef<Path>,
     ) -> Result<TaskTemplateDiscoveryResult, RegistryError> {
-        // The index is loaded while the files are parsed.
-        let begun = Moment::now();
-        self.start();
-        let max_file_bytes = self.task_templates.max_file_bytes;
-        let found = discovery::find(folder.as_ref(), max_file_bytes).await?;
-        Box::pin(self.register_found(begun, found)).await
+        discovery::require_folder(folder.as_ref()).await?;
+        self.register_template_files(&[folder.as_ref().to_owned()])
+            .await
     }
 
     /// Registers these files, and every template file below these folders, like
@@ -267,10 +264,11 @@ impl TaskHandlerRegistry {
         &self,
         paths: &[PathBuf],
     ) -> Result<TaskTemplateDiscoveryResult, RegistryError> {
+        // The index is loaded while the files are parsed.
         let begun = Moment::now();
         self.start();
         let max_file_bytes = self.task_templates.max_file_bytes;
-        let found = discovery::find_files(paths, max_file_bytes).await?;
+        let found = discovery::find(paths, max_file_bytes).await?;
         Box::pin(self.register_found(begun, found)).await
     }
 

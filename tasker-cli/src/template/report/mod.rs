@@ -7,8 +7,8 @@ mod table;
 use clap::ValueEnum;
 use serde::Serialize;
 use tasker_shared::registry::{
-    CheckedTemplate, DiscoveryProblem, RegistrationOutcome, TaskTemplateDiscoveryResult,
-    TemplateCheck,
+    CheckedTemplate, DiscoveryProblem, FoundTemplates, RegistrationOutcome,
+    TaskTemplateDiscoveryResult,
 };
 
 use crate::error::CliError;
@@ -146,10 +146,10 @@ impl Problem {
     }
 }
 
-impl From<TemplateCheck> for Report {
-    fn from(check: TemplateCheck) -> Self {
-        let templates = check.templates.into_iter().map(Template::from).collect();
-        Self::new(check.total_files, templates, check.errors, check.warnings)
+impl From<FoundTemplates> for Report {
+    fn from(found: FoundTemplates) -> Self {
+        let templates = found.templates.into_iter().map(Template::from).collect();
+        Self::new(found.total_files, templates, found.errors, found.warnings)
     }
 }
 
@@ -172,7 +172,7 @@ impl From<CheckedTemplate> for Template {
             name: template.name,
             version: template.version,
             hash: template.hash.to_string(),
-            file: Some(template.file.display().to_string()),
+            file: template.file.map(|file| file.display().to_string()),
             status: None,
         }
     }

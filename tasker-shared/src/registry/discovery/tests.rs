@@ -3,7 +3,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{FoundTemplates, find_blocking};
+use super::{FoundTemplates, check_template_files, require_folder};
 use crate::registry::{DiscoveryProblem, RegistryError};
 
 const LIMIT: u64 = 64 * 1024;
@@ -25,7 +25,7 @@ fn read(folder: &TempDir) -> FoundTemplates {
 }
 
 fn read_below(folder: &Path) -> FoundTemplates {
-    find_blocking(folder, LIMIT).unwrap()
+    check_template_files(&[folder.to_owned()], LIMIT).unwrap()
 }
 
 fn names(files: &FoundTemplates) -> Vec<&str> {
@@ -193,13 +193,13 @@ fn two_files_with_one_name_and_different_documents_are_both_refused() {
     assert!(files.warnings[0].message.contains("a.yaml"));
 }
 
-#[test]
-fn a_missing_folder_is_an_error() {
+#[tokio::test]
+async fn a_missing_folder_is_an_error() {
     let folder = TempDir::new().unwrap();
     write(&folder, "file", "");
     for path in ["absent", "file"] {
         let path = folder.path().join(path);
-        let error = find_blocking(&path, LIMIT).unwrap_err();
+        let error = require_folder(&path).await.unwrap_err();
         let RegistryError::Folder { path: reported, .. } = &error else {
             panic!("{error:?}");
         };
