@@ -23,72 +23,55 @@ impl Graph {
         self.dependencies[step].push(dependency);
     }
 
-    /// Returns cycles that share no step. Each begins with the step that comes first in the
-    /// document.
+    /// Returns cycles that share no step, at least one of each knot. Each begins with the step that
+    /// comes first in the document.
     pub(super) fn cycles(&self) -> Vec<Vec<usize>> {
         let mut cycles = Vec::new();
-        let mut left = self.stuck(&vec![true; self.dependencies.len()]);
-        while cycles.len() < MAX_CYCLES {
-            let Some(start) = left.iter().position(|is_left| *is_left) else {
-                break;
-            };
-            let cycle = self.cycle_from(start, &left);
-            for step in &cycle {
-                left[*step] = false;
-            }
-            left = self.stuck(&left);
-            cycles.push(cycle);
-        }
-        cycles
-    }
-
-    /// Marks the steps that can never start if only the steps in `among` exist.
-    fn stuck(&self, among: &[bool]) -> Vec<bool> {
-        let mut dependents = vec![Vec::new(); among.len()];
-        let mut waiting = vec![0_usize; among.len()];
-        for (step, dependencies) in self.dependencies.iter().enumerate() {
-            if !among[step] {
+        let mut is_passed = vec![false; self.dependencies.len()];
+        let mut is_on_way = vec![false; self.dependencies.len()];
+        for start in 0..self.dependencies.len() {
+            if is_passed[start] {
                 continue;
             }
-            for dependency in dependencies.iter().filter(|step| among[**step]) {
-                dependents[*dependency].push(step);
-                waiting[step] += 1;
-            }
-        }
-        let mut stuck = among.to_vec();
-        let mut ready: Vec<usize> = (0..among.len())
-            .filter(|step| among[*step] && waiting[*step] == 0)
-            .collect();
-        while let Some(step) = ready.pop() {
-            stuck[step] = false;
-            for dependent in &dependents[step] {
-                waiting[*dependent] -= 1;
-                if waiting[*dependent] == 0 {
-                    ready.push(*dependent);
+            // From `start` along dependencies: each step with the number of those that were followed.
+            // A list in place of recursion, because it may be long.
+            let mut way = vec![(start, 0)];
+            while let Some((step, followed)) = way.last_mut() {
+                let step = *step;
+                (is_passed[step], is_on_way[step]) = (true, true);
+                let dependency = self.dependencies[step].get(*followed).copied();
+                *followed += 1;
+                match dependency {
+                    None => {
+                        is_on_way[step] = false;
+                        way.pop();
+                    }
+                    Some(next) if is_on_way[next] => {
+                        let begin = way.iter().rposition(|(step, _)| *step == next);
+                        let cycle = way.drain(begin.unwrap_or_default()..);
+                        let cycle: Vec<usize> = cycle.map(|(step, _)| step).collect();
+                        for step in &cycle {
+                            is_on_way[*step] = false;
+                        }
+                        cycles.push(in_order(cycle));
+                        if cycles.len() == MAX_CYCLES {
+                            return cycles;
+                        }
+                    }
+                    Some(next) if !is_passed[next] => way.push((next, 0)),
+                    Some(_) => {}
                 }
             }
         }
-        stuck
+        cycles
     }
+}
 
-    /// Returns a cycle that is reached from `start`. Each step in `left` waits for another one in
-    /// it, so following dependencies returns to a step that was passed.
-    fn cycle_from(&self, start: usize, left: &[bool]) -> Vec<usize> {
-        let mut passed_at = vec![None; left.len()];
-        let mut way = Vec::new();
-        let mut step = start;
-        while passed_at[step].is_none() {
-            passed_at[step] = Some(way.len());
-            way.push(step);
-            let next = self.dependencies[step].iter().find(|next| left[**next]);
-            step = *next.expect("a stuck step waits for another stuck step");
-        }
-        let mut cycle = way.split_off(passed_at[step].unwrap_or_default());
-        let first = cycle.iter().enumerate().min_by_key(|(_, step)| **step);
-        let first = first.map_or(0, |(index, _)| index);
-        cycle.rotate_left(first);
-        cycle
-    }
+/// Returns a cycle from its first step in the document on.
+fn in_order(mut cycle: Vec<usize>) -> Vec<usize> {
+    let first = (0..cycle.len()).min_by_key(|index| cycle[*index]);
+    cycle.rotate_left(first.unwrap_or_default());
+    cycle
 }
 
 /// Returns the names along a cycle, with the first one again at the end. The end of a long cycle is
@@ -129,6 +112,13 @@ mod tests {
         // 0 and 1 wait for each other; 2 waits for 1; 3, 4 and 5 are a ring.
         let edges = [(0, 1), (1, 0), (2, 1), (5, 4), (4, 3), (3, 5)];
         assert_eq!(graph(&edges, 6).cycles(), [vec![0, 1], vec![3, 5, 4]]);
+    }
+
+    #[test]
+    fn cycles_of_one_knot_share_no_step() {
+        // 0 and 1, 2 and 3 wait for each other, and 2 is a part of a longer cycle of 0 and 1.
+        let edges = [(0, 1), (1, 0), (1, 2), (2, 0), (2, 3), (3, 2)];
+        assert_eq!(graph(&edges, 4).cycles(), [vec![0, 1], vec![2, 3]]);
     }
 
     #[test]
