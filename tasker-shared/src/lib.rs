@@ -31,7 +31,7 @@ pub mod models;
 pub mod registry;
 pub mod system_context;
 #[cfg(test)]
-mod test_sources;
+mod tests;
 pub mod types;
 
 pub use system_context::SystemContext;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{ALL, Kind, Metric};
-use crate::test_sources;
+use crate::tests::sources;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
@@ -54,10 +54,7 @@ fn every_metric_and_label_that_is_documented_exists() {
 
 #[test]
 fn every_log_line_that_is_documented_is_written() {
-    let sources: String = test_sources::all()
-        .into_iter()
-        .map(|(_, text)| text)
-        .collect();
+    let sources: String = sources().into_iter().map(|(_, text)| text).collect();
     let text = read("docs/operations.md");
     // Labels of metrics are quoted too, and are within backquotes.
     let prose: String = text.split('`').step_by(2).collect();

@@ -11,8 +11,6 @@ mod commands;
 mod connection;
 mod connections;
 mod endpoint;
-#[cfg(test)]
-mod fake;
 mod fills;
 mod log_limit;
 mod redis_error;
@@ -20,6 +18,8 @@ mod reports;
 mod sentinel;
 mod supervisor;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::sync::Arc;

@@ -159,7 +159,7 @@ fn step_limit(client: &RedisClient) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::super::fake::Fake;
+    use super::super::tests::Fake;
     use super::matching;
     use crate::cache::CacheError;
 
