@@ -135,7 +135,8 @@ impl From<io::Error> for ConnectionFault {
 }
 
 /// The reason why an answer is not a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum BadAnswer {
     /// The key holds another type than a string.
@@ -156,11 +157,7 @@ impl BadAnswer {
     /// Returns the label of the metric that counts bad answers.
     #[must_use]
     pub fn kind(self) -> &'static str {
-        match self {
-            Self::WrongType => "wrong_type",
-            Self::TooLarge { .. } => "too_large",
-            Self::Garbage => "garbage",
-        }
+        self.into()
     }
 }
 

@@ -19,7 +19,7 @@ pub struct DatabaseConfig {
     pub url: String,
     /// The mode of the pooler that `url` leads to: `transaction` for pgbouncer's
     /// `pool_mode = transaction`; else `session`, also without a pooler.
-    #[builder(default = "String::from(PoolMode::SESSION)")]
+    #[builder(default = "String::from(\"session\")")]
     #[validate(custom(function = pool_mode))]
     #[schemars(extend("enum" = ["session", "transaction"]))]
     pub pool_mode: String,
@@ -44,7 +44,8 @@ impl std::fmt::Debug for DatabaseConfig {
 }
 
 /// The mode of a pooler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum PoolMode {
     /// Each connection has a session of the server.
     Session,
@@ -53,16 +54,10 @@ pub enum PoolMode {
 }
 
 impl PoolMode {
-    const SESSION: &str = "session";
-
     /// Returns the mode of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            Self::SESSION => Some(Self::Session),
-            "transaction" => Some(Self::Transaction),
-            _ => None,
-        }
+        name.parse().ok()
     }
 }
 

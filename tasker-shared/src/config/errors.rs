@@ -59,7 +59,9 @@ fn list(problems: &[ConfigProblem]) -> String {
 }
 
 /// A problem of a configuration.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[cfg_attr(test, derive(strum::VariantNames))]
+#[strum(prefix = "config_", serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum ConfigProblem {
     /// `TASKER_CONFIG_ROOT` names a folder that does not exist or has no configuration.
@@ -202,21 +204,7 @@ impl ConfigProblem {
     /// Returns a name for this kind of problem that stays the same in all releases.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::MissingFolder { .. } => "config_missing_folder",
-            Self::UnknownEnvironment { .. } => "config_unknown_environment",
-            Self::Unreadable { .. } => "config_unreadable",
-            Self::Syntax { .. } => "config_syntax",
-            Self::UnknownKey { .. } => "config_unknown_key",
-            Self::WrongType { .. } => "config_wrong_type",
-            Self::MalformedReference { .. } => "config_malformed_reference",
-            Self::UnlistedVariable { .. } => "config_unlisted_variable",
-            Self::UnsetVariable { .. } => "config_unset_variable",
-            Self::BadVariable { .. } => "config_bad_variable",
-            Self::DuplicateVariable { .. } => "config_duplicate_variable",
-            Self::NotUnicode { .. } => "config_not_unicode",
-            Self::Invalid { .. } => "config_invalid",
-        }
+        self.into()
     }
 
     /// Returns the dotted path of the key that the problem is about, if it is about one.
@@ -248,4 +236,20 @@ fn reference(used_at: Option<&(Origin, String)>) -> String {
 
 fn place(origin: Option<&Origin>) -> String {
     origin.map_or_else(String::new, |origin| format!("{origin}: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::VariantNames;
+
+    use super::ConfigProblem;
+
+    #[test]
+    fn programs_find_the_codes_that_they_know() {
+        let codes = "config_missing_folder config_unknown_environment config_unreadable config_syntax \
+             config_unknown_key config_wrong_type config_malformed_reference \
+             config_unlisted_variable config_unset_variable config_bad_variable \
+             config_duplicate_variable config_not_unicode config_invalid";
+        assert_eq!(ConfigProblem::VARIANTS.join(" "), codes);
+    }
 }

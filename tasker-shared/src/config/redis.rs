@@ -50,7 +50,7 @@ pub struct RedisConfig {
     /// sentinels watch.
     ///
     /// Default `single`.
-    #[builder(default = "String::from(RedisMode::SINGLE)")]
+    #[builder(default = "String::from(\"single\")")]
     #[validate(custom(function = mode))]
     #[schemars(extend("enum" = ["single", "cluster", "sentinel"]))]
     pub mode: String,
@@ -109,7 +109,8 @@ pub struct RedisConfig {
 }
 
 /// The kind of server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum RedisMode {
     /// One server, or a proxy that looks like one.
     Single,
@@ -120,17 +121,10 @@ pub enum RedisMode {
 }
 
 impl RedisMode {
-    const SINGLE: &str = "single";
-
     /// The mode of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            Self::SINGLE => Some(Self::Single),
-            "cluster" => Some(Self::Cluster),
-            "sentinel" => Some(Self::Sentinel),
-            _ => None,
-        }
+        name.parse().ok()
     }
 }
 

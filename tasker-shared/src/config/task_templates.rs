@@ -21,7 +21,7 @@ pub struct TaskTemplatesConfig {
     /// Reaction of a boot to a file whose content differs from the registered content of the same
     /// version: `replace` registers it, `warn` registers it and logs a warning, `refuse` keeps the
     /// registered content and counts the file as refused.
-    #[builder(default = "String::from(OnChangedVersion::WARN)")]
+    #[builder(default = "String::from(\"warn\")")]
     #[validate(custom(function = on_changed_version))]
     #[schemars(extend("enum" = ["replace", "warn", "refuse"]))]
     pub on_changed_version: String,
@@ -32,7 +32,8 @@ pub struct TaskTemplatesConfig {
 }
 
 /// The values of `on_changed_version`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum OnChangedVersion {
     /// Registers the new content.
     Replace,
@@ -43,17 +44,10 @@ pub enum OnChangedVersion {
 }
 
 impl OnChangedVersion {
-    const WARN: &str = "warn";
-
     /// Returns the value of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "replace" => Some(Self::Replace),
-            Self::WARN => Some(Self::Warn),
-            "refuse" => Some(Self::Refuse),
-            _ => None,
-        }
+        name.parse().ok()
     }
 }
 

@@ -7,14 +7,18 @@ use sqlx::migrate::MigrateError;
 use super::DatabaseError;
 
 /// The fault behind an error, as far as PostgreSQL or the operating system names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[cfg_attr(test, derive(strum::VariantNames))]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum DatabaseCause {
     /// Nothing listens at the address.
+    #[strum(serialize = "connection_refused")]
     Refused,
     /// The host cannot be found or reached.
     Unreachable,
     /// PostgreSQL does not accept user and password.
+    #[strum(serialize = "login_refused")]
     Login,
     /// The database does not exist.
     UnknownDatabase,
@@ -35,6 +39,7 @@ pub enum DatabaseCause {
     /// No answer came in time.
     Late,
     /// The connection was lost.
+    #[strum(serialize = "connection_lost")]
     Lost,
     /// Any other fault.
     Other,
@@ -43,23 +48,8 @@ pub enum DatabaseCause {
 impl DatabaseCause {
     /// Returns a stable name for health reports and logs.
     #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Refused => "connection_refused",
-            Self::Unreachable => "unreachable",
-            Self::Login => "login_refused",
-            Self::UnknownDatabase => "unknown_database",
-            Self::TooManyConnections => "too_many_connections",
-            Self::Starting => "starting",
-            Self::PoolExhausted => "pool_exhausted",
-            Self::Locked => "locked",
-            Self::NotMigrated => "not_migrated",
-            Self::NotPermitted => "not_permitted",
-            Self::ReadOnly => "read_only",
-            Self::Late => "late",
-            Self::Lost => "connection_lost",
-            Self::Other => "other",
-        }
+    pub fn code(self) -> &'static str {
+        self.into()
     }
 
     /// Returns the remedy, as the end of a sentence; nothing if the error itself says enough.
@@ -158,5 +148,20 @@ fn of_sqlstate(code: &str) -> DatabaseCause {
         "25006" => DatabaseCause::ReadOnly,
         code if code.starts_with("08") => DatabaseCause::Lost,
         _ => DatabaseCause::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::VariantNames;
+
+    use super::DatabaseCause;
+
+    #[test]
+    fn programs_find_the_codes_that_they_know() {
+        let codes = "connection_refused unreachable login_refused unknown_database \
+             too_many_connections starting pool_exhausted locked not_migrated not_permitted \
+             read_only late connection_lost other";
+        assert_eq!(DatabaseCause::VARIANTS.join(" "), codes);
     }
 }

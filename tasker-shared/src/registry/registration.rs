@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection, PgPool};
+use strum::VariantArray;
 use uuid::Uuid;
 
 use super::errors::RegistryError;
@@ -36,7 +37,8 @@ const ASK_FIRST_BYTES: usize = 64 * 1024;
 const DESCRIPTION_CHARACTERS: usize = 255;
 
 /// The effect of registering a template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum RegistrationStatus {
     /// The name was new.
     Created,
@@ -49,17 +51,10 @@ pub enum RegistrationStatus {
 }
 
 impl RegistrationStatus {
-    const ALL: [Self; 4] = [Self::Created, Self::Updated, Self::Unchanged, Self::Refused];
-
     /// A label for metrics and logs.
     #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Updated => "updated",
-            Self::Unchanged => "unchanged",
-            Self::Refused => "refused",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -271,7 +266,7 @@ pub(super) async fn register(
         .await
         .inspect_err(|_| count("failed", templates.len()))?
     };
-    for counted in RegistrationStatus::ALL {
+    for &counted in RegistrationStatus::VARIANTS {
         let of_status = results.iter().filter(|(status, _)| *status == counted);
         count(counted.label(), of_status.count());
     }

@@ -8,7 +8,8 @@ use crate::metrics::{TEMPLATE_RESOLVE_DURATION, TEMPLATE_RESOLVES};
 use crate::types::HandlerMetadata;
 
 /// The tier that had a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Tier {
     /// The memory of this process.
     Local,
@@ -21,12 +22,8 @@ pub enum Tier {
 impl Tier {
     /// Returns a label for metrics, headers and logs.
     #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Redis => "redis",
-            Self::Database => "database",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -19,7 +19,11 @@ use serde::{Deserialize, Serialize};
     sqlx::Type,
     utoipa::ToSchema,
     schemars::JsonSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
 )]
+#[cfg_attr(test, derive(strum::VariantArray))]
+#[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "tasker.identity_strategy", rename_all = "snake_case")]
 pub enum IdentityStrategy {
@@ -34,34 +38,28 @@ pub enum IdentityStrategy {
 }
 
 impl IdentityStrategy {
-    const ALL: [Self; 3] = [Self::Strict, Self::CallerProvided, Self::AlwaysUnique];
-
     /// Returns the strategy's name in templates and in the database.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Strict => "strict",
-            Self::CallerProvided => "caller_provided",
-            Self::AlwaysUnique => "always_unique",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Returns the strategy with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|strategy| strategy.name() == name)
+        name.parse().ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray;
+
     use super::IdentityStrategy;
 
     #[test]
     fn every_strategy_has_the_name_that_templates_give_it() {
-        for strategy in IdentityStrategy::ALL {
+        for strategy in IdentityStrategy::VARIANTS.iter().copied() {
             assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.name());
             assert_eq!(IdentityStrategy::from_name(strategy.name()), Some(strategy));
         }

@@ -1,7 +1,8 @@
 //! The reasons for polls, as metrics name them.
 
 /// The reason for a poll.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum PollReason {
     Start,
     Timer,
@@ -13,14 +14,7 @@ pub(crate) enum PollReason {
 
 impl PollReason {
     /// Returns a label for metrics.
-    pub(super) const fn label(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Timer => "timer",
-            Self::Notified => "notified",
-            Self::Stale => "stale",
-            Self::UnknownName => "unknown_name",
-            Self::Written => "written",
-        }
+    pub(super) fn label(self) -> &'static str {
+        self.into()
     }
 }

@@ -15,7 +15,6 @@ pub mod input_schema;
 mod limits;
 mod path;
 mod problem;
-mod problem_code;
 mod retry;
 mod step;
 mod step_graph;

@@ -54,7 +54,9 @@ impl fmt::Display for Problem {
 }
 
 /// The kinds of problems. Texts of the author are shortened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[cfg_attr(test, derive(strum::VariantNames))]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 #[expect(
     missing_docs,
@@ -205,6 +207,14 @@ pub enum ProblemKind {
     EmptyOverride,
 }
 
+impl ProblemKind {
+    /// Returns the name of the kind, such as `unknown_key`. It stays the same in all releases.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.into()
+    }
+}
+
 fn instead(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(
         || String::from("keep notes under `metadata` or under a key that begins with `x-`"),
@@ -300,5 +310,26 @@ impl fmt::Display for Listed<'_> {
             write!(f, " (and {more} more)")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::VariantNames;
+
+    use super::ProblemKind;
+
+    #[test]
+    fn programs_find_the_codes_that_they_know() {
+        let codes = "too_large not_utf8 control_character empty several_documents syntax too_deep \
+             too_many_nodes aliases_too_large alias_of_itself duplicate_key not_a_key \
+             not_mergeable not_a_json_number huge_number unknown_tag tag_mismatch \
+             nul_character unquoted_version key_is_not_text leading_zero old_boolean missing \
+             wrong_type out_of_range too_long bad_characters unknown_value type_given_twice \
+             duplicate_step unknown_dependency self_dependency misspelt_graph_key input_schema \
+             cycle more no_steps long_description zero_attempts repeated_dependency \
+             unknown_step not_a_batch_worker unused_batch_worker nothing_to_converge \
+             undeclared_event unknown_key not_overridable no_task_handler empty_override";
+        assert_eq!(ProblemKind::VARIANTS.join(" "), codes);
     }
 }
