@@ -9,8 +9,8 @@ use serde_json::Value;
 use tasker_shared::config::ConfigError;
 use tasker_shared::database::DatabaseError;
 use tasker_shared::error_chain::Chain;
-use tasker_shared::models::core::task_template::TemplateError;
 use tasker_shared::registry::RegistryError;
+use tasker_templates::TemplateError;
 
 /// Exit codes, after BSD's `sysexits.h` like those of the services.
 pub(crate) mod exit {

@@ -9,6 +9,7 @@ pub(crate) fn sources() -> Vec<(PathBuf, String)> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();
     for package in [
+        "tasker-templates",
         "tasker-shared",
         "tasker-web",
         "tasker-worker",

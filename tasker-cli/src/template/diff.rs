@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tasker_shared::models::core::task_template::{TaskTemplate, TemplateError};
 use tasker_shared::registry::TaskHandlerRegistry;
+use tasker_templates::{TaskTemplate, TemplateError};
 
 use super::changes::{self, Change};
 use super::file;
@@ -218,7 +218,7 @@ impl Differences {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tasker_shared::models::core::task_template::TaskTemplate;
+    use tasker_templates::TaskTemplate;
 
     use super::Differences;
     use crate::style::Style;

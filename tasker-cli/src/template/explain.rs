@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tasker_shared::models::core::identity_strategy::IdentityStrategy;
-use tasker_shared::models::core::task_template::{
+use tasker_templates::identity_strategy::IdentityStrategy;
+use tasker_templates::{
     FreeForm, HandlerDefinition, StepDefinition, StepEdgeKind, TaskTemplate, TemplateDocument,
     TemplateError, apply_environment,
 };

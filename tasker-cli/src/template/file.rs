@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use tasker_shared::models::core::task_template::{TemplateDocument, TemplateLimits};
+use tasker_templates::{TemplateDocument, TemplateLimits};
 
 use crate::error::CliError;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tasker_shared::models::core::task_template::{TemplateDocument, TemplateLimits};
+use tasker_templates::{TemplateDocument, TemplateLimits};
 
 use crate::error::{CliError, exit};
 use crate::output::{self, Format, OutputArgs};

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tasker_shared::models::core::task_template::{
+use tasker_templates::{
     BackoffStrategy, RetryConfiguration, TemplateDocument, TemplateLimits, json_schema,
 };
 use tasker_test_support::assert_generated;
@@ -301,7 +301,7 @@ fn plain(value: &Value) -> String {
 
 /// Returns a template that has every key.
 fn example() -> Value {
-    let tests = "../tasker-shared/src/models/core/task_template/tests/complete.yaml";
+    let tests = "../tasker-templates/src/tests/complete.yaml";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(tests);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let limits = TemplateLimits::default();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tasker_shared::models::core::task_template::RetryConfiguration;
+use tasker_templates::RetryConfiguration;
 
 /// Pauses that are listed; later ones are summed up.
 const LISTED: u32 = 6;
@@ -57,7 +57,7 @@ pub(super) fn duration(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tasker_shared::models::core::task_template::{BackoffStrategy, RetryConfiguration};
+    use tasker_templates::{BackoffStrategy, RetryConfiguration};
 
     use super::sentence;
 

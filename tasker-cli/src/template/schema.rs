@@ -1,7 +1,7 @@
 //! `tasker template schema`.
 
 use clap::Args;
-use tasker_shared::models::core::task_template::json_schema;
+use tasker_templates::json_schema;
 
 use crate::error::{CliError, exit};
 use crate::output;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tasker_shared::models::core::task_template::{StepEdge, TaskTemplate};
+use tasker_templates::{StepEdge, TaskTemplate};
 
 /// Returns the number of each step's layer, in the template's order, and the edges that the layers
 /// follow. An edge that would close a cycle, as one to a batch worker can, is left out.

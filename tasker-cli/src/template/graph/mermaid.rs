@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use tasker_shared::models::core::task_template::{StepEdgeKind, StepType, TaskTemplate};
+use tasker_templates::{StepEdgeKind, StepType, TaskTemplate};
 
 use super::kind;
 

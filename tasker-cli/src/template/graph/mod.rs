@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tasker_shared::models::core::task_template::{StepType, TaskTemplate};
+use tasker_templates::{StepType, TaskTemplate};
 
 use super::file;
 use crate::error::{CliError, exit};

@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tasker_shared::models::core::task_template::{
-    StepDefinition, StepEdgeKind, StepType, TaskTemplate,
-};
+use tasker_templates::{StepDefinition, StepEdgeKind, StepType, TaskTemplate};
 
 use super::kind;
 use super::layers::layers;

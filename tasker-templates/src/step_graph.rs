@@ -128,7 +128,7 @@ mod tests {
     use serde_json::json;
 
     use super::StepEdgeKind::{Batch, Decision, Dependency};
-    use crate::models::core::task_template::TaskTemplate;
+    use crate::TaskTemplate;
 
     fn template() -> TaskTemplate {
         let handler = json!({"callable": "h"});

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::{checked_text, load, locations};
-use crate::models::core::task_template::{Problem, ProblemKind, TemplateError, TemplateLimits};
+use crate::{Problem, ProblemKind, TemplateError, TemplateLimits};
 
 fn read(text: &str) -> Result<Value, Vec<Problem>> {
     read_bytes(text.as_bytes())

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::checker::Checker;
-use crate::models::core::task_template::limits::MAX_DEPTH;
-use crate::models::core::task_template::path::At;
-use crate::models::core::task_template::problem::ProblemKind;
+use crate::limits::MAX_DEPTH;
+use crate::path::At;
+use crate::problem::ProblemKind;
 
 /// Reports NUL characters, which PostgreSQL refuses, and too deep nesting, at which the recursion
 /// ends.

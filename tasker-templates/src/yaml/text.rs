@@ -1,7 +1,7 @@
 //! Checks that bytes are text that YAML allows.
 
-use crate::models::core::task_template::problem::{Problem, ProblemKind};
-use crate::models::core::task_template::{TemplateError, TemplateLimits};
+use crate::problem::{Problem, ProblemKind};
+use crate::{TemplateError, TemplateLimits};
 
 /// Returns the bytes as text if they are within the limit, UTF-8, and without control characters.
 pub(in super::super) fn checked_text(

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use saphyr_parser::{ScalarStyle, Tag};
 use serde_json::{Number, Value};
 
-use crate::models::core::task_template::path::clip;
-use crate::models::core::task_template::problem::ProblemKind;
+use crate::path::clip;
+use crate::problem::ProblemKind;
 
 /// The prefix of the core schema's tags, written `!!` in a document.
 const CORE: &str = "tag:yaml.org,2002:";

@@ -81,10 +81,7 @@ fn a_complete_template_is_valid() {
 
 #[test]
 fn templates_of_the_field_have_no_warning_without_a_cause() {
-    let folder = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/src/models/core/task_template/tests/samples"
-    );
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/samples");
     let mut found = Vec::new();
     for file in std::fs::read_dir(folder).unwrap() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();

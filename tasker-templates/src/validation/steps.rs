@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::checker::Checker;
 use super::graph;
-use crate::models::core::task_template::path::{At, clip};
-use crate::models::core::task_template::problem::ProblemKind;
-use crate::models::core::task_template::suggestion::nearest;
+use crate::path::{At, clip};
+use crate::problem::ProblemKind;
+use crate::suggestion::nearest;
 
 /// The names of a template's steps.
 #[derive(Debug, Default)]

@@ -16,8 +16,6 @@ use serde::{Deserialize, Serialize};
     Default,
     Serialize,
     Deserialize,
-    sqlx::Type,
-    utoipa::ToSchema,
     schemars::JsonSchema,
     strum::EnumString,
     strum::IntoStaticStr,
@@ -25,7 +23,12 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(test, derive(strum::VariantArray))]
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
-#[sqlx(type_name = "tasker.identity_strategy", rename_all = "snake_case")]
+#[cfg_attr(feature = "sqlx", derive(sqlx::Type))]
+#[cfg_attr(
+    feature = "sqlx",
+    sqlx(type_name = "tasker.identity_strategy", rename_all = "snake_case")
+)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 pub enum IdentityStrategy {
     /// Requests with the same named task and context are the same task.
     #[default]

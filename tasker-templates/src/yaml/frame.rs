@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::budget::Moment;
-use crate::models::core::task_template::path::{Segment, clip};
-use crate::models::core::task_template::problem::{Location, ProblemKind};
+use crate::path::{Segment, clip};
+use crate::problem::{Location, ProblemKind};
 
 /// A list or mapping that is being read.
 #[derive(Debug)]

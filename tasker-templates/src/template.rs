@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::environment::EnvironmentOverrides;
 use super::{FreeForm, StepDefinition};
-use crate::models::core::identity_strategy::IdentityStrategy;
+use crate::identity_strategy::IdentityStrategy;
 
 /// The keys of a template that Tasker reads.
 ///
@@ -148,7 +148,7 @@ mod tests {
     use serde_json::json;
 
     use super::TaskTemplate;
-    use crate::models::core::identity_strategy::IdentityStrategy;
+    use crate::identity_strategy::IdentityStrategy;
 
     #[test]
     fn a_document_of_a_few_keys_is_read() {

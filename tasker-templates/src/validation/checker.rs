@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 use super::Findings;
 use super::keys::{is_free, misspelt_graph_key, unknown_key};
 use super::shape::{Keys, Shape};
-use crate::models::core::task_template::path::{At, clip};
-use crate::models::core::task_template::problem::{ProblemKind, Problems};
-use crate::models::core::task_template::suggestion::nearest;
+use crate::path::{At, clip};
+use crate::problem::{ProblemKind, Problems};
+use crate::suggestion::nearest;
 
 /// Collects errors and warnings.
 #[derive(Debug, Default)]

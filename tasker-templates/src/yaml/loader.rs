@@ -11,10 +11,10 @@ use super::budget::{Budget, Size};
 use super::frame::{Frame, Key};
 use super::locations::RECORDED_DEPTH;
 use super::scalar::{self, fits_collection, full_name, is_merge_key};
-use crate::models::core::task_template::limits::MAX_DEPTH;
-use crate::models::core::task_template::path::clip;
-use crate::models::core::task_template::problem::{Location, Problem, ProblemKind, Problems};
-use crate::models::core::task_template::{TemplateError, TemplateLimits};
+use crate::limits::MAX_DEPTH;
+use crate::path::clip;
+use crate::problem::{Location, Problem, ProblemKind, Problems};
+use crate::{TemplateError, TemplateLimits};
 
 /// The parser's message for flow collections that are nested too deeply. It comes before their
 /// events, because the parser looks ahead for a `:` that would make them keys.

@@ -5,10 +5,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 use super::{COMPLETE, read};
-use crate::models::core::task_template::yaml;
-use crate::models::core::task_template::{
-    TemplateDocument, TemplateError, TemplateLimits, apply_environment,
-};
+use crate::yaml;
+use crate::{TemplateDocument, TemplateError, TemplateLimits, apply_environment};
 
 /// Reads whatever it is. It may be refused, but never for a defect of ours.
 fn survive(bytes: &[u8]) {

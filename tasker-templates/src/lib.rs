@@ -4,13 +4,31 @@
 //! typed view of the keys that Tasker reads; it ignores unknown keys. [`apply_environment`] applies
 //! the overrides of one environment to a document.
 //!
-//! This module does not depend on files, PostgreSQL or the cache.
+//! This crate knows no files, database or cache, so that tools read and check templates without them.
+//! `tasker-shared` has it as `models::core::task_template`.
+//!
+//! ```
+//! use tasker_templates::{TemplateDocument, TemplateLimits};
+//!
+//! let yaml = b"
+//! name: refund
+//! namespace_name: payments
+//! version: 1.0.0
+//! steps:
+//!   - name: pay_back
+//!     handler: {callable: PayBack}
+//! ";
+//! let document = TemplateDocument::from_yaml(yaml, TemplateLimits::default())?;
+//! assert_eq!(document.template().steps[0].name, "pay_back");
+//! # Ok::<(), tasker_templates::TemplateError>(())
+//! ```
 
 mod document;
 mod editor_schema;
 mod environment;
 mod errors;
 mod free_form;
+pub mod identity_strategy;
 pub mod input_schema;
 mod limits;
 mod path;

@@ -1,7 +1,7 @@
 //! The limits on a document while it is read.
 
-use crate::models::core::task_template::TemplateLimits;
-use crate::models::core::task_template::problem::ProblemKind;
+use crate::TemplateLimits;
+use crate::problem::ProblemKind;
 
 /// Counts the values and bytes that were read, with the values of aliases.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Unknown keys: a misspelt key would otherwise change a workflow without a word.
 
 use super::shape::{Keys, Shape};
-use crate::models::core::task_template::path::{At, clip};
-use crate::models::core::task_template::problem::ProblemKind;
-use crate::models::core::task_template::suggestion::nearest;
+use crate::path::{At, clip};
+use crate::problem::ProblemKind;
+use crate::suggestion::nearest;
 
 /// Names for our keys in other workflow engines, without underscores.
 const SYNONYMS: &[(&str, &str)] = &[

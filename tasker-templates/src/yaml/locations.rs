@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::models::core::task_template::problem::Location;
+use crate::problem::Location;
 
 /// Levels of a document whose locations are recorded. No check looks deeper, and recording all
 /// levels of a hostile document would take much memory.

@@ -4,9 +4,9 @@ use serde_json::{Map, Value};
 
 use super::checker::Checker;
 use super::steps::{StepNames, check_retry, items};
-use crate::models::core::task_template::environment::ALL_STEPS;
-use crate::models::core::task_template::path::{At, clip};
-use crate::models::core::task_template::problem::ProblemKind;
+use crate::environment::ALL_STEPS;
+use crate::path::{At, clip};
+use crate::problem::ProblemKind;
 
 /// Checks the overrides of each environment.
 pub(super) fn check(checker: &mut Checker, template: &Map<String, Value>, names: &StepNames<'_>) {

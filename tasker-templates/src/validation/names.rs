@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::checker::Checker;
-use crate::models::core::task_template::path::{At, clip};
-use crate::models::core::task_template::problem::ProblemKind;
+use crate::path::{At, clip};
+use crate::problem::ProblemKind;
 
 /// The characters of a name beside letters and digits. A name becomes a part of cache keys, key
 /// patterns and URL paths, so it cannot begin with a dot: a URL path would resolve `..` away.

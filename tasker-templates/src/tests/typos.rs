@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
 
 use super::read;
-use crate::models::core::task_template::Problem;
+use crate::Problem;
 
 /// Marks the misspelt key until its location in the text is known.
 const MARK: char = '\u{2603}';

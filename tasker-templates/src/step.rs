@@ -121,7 +121,7 @@ pub struct BatchConfiguration {
 #[cfg(test)]
 mod tests {
     use super::{StepDefinition, StepType};
-    use crate::models::core::task_template::RetryConfiguration;
+    use crate::RetryConfiguration;
 
     #[test]
     fn a_type_has_two_spellings() {

@@ -9,7 +9,7 @@ use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use crate::models::core::task_template::TaskTemplate;
+use crate::TaskTemplate;
 
 /// The values that a key may have. Null is always allowed and means that the key is missing.
 #[derive(Debug, Clone)]

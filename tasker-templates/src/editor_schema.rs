@@ -117,7 +117,7 @@ mod tests {
     use tasker_test_support::assert_generated;
 
     use super::json_schema;
-    use crate::models::core::task_template::{TemplateDocument, TemplateLimits};
+    use crate::{TemplateDocument, TemplateLimits};
 
     fn repository() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn the_schema_accepts_the_samples_and_the_shipped_templates() {
         let validator = jsonschema::validator_for(&json_schema()).unwrap();
-        let samples = repository().join("tasker-shared/src/models/core/task_template/tests");
+        let samples = repository().join("tasker-templates/src/tests");
         let folders = [samples.join("samples"), repository().join("config/tasks")];
         let mut checked = 0;
         for entry in folders.iter().flat_map(walkdir::WalkDir::new) {
