@@ -5,6 +5,7 @@
 
 mod analytics;
 pub mod ends;
+mod models;
 pub mod service;
 pub mod task_initialization;
 pub mod template_loader;

@@ -72,7 +72,7 @@ fn queries() -> Result<Files, XtaskError> {
     let mut check = with_servers();
     check.args(["--migrations", "tasker-shared/migrations", "cargo", "check"]);
     check.args(["--workspace", "--all-features", "--all-targets"]);
-    // The build script of the crate with the queries runs again when this changes, so each is
+    // The build scripts of the crates with queries run again when this changes, so each query is
     // checked again.
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::models::task::{self, NewEdge, NewStep, NewTask, TaskIdentity};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, PgPool};
 use tasker_shared::database::{self, DatabaseError};
 use tasker_shared::metrics::TASKS_CREATED;
-use tasker_shared::models::core::task::{self, NewEdge, NewStep, NewTask, TaskIdentity};
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::registry::RegistryError;
 use tasker_shared::types::HandlerMetadata;

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::models::workflow_step::ensure_named_steps;
 use moka::sync::Cache;
 use sqlx::PgPool;
 use tasker_shared::database;
 use tasker_shared::execution::keep_document;
 use tasker_shared::models::core::task_template::input_schema::InputSchema;
-use tasker_shared::models::core::workflow_step::ensure_named_steps;
 use tasker_shared::types::{ContentHash, HandlerMetadata};
 use tokio::sync::OnceCell;
 use uuid::Uuid;

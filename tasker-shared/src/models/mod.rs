@@ -1,3 +1,3 @@
-//! Rows of PostgreSQL, and the documents that they are made from.
+//! Requests for tasks, and the documents of templates.
 
 pub mod core;

@@ -1,5 +1,6 @@
 //! Operators' view of running steps, and their actions.
 
+use crate::models::workflow_step::{self, WorkflowStep};
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,6 @@ use serde_json::{Value, json};
 use sqlx::FromRow;
 use sqlx::types::Json;
 use tasker_shared::database;
-use tasker_shared::models::core::workflow_step::{self, WorkflowStep};
 use tasker_web::ProblemBody;
 use tasker_web::problem_kinds as kinds;
 use tasker_web::{ApiJson, ApiPath, ApiResult, FieldError, Problem};

@@ -1,8 +1,8 @@
 //! A task with its progress and its steps.
 
+use crate::models::task::Task;
+use crate::models::workflow_step::WorkflowStep;
 use serde::Serialize;
-use tasker_shared::models::core::task::Task;
-use tasker_shared::models::core::workflow_step::WorkflowStep;
 use utoipa::ToSchema;
 
 /// A task with its progress and its steps.

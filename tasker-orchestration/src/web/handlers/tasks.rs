@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::models::task::{self, TaskFilter, TaskSummary};
+use crate::models::workflow_step::{self, WorkflowStep};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use tasker_shared::database;
-use tasker_shared::models::core::task::{self, TaskFilter, TaskSummary};
 use tasker_shared::models::core::task_request::TaskRequest;
-use tasker_shared::models::core::workflow_step::{self, WorkflowStep};
 use tasker_web::ProblemBody;
 use tasker_web::problem_kinds as kinds;
 use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, Problem, bad_query, resolve_problem};

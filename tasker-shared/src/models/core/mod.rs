@@ -1,8 +1,6 @@
-//! The rows and documents of the workflow engine.
+//! Requests for tasks, and the documents of templates.
 
-pub mod task;
 pub mod task_request;
-pub mod workflow_step;
 
 pub use tasker_templates as task_template;
 pub use tasker_templates::identity_strategy;

@@ -14,59 +14,59 @@ use sqlx::{Connection, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::task_request::TaskRequest;
+use tasker_shared::models::core::task_request::TaskRequest;
 
 /// A task to create, with its steps and edges.
 #[derive(Debug)]
-pub struct NewTask {
+pub(crate) struct NewTask {
     /// Its id.
-    pub task_uuid: Uuid,
+    pub(crate) task_uuid: Uuid,
     /// The row of its template.
-    pub named_task_uuid: Uuid,
+    pub(crate) named_task_uuid: Uuid,
     /// The content hash of its template, in hexadecimal digits.
-    pub template_hash: String,
+    pub(crate) template_hash: String,
     /// Identifies the request. Unique among all tasks.
-    pub identity_hash: String,
+    pub(crate) identity_hash: String,
     /// Time of the request.
-    pub requested_at: DateTime<Utc>,
+    pub(crate) requested_at: DateTime<Utc>,
     /// Connects the tasks of one business operation.
-    pub correlation_id: Uuid,
+    pub(crate) correlation_id: Uuid,
     /// The request, for all other columns.
-    pub request: Arc<TaskRequest>,
+    pub(crate) request: Arc<TaskRequest>,
     /// Its initial steps.
-    pub steps: Vec<NewStep>,
+    pub(crate) steps: Vec<NewStep>,
     /// Dependencies between the steps.
-    pub edges: Vec<NewEdge>,
+    pub(crate) edges: Vec<NewEdge>,
     /// Set if somebody waits for its end, which is then announced.
-    pub awaited: bool,
+    pub(crate) awaited: bool,
     /// Set if its steps are announced to idle workers.
-    pub announce: bool,
+    pub(crate) announce: bool,
 }
 
 /// A step of a task to create.
 #[derive(Debug, Clone)]
-pub struct NewStep {
+pub(crate) struct NewStep {
     /// Its id.
-    pub workflow_step_uuid: Uuid,
+    pub(crate) workflow_step_uuid: Uuid,
     /// The row of its name.
-    pub named_step_uuid: Uuid,
+    pub(crate) named_step_uuid: Uuid,
     /// The name under which workers know its handler.
-    pub callable: String,
+    pub(crate) callable: String,
     /// The number of steps that it waits for. It is queued at once if there are none.
-    pub dependencies: i32,
+    pub(crate) dependencies: i32,
     /// Set if it is tried again after a failure.
-    pub retryable: bool,
+    pub(crate) retryable: bool,
     /// The most attempts.
-    pub max_attempts: i32,
+    pub(crate) max_attempts: i32,
 }
 
 /// An edge: `to` waits for `from`.
 #[derive(Debug, Clone, Copy)]
-pub struct NewEdge {
+pub(crate) struct NewEdge {
     /// The step that runs first.
-    pub from: Uuid,
+    pub(crate) from: Uuid,
     /// The step that waits.
-    pub to: Uuid,
+    pub(crate) to: Uuid,
 }
 
 /// Creates a task, its steps and their edges, and queues the steps that wait for nothing, in one
@@ -74,7 +74,7 @@ pub struct NewEdge {
 ///
 /// Exactly one of any number of concurrent calls with one identity creates a task. If the call is
 /// cancelled or the connection breaks, the task may exist; [`find_by_identity`] finds out.
-pub async fn create(
+pub(crate) async fn create(
     connection: &mut PgConnection,
     task: &NewTask,
 ) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
@@ -194,21 +194,21 @@ fn new_ids(count: usize) -> Vec<Uuid> {
 
 /// The answer to a request that repeats another one.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TaskIdentity {
+pub(crate) struct TaskIdentity {
     /// The existing task.
-    pub task_uuid: Uuid,
+    pub(crate) task_uuid: Uuid,
     /// Its current state.
-    pub status: String,
+    pub(crate) status: String,
     /// Time of creation.
-    pub created_at: DateTime<Utc>,
+    pub(crate) created_at: DateTime<Utc>,
     /// The hash of the template that it was created from, if it was recorded.
-    pub template_hash: Option<String>,
+    pub(crate) template_hash: Option<String>,
     /// Its steps, by name.
-    pub steps: Json<BTreeMap<String, Uuid>>,
+    pub(crate) steps: Json<BTreeMap<String, Uuid>>,
 }
 
 /// Returns the task with this identity.
-pub async fn find_by_identity(
+pub(crate) async fn find_by_identity(
     connection: &mut PgConnection,
     identity_hash: &str,
 ) -> Result<Option<TaskIdentity>, sqlx::Error> {
@@ -232,48 +232,48 @@ pub async fn find_by_identity(
 
 /// A task in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct TaskSummary {
+pub(crate) struct TaskSummary {
     /// Its id.
-    pub task_uuid: Uuid,
+    pub(crate) task_uuid: Uuid,
     /// Its template's namespace.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Its template's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its template's version.
-    pub version: String,
+    pub(crate) version: String,
     /// Its current state, such as `pending`.
-    pub status: String,
+    pub(crate) status: String,
     /// True once all steps are complete.
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// Higher runs earlier.
-    pub priority: i32,
+    pub(crate) priority: i32,
     /// Time of the request.
-    pub requested_at: DateTime<Utc>,
+    pub(crate) requested_at: DateTime<Utc>,
     /// Time of completion.
-    pub completed_at: Option<DateTime<Utc>>,
+    pub(crate) completed_at: Option<DateTime<Utc>>,
     /// Time of creation.
-    pub created_at: DateTime<Utc>,
+    pub(crate) created_at: DateTime<Utc>,
     /// Connects the tasks of one business operation.
-    pub correlation_id: Uuid,
+    pub(crate) correlation_id: Uuid,
     /// The hash of the template that it was created from, if it was recorded.
-    pub template_hash: Option<String>,
+    pub(crate) template_hash: Option<String>,
 }
 
 /// Restricts a list of tasks. A field that is `None` restricts nothing.
 #[derive(Debug, Clone, Default)]
-pub struct TaskFilter {
+pub(crate) struct TaskFilter {
     /// Only tasks of templates in this namespace.
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// Only tasks of templates with this name.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Only tasks that are in this state.
-    pub status: Option<String>,
+    pub(crate) status: Option<String>,
     /// Only tasks that were created before the task with this id.
-    pub before: Option<Uuid>,
+    pub(crate) before: Option<Uuid>,
 }
 
 /// Returns the newest `limit` tasks that match `filter`, newest first.
-pub async fn list(
+pub(crate) async fn list(
     connection: &mut PgConnection,
     filter: &TaskFilter,
     limit: i64,
@@ -308,57 +308,61 @@ pub async fn list(
 }
 
 /// A task with all fields of its request.
+#[expect(
+    clippy::struct_field_names,
+    reason = "clients know the fields by these names"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Task {
+pub(crate) struct Task {
     /// Its id.
-    pub task_uuid: Uuid,
+    pub(crate) task_uuid: Uuid,
     /// Its template's namespace.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Its template's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its template's version.
-    pub version: String,
+    pub(crate) version: String,
     /// The hash of the template that it was created from, if it was recorded.
-    pub template_hash: Option<String>,
+    pub(crate) template_hash: Option<String>,
     /// Its current state, such as `pending`.
-    pub status: String,
+    pub(crate) status: String,
     /// True once all steps are complete.
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// The task's input.
     #[schema(value_type = Option<Object>)]
-    pub context: Option<Value>,
+    pub(crate) context: Option<Value>,
     /// The person or program that sent the request.
-    pub initiator: Option<String>,
+    pub(crate) initiator: Option<String>,
     /// The system that sent the request.
-    pub source_system: Option<String>,
+    pub(crate) source_system: Option<String>,
     /// The reason for the request.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// Free labels.
     #[schema(value_type = Option<Vec<String>>)]
-    pub tags: Option<Value>,
+    pub(crate) tags: Option<Value>,
     /// Free options.
     #[schema(value_type = Option<Object>)]
-    pub options: Option<Value>,
+    pub(crate) options: Option<Value>,
     /// Higher runs earlier.
-    pub priority: i32,
+    pub(crate) priority: i32,
     /// Connects the tasks of one business operation.
-    pub correlation_id: Uuid,
+    pub(crate) correlation_id: Uuid,
     /// The correlation id of the operation that caused it.
-    pub parent_correlation_id: Option<Uuid>,
+    pub(crate) parent_correlation_id: Option<Uuid>,
     /// Time of the request.
-    pub requested_at: DateTime<Utc>,
+    pub(crate) requested_at: DateTime<Utc>,
     /// Time of completion.
-    pub completed_at: Option<DateTime<Utc>>,
+    pub(crate) completed_at: Option<DateTime<Utc>>,
     /// Time of creation.
-    pub created_at: DateTime<Utc>,
+    pub(crate) created_at: DateTime<Utc>,
     /// Time of the row's last change.
-    pub updated_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
     /// Number of its steps.
-    pub step_count: i64,
+    pub(crate) step_count: i64,
 }
 
 /// Returns the task with this id.
-pub async fn find(
+pub(crate) async fn find(
     connection: &mut PgConnection,
     task_uuid: Uuid,
 ) -> Result<Option<Task>, sqlx::Error> {
@@ -386,7 +390,10 @@ pub async fn find(
 }
 
 /// Returns true if there is a task with this id.
-pub async fn exists(connection: &mut PgConnection, task_uuid: Uuid) -> Result<bool, sqlx::Error> {
+pub(crate) async fn exists(
+    connection: &mut PgConnection,
+    task_uuid: Uuid,
+) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM tasker.tasks WHERE task_uuid = $1) AS "exists!""#,
         task_uuid

@@ -12,69 +12,70 @@ use uuid::Uuid;
 /// A step of a task in answers to clients.
 #[expect(
     clippy::struct_excessive_bools,
+    clippy::struct_field_names,
     reason = "each is a column that clients know by its name"
 )]
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct WorkflowStep {
+pub(crate) struct WorkflowStep {
     /// The step's own id.
-    pub workflow_step_uuid: Uuid,
+    pub(crate) workflow_step_uuid: Uuid,
     /// The task that it belongs to.
-    pub task_uuid: Uuid,
+    pub(crate) task_uuid: Uuid,
     /// Its name in the template.
-    pub name: String,
+    pub(crate) name: String,
     /// Its current state, such as `pending`.
-    pub status: String,
+    pub(crate) status: String,
     /// Names of the steps that must be complete before this step starts.
-    pub dependencies: Vec<String>,
+    pub(crate) dependencies: Vec<String>,
     /// True if a failed attempt is retried.
-    pub retryable: bool,
+    pub(crate) retryable: bool,
     /// The most attempts, the first one included.
-    pub max_attempts: Option<i32>,
+    pub(crate) max_attempts: Option<i32>,
     /// Attempts so far.
-    pub attempts: i32,
+    pub(crate) attempts: i32,
     /// Time of the last attempt.
-    pub last_attempted_at: Option<DateTime<Utc>>,
+    pub(crate) last_attempted_at: Option<DateTime<Utc>>,
     /// Seconds that the handler asked to wait before the next attempt.
-    pub backoff_request_seconds: Option<i32>,
+    pub(crate) backoff_request_seconds: Option<i32>,
     /// True while a worker runs it.
-    pub in_process: bool,
+    pub(crate) in_process: bool,
     /// True once it is complete.
-    pub processed: bool,
+    pub(crate) processed: bool,
     /// Time of completion.
-    pub processed_at: Option<DateTime<Utc>>,
+    pub(crate) processed_at: Option<DateTime<Utc>>,
     /// The step's input beside the task's context.
     #[schema(value_type = Option<Object>)]
-    pub inputs: Option<Value>,
+    pub(crate) inputs: Option<Value>,
     /// The handler's result.
     #[schema(value_type = Option<Object>)]
-    pub results: Option<Value>,
+    pub(crate) results: Option<Value>,
     /// Higher runs earlier.
-    pub priority: i32,
+    pub(crate) priority: i32,
     /// Time of creation.
-    pub created_at: DateTime<Utc>,
+    pub(crate) created_at: DateTime<Utc>,
     /// The name under which workers know its handler.
-    pub callable: Option<String>,
+    pub(crate) callable: Option<String>,
     /// The worker that runs it now.
-    pub claimed_by: Option<Uuid>,
+    pub(crate) claimed_by: Option<Uuid>,
     /// When it runs again, if it waits for that.
-    pub next_retry_at: Option<DateTime<Utc>>,
+    pub(crate) next_retry_at: Option<DateTime<Utc>>,
     /// The number of steps that it depends on.
-    pub total_parents: i64,
+    pub(crate) total_parents: i64,
     /// The number of those that are complete.
-    pub completed_parents: i64,
+    pub(crate) completed_parents: i64,
     /// All of them are complete.
-    pub dependencies_satisfied: bool,
+    pub(crate) dependencies_satisfied: bool,
     /// It can be claimed now.
-    pub ready_for_execution: bool,
+    pub(crate) ready_for_execution: bool,
     /// It failed and will run again.
-    pub retry_eligible: bool,
+    pub(crate) retry_eligible: bool,
     /// The checkpoint that its handler saved last.
     #[schema(value_type = Option<Object>)]
-    pub checkpoint: Option<Value>,
+    pub(crate) checkpoint: Option<Value>,
 }
 
 /// Returns all steps of a task, oldest first, or none if the task does not exist.
-pub async fn list_for_task(
+pub(crate) async fn list_for_task(
     connection: &mut PgConnection,
     task_uuid: Uuid,
 ) -> Result<Vec<WorkflowStep>, sqlx::Error> {
@@ -134,7 +135,7 @@ pub async fn list_for_task(
 /// # Errors
 /// [`sqlx::Error::RowNotFound`] if other processes delete the rows as fast as this one creates
 /// them.
-pub async fn ensure_named_steps(
+pub(crate) async fn ensure_named_steps(
     connection: &mut PgConnection,
     names: &[String],
 ) -> Result<BTreeMap<String, Uuid>, sqlx::Error> {
