@@ -9,10 +9,9 @@ use tasker_shared::execution::{AttemptId, EndState, ExecutionRow};
 use tasker_shared::metrics::STEP_RESULTS_REFUSED;
 use uuid::Uuid;
 
-use super::attempt::copied;
-use super::context::{TaskFields, TaskInfo};
+use super::claimed::{Claimed, Pending, TaskFields, TaskInfo};
 use super::dependencies::{Loaded, StepResult, link};
-use super::execute::{Claimed, Pending};
+use super::finish::copied;
 
 /// A read of the queue.
 pub(super) struct Scan {

@@ -1,107 +1,25 @@
 //! A handler's view of its step.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tasker_shared::database::{self, DatabaseError};
-use tasker_shared::execution::{self, AttemptId, Creator, DynamicError, Outcome, Scope};
-use tasker_shared::models::core::task_template::{FreeForm, StepDefinition, TaskTemplate};
-use tokio_util::sync::CancellationToken;
+use tasker_shared::execution::{self, DynamicError, Scope};
+use tasker_shared::models::core::task_template::FreeForm;
 use uuid::Uuid;
 
-use super::attempt::{self, Finish};
+use super::claimed::{Attempt, TaskInfo};
 use super::dependencies::{StepResult, walk};
-use super::documents::definition;
+use super::finish::{self, Finish};
 use super::outcome::{StepError, StepOutcome};
 use crate::QUERY_LIMIT;
-
-/// The task that a step belongs to.
-#[derive(Debug)]
-pub struct TaskInfo {
-    /// Its id.
-    pub task_uuid: Uuid,
-    /// Ties tasks of one business operation together.
-    pub correlation_id: Uuid,
-    /// The correlation id of the request's cause.
-    pub parent_correlation_id: Option<Uuid>,
-    /// Free labels.
-    pub tags: Vec<String>,
-    pub(super) context: Option<Box<RawValue>>,
-    pub(super) template_hash: Arc<str>,
-}
-
-/// The fields of a task that an `ExecutionRow` has in `extra`.
-#[derive(Debug, Deserialize)]
-pub(super) struct TaskFields {
-    pub(super) correlation_id: Uuid,
-    pub(super) parent_correlation_id: Option<Uuid>,
-    pub(super) tags: Option<Vec<String>>,
-}
 
 /// One attempt of a step, as its handler sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct StepContext(pub(super) Arc<Attempt>);
-
-/// A claimed step.
-#[derive(Debug)]
-pub(super) struct Attempt {
-    pub(super) id: AttemptId,
-    pub(super) uncounted: i32,
-    pub(super) name: Arc<str>,
-    pub(super) task: Arc<TaskInfo>,
-    pub(super) inputs: Option<Box<RawValue>>,
-    pub(super) checkpoint: Option<Box<RawValue>>,
-    pub(super) parents: Vec<Arc<StepResult>>,
-    pub(super) template: Arc<TaskTemplate>,
-    pub(super) cancelled: CancellationToken,
-    pub(super) worker: Uuid,
-    pub(super) pool: PgPool,
-    pub(super) limits: Limits,
-    pub(super) started: Instant,
-}
-
-/// The limits of the configuration.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) max_result_bytes: u64,
-    pub(super) max_decision_depth: u32,
-}
-
-impl Attempt {
-    /// The attempts that count against the limit, this one included.
-    pub(super) fn counted(&self) -> u32 {
-        u32::try_from(self.id.attempt - self.uncounted).unwrap_or(1)
-    }
-
-    pub(super) fn elapsed_ms(&self) -> i64 {
-        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
-    }
-
-    /// The step as one that creates others.
-    pub(super) fn creator<'a>(&'a self, outcome: &'a Outcome) -> Creator<'a> {
-        Creator {
-            template: &self.template,
-            name: &self.name,
-            outcome,
-            max_depth: self.limits.max_decision_depth,
-        }
-    }
-
-    pub(super) fn definition(&self) -> Option<&StepDefinition> {
-        definition(&self.template, &self.name)
-    }
-
-    /// The limit of attempts. The first is always allowed.
-    pub(super) fn max_attempts(&self) -> u32 {
-        self.definition()
-            .map_or(1, |step| step.retry.max_attempts.max(1))
-    }
-}
 
 /// Asking again would give the same answer, so it fails the step for good.
 fn missing(path: &str) -> StepError {
@@ -256,7 +174,7 @@ impl StepContext {
         &self,
         checkpoint: impl serde::Serialize,
     ) -> Result<(), StepError> {
-        let checkpoint = super::attempt::storable(&checkpoint)?;
+        let checkpoint = finish::storable(&checkpoint)?;
         let (id, worker) = (self.0.id, self.0.worker);
         let saved = database::run_idempotent(&self.0.pool, QUERY_LIMIT, |connection| {
             let checkpoint = checkpoint.clone();
@@ -301,13 +219,13 @@ impl StepContext {
     ) -> Result<StepOutcome, StepError> {
         let outcome = outcome.into();
         let worker = self.0.worker;
-        let is_recorded = match attempt::success(&self.0, &outcome)? {
+        let is_recorded = match finish::success(&self.0, &outcome)? {
             Finish::Create(end, branches) => {
                 let creator = self.0.creator(&branches);
                 let created =
                     execution::complete_creating(transaction, worker, &end, creator).await;
                 created.map_err(|error| match error {
-                    DynamicError::Outcome(error) => attempt::invalid_outcome(&error),
+                    DynamicError::Outcome(error) => finish::invalid_outcome(&error),
                     DynamicError::Database(error) => error.into(),
                 })?
             }

@@ -6,56 +6,27 @@ use std::time::Duration;
 use sqlx::Connection;
 use sqlx::types::Json;
 use tasker_shared::database::{self, DatabaseError};
-use tasker_shared::execution::{self, AttemptEnd, AttemptId, DynamicError, EndState, Outcome};
+use tasker_shared::execution::{self, AttemptEnd, DynamicError, EndState, Outcome};
 use tasker_shared::metrics::{STEP_ATTEMPTS, STEP_DURATION};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::attempt::{self, Finish, Runner};
-use super::context::{Attempt, Limits, TaskInfo};
-use super::dependencies::StepResult;
+use super::attempt::{self, Runner};
+use super::claimed::{Attempt, Claimed, Ended, Limits, Pending};
 use super::documents::DocumentError;
+use super::finish::{self, Finish};
 use super::heartbeat::Running;
 use super::link::{STATEMENT_LIMIT, is_refusal, may_have_taken_effect};
 use super::outcome::StepError;
-use super::session::Shared;
+use super::shared::Shared;
 
 /// The pause before the database is asked again.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// The pause before the lease is looked at again.
 const LEASE_PAUSE: Duration = Duration::from_millis(10);
-
-/// The end of a handler.
-pub(super) enum Ended {
-    /// It has to be recorded.
-    Record(Pending),
-    /// It was recorded.
-    Recorded(AttemptId),
-}
-
-/// An end that is not recorded yet, with what the next steps of its task need of it.
-pub(super) struct Pending {
-    pub(super) end: AttemptEnd,
-    /// Nothing if the template could not be loaded.
-    pub(super) attempt: Option<Arc<Attempt>>,
-    /// Set if the handler has recorded the end itself, so that it is refused as a rule.
-    pub(super) is_recorded: bool,
-}
-
-/// The parts of a step that is claimed.
-pub(super) struct Claimed {
-    pub(super) id: AttemptId,
-    pub(super) uncounted: i32,
-    pub(super) name: Arc<str>,
-    pub(super) callable: String,
-    pub(super) inputs: Option<execution::Raw>,
-    pub(super) checkpoint: Option<execution::Raw>,
-    pub(super) task: Arc<TaskInfo>,
-    pub(super) parents: Vec<Arc<StepResult>>,
-}
 
 /// Runs a claimed step to its end.
 pub(super) async fn execute(
@@ -76,7 +47,7 @@ pub(super) async fn execute(
             Err(error) => {
                 let error = StepError::from(error).with_type("TemplateUnusable");
                 return Ended::Record(Pending {
-                    end: attempt::without_template(id, &error),
+                    end: finish::without_template(id, &error),
                     attempt: None,
                     is_recorded: false,
                 });
@@ -129,7 +100,7 @@ pub(super) async fn execute(
             Ok(Creation::Recorded) => return Ended::Recorded(id),
             // Refused there, too, and counted.
             Ok(Creation::Refused { was_uncertain }) => (end, was_uncertain),
-            Err(error) => (attempt::failure(&attempt, &error), false),
+            Err(error) => (finish::failure(&attempt, &error), false),
         },
     };
     if !is_recorded {
@@ -196,7 +167,7 @@ async fn create(
         let error = match try_create(attempt, end, outcome).await {
             Ok(Ok(true)) => return Ok(Creation::Recorded),
             Ok(Ok(false)) => return Ok(Creation::Refused { was_uncertain }),
-            Ok(Err(DynamicError::Outcome(error))) => return Err(attempt::invalid_outcome(&error)),
+            Ok(Err(DynamicError::Outcome(error))) => return Err(finish::invalid_outcome(&error)),
             Ok(Err(DynamicError::Database(error))) => error.into(),
             Err(error) => error,
         };

@@ -11,21 +11,25 @@
 mod answer;
 mod attempt;
 mod backoff;
+mod claimed;
 mod context;
 mod dependencies;
 mod documents;
 mod execute;
+mod finish;
 mod handlers;
 mod heartbeat;
 mod http;
 mod link;
 mod outcome;
 mod session;
+mod shared;
 mod unrecorded;
 mod wake;
 mod worker;
 
-pub use context::{StepContext, TaskInfo};
+pub use claimed::TaskInfo;
+pub use context::StepContext;
 pub use handlers::{Handlers, StepHandler};
 pub use outcome::{StepError, StepOutcome};
 pub use worker::{Worker, WorkerBuilder};

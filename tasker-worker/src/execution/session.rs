@@ -6,26 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use sqlx::PgPool;
-use tasker_shared::config::tasker::ExecutionConfig;
 use tasker_shared::database::DatabaseError;
-use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, Scope, WorkerRow};
+use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, WorkerRow};
 use tasker_shared::metrics::{STEP_CLAIMS, STEPS_RUNNING, WORKER_LEASES_LOST};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::{Answer, report_refused};
-use super::documents::Documents;
-use super::execute::{Claimed, Ended, Pending, execute};
-use super::handlers::Handlers;
+use super::claimed::{Claimed, Ended, Pending};
+use super::execute::execute;
 use super::heartbeat::{Lost, Running, renew};
-use super::http::HttpHandlers;
 use super::link::{Link, STATEMENT_LIMIT, is_locked, is_too_slow, may_have_taken_effect};
+use super::shared::Shared;
 use super::unrecorded::{Unrecorded, is_of_single_ends};
-use super::wake::Wake;
 
 /// The pauses between attempts at a statement that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -37,23 +33,6 @@ const LEAVING_TIME: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_secs(30);
 /// The part of the time in which the whole queue is read, at most, if it takes long.
 const SWEEP_SHARE: u32 = 20;
-
-/// The parts that all sessions of a worker share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) pool: PgPool,
-    pub(super) name: String,
-    pub(super) host: String,
-    pub(super) config: ExecutionConfig,
-    pub(super) handlers: Handlers,
-    pub(super) http: Option<HttpHandlers>,
-    pub(super) scope: Scope,
-    pub(super) documents: Documents,
-    pub(super) wake: Arc<Wake>,
-    pub(super) draining: CancellationToken,
-    /// The id of the session that has a lease.
-    pub(super) registration: watch::Sender<Option<Uuid>>,
-}
 
 /// The way in which a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use tasker_shared::database::DatabaseError;
 use tasker_shared::execution::EndState;
 use uuid::Uuid;
 
-use super::attempt;
-use super::execute::Pending;
+use super::claimed::Pending;
+use super::finish;
 use super::link::{is_locked, is_refusal};
 
 /// The most ends that one statement records.
@@ -69,7 +69,7 @@ impl Unrecorded {
             %error, "an end of a step was not recorded"
         );
         if is_refusal(error) && end.state == EndState::Complete {
-            *end = attempt::refused_by_database(end, &error.to_string());
+            *end = finish::refused_by_database(end, &error.to_string());
             self.waiting.push(pending);
         } else {
             self.parked.push(pending);
@@ -96,7 +96,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::{MAX_BATCH, MAX_BATCH_BYTES, Unrecorded};
-    use crate::execution::execute::Pending;
+    use crate::execution::claimed::Pending;
 
     fn pending(bytes: usize) -> Pending {
         let result = RawValue::from_string(format!("\"{}\"", "x".repeat(bytes - 2)));

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::documents::Documents;
 use super::handlers::Handlers;
 use super::http::HttpHandlers;
-use super::session::{Session, SessionEnd, Shared};
+use super::session::{Session, SessionEnd};
+use super::shared::Shared;
 use super::wake::{Wake, listen};
 
 /// Builds a [`Worker`].
