@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Command};
 
-use crate::app::ServiceInfo;
 use crate::exit;
+use crate::parts::ServiceInfo;
 
 /// The end of `--help`: configuration sources, variables and exit codes.
 const AFTER_HELP: &str = "\
@@ -107,7 +107,7 @@ mod tests {
     use std::process::ExitCode;
 
     use super::{Action, command, exit, parse};
-    use crate::app::tests::INFO;
+    use crate::parts::tests::INFO;
 
     #[test]
     fn the_command_is_consistent() {

@@ -24,7 +24,7 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
         crate::health::ready,
         crate::health::detailed,
         crate::metrics_route::metrics,
-        crate::app::config,
+        crate::config_route::config,
         document,
     ),
     components(schemas(crate::problem::ProblemBody)),

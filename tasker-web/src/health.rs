@@ -14,10 +14,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::app::{AppParts, ServiceInfo, TemplateFiles};
+use crate::parts::{AppParts, ServiceInfo, TemplateFiles};
 use crate::problem::{ApiResult, Problem, causes};
 use crate::problem_kinds as kinds;
-use crate::trigger_watch::TriggersCheck;
 use tasker_shared::cache::CacheStatus;
 use tasker_shared::database::{self, DatabaseCause, DatabaseError, LockWait};
 use tasker_shared::registry::IndexStatus;
@@ -121,6 +120,28 @@ impl From<Option<Uuid>> for ExecutionCheck {
                 HealthStatus::Degraded
             },
             worker_uuid,
+        }
+    }
+}
+
+/// The health of the triggers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TriggersCheck {
+    /// Degraded if changes of templates may be missed.
+    pub status: HealthStatus,
+    /// The triggers that do not fire as they have to.
+    pub wrong: Vec<String>,
+}
+
+impl From<Vec<String>> for TriggersCheck {
+    fn from(wrong: Vec<String>) -> Self {
+        Self {
+            status: if wrong.is_empty() {
+                HealthStatus::Healthy
+            } else {
+                HealthStatus::Degraded
+            },
+            wrong,
         }
     }
 }

@@ -10,9 +10,9 @@ use axum::routing::get;
 use http::header;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::app::AppParts;
 use crate::lifecycle::Lifecycle;
 use crate::logging;
+use crate::parts::AppParts;
 use sqlx::PgPool;
 use tasker_shared::metrics::{
     DATABASE_CONNECTIONS, DATABASE_CONNECTIONS_MAX, LOG_LINES_DROPPED, describe_all,

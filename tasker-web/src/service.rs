@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::WorkerGuard;
 
-use crate::app::{AppParts, ServiceInfo};
 use crate::cli::{self, Action};
 use crate::connections;
 use crate::exit;
 use crate::lifecycle::{Lifecycle, StopSignals};
 use crate::logging::{self, LoggingError};
 use crate::metrics_route;
+use crate::parts::{AppParts, ServiceInfo};
 use crate::problem::causes;
 use crate::start::Entrance;
 use tasker_shared::SystemContext;

@@ -8,9 +8,9 @@ use axum::routing::{any, get};
 use axum::{Json, Router};
 use http::{HeaderValue, header};
 
-use crate::app::ServiceInfo;
 use crate::health::{Health, HealthStatus};
 use crate::layers;
+use crate::parts::ServiceInfo;
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
 use tasker_shared::config::tasker::WebConfig;
@@ -72,7 +72,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::starting;
-    use crate::app::tests::INFO;
+    use crate::parts::tests::INFO;
 
     #[tokio::test]
     async fn a_starting_service_is_alive_and_nothing_else() {

@@ -6,36 +6,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
 use tasker_shared::metrics::TEMPLATE_TRIGGERS_WRONG;
 use tasker_shared::registry::TaskHandlerRegistry;
-use utoipa::ToSchema;
-
-use crate::health::HealthStatus;
 
 const PAUSE: Duration = Duration::from_mins(1);
-
-/// The health of the triggers.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct TriggersCheck {
-    /// Degraded if changes of templates may be missed.
-    pub status: HealthStatus,
-    /// The triggers that do not fire as they have to.
-    pub wrong: Vec<String>,
-}
-
-impl From<Vec<String>> for TriggersCheck {
-    fn from(wrong: Vec<String>) -> Self {
-        Self {
-            status: if wrong.is_empty() {
-                HealthStatus::Healthy
-            } else {
-                HealthStatus::Degraded
-            },
-            wrong,
-        }
-    }
-}
 
 /// The triggers that were wrong when they were looked at last.
 #[derive(Debug, Default)]

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Reports, serve};
-use crate::app::tests::INFO;
 use crate::layers::serve_layers;
+use crate::parts::tests::INFO;
 use crate::start::Entrance;
 
 /// Long enough for a busy machine, short enough for a test.
