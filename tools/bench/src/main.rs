@@ -50,6 +50,10 @@ struct Options {
     /// Steps that are run while a forgotten transaction is open; 500,000, or 40,000 with --quick.
     #[arg(long, value_name = "COUNT")]
     snapshot_steps: Option<usize>,
+    /// Let PostgreSQL wait for the disk in `steps`, as in production. The bars are for a server that
+    /// does not.
+    #[arg(long)]
+    fsync: bool,
 }
 
 /// A row of the design's table, in the order in which they are measured.
@@ -76,6 +80,7 @@ struct Bench {
     effort: Effort,
     report: Report,
     snapshot_steps: usize,
+    fsync: bool,
 }
 
 impl Bench {
@@ -142,6 +147,7 @@ fn run(options: &Options) -> Result<bool> {
             } else {
                 500_000
             }),
+            fsync: options.fsync,
             world,
         };
         let mut measured = Ok(());

@@ -34,8 +34,10 @@ const JOBS: usize = 8_000;
 const FAN_JOBS: usize = 16;
 
 pub(crate) async fn measure(bench: &mut Bench) -> Result {
+    let durable: &[_] = &[("fsync", "on"), ("full_page_writes", "on")];
+    let settings = if bench.fsync { durable } else { &[] };
     let (_, effort, report) = bench.parts();
-    let server = PostgresServer::start().await?;
+    let server = PostgresServer::start_with(settings).await?;
     let fleet = Fleet::start(&server, 1).await?;
     single(&fleet, effort, report).await?;
     concurrent(&fleet, effort, report).await?;
