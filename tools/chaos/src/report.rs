@@ -1,6 +1,9 @@
 //! Lines of a report, and the bars that a run misses.
 
 use std::fmt::{self, Display};
+use std::time::Duration;
+
+use tasker_test_support::TestkitError;
 
 /// All bars that were missed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,6 +38,15 @@ impl Misses {
         }
     }
 
+    /// Prints how many processes ended by themselves. Each is a miss.
+    pub(crate) fn lost(&mut self, lost: &[TestkitError]) {
+        println!("\nprocesses that ended by themselves");
+        line("in all", lost.len());
+        for error in lost {
+            self.wrong(true, error.to_string());
+        }
+    }
+
     /// Returns true unless a bar was missed that counts. Without `times_count`, times count only
     /// past their ceiling.
     pub(crate) fn hold(&self, times_count: bool) -> bool {
@@ -61,4 +73,13 @@ impl Display for Misses {
 /// Prints one figure.
 pub(crate) fn line(label: &str, value: impl Display) {
     println!("  {label:<52}{value:>12}");
+}
+
+/// Returns a percentile, in per mille, of ascending nanoseconds: as milliseconds.
+pub(crate) fn percentile(ascending: &[u64], per_mille: usize) -> String {
+    let Some(last) = ascending.len().checked_sub(1) else {
+        return String::from("-");
+    };
+    let duration = Duration::from_nanos(ascending[last * per_mille / 1000]);
+    format!("{:.1}", 1000.0 * duration.as_secs_f64())
 }

@@ -1,7 +1,6 @@
 //! The report of a run.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::members::{AGENTS, MEMBERS};
 use super::schedule::Schedule;
@@ -9,7 +8,7 @@ use crate::clock::SECOND;
 use crate::fault::{Fault, Mode};
 use crate::judge::history::{Answer, History, Read, Write};
 use crate::judge::{Rule, Verdict, Violation, propagation};
-use crate::report::{Misses, line};
+use crate::report::{Misses, line, percentile};
 use crate::templates::{self, WATCHED};
 
 /// A failure may still be the consequence of a fault for so long.
@@ -33,11 +32,7 @@ pub(super) fn print(
     staleness(verdict, bound);
     propagation(history, schedule);
     failures(history, schedule, &mut misses);
-    println!("\nprocesses that ended by themselves");
-    line("in all", schedule.lost.len());
-    for error in &schedule.lost {
-        misses.wrong(true, error.to_string());
-    }
+    misses.lost(&schedule.lost);
     violations(history, verdict, &mut misses);
     misses
 }
@@ -167,13 +162,4 @@ fn example(history: &History, violation: &Violation) {
     let (since, number) = (violation.outdated_for / 1000, violation.successor);
     let successor = number.and_then(|number| history.writes.get(&number));
     println!("      replaced {since} us before by write {number:?}: {successor:?}");
-}
-
-/// Returns a percentile, in per mille, of ascending nanoseconds: as milliseconds.
-fn percentile(ascending: &[u64], per_mille: usize) -> String {
-    let Some(last) = ascending.len().checked_sub(1) else {
-        return String::from("-");
-    };
-    let duration = Duration::from_nanos(ascending[last * per_mille / 1000]);
-    format!("{:.1}", 1000.0 * duration.as_secs_f64())
 }

@@ -61,13 +61,9 @@ async fn write_all(run: Arc<Run>, mut random: StdRng, moving: bool) {
             if written.is_none() {
                 break;
             }
-            pause(&mut random, PAUSE_MS).await;
+            clock::pause(&mut random, PAUSE_MS).await;
         }
     }
-}
-
-async fn pause(random: &mut StdRng, milliseconds: std::ops::Range<u64>) {
-    tokio::time::sleep(Duration::from_millis(random.random_range(milliseconds))).await;
 }
 
 async fn write_staying(
@@ -92,7 +88,7 @@ async fn write_staying(
         }
         _ => {
             write(run, connection, "DELETE", |_| delete()).await?;
-            pause(random, ABSENCE_MS).await;
+            clock::pause(random, ABSENCE_MS).await;
             write(run, connection, "INSERT", insert).await
         }
     }

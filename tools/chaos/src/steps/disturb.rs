@@ -57,7 +57,7 @@ async fn servers(chaos: &Chaos, seed: u64) -> Result<BTreeMap<Fault, usize>, Cha
         let length = Duration::from_millis(random.random_range(LENGTH_MS));
         fault.happen(&chaos.world, links, length).await?;
         *happened.entry(fault).or_default() += 1;
-        pause(&mut random, PAUSE_MS).await;
+        clock::pause(&mut random, PAUSE_MS).await;
     }
     Ok(happened)
 }
@@ -67,7 +67,7 @@ async fn processes(chaos: &Chaos, seed: u64) -> Result<Disturbed, ChaosError> {
     let mut disturbed = Disturbed::default();
     let mut deck = Deck::of(Fault::all(Mode::Steps).filter(|fault| fault.is_of_process()));
     while !chaos.is_ending() {
-        pause(&mut random, PROCESS_PAUSE_MS).await;
+        clock::pause(&mut random, PROCESS_PAUSE_MS).await;
         let fault = deck.draw(&mut random);
         // Mostly workers.
         let member = random.random_range(0..MEMBERS.len());
@@ -82,7 +82,7 @@ async fn processes(chaos: &Chaos, seed: u64) -> Result<Disturbed, ChaosError> {
         };
         disturbed.lost.extend(chaos.end(member, ending).await?);
         *disturbed.faults.entry(fault).or_default() += 1;
-        pause(&mut random, LENGTH_MS).await;
+        clock::pause(&mut random, LENGTH_MS).await;
         chaos.start(member).await?;
     }
     Ok(disturbed)
@@ -97,10 +97,6 @@ async fn freeze(chaos: &Chaos, member: usize, random: &mut StdRng) -> Result<(),
         chaos.note(|history| history.freezes.push(freeze));
     }
     Ok(())
-}
-
-async fn pause(random: &mut StdRng, milliseconds: std::ops::Range<u64>) {
-    tokio::time::sleep(Duration::from_millis(random.random_range(milliseconds))).await;
 }
 
 impl Chaos {

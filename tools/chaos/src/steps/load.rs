@@ -58,14 +58,14 @@ async fn create_all(chaos: Arc<Chaos>, mut random: StdRng) {
         if let Some(task) = create(&chaos, &url, &mut random).await
             && random.random_bool(CANCELLED)
         {
-            pause(&mut random, CANCEL_MS).await;
+            clock::pause(&mut random, CANCEL_MS).await;
             // Before the request, because it may be carried out although its answer is lost.
             chaos.note(|history| history.tasks.entry(task).or_default().is_cancelled = true);
             let request = chaos.processes.http.delete(format!("{url}/{task}"));
             // It may be too late, and then the service refuses.
             drop(request.send().await);
         }
-        pause(&mut random, PAUSE_MS).await;
+        clock::pause(&mut random, PAUSE_MS).await;
     }
 }
 
@@ -112,7 +112,7 @@ async fn create(chaos: &Chaos, url: &str, random: &mut StdRng) -> Option<Uuid> {
 async fn change_all(chaos: Arc<Chaos>, mut random: StdRng) {
     let mut marker = 0;
     while !chaos.is_ending() {
-        pause(&mut random, CHANGE_MS).await;
+        clock::pause(&mut random, CHANGE_MS).await;
         marker += 1;
         let shape = Shape::ALL[random.random_range(0..Shape::ALL.len())];
         let start = clock::now();
@@ -158,8 +158,4 @@ async fn register(
         });
     });
     Ok(())
-}
-
-async fn pause(random: &mut StdRng, milliseconds: std::ops::Range<u64>) {
-    tokio::time::sleep(Duration::from_millis(random.random_range(milliseconds))).await;
 }

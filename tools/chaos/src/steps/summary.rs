@@ -9,7 +9,7 @@ use super::judge::{Rule, Verdict};
 use super::members::LEASE_SECONDS;
 use super::shapes::Shape;
 use crate::fault::{Fault, Mode};
-use crate::report::{Misses, line};
+use crate::report::{Misses, line, percentile};
 
 const EXAMPLES: usize = 5;
 
@@ -42,11 +42,7 @@ pub(super) fn print(
     line("p50", percentile(&verdict.recoveries, 500));
     line("worst", percentile(&verdict.recoveries, 1000));
     line("all tasks ended after the last fault", settled.as_millis());
-    println!("\nprocesses that ended by themselves");
-    line("in all", disturbed.lost.len());
-    for error in &disturbed.lost {
-        misses.wrong(true, error.to_string());
-    }
+    misses.lost(&disturbed.lost);
     violations(verdict, &mut misses);
     misses
 }
@@ -115,13 +111,4 @@ fn violations(verdict: &Verdict, misses: &mut Misses) {
             );
         }
     }
-}
-
-/// Returns a percentile, in per mille, of ascending nanoseconds: as milliseconds.
-fn percentile(ascending: &[u64], per_mille: usize) -> String {
-    let last = ascending.len().checked_sub(1);
-    last.map_or_else(
-        || String::from("-"),
-        |last| (ascending[last * per_mille / 1000] / 1_000_000).to_string(),
-    )
 }
