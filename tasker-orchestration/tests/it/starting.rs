@@ -120,6 +120,22 @@ async fn a_contradiction_about_the_cache_starts_the_service_without_it() {
 }
 
 #[tokio::test]
+async fn addresses_in_variables_are_stronger_than_those_in_a_file() {
+    let database = TestDatabase::create().await.unwrap();
+    let redis = RedisServer::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("merged.toml");
+    let text = "[common.database]\nurl = \"postgres://nobody@127.0.0.1:1/none\"\n\
+                [common.cache.redis]\nurl = \"redis://127.0.0.1:1\"\n";
+    std::fs::write(&file, text).unwrap();
+    let mut command = program_with_redis(&redis.url());
+    command.env("TASKER_CONFIG_PATH", &file);
+    let service = Service::start_program(command, &database).await;
+    let health = get_json(format!("{}/health/detailed", service.url)).await;
+    assert_eq!(health["checks"]["cache"]["status"], "healthy", "{health}");
+}
+
+#[tokio::test]
 async fn settings_without_effect_are_listed_in_one_warning() {
     let database = TestDatabase::create().await.unwrap();
     let folder = tempfile::tempdir().unwrap();

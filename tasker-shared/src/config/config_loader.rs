@@ -1,8 +1,8 @@
 //! Loads the configuration from its sources and checks it.
 //!
 //! From weakest to strongest: the embedded defaults, `tasker/base/*.toml`,
-//! `tasker/environments/$TASKER_ENV/*.toml`, `TASKER_WEB_BIND_ADDRESS`, variables such as
-//! `TASKER__COMMON__CACHE__ENABLED`. `TASKER_CONFIG_PATH` names one file in place of the folders; it
+//! `tasker/environments/$TASKER_ENV/*.toml`, the variables to which defaults refer, such as
+//! `DATABASE_URL`, and `TASKER_WEB_BIND_ADDRESS`, variables such as `TASKER__COMMON__CACHE__ENABLED`. `TASKER_CONFIG_PATH` names one file in place of the folders; it
 //! may be that of other software, so its unknown keys are no errors.
 //! Layers are merged key by key; a list replaces a list. Files may refer to the variables on
 //! [`EnvVarRule::ALLOWLIST`], and to no others.
@@ -164,8 +164,9 @@ impl ConfigLoader {
             .collect();
         let files = self.files(&mut problems);
         let overrides = env_override::read(&self.env, &mut problems);
-        let merged = merge::merge(files, overrides, &mut problems);
-        let mut unused = env_override::unused(&self.env);
+        let lookup = |name: &str| self.variable(name);
+        let merged = merge::merge(files, overrides, lookup, &mut problems);
+        let mut unused = env_override::unused(&self.env, &merged);
         unused.extend(self.take_unknown_keys(&mut problems));
         let in_force = merge::resolve(merged, |name| self.variable(name), &mut problems);
         let mut config = merge::assemble(&in_force);
@@ -243,7 +244,7 @@ impl ConfigLoader {
     }
 
     /// Returns a variable's value. An empty one counts as unset.
-    fn variable(&self, name: &str) -> Option<&str> {
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.env
             .get(name)
             .map(String::as_str)

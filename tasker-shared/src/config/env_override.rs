@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
+use super::config_loader::EnvVarRule;
 use super::errors::{ConfigProblem, Origin};
 use super::fields::{Fields, Kind};
 use super::flatten::{Located, conform, expected};
+use super::merge;
 
 const PREFIX: &str = "tasker__";
 
@@ -44,16 +46,20 @@ pub(super) fn path_of(name: &str) -> Option<String> {
     is_override(name).then(|| name[PREFIX.len()..].to_lowercase().replace("__", "."))
 }
 
-/// Returns the variables that look like ours and have no effect.
-pub(super) fn unused(env: &BTreeMap<String, String>) -> Vec<String> {
-    env.keys()
-        .filter(|name| {
-            name.starts_with("TASKER_")
-                && !is_override(name)
-                && *name != BIND_ADDRESS
-                && !OTHER_VARIABLES.contains(&name.as_str())
-        })
-        .cloned()
+/// Returns the variables that look like ours, or that files may refer to, and have no effect.
+pub(super) fn unused(
+    env: &BTreeMap<String, String>,
+    merged: &BTreeMap<String, Located>,
+) -> Vec<String> {
+    let set = env.iter().filter(|(name, value)| {
+        if EnvVarRule::find(name).is_some() {
+            !value.is_empty() && !merge::uses(merged, name)
+        } else {
+            name.starts_with("TASKER_") && !is_override(name)
+        }
+    });
+    set.map(|(name, _)| name.clone())
+        .filter(|name| !OTHER_VARIABLES.contains(&name.as_str()))
         .collect()
 }
 

@@ -5,6 +5,7 @@ use super::env_override::{self, variable_for};
 use super::errors::{ConfigError, Origin};
 use super::fields::{Fields, schema};
 use super::flatten::flatten;
+use super::merge;
 
 /// A key with its value in force.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,14 @@ impl ConfigLoader {
             );
         }
         let overrides = env_override::read(self.variables(), &mut ignored);
+        let lookup = |name: &str| self.variable(name);
+        let files = merge::merge(self.files(&mut ignored), Vec::new(), lookup, &mut ignored);
+        sources.extend(
+            files
+                .into_iter()
+                .filter(|(_, located)| matches!(located.origin, Origin::Variable(_)))
+                .map(|(path, located)| (path, located.origin)),
+        );
         sources.extend(
             overrides
                 .into_iter()

@@ -7,31 +7,71 @@ use toml::{Table, Value};
 
 use super::errors::{ConfigProblem, Origin};
 use super::flatten::{Located, flatten};
-use super::interpolation::{self, Unresolved};
+use super::interpolation::{self, Piece, Unresolved};
 use super::layers::Layer;
 use super::tasker::TaskerConfig;
 use super::variables::{ENVIRONMENT, EnvVarRule};
 
 /// Returns the strongest value of each key by dotted path. References are not resolved yet.
-pub(super) fn merge(
+///
+/// A variable to which the default of a key refers, such as `DATABASE_URL`, is stronger than a file
+/// that sets the key without a reference to it. [`ENVIRONMENT`] is not, because it chooses the files,
+/// and one of an environment may set the environment of its templates.
+pub(super) fn merge<'a>(
     files: Vec<Layer>,
     overrides: Vec<(String, Located)>,
+    lookup: impl Fn(&str) -> Option<&'a str>,
     problems: &mut Vec<ConfigProblem>,
 ) -> BTreeMap<String, Located> {
-    let mut merged = BTreeMap::new();
+    let mut merged: BTreeMap<String, Located> = BTreeMap::new();
+    let mut of_defaults = Vec::new();
     for layer in files {
         for (path, located) in flatten(layer.table, &layer.origin, problems) {
             let checked = texts(&located.value).try_for_each(interpolation::check);
             match checked {
                 Ok(()) => {
+                    if matches!(located.origin, Origin::Embedded(_)) {
+                        let rules = references(&located.value).filter(|rule| **rule != ENVIRONMENT);
+                        of_defaults.extend(rules.map(|rule| (path.clone(), rule)));
+                    }
                     merged.insert(path, located);
                 }
                 Err(reason) => problems.push(unresolved(reason, located.origin, path)),
             }
         }
     }
+    for (path, rule) in of_defaults {
+        let located = merged
+            .get_mut(&path)
+            .filter(|located| !references(&located.value).any(|referred_to| referred_to == rule));
+        if let (Some(located), Some(value)) = (located, lookup(rule.name)) {
+            located.origin = Origin::Variable(rule.name.to_owned());
+            located.value = Value::String(value.to_owned());
+        }
+    }
     merged.extend(overrides);
     merged
+}
+
+/// Returns true if a value in force comes from the variable `name`, or refers to it.
+pub(super) fn uses(merged: &BTreeMap<String, Located>, name: &str) -> bool {
+    merged
+        .values()
+        .any(|Located { value, origin }| match origin {
+            Origin::Variable(variable) => variable == name,
+            Origin::Embedded(_) | Origin::File(_) => {
+                references(value).any(|rule| rule.name == name)
+            }
+        })
+}
+
+/// Returns the variables to which the texts of a value refer.
+fn references(value: &Value) -> impl Iterator<Item = &'static EnvVarRule> {
+    let pieces = texts(value).flat_map(|text| interpolation::parse(text).unwrap_or_default());
+    pieces.filter_map(|piece| match piece {
+        Piece::Reference { name, .. } => EnvVarRule::find(name),
+        Piece::Literal(_) => None,
+    })
 }
 
 /// Resolves the references of the strongest values only, so that a variable which an overridden
@@ -45,7 +85,7 @@ pub(super) fn resolve<'a>(
     for (path, Located { value, origin }) in merged {
         // The value of a variable is not interpolated.
         let resolved = match &origin {
-            Origin::Variable(_) => Ok(value),
+            Origin::Variable(name) => accepted(name, value),
             Origin::Embedded(_) | Origin::File(_) => interpolate(value, &lookup),
         };
         match resolved {
@@ -58,6 +98,14 @@ pub(super) fn resolve<'a>(
         }
     }
     in_force
+}
+
+/// Checks the value of a variable that files may refer to, where it replaces the text of a file.
+fn accepted(name: &str, value: Value) -> Result<Value, Unresolved> {
+    match EnvVarRule::find(name) {
+        Some(rule) if !texts(&value).all(rule.accepts) => Err(Unresolved::Refused(rule)),
+        _ => Ok(value),
+    }
 }
 
 fn interpolate<'a>(

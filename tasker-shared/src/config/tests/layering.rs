@@ -141,6 +141,77 @@ fn addresses_come_from_their_variables_and_default_without() {
 }
 
 #[test]
+fn the_variable_of_an_address_is_stronger_than_a_file_with_another_address() {
+    let folder = Folder::with(&[(
+        "base/common.toml",
+        "[common.database]\nurl = \"postgres://file/one\"\n
+         [common.cache.redis]\nurl = \"redis://file:1\"",
+    )]);
+    let addresses = |env: &[(&str, &str)]| {
+        let common = folder.load(env).unwrap().common;
+        (
+            common.database.url,
+            common.cache.unwrap().redis.unwrap().url,
+        )
+    };
+    let expected = |database: &str, redis: &str| (database.to_owned(), redis.to_owned());
+    let none = [("DATABASE_URL", ""), ("REDIS_URL", "")];
+    assert_eq!(
+        addresses(&none),
+        expected("postgres://file/one", "redis://file:1")
+    );
+    let both = [
+        ("DATABASE_URL", "postgres://variable/two"),
+        ("REDIS_URL", "redis://variable:2"),
+    ];
+    assert_eq!(
+        addresses(&both),
+        expected("postgres://variable/two", "redis://variable:2")
+    );
+    let own = ("TASKER__COMMON__DATABASE__URL", "postgres://own/three");
+    let all = [both[0], both[1], own];
+    assert_eq!(
+        addresses(&all),
+        expected("postgres://own/three", "redis://variable:2")
+    );
+
+    let lines = shown(folder.load(&[("DATABASE_URL", "mysql://nowhere")]));
+    assert!(
+        lines[0].contains("the variable DATABASE_URL must be"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_file_that_refers_to_the_variable_of_an_address_is_used_as_it_is_written() {
+    let folder = Folder::with(&[(
+        "base/common.toml",
+        "[common.database]\nurl = \"${DATABASE_URL:-postgres://file/one}?sslmode=require\"",
+    )]);
+    let config = folder
+        .load(&[("DATABASE_URL", "postgres://variable/two")])
+        .unwrap();
+    assert_eq!(
+        config.common.database.url,
+        "postgres://variable/two?sslmode=require"
+    );
+}
+
+#[test]
+fn variables_that_nothing_in_force_refers_to_are_listed_as_unused() {
+    let env = variables(&[
+        ("DATABASE_URL", "postgres://variable/two"),
+        ("TASKER__COMMON__DATABASE__URL", "postgres://own/three"),
+        ("REDIS_URL", "redis://variable:2"),
+        ("REDIS_PASSWORD", "unheard"),
+        ("TASKER_ENV", "test"),
+        ("TASKER_TEMPLATE_PATH", "/srv/templates"),
+    ]);
+    let unused = ConfigLoader::new(None, env).read().unused;
+    assert_eq!(unused, ["DATABASE_URL", "REDIS_PASSWORD"]);
+}
+
+#[test]
 fn a_variable_that_no_value_in_force_refers_to_is_not_looked_at() {
     let config = load_with(&[
         ("REDIS_URL", "not a URL"),

@@ -30,16 +30,22 @@ key:
 1. the defaults below, which are compiled in from `config/tasker/base`,
 2. `config/tasker/base/*.toml`,
 3. `config/tasker/environments/$TASKER_ENV/*.toml`,
-4. `TASKER_WEB_BIND_ADDRESS`, the `bind_address` of whichever service the process is,
-5. the variables in the tables below, such as `TASKER__COMMON__CACHE__ENABLED=false`.
+4. `DATABASE_URL`, `REDIS_URL`, and `TASKER_WEB_BIND_ADDRESS`, the `bind_address` of whichever service
+   the process is,
+5. the variables in the tables below that begin with `TASKER__`, such as
+   `TASKER__COMMON__CACHE__ENABLED=false`.
+
+A text of a file that itself refers to one of these, such as `${DATABASE_URL}?sslmode=require`, is used
+as it is written.
 
 `TASKER_CONFIG_ROOT` names the folder that holds `tasker/`. By default it is `config` in the working
 directory. Without such a folder only the compiled defaults and the variables apply. `TASKER_ENV` is
 `development` by default. Files of one folder apply in the order of their names.
 
 `TASKER_CONFIG_PATH` names one file that replaces 2 and 3. It may be the merged file of other software:
-its unknown keys are not errors. One warning, \"settings are present and have no effect\", names them
-and the variables that begin with `TASKER_` and mean nothing here.
+its unknown keys are not errors. One warning, \"settings are present and have no effect\", names them,
+the variables that begin with `TASKER_` and mean nothing here, and those of the next table that are set
+and that nothing in force refers to, such as `REDIS_PASSWORD` without a file that has `${REDIS_PASSWORD}`.
 
 With the cache enabled, Redis is used only if `REDIS_URL`, a file or a variable says where it is; the
 default below is for a section that leaves `url` out.
@@ -150,7 +156,8 @@ fn line(page: &mut String, cells: &[&str]) {
 
 /// Returns the embedded defaults with unresolved references.
 fn defaults() -> BTreeMap<String, Located> {
-    merge::merge(layers::embedded().collect(), Vec::new(), &mut Vec::new())
+    let files = layers::embedded().collect();
+    merge::merge(files, Vec::new(), |_| None, &mut Vec::new())
 }
 
 /// Returns the default without references, and the variables that it refers to.
