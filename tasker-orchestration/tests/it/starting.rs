@@ -136,6 +136,25 @@ async fn addresses_in_variables_are_stronger_than_those_in_a_file() {
 }
 
 #[tokio::test]
+async fn nonsense_about_redis_is_nothing_to_a_service_without_a_cache() {
+    let database = TestDatabase::create().await.unwrap();
+    let mut command = program();
+    command
+        .env("REDIS_URL", "http://nowhere")
+        .env("TASKER__COMMON__CACHE__REDIS__MODE", "clustr");
+    let service = Service::start_program(command, &database).await;
+    let health = get_json(format!("{}/health/detailed", service.url)).await;
+    let cache = &health["checks"]["cache"];
+    assert_eq!(
+        (&cache["status"], &cache["refused"]),
+        (&json!("healthy"), &Value::Null)
+    );
+    let ready = get_json(format!("{}/health/ready", service.url)).await;
+    assert_eq!(ready["status"], "healthy");
+    assert_eq!(service.lines_of("ERROR").await, Vec::<Value>::new());
+}
+
+#[tokio::test]
 async fn settings_without_effect_are_listed_in_one_warning() {
     let database = TestDatabase::create().await.unwrap();
     let folder = tempfile::tempdir().unwrap();

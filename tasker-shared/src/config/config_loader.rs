@@ -128,17 +128,37 @@ impl ConfigLoader {
     /// Does the work of [`load`](Self::load) for a service that starts. If everything that is wrong is
     /// in the cache's section, the section is left out and
     /// [`cache_refused`](super::tasker::CommonConfig::cache_refused) has the reasons, because a
-    /// service starts without its cache. Logs a warning that names all settings without effect.
+    /// service starts without its cache. If the cache is off, its Redis is not looked at. Logs a warning that names all settings without effect.
     ///
     /// # Errors
     /// Fails with all problems that can be found at once if one of them is elsewhere.
     pub fn load_to_start(&self) -> Result<TaskerConfig, ConfigError> {
         let Reading {
             mut config,
-            problems,
+            mut problems,
             unused,
         } = self.read();
-        if !problems.iter().all(is_about_cache) {
+        // A wrong value of `enabled` does not say that the cache is off.
+        let enabled = format!("{CACHE_SECTION}.enabled");
+        let is_off = config
+            .common
+            .cache
+            .as_ref()
+            .is_none_or(|cache| !cache.enabled)
+            && !problems.iter().any(|problem| is_about(problem, &enabled));
+        if is_off {
+            let found = problems.len();
+            problems.retain(|problem| !is_about(problem, REDIS_SECTION));
+            if let Some(cache) = &mut config.common.cache
+                && problems.len() < found
+            {
+                cache.redis = None;
+            }
+        }
+        if !problems
+            .iter()
+            .all(|problem| is_about(problem, CACHE_SECTION))
+        {
             return Err(ConfigError::new(problems));
         }
         if !problems.is_empty() {
@@ -260,21 +280,20 @@ pub(super) struct Reading {
     pub(super) unused: Vec<String>,
 }
 
-/// Returns true if the service can do its work without the setting that is wrong.
-fn is_about_cache(problem: &ConfigProblem) -> bool {
-    let sets_cache = |variable: &str| {
-        variable.starts_with("REDIS_")
-            || env_override::path_of(variable)
-                .is_some_and(|path| is_at_or_below(&path, CACHE_SECTION))
+/// Returns true if the problem is at or below `section`.
+fn is_about(problem: &ConfigProblem, section: &str) -> bool {
+    let sets = |variable: &str| {
+        (variable.starts_with("REDIS_") && is_at_or_below(REDIS_SECTION, section))
+            || env_override::path_of(variable).is_some_and(|path| is_at_or_below(&path, section))
     };
     match problem {
         ConfigProblem::NotUnicode { variable }
         | ConfigProblem::DuplicateVariable {
             first: variable, ..
-        } => sets_cache(variable),
+        } => sets(variable),
         problem => problem
             .path()
-            .is_some_and(|path| is_at_or_below(path, CACHE_SECTION)),
+            .is_some_and(|path| is_at_or_below(path, section)),
     }
 }
 

@@ -61,7 +61,8 @@ empty variable counts as unset.
 const CHECKS: &str = "
 An unknown key, a value of the wrong type and a value out of bounds are errors. `--check-config`
 lists all of them and does not start the service. Errors in `[common.cache]` alone do not keep a service
-from starting: it starts without the cache, logs them, and its status has them in `refused`. No error, log or endpoint shows a password.
+from starting: it starts without the cache, logs them, and its status has them in `refused`. With the
+cache off, those in `[common.cache.redis]` are no errors of a start. No error, log or endpoint shows a password.
 ";
 
 /// Returns the JSON Schema of the configuration. Each key is optional, an unknown key is an error.

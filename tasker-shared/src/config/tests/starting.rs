@@ -32,16 +32,45 @@ fn nonsense_in_the_caches_section_leaves_the_cache_out_and_is_an_error_otherwise
             ("TASKER__COMMON__CACHE__REDIS__DATABASE", "2"),
         ],
     ] {
-        let config = start(wrong);
+        let enabled = ("TASKER__COMMON__CACHE__ENABLED", "true");
+        let wrong = [wrong, &[enabled]].concat();
+        let config = start(&wrong);
         assert_eq!(config.common.cache, None, "{wrong:?}");
-        let strict = shown(loader(wrong).load()).join("\n");
+        let strict = shown(loader(&wrong).load()).join("\n");
         assert_eq!(config.common.cache_refused, Some(strict), "{wrong:?}");
+    }
+}
+
+#[test]
+fn nonsense_about_redis_is_no_error_of_a_start_with_the_cache_off() {
+    for wrong in [
+        &[("REDIS_URL", "localhost:6379")][..],
+        &[("TASKER__COMMON__CACHE__REDIS__MODE", "clustr")],
+        &[("TASKER__COMMON__CACHE__REDIS", "redis://localhost")],
+        &[
+            ("REDIS_URL", "redis://localhost/1"),
+            ("TASKER__COMMON__CACHE__REDIS__DATABASE", "2"),
+        ],
+    ] {
+        let common = start(wrong).common;
+        assert_eq!(common.cache_refused, None, "{wrong:?}");
+        assert!(!common.cache.expect("a section").enabled, "{wrong:?}");
+        loader(wrong).load().expect_err("a check reports it");
+    }
+    // Somebody may have meant to turn the cache on.
+    for doubtful in [
+        "TASKER__COMMON__CACHE__ENABLED",
+        "TASKER__COMMON__CACHE__ENABELD",
+    ] {
+        let config = start(&[(doubtful, "yes")]);
+        assert!(config.common.cache_refused.is_some(), "{doubtful}");
     }
 }
 
 #[test]
 fn what_is_wrong_elsewhere_is_an_error_together_with_what_is_wrong_in_the_cache() {
     let wrong = [
+        ("TASKER__COMMON__CACHE__ENABLED", "true"),
         ("REDIS_URL", "localhost:6379"),
         ("TASKER__WORKER__WEB__MAX_BODY_BYTES", "1"),
     ];
