@@ -89,12 +89,17 @@ fn command(info: &ServiceInfo) -> Command {
         )
 }
 
-/// Prints the result of a successful `--check-config`.
-pub(crate) fn print_config_is_right() {
-    drop(writeln!(
-        std::io::stdout(),
-        "OK: the configuration is valid"
-    ));
+/// Prints the result of a successful `--check-config`, and the settings that have no effect.
+pub(crate) fn print_config_is_right(unused: &[String]) {
+    let mut out = std::io::stdout();
+    drop(writeln!(out, "OK: the configuration is valid"));
+    if !unused.is_empty() {
+        let unused = unused.join(" ");
+        drop(writeln!(
+            out,
+            "settings are present and have no effect: {unused}"
+        ));
+    }
 }
 
 /// Prints the result of a successful `--migrate`.

@@ -163,8 +163,8 @@ where
 {
     if action == Action::CheckConfig {
         logging::check()?;
-        ConfigLoader::load_from_process()?;
-        cli::print_config_is_right();
+        let unused = ConfigLoader::from_process_env().check()?;
+        cli::print_config_is_right(&unused);
         return Ok(());
     }
     *log = Some(logging::init()?);

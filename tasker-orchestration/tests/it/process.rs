@@ -255,6 +255,18 @@ async fn the_configuration_is_checked_without_a_database() {
 }
 
 #[tokio::test]
+async fn a_check_of_the_configuration_lists_settings_without_effect() {
+    let mut command = program();
+    command
+        .arg("--check-config")
+        .env("TASKER_DEPLOYMENT", "blue");
+    let checked = output(&mut command).await;
+    assert_eq!(checked.status.code(), Some(0));
+    let expected = "settings are present and have no effect: TASKER_DEPLOYMENT";
+    assert!(text(&checked).contains(expected), "{}", text(&checked));
+}
+
+#[tokio::test]
 async fn a_lost_database_is_told_from_a_wrong_configuration_and_keeps_its_password() {
     let nowhere = "postgres://u:hunter2@127.0.0.1:1/none";
     let lost = output(program().env("DATABASE_URL", nowhere)).await;

@@ -174,6 +174,19 @@ impl ConfigLoader {
         Ok(config)
     }
 
+    /// Loads, and returns the settings that are present and have no effect.
+    ///
+    /// # Errors
+    /// See [`load`](Self::load).
+    pub fn check(&self) -> Result<Vec<String>, ConfigError> {
+        let reading = self.read();
+        if reading.problems.is_empty() {
+            Ok(reading.unused)
+        } else {
+            Err(ConfigError::new(reading.problems))
+        }
+    }
+
     pub(super) fn read(&self) -> Reading {
         let mut problems: Vec<ConfigProblem> = self
             .not_unicode
