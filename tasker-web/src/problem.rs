@@ -12,7 +12,7 @@ use serde::Serialize;
 use tasker_shared::error_chain::Chain;
 use utoipa::ToSchema;
 
-use crate::problem_kinds::{INTERNAL_ERROR, ProblemKind};
+use crate::problem_kinds::{INTERNAL_ERROR, ProblemKind, STARTING};
 use crate::request_id::RequestId;
 
 /// The result of a handler.
@@ -156,6 +156,10 @@ impl Problem {
         let (code, status) = (self.kind.code, self.kind.status.as_u16());
         match status {
             500 => tracing::error!(code, status, request_id, error, "request failed"),
+            // Probes of a start that takes its time are no fault.
+            501.. if code == STARTING.code => {
+                tracing::debug!(code, status, request_id, error, "request not served");
+            }
             501.. => tracing::warn!(code, status, request_id, error, "request not served"),
             _ => tracing::info!(code, status, request_id, error, "request refused"),
         }

@@ -129,3 +129,9 @@ async fn answers(address: &str, path: &str, status: u16) -> Value {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+    // Probes of a start are no fault.
+    assert!(
+        !worker.log().contains("request not served"),
+        "{}",
+        worker.log()
+    );
