@@ -11,7 +11,9 @@ use super::macros::impl_builder_default;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Builder, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskTemplatesConfig {
-    /// Folders that a worker searches for templates at start. `TASKER_TEMPLATE_PATH` replaces them.
+    /// Folders that a worker searches for templates at start, at any depth. A path that ends with
+    /// `*.yaml`, `*.yml` or `*.{yml,yaml}` selects the files of one folder; other patterns are errors.
+    /// `TASKER_TEMPLATE_PATH` replaces them.
     #[builder(default = "vec![String::from(\"config/tasks\")]")]
     pub search_paths: Vec<String>,
     /// Largest template file in bytes. A larger file is an error.

@@ -83,13 +83,17 @@ impl TaskTemplateManager {
         let mut summary = DiscoverySummary::default();
         let mut names = RegisteredNames::default();
         for directory in directories.paths() {
-            let result = self
-                .discover_and_register_templates(directory)
-                .await
-                .map_err(|source| DiscoveryError::Registry {
-                    path: directory.clone(),
-                    source,
-                })?;
+            let registered = match directories.files_of(directory).await? {
+                Some(files) => {
+                    let result = self.registry.register_template_files(&files).await;
+                    result.inspect(|result| self.add_namespaces(result))
+                }
+                None => self.discover_and_register_templates(directory).await,
+            };
+            let result = registered.map_err(|source| DiscoveryError::Registry {
+                path: directory.clone(),
+                source,
+            })?;
             log_problems(&result);
             log_changes(&result.registered, config.on_changed_version());
             summary.add(&result);
@@ -115,16 +119,16 @@ impl TaskTemplateManager {
             .registry
             .discover_and_register_templates(config_directory)
             .await?;
+        self.add_namespaces(&result);
+        Ok(result)
+    }
+
+    fn add_namespaces(&self, result: &TaskTemplateDiscoveryResult) {
+        let registered = result.registered.iter();
         self.namespaces
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .extend(
-                result
-                    .registered
-                    .iter()
-                    .map(|registration| registration.namespace.clone()),
-            );
-        Ok(result)
+            .extend(registered.map(|registration| registration.namespace.clone()));
     }
 
     /// Returns the current template of this name, from this worker's cache if possible.

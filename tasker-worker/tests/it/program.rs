@@ -59,6 +59,42 @@ async fn a_missing_template_folder_ends_it_as_a_configuration_error_does() {
     assert!(shown.contains("TASKER_TEMPLATE_PATH"), "{shown}");
 }
 
+/// The merged file of the existing workspace has this pattern, relative to its root.
+#[tokio::test]
+async fn a_search_path_with_a_pattern_selects_the_files_of_its_folder() {
+    let database = TestDatabase::create().await.unwrap();
+    let root = folder(&[]);
+    let templates = root.path().join("config/task_templates");
+    std::fs::create_dir_all(templates.join("deeper")).unwrap();
+    for (file, name) in [
+        ("order.yaml", "order"),
+        ("refund.yml", "refund"),
+        ("deeper/not.yaml", "not"),
+    ] {
+        std::fs::write(templates.join(file), template("shop", name).to_string()).unwrap();
+    }
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let pattern = root.path().join("config/task_templates/*.{yml,yaml}");
+    let paths = format!("[\"{}\"]", pattern.display());
+    let worker = ServiceProcess::start(
+        "tasker-worker",
+        Path::new(env!("CARGO_BIN_EXE_tasker-worker")),
+        &[
+            ("DATABASE_URL", database.url()),
+            ("TASKER__WORKER__WEB__BIND_ADDRESS", &address),
+            ("TASKER__COMMON__TASK_TEMPLATES__SEARCH_PATHS", &paths),
+        ],
+    )
+    .await
+    .unwrap();
+    answers(&address, "/health/ready", 200).await;
+    assert_eq!(
+        answers(&address, "/templates", 200).await["template_count"],
+        2
+    );
+    worker.stop().await.unwrap();
+}
+
 #[test]
 fn a_lost_database_ends_it_with_a_code_of_its_own() {
     let output = run(
@@ -112,6 +148,12 @@ async fn a_worker_that_still_registers_templates_is_alive_and_not_ready() {
     let metrics = metrics.text().await.unwrap();
     let registered = "tasker_template_registrations_total{status=\"created\"} 1";
     assert!(metrics.contains(registered), "{metrics}");
+    // Probes of a start are no fault.
+    assert!(
+        !worker.log().contains("request not served"),
+        "{}",
+        worker.log()
+    );
     worker.stop().await.unwrap();
 }
 
@@ -129,9 +171,3 @@ async fn answers(address: &str, path: &str, status: u16) -> Value {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
-    // Probes of a start are no fault.
-    assert!(
-        !worker.log().contains("request not served"),
-        "{}",
-        worker.log()
-    );
