@@ -155,6 +155,28 @@ async fn nonsense_about_redis_is_nothing_to_a_service_without_a_cache() {
 }
 
 #[tokio::test]
+async fn a_cache_without_an_address_of_redis_is_warned_of_and_dials_nobody() {
+    let database = TestDatabase::create().await.unwrap();
+    let mut command = program();
+    command.env("TASKER__COMMON__CACHE__ENABLED", "true");
+    let mut service = Service::begin(command, &database);
+    let line = "the cache is enabled and no Redis is configured";
+    assert_eq!(service.logged(line).await["level"], "WARN");
+    service.until_listening().await;
+    let health = get_json(format!("{}/health/detailed", service.url)).await;
+    let cache = &health["checks"]["cache"];
+    assert_eq!(
+        (&cache["status"], &cache["provider"]),
+        (&json!("healthy"), &json!("noop"))
+    );
+    // One that dials has the connections that it keeps up here, and the error of those that fail.
+    assert_eq!(
+        (&cache["connections_max"], &cache["last_error"]),
+        (&json!(0), &Value::Null)
+    );
+}
+
+#[tokio::test]
 async fn settings_without_effect_are_listed_in_one_warning() {
     let database = TestDatabase::create().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -194,6 +216,18 @@ async fn refused(url: &str, arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), text(&output))
 }
 
+/// Lets `role` connect with its password only. All others need none.
+async fn demand_password(admin: &mut PgConnection, role: &str) {
+    let file: String = sqlx::query_scalar("SHOW hba_file")
+        .fetch_one(&mut *admin)
+        .await
+        .unwrap();
+    let rules =
+        format!("host all {role} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n");
+    std::fs::write(file, rules).unwrap();
+    admin.execute("SELECT pg_reload_conf()").await.unwrap();
+}
+
 #[tokio::test]
 async fn a_start_that_fails_names_the_cause_and_the_remedy() {
     let server = PostgresServer::start_with(&[("password_encryption", "scram-sha-256")])
@@ -203,6 +237,17 @@ async fn a_start_that_fails_names_the_cause_and_the_remedy() {
     let unknown = server.url("nowhere");
     let nobody = format!("postgres://app@127.0.0.1:{free}/tasker");
     let role = server.url("postgres").replace("postgres@", "stranger@");
+    let mut admin = PgConnection::connect(&server.url("postgres"))
+        .await
+        .unwrap();
+    admin
+        .execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+        .await
+        .unwrap();
+    demand_password(&mut admin, "guarded").await;
+    let password = server
+        .url("postgres")
+        .replace("postgres@", "guarded:wrong@");
     for (url, cause, remedy) in [
         (
             &unknown,
@@ -213,6 +258,11 @@ async fn a_start_that_fails_names_the_cause_and_the_remedy() {
         (
             &role,
             "role \\\"stranger\\\" does not exist",
+            "correct user and password",
+        ),
+        (
+            &password,
+            "password authentication failed for user \\\"guarded\\\"",
             "correct user and password",
         ),
     ] {
@@ -322,6 +372,14 @@ async fn a_later_releases_migrations_are_ignored_and_known_ones_are_checked() {
     let (code, text) = refused(database.url(), &[]).await;
     assert_eq!(code, i32::from(tasker_web::exit::UNAVAILABLE), "{text}");
     assert!(text.contains("migration 2 "), "{text}");
+    connection
+        .execute("UPDATE tasker._tasker_shared_migrations SET success = false WHERE version = 2")
+        .await
+        .unwrap();
+    let (_, text) = refused(database.url(), &[]).await;
+    let remedy = "delete its row from tasker._tasker_shared_migrations";
+    assert!(text.contains(remedy), "{text}");
+    assert!(!text.contains("_sqlx_migrations"), "{text}");
 }
 
 #[tokio::test]

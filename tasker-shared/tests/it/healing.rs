@@ -3,7 +3,7 @@
 use sqlx::Executor;
 use tasker_shared::registry::{RegistrationStatus, RegistryError};
 
-use crate::app::{Cache, TestApp, current, marker, template};
+use crate::app::{Cache, TestApp, current, eventually, marker, template};
 
 /// As `pg_dump --data-only --disable-triggers` loads rows.
 async fn without_triggers(app: &TestApp, statements: &[&'static str]) {
@@ -81,6 +81,53 @@ async fn rows_that_were_loaded_with_triggers_off_are_found_after_a_registration(
                 .all(|one| one.status == RegistrationStatus::Unchanged)
         );
     }
+}
+
+/// As logical replication leaves it that does not copy the clock.
+#[tokio::test]
+async fn a_pointer_beyond_the_clock_is_followed() {
+    let app = TestApp::start().await;
+    let writer = app.uncached();
+    for name in ["refund", "charge"] {
+        writer
+            .register_task_template(&template("payments", name, 1))
+            .await
+            .unwrap();
+    }
+    let reader = app.local_only(app.cache_config());
+    assert_eq!(current(&reader).await, 1);
+    let clock = app.sequence().await;
+    for statement in [
+        "ALTER TABLE tasker.named_tasks DISABLE TRIGGER named_tasks_updated",
+        "UPDATE tasker.named_tasks SET configuration =
+             jsonb_set(configuration, '{task_handler,initialization,marker}', '2')
+         WHERE name = 'refund'",
+        "UPDATE tasker.template_versions v
+         SET sequence = 5000, content_hash = tasker.template_hash(t.configuration)
+         FROM tasker.named_tasks t WHERE t.name = 'refund' AND v.name = 'refund'",
+        "ALTER TABLE tasker.named_tasks ENABLE ALWAYS TRIGGER named_tasks_updated",
+    ] {
+        app.pool.execute(statement).await.unwrap();
+    }
+    assert_eq!(app.sequence().await, clock);
+    for registry in [&reader, &app.local_only(app.cache_config())] {
+        eventually("the pointer is followed", || async {
+            (current(registry).await == 2).then_some(())
+        })
+        .await;
+    }
+    // Changes at positions below it are seen as well.
+    writer
+        .register_task_template(&template("payments", "charge", 3))
+        .await
+        .unwrap();
+    assert!(app.sequence().await < 5000);
+    eventually("the change is seen", || async {
+        let charge = reader.get_template("payments", "charge", "1.0.0").await;
+        (marker(&charge.unwrap()) == 3).then_some(())
+    })
+    .await;
+    reader.shutdown().await;
 }
 
 #[tokio::test]

@@ -95,6 +95,36 @@ async fn a_search_path_with_a_pattern_selects_the_files_of_its_folder() {
     worker.stop().await.unwrap();
 }
 
+/// The distributed cache is left out, and the status says why.
+#[tokio::test]
+async fn a_contradiction_about_the_cache_starts_a_worker_without_it() {
+    let database = TestDatabase::create().await.unwrap();
+    let files = folder(&[("order.yaml", template("shop", "order"))]);
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let worker = ServiceProcess::start(
+        "tasker-worker",
+        Path::new(env!("CARGO_BIN_EXE_tasker-worker")),
+        &[
+            ("DATABASE_URL", database.url()),
+            ("TASKER__WORKER__WEB__BIND_ADDRESS", &address),
+            ("TASKER_TEMPLATE_PATH", &files.path().to_string_lossy()),
+            ("TASKER__COMMON__CACHE__ENABLED", "true"),
+            ("REDIS_URL", "redis://localhost:6379/1"),
+            ("TASKER__COMMON__CACHE__REDIS__DATABASE", "2"),
+        ],
+    )
+    .await
+    .unwrap();
+    answers(&address, "/health/ready", 200).await;
+    let health = answers(&address, "/health/detailed", 200).await;
+    let cache = &health["checks"]["cache"];
+    let reason = cache["refused"].as_str().unwrap();
+    assert!(reason.contains("another database"), "{cache}");
+    assert_eq!(cache["status"], "degraded");
+    answers(&address, "/templates/shop/order/1.0.0", 200).await;
+    worker.stop().await.unwrap();
+}
+
 #[test]
 fn a_lost_database_ends_it_with_a_code_of_its_own() {
     let output = run(

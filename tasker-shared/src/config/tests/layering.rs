@@ -248,6 +248,18 @@ fn each_environment_of_the_repository_has_the_cache_that_it_should() {
 }
 
 #[test]
+fn the_files_of_the_test_environment_name_one_database() {
+    let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
+    let value = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(key));
+        line.unwrap().trim().to_owned()
+    };
+    let url = value(&read("dotenv/test.env"), "DATABASE_URL=");
+    let database = value(&read("../docker/docker-compose.test.yml"), "POSTGRES_DB:");
+    assert_eq!(url.rsplit_once('/').unwrap().1, database);
+}
+
+#[test]
 fn sections_deserialize_with_defaults_for_what_they_leave_out() {
     let cache: CacheConfig = toml::from_str("enabled = true").unwrap();
     assert_eq!(
