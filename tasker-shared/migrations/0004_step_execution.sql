@@ -900,7 +900,7 @@ BEGIN
 END
 $$;
 
--- How many of a step's attempts were lost with their workers since it last failed.
+-- How many of a step's attempts were lost with their workers since one of them last ended.
 CREATE FUNCTION tasker.step_losses(p_step uuid) RETURNS integer
 LANGUAGE sql STABLE AS $$
     SELECT count(*)::integer FROM tasker.workflow_step_transitions x
@@ -908,96 +908,101 @@ LANGUAGE sql STABLE AS $$
         AND x.metadata ->> 'reason' = 'lease_expired'
         AND x.sort_key > coalesce(
             (SELECT max(f.sort_key) FROM tasker.workflow_step_transitions f
-             WHERE f.workflow_step_uuid = p_step AND f.to_state = 'error'), 0)
+             WHERE f.workflow_step_uuid = p_step
+                 AND f.to_state IN ('error', 'waiting_for_retry')), 0)
 $$;
 
--- Ends those attempts of a lost worker which would make a step exceed `p_limit` losses. `p_losses` has
--- the losses of each step with this one. Returns how many.
-CREATE FUNCTION tasker.steps_give_up(
+-- Ends that step of a lost worker which was lost with the most workers, if these are `p_limit` or more.
+-- `p_losses` has the losses of each step with this one. Returns how many: one at most, because one is
+-- enough to stop a process, and the others were only beside it.
+CREATE FUNCTION tasker.step_give_up(
     p_worker uuid, p_tasks uuid[], p_steps uuid[], p_losses integer[], p_limit integer
 ) RETURNS bigint
-LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+LANGUAGE plpgsql
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
-    v_tasks uuid[];
-    v_steps uuid[];
-    v_attempts integer[];
-    v_errors jsonb[];
+    v_task uuid;
+    v_step uuid;
+    v_attempt integer;
+    v_error jsonb;
 BEGIN
-    -- Rows that others have locked wait for another time, as when claims are returned. In the order in
-    -- which all lock them.
-    SELECT array_agg(l.task_uuid), array_agg(l.workflow_step_uuid), array_agg(l.attempt),
-           array_agg(jsonb_build_object('type', 'WorkerLost', 'retryable', false, 'message',
-               format('%s workers were lost while they ran this step; the limit is '
-                      'worker.execution.max_lost_attempts', l.losses)))
-    INTO v_tasks, v_steps, v_attempts, v_errors
-    FROM (
-        SELECT q.task_uuid, q.workflow_step_uuid, q.attempt, g.losses
-        FROM tasker.step_queue q
-        JOIN unnest(p_tasks, p_steps, p_losses) AS g (task_uuid, id, losses)
-            ON q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id
-        WHERE q.claimed_by = p_worker AND g.losses >= p_limit
-        ORDER BY q.task_uuid, q.workflow_step_uuid
-        FOR UPDATE OF q SKIP LOCKED
-    ) l;
-    IF v_steps IS NULL THEN
+    -- All rows that its end changes, unless others have locked one. To wait here would keep the claims of
+    -- all lost workers, and would not be in the order of locks, because this goes on to other workers.
+    SELECT q.task_uuid, q.workflow_step_uuid, q.attempt,
+           jsonb_build_object('type', 'WorkerLost', 'retryable', false, 'message',
+               format('%s workers were lost, one after the other, while they had this step; the limit '
+                      'is worker.execution.max_lost_attempts', g.losses))
+    INTO v_task, v_step, v_attempt, v_error
+    FROM unnest(p_tasks, p_steps, p_losses) AS g (task_uuid, id, losses)
+    JOIN tasker.step_queue q ON q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id
+    JOIN tasker.workflow_steps s ON s.workflow_step_uuid = g.id
+    JOIN tasker.tasks t ON t.task_uuid = g.task_uuid
+    WHERE q.claimed_by = p_worker AND g.losses >= p_limit
+    ORDER BY g.losses DESC
+    LIMIT 1
+    FOR UPDATE OF q SKIP LOCKED
+    FOR NO KEY UPDATE OF s, t SKIP LOCKED;
+    IF v_step IS NULL THEN
         RETURN 0;
     END IF;
-    RETURN cardinality(v_steps) - (
+    RETURN 1 - (
         SELECT count(*) FROM tasker.steps_complete(
-            p_worker, v_tasks, v_steps, v_attempts,
-            array_fill('error'::text, ARRAY[cardinality(v_steps)]),
-            ARRAY(SELECT jsonb_build_object('error', e) FROM unnest(v_errors) AS e),
-            array_fill(NULL::bigint, ARRAY[cardinality(v_steps)]),
-            array_fill(NULL::bigint, ARRAY[cardinality(v_steps)]),
-            ARRAY(SELECT jsonb_build_object('reason', 'workers_lost', 'attempt', a.attempt, 'error',
-                                            a.error)
-                  FROM unnest(v_attempts, v_errors) AS a (attempt, error)),
-            ARRAY(SELECT tasker.uuidv7() FROM generate_series(1, 4 * cardinality(v_steps))),
-            0, '{}', '{}', false, NULL, '{}', '{}')
+            p_worker, ARRAY[v_task], ARRAY[v_step], ARRAY[v_attempt], ARRAY['error'],
+            ARRAY[jsonb_build_object('error', v_error)], ARRAY[NULL::bigint], ARRAY[NULL::bigint],
+            ARRAY[jsonb_build_object('reason', 'workers_lost', 'attempt', v_attempt, 'error', v_error)],
+            ARRAY(SELECT tasker.uuidv7() FROM generate_series(1, 4)), 0, '{}', '{}', false, NULL, '{}',
+            '{}')
         WHERE kind = 'refused');
 END
 $$;
 
--- Deals with the claims of one lost worker: returns them to the queue, or ends them.
+-- Returns the claims of lost workers to the queue, with those of unknown ones if `p_all`, or ends them.
 --
 -- From the third loss on a step waits for a random time, at most two seconds, then four, and so on to a
--- minute. The steps that were lost with the one that stopped the process are then claimed beside it no
--- more, and reach no limit.
-CREATE FUNCTION tasker.worker_lost_return(
-    p_worker uuid, p_limit integer, OUT o_returned bigint, OUT o_given_up bigint
-)
+-- minute. Fewer of the steps that were lost with the one that stopped the process are then claimed beside
+-- it again.
+CREATE FUNCTION tasker.claims_return(p_all boolean, OUT o_returned bigint, OUT o_given_up bigint)
 LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
-    v_tasks uuid[];
-    v_steps uuid[];
-    v_losses integer[];
+    v_lost record;
 BEGIN
     o_returned := 0;
     o_given_up := 0;
-    SELECT array_agg(l.task_uuid), array_agg(l.workflow_step_uuid), array_agg(l.losses)
-    INTO v_tasks, v_steps, v_losses
-    FROM (
-        SELECT q.task_uuid, q.workflow_step_uuid,
-               CASE WHEN q.uncounted = 0 THEN 1
-                    ELSE tasker.step_losses(q.workflow_step_uuid) + 1 END AS losses
-        FROM tasker.step_queue q WHERE q.claimed_by = p_worker
-    ) l
-    WHERE l.losses >= least(3, p_limit);
-    IF v_steps IS NOT NULL THEN
-        o_given_up := tasker.steps_give_up(p_worker, v_tasks, v_steps, v_losses, p_limit);
-    END IF;
-    o_returned := tasker.worker_return(p_worker, 'lease_expired');
-    UPDATE tasker.step_queue q
-    SET due_at = clock_timestamp()
-        + random() * least(60, power(2, least(g.losses, 10) - 2)) * interval '1 second'
-    FROM unnest(v_tasks, v_steps, v_losses) AS g (task_uuid, id, losses)
-    WHERE q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id AND q.claimed_by IS NULL
-        AND g.losses >= 3;
--- A warning, because the rows of one worker must not keep those of all others.
-EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'the claims of worker % were not returned: %', p_worker, SQLERRM;
-    o_returned := 0;
-    o_given_up := 0;
+    FOR v_lost IN
+        SELECT q.claimed_by AS worker, min(w.max_lost_attempts) AS max_losses,
+               array_agg(q.task_uuid) AS tasks, array_agg(q.workflow_step_uuid) AS steps,
+               array_agg(q.attempt) AS attempts,
+               array_agg(CASE WHEN q.uncounted = 0 THEN 1
+                              ELSE tasker.step_losses(q.workflow_step_uuid) + 1 END) AS losses
+        FROM tasker.step_queue q
+        LEFT JOIN tasker.workers w ON w.worker_uuid = q.claimed_by
+        WHERE q.claimed_by IS NOT NULL AND CASE
+            WHEN p_all THEN w.worker_uuid IS NULL OR w.lost_at IS NOT NULL
+            ELSE w.lost_at > clock_timestamp() - interval '1 minute'
+        END
+        GROUP BY q.claimed_by
+    LOOP
+        -- An error is a warning, because the rows of one worker must not keep those of all others.
+        BEGIN
+            o_given_up := o_given_up + tasker.step_give_up(
+                v_lost.worker, v_lost.tasks, v_lost.steps, v_lost.losses, v_lost.max_losses);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'no step of worker % was given up: %', v_lost.worker, SQLERRM;
+        END;
+        BEGIN
+            o_returned := o_returned + tasker.steps_return(
+                v_lost.worker, v_lost.tasks, v_lost.steps, v_lost.attempts, 'lease_expired');
+            UPDATE tasker.step_queue q
+            SET due_at = clock_timestamp()
+                + random() * least(60, power(2, least(g.losses, 10) - 2)) * interval '1 second'
+            FROM unnest(v_lost.tasks, v_lost.steps, v_lost.attempts, v_lost.losses)
+                AS g (task_uuid, id, attempt, losses)
+            WHERE q.task_uuid = g.task_uuid AND q.workflow_step_uuid = g.id
+                AND q.attempt = g.attempt + 1 AND q.claimed_by IS NULL AND g.losses >= 3;
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'the claims of worker % were not returned: %', v_lost.worker, SQLERRM;
+        END;
+    END LOOP;
 END
 $$;
 
@@ -1010,59 +1015,29 @@ CREATE FUNCTION tasker.requeue_lost(OUT o_returned bigint, OUT o_given_up bigint
 LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
-    v_worker record;
-    v_one record;
 BEGIN
-    o_returned := 0;
-    o_given_up := 0;
     UPDATE tasker.workers SET lost_at = v_now
     WHERE worker_uuid IN (
         SELECT worker_uuid FROM tasker.workers
         WHERE lost_at IS NULL AND seen_at < v_now - lease_seconds * interval '1 second'
         FOR UPDATE SKIP LOCKED);
-    FOR v_worker IN
-        SELECT worker_uuid, max_lost_attempts FROM tasker.workers
-        WHERE lost_at > v_now - interval '1 minute'
-    LOOP
-        SELECT * INTO v_one
-        FROM tasker.worker_lost_return(v_worker.worker_uuid, v_worker.max_lost_attempts);
-        o_returned := o_returned + v_one.o_returned;
-        o_given_up := o_given_up + v_one.o_given_up;
-    END LOOP;
+    o_returned := 0;
+    o_given_up := 0;
+    -- Else the queue need not be read.
+    IF EXISTS (SELECT FROM tasker.workers WHERE lost_at > v_now - interval '1 minute') THEN
+        SELECT c.o_returned, c.o_given_up INTO o_returned, o_given_up
+        FROM tasker.claims_return(false) c;
+    END IF;
     DELETE FROM tasker.workers WHERE lost_at < v_now - interval '1 hour';
 END
 $$;
 
--- Returns claims whose workers are lost or unknown. Reads the whole queue, so it finds those, too, that
--- a transaction had locked for long after the loss: a handler's own, on a connection that nobody closed.
-CREATE FUNCTION tasker.requeue_orphans() RETURNS bigint
-LANGUAGE plpgsql SET jit = off AS $$
-DECLARE
-    v_worker uuid;
-    v_count bigint := 0;
-BEGIN
-    FOR v_worker IN
-        SELECT DISTINCT q.claimed_by FROM tasker.step_queue q
-        WHERE q.claimed_by IS NOT NULL AND NOT EXISTS (
-            SELECT FROM tasker.workers w
-            WHERE w.worker_uuid = q.claimed_by AND w.lost_at IS NULL)
-    LOOP
-        v_count := v_count + tasker.worker_return_alone(v_worker);
-    END LOOP;
-    RETURN v_count;
-END
-$$;
-
--- Returns the claims of a lost worker to the queue. An error is a warning, because the rows of one
--- worker must not keep those of all others.
-CREATE FUNCTION tasker.worker_return_alone(p_worker uuid) RETURNS bigint
-LANGUAGE plpgsql SET jit = off AS $$
-BEGIN
-    RETURN tasker.worker_return(p_worker, 'lease_expired');
-EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'the claims of worker % were not returned: %', p_worker, SQLERRM;
-    RETURN 0;
-END
+-- Does the same for claims whose workers are lost or unknown. Reads the whole queue, so it finds those,
+-- too, that a transaction had locked for long after the loss: a handler's own, on a connection that nobody
+-- closed.
+CREATE FUNCTION tasker.requeue_orphans(OUT o_returned bigint, OUT o_given_up bigint)
+LANGUAGE sql AS $$
+    SELECT * FROM tasker.claims_return(true)
 $$;
 
 -- Returns all claims of a worker that stops, and removes it. If an answer to it was lost, a claim may

@@ -41,6 +41,7 @@ BEGIN
         PERFORM tasker.template_clock_refuse(coalesce(
             (SELECT 'pid ' || min(l.pid) FROM pg_locks l
              WHERE l.relation = 'tasker.template_clock'::regclass AND l.granted
+                 AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                  AND l.mode IN ('AccessExclusiveLock', 'ExclusiveLock')),
             'a transaction that has just ended'));
     END;

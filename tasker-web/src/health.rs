@@ -288,7 +288,7 @@ pub(crate) async fn live(State(parts): State<Arc<AppParts>>) -> Json<Health> {
     tag = "operations",
     responses(
         (status = 200, description = "Ready (`healthy` or `degraded`)", body = Health),
-        (status = 503, description = "`starting`, `draining` or `database_unavailable`", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`starting`, `draining`, `database_unavailable` or `database_not_migrated`", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<Health>> {
@@ -298,10 +298,17 @@ pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
             "The service is stopping. Use another instance.",
         ));
     }
-    if parts.check_database().await.status == HealthStatus::Unhealthy {
+    let database = parts.check_database().await;
+    if database.cause == Some(DatabaseCause::NotMigrated.code()) {
+        return Err(Problem::new(
+            &kinds::DATABASE_NOT_MIGRATED,
+            "The database lacks tables of the service. Its operators have to migrate it.",
+        ));
+    }
+    if database.status == HealthStatus::Unhealthy {
         return Err(Problem::new(
             &kinds::DATABASE_UNAVAILABLE,
-            "PostgreSQL did not answer within a second, is a standby, or lacks the service's tables. Use another instance, or try again.",
+            "PostgreSQL did not answer within a second, or is a standby. Use another instance, or try again.",
         ));
     }
     Ok(Json(parts.health(parts.check_cache().await.status)))
@@ -380,8 +387,7 @@ impl AppParts {
                 Some(DatabaseError::from(sqlx::Error::PoolTimedOut))
             }
             Ok(()) => None,
-            // The probes' own pool, because requests that wait for a lost server fill the other.
-            Err(error) => Some(database::diagnose(probes, error).await),
+            Err(error) => Some(error),
         };
         let cause = error.as_ref().map(DatabaseError::kind);
         DatabaseCheck {

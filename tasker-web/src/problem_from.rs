@@ -37,10 +37,12 @@ impl From<RegistryError> for Problem {
                 Self::new(&kinds::TEMPLATE_INVALID, crate::problem::causes(source))
             }
             RegistryError::Stale { source } => {
-                let cause = source
-                    .as_ref()
-                    .map_or(DatabaseCause::Late, |error| error.kind());
-                let (_, cause) = unavailability(cause);
+                let cause = match source.as_ref().map(|error| error.kind()) {
+                    Some(DatabaseCause::Other | DatabaseCause::ReadOnly) => {
+                        "Polls of PostgreSQL fail; the log of the service says why."
+                    }
+                    cause => unavailability(cause.unwrap_or(DatabaseCause::Late)).1,
+                };
                 Self::new(
                     &kinds::TEMPLATE_DIRECTORY_STALE,
                     format!(

@@ -40,7 +40,9 @@ async fn keep_up(context: &SystemContext) {
             Box::pin(async move {
                 let mut steps = execution::requeue_lost(connection).await?;
                 if sweeps {
-                    steps.returned += execution::requeue_orphans(connection).await?;
+                    let orphans = execution::requeue_orphans(connection).await?;
+                    steps.returned += orphans.returned;
+                    steps.given_up += orphans.given_up;
                 }
                 Ok(steps)
             })

@@ -94,7 +94,9 @@ async fn a_database_without_the_tables_says_that_it_is_not_migrated() {
     let answer = app.get("/v1/tasks").await;
     assert_eq!(answer.status, 503);
     assert_eq!(answer.problem()["code"], "database_not_migrated");
-    assert_eq!(app.get("/health/ready").await.status, 503);
+    let ready = app.get("/health/ready").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.problem()["code"], "database_not_migrated");
     let check = until(&app, "not_migrated").await;
     assert_eq!(check["status"], "unhealthy");
     assert!(

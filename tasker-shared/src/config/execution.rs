@@ -23,8 +23,8 @@ pub struct ExecutionConfig {
     #[builder(default = "15")]
     #[validate(range(min = 3, max = 3600))]
     pub lease_seconds: u32,
-    /// The workers that may be lost while they run one step, one after the other, before the step fails.
-    /// It ends steps that stop the processes they run in, which no attempt of theirs could do.
+    /// The workers that may be lost, one after the other, while they have a claim on one step, before that
+    /// step fails. It ends steps that stop the processes they run in, which no attempt of theirs could do.
     ///
     /// Default 10.
     #[builder(default = "10")]

@@ -97,7 +97,7 @@ impl DatabaseError {
             Self::Failed(error) => of(error),
             Self::Late(_) => DatabaseCause::Late,
             Self::Standby => DatabaseCause::ReadOnly,
-            Self::NoSession { .. } => DatabaseCause::NotMigrated,
+            Self::NoSession { .. } | Self::MissingTable(_) => DatabaseCause::NotMigrated,
             Self::Migration { source, .. } => of_migration(source),
             Self::Url | Self::SharedSession => DatabaseCause::Other,
         }
@@ -142,8 +142,8 @@ fn of_sqlstate(code: &str) -> DatabaseCause {
         "53300" => DatabaseCause::TooManyConnections,
         "57P01" | "57P02" | "57P03" => DatabaseCause::Starting,
         "55P03" => DatabaseCause::Locked,
-        // A schema, a table, a function, a type or a unique constraint that does not exist.
-        "3F000" | "42P01" | "42883" | "42704" | "42P10" => DatabaseCause::NotMigrated,
+        // A schema, a table, a function, or the unique constraint of an INSERT that does not exist.
+        "3F000" | "42P01" | "42883" | "42P10" => DatabaseCause::NotMigrated,
         "42501" => DatabaseCause::NotPermitted,
         "25006" => DatabaseCause::ReadOnly,
         code if code.starts_with("08") => DatabaseCause::Lost,

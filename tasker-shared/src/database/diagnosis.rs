@@ -1,6 +1,7 @@
 //! Finds out why PostgreSQL did not answer, and who holds locks that others wait for.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::Semaphore;
@@ -10,18 +11,25 @@ use super::{DatabaseCause, DatabaseError};
 
 /// The longest time that a diagnosis may take.
 const LIMIT: Duration = Duration::from_millis(500);
-
+/// The time for which a server that accepted a connection is taken to accept others.
+const TRUSTED: Duration = Duration::from_secs(1);
 /// The diagnoses that may be under way at once, because each opens a connection.
 static TURNS: Semaphore = Semaphore::const_new(2);
+/// When a diagnosis has last found that the server accepts connections.
+static ACCEPTED: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// Returns the fault behind `error`, which came from `pool`. The pool tries again while nothing
-/// listens, and then reports only that it waited for too long.
+/// Returns the fault behind `error`, which came from `pool`, after half a second at most. The pool tries
+/// again while nothing listens, and then reports only that it waited for too long.
 pub async fn diagnose(pool: &PgPool, error: DatabaseError) -> DatabaseError {
     if !matches!(
         error.kind(),
         DatabaseCause::Late | DatabaseCause::PoolExhausted
     ) {
         return error;
+    }
+    let accepts = *ACCEPTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_exhausted(pool) && accepts.is_some_and(|at| at.elapsed() < TRUSTED) {
+        return sqlx::Error::PoolTimedOut.into();
     }
     let options = pool.connect_options();
     let connect = async {
@@ -30,15 +38,43 @@ pub async fn diagnose(pool: &PgPool, error: DatabaseError) -> DatabaseError {
     };
     match timeout(LIMIT, connect).await {
         Ok(Err(failure)) => failure.into(),
-        Ok(Ok(connection)) => {
-            timeout(LIMIT, connection.close()).await.ok();
+        Ok(Ok(_connection)) => {
+            *ACCEPTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             // Not before: connections that the pool tries to open count as its own.
             if is_exhausted(pool) {
-                return sqlx::Error::PoolTimedOut.into();
+                sqlx::Error::PoolTimedOut.into()
+            } else {
+                late(error)
             }
-            error
         }
-        Err(_elapsed) => error,
+        Err(_elapsed) => late(error),
+    }
+}
+
+/// Returns `error` if it says for how long was waited, and not that connections are in use.
+fn late(error: DatabaseError) -> DatabaseError {
+    match error {
+        DatabaseError::Late(_) => error,
+        _ => DatabaseError::Late(LIMIT),
+    }
+}
+
+/// Logs the sessions of this program that wait for locks, and whom they wait for, if nobody else does.
+pub(super) async fn name_lock_holders(pool: &PgPool) {
+    let Ok(_turn) = TURNS.try_acquire() else {
+        return;
+    };
+    let options = pool.connect_options();
+    let waits = async {
+        // Not from the pool: this may be dropped at any moment.
+        let mut connection = PgConnection::connect_with(&options).await?;
+        lock_waits(&mut connection).await
+    };
+    for wait in waits.await.unwrap_or_default() {
+        tracing::warn!(
+            pid = wait.pid, locked_by = ?wait.locked_by, seconds = wait.seconds,
+            "a session of this program waits for a lock"
+        );
     }
 }
 

@@ -25,6 +25,12 @@ pub enum DatabaseError {
     /// no writes, and its data may be old.
     #[error("{}", Standby)]
     Standby,
+    /// A table is not there.
+    #[error(
+        "the table {0} does not exist{remedy}",
+        remedy = remedy(DatabaseCause::NotMigrated)
+    )]
+    MissingTable(String),
     /// The pooler gives one session to several connections.
     #[error(
         "the URL leads to a pooler in transaction mode: set common.database.pool_mode to \
@@ -80,11 +86,25 @@ impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
         if is_standby(&error) {
             Self::Standby
+        } else if let Some(MissingTable(table)) = missing_table(&error) {
+            Self::MissingTable(table.clone())
         } else if is_session_shared(&error) {
             Self::SharedSession
         } else {
             Self::Failed(error)
         }
+    }
+}
+
+/// A table that [`super::check_usable`] missed.
+#[derive(Debug, thiserror::Error)]
+#[error("the table {0} does not exist")]
+pub(super) struct MissingTable(pub(super) String);
+
+fn missing_table(error: &sqlx::Error) -> Option<&MissingTable> {
+    match error {
+        sqlx::Error::AnyDriverError(cause) => cause.downcast_ref(),
+        _ => None,
     }
 }
 
@@ -120,6 +140,7 @@ impl DatabaseError {
             Self::Url
             | Self::Late(_)
             | Self::Standby
+            | Self::MissingTable(_)
             | Self::SharedSession
             | Self::NoSession { .. }
             | Self::Migration { .. } => false,

@@ -9,9 +9,10 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::diagnosis::name_lock_holders;
 use super::errors::{is_deadlock, is_lock_timeout, is_outdated};
 use super::pool::LOCK_TIMEOUT;
-use super::{DatabaseError, addresses, diagnose, expiry, lock_waits, pooler};
+use super::{DatabaseError, addresses, diagnose, expiry, pooler};
 
 /// The pause before another connection is tried; random, so that callers spread.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(20);
@@ -51,7 +52,7 @@ pub async fn run_idempotent<T>(
             let answer = tokio::select! {
                 biased;
                 answer = query_on(pool, lease.connection(), &mut query) => answer,
-                never = async { Box::pin(name_lock_holders(pool)).await }, if repeats => match never {},
+                never = async { Box::pin(watch_locks(pool)).await }, if repeats => match never {},
             };
             if !answer.as_ref().is_err_and(is_outdated) {
                 lease.give_back();
@@ -61,11 +62,8 @@ pub async fn run_idempotent<T>(
         let answer = match timeout_at(deadline, run).await {
             Err(_elapsed) => {
                 addresses::note(&DatabaseError::Late(limit));
-                if let Some(locked) = locked {
-                    return Err(locked);
-                }
                 if is_connected {
-                    return Err(DatabaseError::Late(limit));
+                    return Err(locked.unwrap_or(DatabaseError::Late(limit)));
                 }
                 return Err(Box::pin(diagnose(pool, DatabaseError::Late(limit))).await);
             }
@@ -96,21 +94,10 @@ pub async fn run_idempotent<T>(
     }
 }
 
-/// Logs the sessions of this program that wait for locks, and whom they wait for. Never ends.
-async fn name_lock_holders(pool: &PgPool) -> Infallible {
+/// Logs who holds the locks that this program waits for. Never ends.
+async fn watch_locks(pool: &PgPool) -> Infallible {
     sleep(HOLDER_PAUSE).await;
-    let options = pool.connect_options();
-    let waits = async {
-        // Not from the pool: this may be dropped at any moment.
-        let mut connection = PgConnection::connect_with(&options).await?;
-        lock_waits(&mut connection).await
-    };
-    for wait in waits.await.unwrap_or_default() {
-        tracing::warn!(
-            pid = wait.pid, locked_by = ?wait.locked_by, seconds = wait.seconds,
-            "a session of this program waits for a lock"
-        );
-    }
+    name_lock_holders(pool).await;
     pending().await
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::errors::Standby;
+use super::errors::{MissingTable, Standby};
 
 /// Returns the error of a query that found its server in recovery. [`super::run_idempotent`] then
 /// closes the connection, and asks on a new one.
@@ -43,10 +43,8 @@ pub async fn check_usable(connection: &mut PgConnection) -> Result<(), sqlx::Err
          WHERE to_regclass('tasker.' || name) IS NULL",
     );
     let missing = missing.bind(&TABLES[..]).fetch_one(&mut *connection);
-    if let Some(missing) = missing.await? {
-        // Fails with the SQLSTATE of a missing schema or table.
-        let name = sqlx::query("SELECT $1::text::regclass").bind(missing);
-        name.execute(connection).await?;
+    match missing.await? {
+        Some(table) => Err(sqlx::Error::AnyDriverError(Box::new(MissingTable(table)))),
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -349,11 +349,10 @@ pub async fn requeue_lost(connection: &mut PgConnection) -> Result<LostSteps, sq
         .await
 }
 
-/// Returns claims to the queue whose workers are lost or unknown. Unlike [`requeue_lost`] it reads the
-/// whole queue, and so finds a claim that was locked by a transaction for long after the loss. Returns
-/// how many.
-pub async fn requeue_orphans(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("SELECT tasker.requeue_orphans()")
+/// Does what [`requeue_lost`] does for claims whose workers are lost or unknown. It reads the whole queue,
+/// and so finds a claim that was locked by a transaction for long after the loss.
+pub async fn requeue_orphans(connection: &mut PgConnection) -> Result<LostSteps, sqlx::Error> {
+    sqlx::query_as("SELECT * FROM tasker.requeue_orphans()")
         .fetch_one(connection)
         .await
 }

@@ -383,10 +383,11 @@ impl Session {
         let Some(until) = self.uncertain_until else {
             return;
         };
-        let mut held: Vec<Uuid> = self.running.ids().iter().map(|id| id.step_uuid).collect();
+        // First, because this starts steps that waited.
         while let Ok(end) = self.ended.try_recv() {
             self.accept(end);
         }
+        let mut held: Vec<Uuid> = self.running.ids().iter().map(|id| id.step_uuid).collect();
         held.extend(self.unrecorded.steps());
         held.extend(self.waiting.iter().map(|step| step.id.step_uuid));
         let worker = self.worker;

@@ -240,13 +240,19 @@ async fn a_claim_that_was_locked_while_its_worker_was_declared_lost_is_returned_
         .execute(&mut *other)
         .await
         .unwrap();
-    assert_eq!(execution::requeue_orphans(&mut other).await.unwrap(), 0);
+    assert_eq!(
+        execution::requeue_orphans(&mut other).await.unwrap(),
+        returned(0)
+    );
     hand.order("ROLLBACK").await;
     assert_eq!(
         execution::requeue_lost(&mut other).await.unwrap(),
         returned(0)
     );
-    assert_eq!(execution::requeue_orphans(&mut other).await.unwrap(), 1);
+    assert_eq!(
+        execution::requeue_orphans(&mut other).await.unwrap(),
+        returned(1)
+    );
     let _worker = engine.work(ok());
     assert_eq!(engine.end(task).await, "complete");
     assert_eq!(engine.result(task, "a").await, json!(2));
@@ -333,8 +339,8 @@ async fn a_step_that_loses_one_worker_after_the_other_fails_for_good() {
         engine.result(task, "a").await["error"],
         json!({
             "type": "WorkerLost", "retryable": false,
-            "message": "4 workers were lost while they ran this step; the limit is \
-                        worker.execution.max_lost_attempts",
+            "message": "4 workers were lost, one after the other, while they had this step; the \
+                        limit is worker.execution.max_lost_attempts",
         })
     );
     let letters = "SELECT count(*) FROM tasker.tasks_dlq
@@ -418,9 +424,11 @@ async fn claims_whose_answers_were_lost_wait_for_room() {
     engine.register("many", json!(steps)).await;
     let task = engine.create("many", json!({})).await;
     let (gate, running) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (held, counted) = (Arc::clone(&gate), Arc::clone(&running));
+    let runs = Arc::new(AtomicUsize::new(0));
+    let (held, counted, started) = (Arc::clone(&gate), Arc::clone(&running), Arc::clone(&runs));
     let handlers = Handlers::new().function("ok", move |_: StepContext| {
         let (held, counted) = (Arc::clone(&held), Arc::clone(&counted));
+        started.fetch_add(1, Ordering::SeqCst);
         async move {
             let others = counted.fetch_add(1, Ordering::SeqCst);
             held.acquire().await?.forget();
@@ -438,8 +446,7 @@ async fn claims_whose_answers_were_lost_wait_for_room() {
                  WHERE claimed_by IS NULL";
     sqlx::query(claim).execute(engine.pool()).await.unwrap();
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-               WHERE datname = current_database() AND query LIKE '%requeue_lost%'
-                   AND pid <> pg_backend_pid()";
+               WHERE datname = current_database() AND application_name = 'tasker'";
     assert!(engine.count(cut).await > 0);
     gate.add_permits(6);
     assert_eq!(engine.end(task).await, "complete");
@@ -447,4 +454,30 @@ async fn claims_whose_answers_were_lost_wait_for_room() {
         let others = engine.result(task, name).await;
         assert!(others.as_u64() < Some(ROOM as u64), "{name}: {others}");
     }
+    assert_eq!(runs.load(Ordering::SeqCst), 6);
+}
+
+/// A handler's open transaction holds its task's row. The claims of lost workers must not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_at_its_limit_in_a_locked_task_does_not_hold_up_other_claims() {
+    let engine = Engine::start().await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    let task = engine.create("one", json!({})).await;
+    lose_workers(&engine, MAX_LOST_ATTEMPTS - 1).await;
+    engine.create("one", json!({})).await;
+    sqlx::query("UPDATE tasker.step_queue SET due_at = now()")
+        .execute(engine.pool())
+        .await
+        .unwrap();
+    let mut hand = Hand::register(&engine).await;
+    assert_eq!(hand.claim(2).await.len(), 2);
+    let mut locked = engine.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM tasker.tasks WHERE task_uuid = $1 FOR UPDATE")
+        .bind(task)
+        .execute(&mut *locked)
+        .await
+        .unwrap();
+    let lost = tokio::time::timeout(LIMIT, hand.lose(&engine)).await;
+    assert_eq!(lost.expect("it does not wait"), returned(2));
+    locked.rollback().await.unwrap();
 }
