@@ -417,3 +417,11 @@ async fn triggers_that_were_disabled_are_an_error_at_the_start() {
         "{metrics}"
     );
 }
+    connection
+        .execute("UPDATE tasker._tasker_shared_migrations SET success = false WHERE version = 2")
+        .await
+        .unwrap();
+    let (_, text) = refused(database.url(), &[]).await;
+    let remedy = "delete its row from tasker._tasker_shared_migrations";
+    assert!(text.contains(remedy), "{text}");
+    assert!(!text.contains("_sqlx_migrations"), "{text}");

@@ -99,7 +99,7 @@ impl DatabaseError {
             Self::Standby => DatabaseCause::ReadOnly,
             Self::NoSession { .. } | Self::MissingTable(_) => DatabaseCause::NotMigrated,
             Self::Migration { source, .. } => of_migration(source),
-            Self::Url | Self::SharedSession => DatabaseCause::Other,
+            Self::Url | Self::SharedSession | Self::HalfApplied { .. } => DatabaseCause::Other,
         }
     }
 }

@@ -46,6 +46,15 @@ pub enum DatabaseError {
         /// The versions that are missing.
         missing: String,
     },
+    /// A migration was begun and not ended.
+    #[error(
+        "migration {version} of the schema `tasker` is half applied: undo or complete what it did by \
+         hand, then delete its row from tasker._tasker_shared_migrations, or set `success` there"
+    )]
+    HalfApplied {
+        /// The version of the migration.
+        version: i64,
+    },
     /// The schema could not be brought up to date.
     #[error(
         "the schema `tasker` cannot be migrated{to}{remedy}: {source}",
@@ -143,6 +152,7 @@ impl DatabaseError {
             | Self::MissingTable(_)
             | Self::SharedSession
             | Self::NoSession { .. }
+            | Self::HalfApplied { .. }
             | Self::Migration { .. } => false,
         }
     }

@@ -131,10 +131,7 @@ async fn migrate_over(connection: &mut PgConnection) -> Result<(), DatabaseError
         migrator
             .run_direct(None, connection, false)
             .await
-            .map_err(|source| DatabaseError::Migration {
-                missing: list(missing.iter().map(|migration| migration.version)),
-                source,
-            })?;
+            .map_err(|source| refusal(&missing, source))?;
     }
     warn_of_later(applied);
     Ok(())
@@ -185,10 +182,6 @@ async fn applied(connection: &mut PgConnection) -> Result<Applied, sqlx::Error> 
 
 /// Returns the migrations of this release that are not applied.
 fn missing(applied: &Applied) -> Result<Vec<PendingMigration>, DatabaseError> {
-    let refused = |source| DatabaseError::Migration {
-        missing: String::new(),
-        source,
-    };
     let mut missing = Vec::new();
     for migration in MIGRATOR.iter() {
         match applied.get(&migration.version) {
@@ -196,14 +189,28 @@ fn missing(applied: &Applied) -> Result<Vec<PendingMigration>, DatabaseError> {
                 version: migration.version,
                 description: migration.description.to_string(),
             }),
-            Some((_, false)) => return Err(refused(MigrateError::Dirty(migration.version))),
+            Some((_, false)) => return Err(refusal(&[], MigrateError::Dirty(migration.version))),
             Some((checksum, true)) if checksum[..] != migration.checksum[..] => {
-                return Err(refused(MigrateError::VersionMismatch(migration.version)));
+                return Err(refusal(
+                    &[],
+                    MigrateError::VersionMismatch(migration.version),
+                ));
             }
             Some(_) => {}
         }
     }
     Ok(missing)
+}
+
+fn refusal(missing: &[PendingMigration], error: MigrateError) -> DatabaseError {
+    match error {
+        // Its own text names the library's table, which in this database may be other software's.
+        MigrateError::Dirty(version) => DatabaseError::HalfApplied { version },
+        source => DatabaseError::Migration {
+            missing: list(missing.iter().map(|migration| migration.version)),
+            source,
+        },
+    }
 }
 
 fn list(versions: impl Iterator<Item = i64>) -> String {
