@@ -130,6 +130,8 @@ fn of_io(kind: io::ErrorKind) -> DatabaseCause {
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe
         | io::ErrorKind::UnexpectedEof => DatabaseCause::Lost,
+        // The TLS library refuses a certificate.
+        io::ErrorKind::InvalidData => DatabaseCause::Other,
         // A name that cannot be resolved has no kind of its own.
         _ => DatabaseCause::Unreachable,
     }
@@ -140,7 +142,9 @@ fn of_sqlstate(code: &str) -> DatabaseCause {
         "28000" | "28P01" => DatabaseCause::Login,
         "3D000" => DatabaseCause::UnknownDatabase,
         "53300" => DatabaseCause::TooManyConnections,
-        "57P01" | "57P02" | "57P03" => DatabaseCause::Starting,
+        // Somebody ended this session, or all.
+        "57P01" => DatabaseCause::Lost,
+        "57P02" | "57P03" => DatabaseCause::Starting,
         "55P03" => DatabaseCause::Locked,
         // A schema, a table, a function, or the unique constraint of an INSERT that does not exist.
         "3F000" | "42P01" | "42883" | "42P10" => DatabaseCause::NotMigrated,
