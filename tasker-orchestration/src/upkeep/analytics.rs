@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tasker_shared::database;
+use tasker_shared::execution::Failures;
 use tokio::time::{Instant, sleep};
 
 /// The longest that adding one hour may take.
@@ -13,6 +14,7 @@ const PAUSE: Duration = Duration::from_secs(20);
 
 /// Adds rows to the sums, an hour of them at a time, for ever.
 pub(super) async fn run(pool: &PgPool) {
+    let mut failures = Failures::default();
     loop {
         let begun = Instant::now();
         let rolled = database::run_idempotent(pool, LIMIT, |connection| {
@@ -22,10 +24,20 @@ pub(super) async fn run(pool: &PgPool) {
                     .await
             })
         });
-        let has_more = rolled.await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the sums of analytics cannot be moved on");
-            false
-        });
+        let has_more = match rolled.await {
+            Ok(has_more) => {
+                if failures.end() {
+                    tracing::info!("the sums of analytics are moved on again");
+                }
+                has_more
+            }
+            Err(error) => {
+                if failures.begin() {
+                    tracing::warn!(%error, "the sums of analytics cannot be moved on");
+                }
+                false
+            }
+        };
         // After an import the other half of a core is left to tasks.
         sleep(if has_more { begun.elapsed() } else { PAUSE }).await;
     }

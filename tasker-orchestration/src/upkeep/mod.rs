@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_shared::SystemContext;
+use tasker_shared::execution::Failures;
 use tasker_shared::{database, execution};
 use tokio::time::{Instant, sleep};
 
@@ -28,6 +29,7 @@ async fn keep_up(context: &SystemContext) {
     let interval = Duration::from_millis(config.interval_ms.into());
     let mut retention = retention::Retention::new(config.clone());
     let mut queue = queue::QueueWatch::new();
+    let mut failures = Failures::default();
     let mut next_sweep = Instant::now() + SWEEP;
     loop {
         sleep(interval.mul_f64(rand::random_range(0.75..1.25))).await;
@@ -48,8 +50,16 @@ async fn keep_up(context: &SystemContext) {
             })
         });
         match lost.await {
-            Ok(steps) => steps.report(),
-            Err(error) => tracing::warn!(%error, "lost workers cannot be looked for"),
+            Ok(steps) => {
+                steps.report();
+                if failures.end() {
+                    tracing::info!("lost workers are looked for again");
+                }
+            }
+            Err(error) if failures.begin() => {
+                tracing::warn!(%error, "lost workers cannot be looked for");
+            }
+            Err(error) => tracing::debug!(%error, "lost workers still cannot be looked for"),
         }
         retention.run(pool).await;
         queue.run(pool).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tasker_shared::config::tasker::UpkeepConfig;
 use tasker_shared::database;
+use tasker_shared::execution::Failures;
 use tasker_shared::metrics::{RETENTION_LAST_SUCCESS, TASKS_RETAINED_DELETED};
 use tokio::time::Instant;
 
@@ -17,6 +18,7 @@ const PAUSE: Duration = Duration::from_mins(10);
 pub(super) struct Retention {
     config: UpkeepConfig,
     next: Instant,
+    failures: Failures,
 }
 
 impl Retention {
@@ -24,6 +26,7 @@ impl Retention {
         Self {
             config,
             next: Instant::now(),
+            failures: Failures::default(),
         }
     }
 
@@ -45,6 +48,9 @@ impl Retention {
         });
         match deleted.await {
             Ok(tasks) => {
+                if self.failures.end() {
+                    tracing::info!("finished tasks are deleted again");
+                }
                 metrics::counter!(TASKS_RETAINED_DELETED.name).increment(tasks.unsigned_abs());
                 let now = u32::try_from(chrono::Utc::now().timestamp()).unwrap_or(u32::MAX);
                 metrics::gauge!(RETENTION_LAST_SUCCESS.name).set(now);
@@ -56,7 +62,9 @@ impl Retention {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "finished tasks cannot be deleted");
+                if self.failures.begin() {
+                    tracing::warn!(%error, "finished tasks cannot be deleted");
+                }
                 self.next = Instant::now() + PAUSE / 10;
             }
         }

@@ -177,6 +177,49 @@ async fn a_cache_without_an_address_of_redis_is_warned_of_and_dials_nobody() {
 }
 
 #[tokio::test]
+async fn a_database_that_takes_no_writes_is_warned_of_once() {
+    let server = PostgresServer::start().await.unwrap();
+    let url = server.url("postgres");
+    let migrated = output(program().arg("--migrate").env("DATABASE_URL", &url)).await;
+    assert_eq!(migrated.status.code(), Some(0), "{}", text(&migrated));
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    admin
+        .execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+        .await
+        .unwrap();
+    let mut command = program();
+    command
+        .env("TASKER_LOG", "info,tasker_orchestration=debug")
+        .env("TASKER__ORCHESTRATION__UPKEEP__INTERVAL_MS", "100");
+    let mut service = Service::start_at(command, &url).await;
+    let line = "lost workers cannot be looked for";
+    assert_eq!(service.logged(line).await["level"], "WARN");
+    for _ in 0..3 {
+        service
+            .logged("lost workers still cannot be looked for")
+            .await;
+    }
+    admin
+        .execute("ALTER DATABASE postgres SET default_transaction_read_only = off")
+        .await
+        .unwrap();
+    admin
+        .execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await
+        .unwrap();
+    service.logged("lost workers are looked for again").await;
+    let warnings = service.lines_of("WARN").await;
+    let count = warnings
+        .iter()
+        .filter(|warning| warning["message"] == line)
+        .count();
+    assert_eq!(count, 1, "{warnings:?}");
+}
+
+#[tokio::test]
 async fn settings_without_effect_are_listed_in_one_warning() {
     let database = TestDatabase::create().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -417,11 +460,3 @@ async fn triggers_that_were_disabled_are_an_error_at_the_start() {
         "{metrics}"
     );
 }
-    connection
-        .execute("UPDATE tasker._tasker_shared_migrations SET success = false WHERE version = 2")
-        .await
-        .unwrap();
-    let (_, text) = refused(database.url(), &[]).await;
-    let remedy = "delete its row from tasker._tasker_shared_migrations";
-    assert!(text.contains(remedy), "{text}");
-    assert!(!text.contains("_sqlx_migrations"), "{text}");

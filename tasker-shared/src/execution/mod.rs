@@ -6,11 +6,13 @@
 
 mod dynamic;
 mod expansion;
+mod failures;
 mod rows;
 mod statements;
 
 pub use dynamic::{Creator, DynamicError, complete_creating, create};
 pub use expansion::{ExpansionError, Outcome, outcome};
+pub use failures::Failures;
 pub use rows::{ExecutionRow, Raw};
 pub use statements::{
     AttemptEnd, AttemptId, Bounds, EndState, LostSteps, Scope, WorkerRow, claim, complete,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use tasker_shared::database::DatabaseError;
-use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, WorkerRow};
+use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, Failures, WorkerRow};
 use tasker_shared::metrics::{STEP_CLAIMS, STEPS_RUNNING, WORKER_LEASES_LOST};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -66,6 +66,8 @@ pub(super) struct Session {
     /// Set if the lease is over.
     lost: Option<Lost>,
     pause: Duration,
+    upkeep_failures: Failures,
+    statement_failures: Failures,
 }
 
 impl Session {
@@ -88,6 +90,8 @@ impl Session {
             uncertain_until: None,
             lost: None,
             pause: FIRST_PAUSE,
+            upkeep_failures: Failures::default(),
+            statement_failures: Failures::default(),
         }
     }
 
@@ -136,6 +140,7 @@ impl Session {
         };
         let draining = self.shared.draining.clone();
         let scope = self.shared.scope.clone();
+        let mut failures = Failures::default();
         let attempts = async {
             loop {
                 let sent = Instant::now();
@@ -144,9 +149,11 @@ impl Session {
                 });
                 match registered.await {
                     Ok(()) => return sent,
-                    Err(error) => {
+                    // The registration is logged when it succeeds.
+                    Err(error) if failures.begin() => {
                         tracing::warn!(%error, "the worker cannot register; trying again");
                     }
+                    Err(error) => tracing::debug!(%error, "the worker still cannot register"),
                 }
                 sleep(LAST_PAUSE).await;
             }
@@ -286,6 +293,9 @@ impl Session {
         match answer.await {
             Ok(rows) => {
                 self.pause = FIRST_PAUSE;
+                if self.statement_failures.end() {
+                    tracing::info!("statements of the worker succeed again");
+                }
                 if scan {
                     self.scan = false;
                     if self.before_sweep.take().is_some() {
@@ -331,7 +341,11 @@ impl Session {
             self.one_by_one(batch).await;
             return;
         }
-        tracing::warn!(%error, results = batch, "a statement of the worker failed; trying again");
+        if self.statement_failures.begin() {
+            tracing::warn!(%error, results = batch, "a statement of the worker failed; trying again");
+        } else {
+            tracing::debug!(%error, results = batch, "a statement of the worker failed again");
+        }
         sleep(self.pause.mul_f64(rand::random_range(0.5..1.0))).await;
         self.pause = (self.pause * 2).min(LAST_PAUSE);
     }
@@ -374,9 +388,16 @@ impl Session {
             .link
             .run(async |connection| execution::requeue_lost(connection).await);
         match lost.await {
-            Ok(steps) => steps.report(),
+            Ok(steps) => {
+                steps.report();
+                if self.upkeep_failures.end() {
+                    tracing::info!("lost workers are looked for again");
+                }
+            }
             Err(error) => {
-                tracing::warn!(%error, "lost workers cannot be looked for");
+                if self.upkeep_failures.begin() {
+                    tracing::warn!(%error, "lost workers cannot be looked for");
+                }
                 self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
             }
         }
