@@ -149,20 +149,20 @@ impl From<Vec<String>> for TriggersCheck {
 /// The template files that a worker found at its start.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TemplatesCheck {
-    /// Degraded if a file was refused or not registered, or if cached templates were not deleted.
+    /// Degraded if a file was refused or not registered, or if cached templates were not deleted and
+    /// the cache is not well since.
     pub status: HealthStatus,
     /// The files.
     #[serde(flatten)]
     pub files: TemplateFiles,
 }
 
-impl From<&TemplateFiles> for TemplatesCheck {
-    fn from(files: &TemplateFiles) -> Self {
+impl TemplatesCheck {
+    fn new(files: &TemplateFiles, cache: HealthStatus) -> Self {
+        // Nobody can mend the old failure. Hashes keep what was not deleted from use.
+        let is_invalidated = files.invalidation_error.is_none() || cache == HealthStatus::Healthy;
         Self {
-            status: if files.refused == 0
-                && files.registration_error.is_none()
-                && files.invalidation_error.is_none()
-            {
+            status: if files.refused == 0 && files.registration_error.is_none() && is_invalidated {
                 HealthStatus::Healthy
             } else {
                 HealthStatus::Degraded
@@ -333,6 +333,8 @@ pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
     if database.status == HealthStatus::Healthy {
         database.lock_waits = parts.lock_waits().await;
     }
+    let templates = parts.template_files();
+    let templates = templates.map(|files| TemplatesCheck::new(files, cache.status));
     let checks = Checks {
         database,
         cache,
@@ -341,7 +343,7 @@ pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
             .registration()
             .map(|current| ExecutionCheck::from(*current.borrow())),
         triggers: TriggersCheck::from(parts.triggers.wrong()),
-        templates: parts.template_files().map(TemplatesCheck::from),
+        templates,
     };
     let directory = checks.directory.as_ref().map(|check| check.status);
     let execution = checks.execution.as_ref().map(|check| check.status);

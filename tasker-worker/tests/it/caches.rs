@@ -251,5 +251,20 @@ async fn a_boot_whose_invalidation_was_refused_says_so() {
     assert_eq!(cache["refused_commands"], json!(["UNLINK: NOPERM"]));
     assert_eq!(cache["status"], "degraded");
     assert_eq!(worker.get("/health/ready").await.body["status"], "degraded");
+
+    let () = redis::cmd("ACL")
+        .arg(&["SETUSER", "default", "+unlink"])
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    // A registration deletes, which succeeds now.
+    worker.post("/templates/cache/maintain").await;
+    worker.delete("/templates/cache").await;
+    let is_well =
+        |health: &crate::support::Answer| health.body["checks"]["cache"]["status"] == "healthy";
+    let health = worker.get_until("/health/detailed", is_well).await.body;
+    let templates = &health["checks"]["templates"];
+    assert_eq!(templates["status"], "healthy", "{templates}");
+    assert!(templates["invalidation_error"].is_string(), "{templates}");
     worker.stop().await;
 }
