@@ -15,6 +15,7 @@ with_every_cache! {
     two_files_with_one_template_are_reported_each_time,
     warnings_are_reported_each_time,
     a_file_that_says_the_same_in_other_words_writes_nothing,
+    a_default_that_is_written_out_is_another_content_and_is_kept,
 }
 
 /// Runs a discovery in a process that has just started.
@@ -285,6 +286,47 @@ async fn a_file_that_says_the_same_in_other_words_writes_nothing(app: TestApp) {
     assert_eq!(statuses(&found), [RegistrationStatus::Unchanged]);
     let codes: Vec<_> = found.warnings.iter().map(|one| one.code).collect();
     assert_eq!(codes, ["same_template"; SPELLINGS.len()]);
+}
+
+/// Readers of the table see what the author wrote, so it is kept, also if it means the same here.
+async fn a_default_that_is_written_out_is_another_content_and_is_kept(app: TestApp) {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = "name: refund\nnamespace_name: payments\nversion: 1.0.0\nsteps:\n  - name: only\n    handler: {callable: Only}\n";
+    let mut clock = None;
+    for (more, key, kept) in [
+        ("", "/steps/0/timeout_seconds", None),
+        (
+            "    timeout_seconds: ~\n",
+            "/steps/0/timeout_seconds",
+            Some(Value::Null),
+        ),
+        (
+            "    dependencies: []\n",
+            "/steps/0/dependencies",
+            Some(Value::Array(Vec::new())),
+        ),
+        ("metadata: {}\n", "/metadata", Some(serde_json::json!({}))),
+    ] {
+        let text = format!("{plain}{more}");
+        for again in [false, true] {
+            write(&folder, "refund.yaml", &text);
+            let found = discover(&app, &folder).await;
+            let expected = match (again, &clock) {
+                (true, _) => RegistrationStatus::Unchanged,
+                (false, None) => RegistrationStatus::Created,
+                (false, Some(_)) => RegistrationStatus::Updated,
+            };
+            assert_eq!(statuses(&found), [expected], "{text}");
+            let moved = app.sequence().await;
+            assert_eq!(clock == Some(moved), again, "{text}");
+            clock = Some(moved);
+        }
+        let stored: Value = sqlx::query_scalar("SELECT configuration FROM tasker.named_tasks")
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
+        assert_eq!(stored.pointer(key), kept.as_ref(), "{stored}");
+    }
 }
 
 #[tokio::test]
