@@ -2,7 +2,7 @@
 //!
 //! The cost of a check can be exponential in the size of a small context, because nested `$ref`s under
 //! `oneOf` or `not` visit the same value again and again. The validator cannot be interrupted. So it
-//! reads the context through [`metered`] nodes, which count each access and end the check when the
+//! reads the context through `metered` nodes, which count each access and end the check when the
 //! budget is spent. Patterns run on an engine without backtracking, in linear time.
 
 mod metered;

@@ -73,7 +73,7 @@ pub fn serialize_url<S: Serializer>(value: &str, serializer: S) -> Result<S::Ok,
     serializer.serialize_str(&url(value))
 }
 
-/// Does the same as [`url`] for one that may be empty.
+/// Does the same as [`url()`] for one that may be empty.
 #[must_use]
 pub fn optional_url(text: &str) -> String {
     if text.is_empty() {

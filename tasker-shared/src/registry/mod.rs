@@ -1,7 +1,7 @@
 //! The template registry: registers, resolves and lists templates.
 //!
-//! [`TaskHandlerRegistry`] is the public face. [`resolver`] puts the tiers together, [`index`] knows
-//! which document is current, [`registration`] writes, and [`discovery`] reads template files.
+//! [`TaskHandlerRegistry`] is the public face. `resolver` puts the tiers together, `index` knows
+//! which document is current, `registration` writes, and `discovery` reads template files.
 
 pub mod catalog;
 mod comparison;

@@ -4,7 +4,7 @@
 //! queue --claim--> Session --spawn--> handler --AttemptEnd--> Session --complete_and_claim--> queue
 //! ```
 //!
-//! A [`Session`](session) is one registration of this process as a worker. It has one statement
+//! A `Session` is one registration of this process as a worker. It has one statement
 //! under way at a time; results that finish meanwhile go out together with the next one. A worker
 //! that cannot renew its lease ends its session and starts another, under another id.
 

@@ -1,6 +1,6 @@
 //! PostgreSQL and Redis for tests, tools and the demonstration.
 //!
-//! [`postgres`] and [`redis`] return servers that all tests of a process share: those that
+//! [`postgres`] and [`redis()`] return servers that all tests of a process share: those that
 //! `DATABASE_URL` and `REDIS_URL` name, else containers of a local Docker engine, else servers
 //! started from the programs of this machine. Tests change nothing that the variables name but
 //! databases and keys of their own: [`TestDatabase`] is a new database on the shared server.
