@@ -2,8 +2,9 @@
 //!
 //! From weakest to strongest: the embedded defaults, `tasker/base/*.toml`,
 //! `tasker/environments/$TASKER_ENV/*.toml`, the variables to which defaults refer, such as
-//! `DATABASE_URL`, and `TASKER_WEB_BIND_ADDRESS`, variables such as `TASKER__COMMON__CACHE__ENABLED`. `TASKER_CONFIG_PATH` names one file in place of the folders; it
-//! may be that of other software, so its unknown keys are no errors.
+//! `DATABASE_URL`, and `TASKER_WEB_BIND_ADDRESS`, variables such as `TASKER__COMMON__CACHE__ENABLED`.
+//! `TASKER_CONFIG_PATH` names one file in place of the folders; it may be that of other software, so its
+//! unknown keys are no errors.
 //! Layers are merged key by key; a list replaces a list. Files may refer to the variables on
 //! [`EnvVarRule::ALLOWLIST`], and to no others.
 //!
@@ -128,7 +129,8 @@ impl ConfigLoader {
     /// Does the work of [`load`](Self::load) for a service that starts. If everything that is wrong is
     /// in the cache's section, the section is left out and
     /// [`cache_refused`](super::tasker::CommonConfig::cache_refused) has the reasons, because a
-    /// service starts without its cache. If the cache is off, its Redis is not looked at. Logs a warning that names all settings without effect.
+    /// service starts without its cache. If the cache is off, its Redis is not looked at. Logs a warning
+    /// that names all settings without effect.
     ///
     /// # Errors
     /// Fails with all problems that can be found at once if one of them is elsewhere.

@@ -47,8 +47,9 @@ fn migrator() -> Migrator {
 /// work through a pooler in transaction mode.
 ///
 /// # Errors
-/// [`DatabaseError::Late`] if connecting takes longer than five seconds, and after five minutes in all; [`DatabaseError::Migration`] if a migration fails, or
-/// if an applied one is not the one that this release has. Each is applied whole or not at all.
+/// [`DatabaseError::Late`] if connecting takes longer than five seconds, and after five minutes in all;
+/// [`DatabaseError::Migration`] if a migration fails, or if an applied one is not the one that this
+/// release has. Each is applied whole or not at all.
 /// [`DatabaseError::NoSession`] if a migration is missing behind a pooler in transaction mode.
 pub async fn migrate(pool: &PgPool) -> Result<(), DatabaseError> {
     migrate_within(pool, CONNECT_LIMIT).await
