@@ -1041,16 +1041,20 @@ LANGUAGE sql AS $$
 $$;
 
 -- Returns all claims of a worker that stops, and removes it. If an answer to it was lost, a claim may
--- still be committed; then it stays listed as lost, so that the claim is found.
+-- still be committed; and PostgreSQL reports the error of a statement a moment before it unlocks what that
+-- had locked. Then it stays listed as lost, so that the claims that are left are found.
 CREATE FUNCTION tasker.worker_leave(p_worker uuid, p_certain boolean) RETURNS bigint
 LANGUAGE plpgsql SET jit = off AS $$
+DECLARE
+    v_count bigint;
 BEGIN
-    IF p_certain THEN
+    v_count := tasker.worker_return(p_worker, 'worker_drained');
+    IF p_certain AND NOT EXISTS (SELECT FROM tasker.step_queue WHERE claimed_by = p_worker) THEN
         DELETE FROM tasker.workers WHERE worker_uuid = p_worker;
     ELSE
         UPDATE tasker.workers SET lost_at = clock_timestamp() WHERE worker_uuid = p_worker;
     END IF;
-    RETURN tasker.worker_return(p_worker, 'worker_drained');
+    RETURN v_count;
 END
 $$;
 

@@ -481,3 +481,23 @@ async fn a_step_at_its_limit_in_a_locked_task_does_not_hold_up_other_claims() {
     assert_eq!(lost.expect("it does not wait"), returned(2));
     locked.rollback().await.unwrap();
 }
+
+/// PostgreSQL reports an error before it releases the locks of the statement that failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_still_locked_when_its_worker_leaves_is_returned_by_others() {
+    let engine = Engine::start().await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    let task = engine.create("one", json!({})).await;
+    let mut hand = Hand::register(&engine).await;
+    assert_eq!(hand.claim(1).await.len(), 1);
+    let mut locked = engine.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM tasker.step_queue FOR UPDATE")
+        .execute(&mut *locked)
+        .await
+        .unwrap();
+    let left = execution::leave(&mut hand.connection, hand.worker, true);
+    assert_eq!(left.await.unwrap(), 0);
+    locked.rollback().await.unwrap();
+    let _worker = engine.work(ok());
+    assert_eq!(engine.end(task).await, "complete");
+}
