@@ -23,7 +23,7 @@ const HOLDER_PAUSE: Duration = Duration::from_secs(1);
 /// Runs `query` within `limit`. Runs it again if the connection turns out to be lost, because the
 /// pool holds lost connections only after a restart of PostgreSQL; if PostgreSQL chose the query
 /// as the victim of a deadlock; or if it waited for a lock for too long, and the limit allows that again.
-/// Whoever holds that lock is logged.
+/// The holder of that lock is logged.
 ///
 /// Runs it on a new connection if this one leads to a demoted server, or was made before tables or
 /// types were replaced. All connections of this process are then replaced before they are used again.

@@ -37,13 +37,14 @@ const TABLES: [&str; 5] = [
 /// Fails if it does not answer, if it is in recovery, or if a table is missing. A table that somebody
 /// has locked is there.
 pub async fn check_usable(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    check(connection).await?;
-    let missing = sqlx::query_scalar::<_, Option<String>>(
-        "SELECT min('tasker.' || name) FROM unnest($1::text[]) AS t (name)
-         WHERE to_regclass('tasker.' || name) IS NULL",
+    let query = sqlx::query_as::<_, (bool, Option<String>)>(
+        "SELECT pg_is_in_recovery(), min('tasker.' || name) FILTER (
+             WHERE to_regclass('tasker.' || name) IS NULL)
+         FROM unnest($1::text[]) AS t (name)",
     );
-    let missing = missing.bind(&TABLES[..]).fetch_one(&mut *connection);
-    match missing.await? {
+    let (is_standby, missing) = query.bind(&TABLES[..]).fetch_one(connection).await?;
+    match missing {
+        _ if is_standby => Err(standby()),
         Some(table) => Err(sqlx::Error::AnyDriverError(Box::new(MissingTable(table)))),
         None => Ok(()),
     }

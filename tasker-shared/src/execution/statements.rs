@@ -309,7 +309,7 @@ pub async fn leave(
         .await
 }
 
-/// What became of the claims of lost workers.
+/// The number of claims of lost workers, by the way in which they were dealt with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct LostSteps {
     /// The steps that were returned to the queue.

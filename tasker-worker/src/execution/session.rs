@@ -1,5 +1,7 @@
 //! One registration of this process as a worker: its claims, its handlers and its statements.
 
+mod claims;
+
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, Failures,
 use tasker_shared::metrics::{STEP_CLAIMS, STEPS_RUNNING, WORKER_LEASES_LOST};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -26,8 +28,6 @@ use super::unrecorded::{Unrecorded, is_of_single_ends};
 /// The pauses between attempts at a statement that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
-/// The longest that returning the claims of a drained worker may take.
-const LEAVING_TIME: Duration = Duration::from_secs(2);
 /// The interval at which the whole queue is read, because a claim may have been rolled back or an
 /// announcement of late steps lost.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -382,47 +382,6 @@ impl Session {
         }
     }
 
-    /// Looks for lost workers and for claims whose answers were lost.
-    async fn upkeep(&mut self) {
-        let lost = self
-            .link
-            .run(async |connection| execution::requeue_lost(connection).await);
-        match lost.await {
-            Ok(steps) => {
-                steps.report();
-                if self.upkeep_failures.end() {
-                    tracing::info!("lost workers are looked for again");
-                }
-            }
-            Err(error) => {
-                if self.upkeep_failures.begin() {
-                    tracing::warn!(%error, "lost workers cannot be looked for");
-                }
-                self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
-            }
-        }
-        let Some(until) = self.uncertain_until else {
-            return;
-        };
-        // First, because this starts steps that waited.
-        while let Ok(end) = self.ended.try_recv() {
-            self.accept(end);
-        }
-        let mut held: Vec<Uuid> = self.running.ids().iter().map(|id| id.step_uuid).collect();
-        held.extend(self.unrecorded.steps());
-        held.extend(self.waiting.iter().map(|step| step.id.step_uuid));
-        let worker = self.worker;
-        let recovered = self
-            .link
-            .run(async |connection| execution::recover(connection, worker, &held).await);
-        if let Ok(rows) = recovered.await {
-            self.receive(rows, &[], 0, false);
-            if until < Instant::now() {
-                self.uncertain_until = None;
-            }
-        }
-    }
-
     /// Starts the steps that an answer claims. `recorded` are the ends that the statement had.
     fn receive(&mut self, rows: Vec<ExecutionRow>, recorded: &[Pending], want: i32, scan: bool) {
         let answer = Answer::read(rows, recorded);
@@ -476,28 +435,6 @@ impl Session {
                 ends.send(ended).ok();
             }
         });
-    }
-
-    /// Returns what is left of a drained session to the queue.
-    async fn leave(&mut self) {
-        self.running.cancel_all();
-        self.stopped.cancel();
-        let (worker, is_certain) = (self.worker, self.uncertain_until.is_none());
-        let released = self
-            .link
-            .run(async |connection| execution::leave(connection, worker, is_certain).await);
-        let released = timeout(LEAVING_TIME, released);
-        let Ok(released) = released.await else {
-            tracing::warn!(worker_uuid = %worker, "the database does not answer; claims stay until the lease is over");
-            return;
-        };
-        match released {
-            Ok(steps) => tracing::info!(worker_uuid = %worker, steps, "drained; steps returned"),
-            Err(error) => tracing::warn!(
-                worker_uuid = %worker, %error,
-                "claims could not be returned; other services do it when the lease is over"
-            ),
-        }
     }
 }
 

@@ -1,0 +1,289 @@
+//! Claims of workers that are lost, and of answers that are lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tasker_shared::execution::{self, Bounds, LostSteps};
+use tasker_worker::{Handlers, StepContext};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::engine::{Engine, step};
+use super::hand::{Hand, MAX_LOST_ATTEMPTS, is_refused, ok, returned, steps};
+
+/// The longest that returning claims may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_result_is_refused_and_attempts_count_up() {
+    let engine = Engine::start().await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    let task = engine.create("one", json!({})).await;
+    let mut slow = Hand::register(&engine).await;
+    let first = slow.claim(1).await.remove(0);
+    assert_eq!(slow.lose(&engine).await, returned(1));
+    let mut heir = Hand::register(&engine).await;
+    let second = heir.claim(1).await.remove(0);
+    assert_eq!((first.attempt, second.attempt), (1, 2));
+    // The late one does not know yet that it is lost.
+    assert!(is_refused(&slow.complete(first, 1).await));
+    assert!(!is_refused(&heir.complete(second, 1).await));
+    assert!(is_refused(&slow.complete(first, 1).await));
+    assert_eq!(engine.end(task).await, "complete");
+    let bounds = Bounds::default();
+    let rows = execution::claim(&mut slow.connection, slow.worker, 1, &slow.scope, &bounds);
+    assert_eq!(rows.await.unwrap()[0].kind, "lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_whose_answer_was_lost_is_found_again_as_the_same_attempt() {
+    let engine = Engine::start().await;
+    let pair = json!([step("a", "ok", &[]), step("b", "ok", &[])]);
+    engine.register("pair", pair).await;
+    engine.create("pair", json!({})).await;
+    let mut hand = Hand::register(&engine).await;
+    let claimed = hand.claim(2).await;
+    let held = [claimed[0].step_uuid];
+    let found = execution::recover(&mut hand.connection, hand.worker, &held).await;
+    assert_eq!(steps(&found.unwrap()), [claimed[1]]);
+}
+
+/// A handler's own transaction can hold a row of the queue for as long as its connection is open,
+/// which may be long after its worker was declared lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_locked_while_its_worker_was_declared_lost_is_returned_later() {
+    let engine = Engine::start().await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    let task = engine.create("one", json!({})).await;
+    let mut hand = Hand::register(&engine).await;
+    let claim = hand.claim(1).await.remove(0);
+    let mut other = engine.pool().acquire().await.unwrap();
+    hand.order("BEGIN").await;
+    hand.complete(claim, 0).await;
+    sqlx::query("UPDATE tasker.workers SET lost_at = now() - interval '5 minutes'")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    assert_eq!(
+        execution::requeue_orphans(&mut other).await.unwrap(),
+        returned(0)
+    );
+    hand.order("ROLLBACK").await;
+    assert_eq!(
+        execution::requeue_lost(&mut other).await.unwrap(),
+        returned(0)
+    );
+    assert_eq!(
+        execution::requeue_orphans(&mut other).await.unwrap(),
+        returned(1)
+    );
+    let _worker = engine.work(ok());
+    assert_eq!(engine.end(task).await, "complete");
+    assert_eq!(engine.result(task, "a").await, json!(2));
+}
+
+/// Claims the only step with one worker after the other, each of which is lost.
+async fn lose_workers(engine: &Engine, count: i32) -> LostSteps {
+    let mut lost = LostSteps::default();
+    for _ in 0..count {
+        // From the third loss on it waits for a while.
+        sqlx::query("UPDATE tasker.step_queue SET due_at = now()")
+            .execute(engine.pool())
+            .await
+            .unwrap();
+        let mut hand = Hand::register(engine).await;
+        assert_eq!(hand.claim(1).await.len(), 1);
+        lost = hand.lose(engine).await;
+    }
+    lost
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_loses_one_worker_after_the_other_fails_for_good() {
+    let engine = Engine::start().await;
+    let steps = json!([step("a", "ok", &[]), step("b", "ok", &["a"])]);
+    engine.register("poison", steps).await;
+    let task = engine.create("poison", json!({})).await;
+    assert_eq!(
+        lose_workers(&engine, MAX_LOST_ATTEMPTS - 1).await,
+        returned(1)
+    );
+    let given_up = LostSteps {
+        returned: 0,
+        given_up: 1,
+    };
+    assert_eq!(lose_workers(&engine, 1).await, given_up);
+    assert_eq!(engine.end(task).await, "error");
+    let journal = engine.journal(task).await;
+    assert!(
+        journal[0].ends_with("in_progress(claimed) error(workers_lost)"),
+        "{journal:?}"
+    );
+    assert_eq!(
+        engine.result(task, "a").await["error"],
+        json!({
+            "type": "WorkerLost", "retryable": false,
+            "message": "4 workers were lost, one after the other, while they had this step; the \
+                        limit is worker.execution.max_lost_attempts",
+        })
+    );
+    let letters = "SELECT count(*) FROM tasker.tasks_dlq
+                   WHERE task_snapshot #>> '{failed_steps,0,error,type}' = 'WorkerLost'";
+    assert_eq!(engine.count(letters).await, 1);
+
+    // An operator's reset gives it all its losses again.
+    let reset = "SELECT tasker.step_operate($1, (
+                     SELECT s.workflow_step_uuid FROM tasker.workflow_steps s
+                     JOIN tasker.named_steps n USING (named_step_uuid)
+                     WHERE s.task_uuid = $1 AND n.name = 'a'
+                 ), 'reset_for_retry', NULL, '{\"reason\": \"a larger machine\"}')";
+    let answer: String = sqlx::query_scalar(reset)
+        .bind(task)
+        .fetch_one(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(answer, "done");
+    assert_eq!(
+        lose_workers(&engine, MAX_LOST_ATTEMPTS - 1).await,
+        returned(1)
+    );
+    let _worker = engine.work(ok());
+    assert_eq!(engine.end(task).await, "complete");
+}
+
+/// Else all steps of a worker that one of them stops would be claimed together again, until they all
+/// reach the limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_that_were_lost_together_again_and_again_are_spread_over_time() {
+    let engine = Engine::start().await;
+    let names: Vec<String> = (0..50).map(|n| format!("part_{n}")).collect();
+    let steps: Vec<Value> = names.iter().map(|name| step(name, "ok", &[])).collect();
+    engine.register("many", json!(steps)).await;
+    engine.create("many", json!({})).await;
+    for _ in 0..MAX_LOST_ATTEMPTS - 1 {
+        let mut hand = Hand::register(&engine).await;
+        assert_eq!(hand.claim(50).await.len(), 50);
+        assert_eq!(hand.lose(&engine).await, returned(50));
+    }
+    let times = "SELECT count(DISTINCT due_at) FROM tasker.step_queue
+                 WHERE due_at BETWEEN now() - interval '10 seconds' AND now() + interval '2 seconds'";
+    assert_eq!(engine.count(times).await, 50);
+}
+
+/// A claim that finds only such steps must not conclude that the queue has no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_of_ended_tasks_do_not_hide_those_behind_them() {
+    let engine =
+        Engine::start_with(|config| config.worker.execution.max_concurrent_steps = 1).await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    for _ in 0..5 {
+        engine.create("one", json!({})).await;
+    }
+    sqlx::query("UPDATE tasker.tasks SET ended_at = now()")
+        .execute(engine.pool())
+        .await
+        .unwrap();
+    let task = engine.create("one", json!({})).await;
+    // Older than what a poll looks back for.
+    sqlx::query("UPDATE tasker.step_queue SET due_at = due_at - interval '1 hour'")
+        .execute(engine.pool())
+        .await
+        .unwrap();
+    let _worker = engine.work(ok());
+    let end = timeout(Duration::from_secs(20), engine.end(task));
+    assert_eq!(end.await.expect("found before the next sweep"), "complete");
+}
+
+/// Claims whose answers were lost are found again beside those that were made since.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_whose_answers_were_lost_wait_for_room() {
+    const ROOM: usize = 2;
+    let engine = Engine::start_with(|config| {
+        config.worker.execution.max_concurrent_steps = 2;
+        config.worker.execution.poll_interval_ms = 50;
+    })
+    .await;
+    let names: Vec<String> = (0..6).map(|n| format!("part_{n}")).collect();
+    let steps: Vec<Value> = names.iter().map(|name| step(name, "ok", &[])).collect();
+    engine.register("many", json!(steps)).await;
+    let task = engine.create("many", json!({})).await;
+    let (gate, running) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let runs = Arc::new(AtomicUsize::new(0));
+    let (held, counted, started) = (Arc::clone(&gate), Arc::clone(&running), Arc::clone(&runs));
+    let handlers = Handlers::new().function("ok", move |_: StepContext| {
+        let (held, counted) = (Arc::clone(&held), Arc::clone(&counted));
+        started.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let others = counted.fetch_add(1, Ordering::SeqCst);
+            held.acquire().await?.forget();
+            counted.fetch_sub(1, Ordering::SeqCst);
+            Ok(json!(others))
+        }
+    });
+    let _worker = engine.work(handlers);
+    while running.load(Ordering::SeqCst) < ROOM {
+        sleep(Duration::from_millis(5)).await;
+    }
+    // As by a claim that took effect, and whose answer never arrived.
+    let claim = "UPDATE tasker.step_queue SET claimed_at = clock_timestamp(),
+                     claimed_by = (SELECT worker_uuid FROM tasker.workers)
+                 WHERE claimed_by IS NULL";
+    sqlx::query(claim).execute(engine.pool()).await.unwrap();
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+               WHERE datname = current_database() AND application_name = 'tasker'";
+    assert!(engine.count(cut).await > 0);
+    gate.add_permits(6);
+    assert_eq!(engine.end(task).await, "complete");
+    for name in &names {
+        let others = engine.result(task, name).await;
+        assert!(others.as_u64() < Some(ROOM as u64), "{name}: {others}");
+    }
+    assert_eq!(runs.load(Ordering::SeqCst), 6);
+}
+
+/// A handler's open transaction holds its task's row. The claims of lost workers must not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_at_its_limit_in_a_locked_task_does_not_hold_up_other_claims() {
+    let engine = Engine::start().await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    let task = engine.create("one", json!({})).await;
+    lose_workers(&engine, MAX_LOST_ATTEMPTS - 1).await;
+    engine.create("one", json!({})).await;
+    sqlx::query("UPDATE tasker.step_queue SET due_at = now()")
+        .execute(engine.pool())
+        .await
+        .unwrap();
+    let mut hand = Hand::register(&engine).await;
+    assert_eq!(hand.claim(2).await.len(), 2);
+    let mut locked = engine.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM tasker.tasks WHERE task_uuid = $1 FOR UPDATE")
+        .bind(task)
+        .execute(&mut *locked)
+        .await
+        .unwrap();
+    let lost = timeout(LIMIT, hand.lose(&engine)).await;
+    assert_eq!(lost.expect("it does not wait"), returned(2));
+    locked.rollback().await.unwrap();
+}
+
+/// PostgreSQL reports an error before it releases the locks of the statement that failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_still_locked_when_its_worker_leaves_is_returned_by_others() {
+    let engine = Engine::start().await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    let task = engine.create("one", json!({})).await;
+    let mut hand = Hand::register(&engine).await;
+    assert_eq!(hand.claim(1).await.len(), 1);
+    let mut locked = engine.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM tasker.step_queue FOR UPDATE")
+        .execute(&mut *locked)
+        .await
+        .unwrap();
+    let left = execution::leave(&mut hand.connection, hand.worker, true);
+    assert_eq!(left.await.unwrap(), 0);
+    locked.rollback().await.unwrap();
+    let _worker = engine.work(ok());
+    assert_eq!(engine.end(task).await, "complete");
+}
