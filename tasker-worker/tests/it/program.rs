@@ -1,15 +1,14 @@
 //! The program `tasker-worker`, as a supervisor sees it.
 
-use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 use tasker_shared::config::tasker::TaskerConfig;
-use tasker_test_support::{ServiceProcess, TestDatabase, free_port};
+use tasker_test_support::TestDatabase;
 
-use crate::support::{context, folder, template};
+use crate::support::{context, folder, start_program, template};
 
 /// Time after which a test gives up waiting for the program.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,20 +72,13 @@ async fn a_search_path_with_a_pattern_selects_the_files_of_its_folder() {
     ] {
         std::fs::write(templates.join(file), template("shop", name).to_string()).unwrap();
     }
-    let address = format!("127.0.0.1:{}", free_port().unwrap());
     let pattern = root.path().join("config/task_templates/*.{yml,yaml}");
     let paths = format!("[\"{}\"]", pattern.display());
-    let worker = ServiceProcess::start(
-        "tasker-worker",
-        Path::new(env!("CARGO_BIN_EXE_tasker-worker")),
-        &[
-            ("DATABASE_URL", database.url()),
-            ("TASKER__WORKER__WEB__BIND_ADDRESS", &address),
-            ("TASKER__COMMON__TASK_TEMPLATES__SEARCH_PATHS", &paths),
-        ],
+    let (worker, address) = start_program(
+        &database,
+        &[("TASKER__COMMON__TASK_TEMPLATES__SEARCH_PATHS", &paths)],
     )
-    .await
-    .unwrap();
+    .await;
     answers(&address, "/health/ready", 200).await;
     assert_eq!(
         answers(&address, "/templates", 200).await["template_count"],
@@ -100,21 +92,16 @@ async fn a_search_path_with_a_pattern_selects_the_files_of_its_folder() {
 async fn a_contradiction_about_the_cache_starts_a_worker_without_it() {
     let database = TestDatabase::create().await.unwrap();
     let files = folder(&[("order.yaml", template("shop", "order"))]);
-    let address = format!("127.0.0.1:{}", free_port().unwrap());
-    let worker = ServiceProcess::start(
-        "tasker-worker",
-        Path::new(env!("CARGO_BIN_EXE_tasker-worker")),
+    let (worker, address) = start_program(
+        &database,
         &[
-            ("DATABASE_URL", database.url()),
-            ("TASKER__WORKER__WEB__BIND_ADDRESS", &address),
             ("TASKER_TEMPLATE_PATH", &files.path().to_string_lossy()),
             ("TASKER__COMMON__CACHE__ENABLED", "true"),
             ("REDIS_URL", "redis://localhost:6379/1"),
             ("TASKER__COMMON__CACHE__REDIS__DATABASE", "2"),
         ],
     )
-    .await
-    .unwrap();
+    .await;
     answers(&address, "/health/ready", 200).await;
     let health = answers(&address, "/health/detailed", 200).await;
     let cache = &health["checks"]["cache"];
@@ -152,18 +139,11 @@ async fn a_worker_that_still_registers_templates_is_alive_and_not_ready() {
         .await
         .unwrap();
     let files = folder(&[("order.yaml", template("shop", "order"))]);
-    let address = format!("127.0.0.1:{}", free_port().unwrap());
-    let worker = ServiceProcess::start(
-        "tasker-worker",
-        Path::new(env!("CARGO_BIN_EXE_tasker-worker")),
-        &[
-            ("DATABASE_URL", database.url()),
-            ("TASKER__WORKER__WEB__BIND_ADDRESS", &address),
-            ("TASKER_TEMPLATE_PATH", &files.path().to_string_lossy()),
-        ],
+    let (worker, address) = start_program(
+        &database,
+        &[("TASKER_TEMPLATE_PATH", &files.path().to_string_lossy())],
     )
-    .await
-    .unwrap();
+    .await;
 
     answers(&address, "/health/live", 200).await;
     let ready = answers(&address, "/health/ready", 503).await;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tasker_shared::config::tasker::TaskerConfig;
-use tasker_test_support::{ServiceProcess, TestDatabase, free_port};
+use tasker_test_support::TestDatabase;
 
-use crate::support::{TestWorker, context, folder, start, template};
+use crate::support::{TestWorker, context, folder, start, start_program, template};
 
 const ORDER: &str = "/templates/shop/order/1.0.0";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,19 +86,14 @@ async fn a_strict_boot_registers_nothing_from_a_folder_with_a_bad_file() {
 
 /// Starts the program on `files`, waits until it is ready, stops it, and returns its log and metrics.
 async fn run(database: &TestDatabase, files: &Path) -> (Vec<Value>, String) {
-    let address = format!("127.0.0.1:{}", free_port().unwrap());
-    let worker = ServiceProcess::start(
-        "tasker-worker",
-        Path::new(env!("CARGO_BIN_EXE_tasker-worker")),
+    let (worker, address) = start_program(
+        database,
         &[
-            ("DATABASE_URL", database.url()),
-            ("TASKER__WORKER__WEB__BIND_ADDRESS", &address),
             ("TASKER_TEMPLATE_PATH", &files.to_string_lossy()),
             ("TASKER_LOG_FORMAT", "json"),
         ],
     )
-    .await
-    .unwrap();
+    .await;
     let started = Instant::now();
     let metrics = loop {
         let answer = reqwest::get(format!("http://{address}/metrics")).await;

@@ -14,7 +14,9 @@ use sqlx::PgPool;
 use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskTemplatesConfig, TaskerConfig};
 use tasker_shared::models::core::task_template::TemplateDocument;
-use tasker_test_support::{Access, RedisServer, TestDatabase, redis_connection};
+use tasker_test_support::{
+    Access, RedisServer, ServiceProcess, TestDatabase, free_port, redis_connection,
+};
 use tasker_web::{AppParts, Lifecycle, ServiceError};
 use tasker_worker::service;
 use tasker_worker::worker::TemplateDirectories;
@@ -281,4 +283,21 @@ fn request(method: Method, path: &str) -> Request<Body> {
         .uri(path)
         .body(Body::empty())
         .unwrap()
+}
+
+/// Starts the program `tasker-worker` on `database`, and returns it with the address that it will
+/// listen on.
+pub(crate) async fn start_program(
+    database: &TestDatabase,
+    more: &[(&str, &str)],
+) -> (ServiceProcess, String) {
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let mut environment = vec![
+        ("DATABASE_URL", database.url()),
+        ("TASKER__WORKER__WEB__BIND_ADDRESS", &*address),
+    ];
+    environment.extend(more);
+    let program = Path::new(env!("CARGO_BIN_EXE_tasker-worker"));
+    let worker = ServiceProcess::start("tasker-worker", program, &environment).await;
+    (worker.unwrap(), address)
 }
