@@ -68,6 +68,7 @@ pub(crate) async fn migrate_within(
             .await
             .map_err(|_elapsed| DatabaseError::Late(connecting))??;
         let outcome = if has_session {
+            lift_limits(&mut connection).await?;
             migrate_over(&mut connection).await
         } else {
             check_over(pool, &mut connection).await
@@ -117,6 +118,17 @@ async fn check_over(pool: &PgPool, connection: &mut PgConnection) -> Result<(), 
         return Err(DatabaseError::NoSession { missing });
     }
     warn_of_later(applied);
+    Ok(())
+}
+
+/// Lifts the limits that a role or a database has for its queries: to wait for another instance or to
+/// fill a table takes longer. [`LIMIT`] bounds both.
+async fn lift_limits(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // PostgreSQL 17 has the last one.
+    let lift = "SELECT set_config(name, '0', false) FROM pg_settings
+        WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout',
+                       'idle_in_transaction_session_timeout', 'transaction_timeout')";
+    sqlx::query(lift).execute(connection).await?;
     Ok(())
 }
 

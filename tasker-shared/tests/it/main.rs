@@ -27,6 +27,7 @@ mod jsonb;
 mod large_folder;
 mod local_tier;
 mod metrics_view;
+mod migrating;
 mod polls;
 mod pool;
 #[cfg(feature = "cache-redis")]
