@@ -1,25 +1,23 @@
 -- What changes a task from outside its flow: cancellation, operators, and steps that are created
 -- while the task runs.
 
--- Cancels a task: its queued steps at once; results of those that run are refused from now on.
--- Returns `cancelled`, `ended` if it had ended before, or `missing`.
-CREATE FUNCTION tasker.task_cancel(p_task uuid, p_metadata jsonb) RETURNS text
-LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+-- Removes a step of a task from the queue, or all if `p_step` is null, and records the attempts that
+-- run. The caller records how the steps end.
+CREATE FUNCTION tasker.steps_unqueue(p_task uuid, p_step uuid) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
-    v_awaited boolean;
 BEGIN
-    -- The queue first, as all others do, and in their order, because a completion may end several
-    -- steps of the task. One that runs beside this may queue another step; a claim removes that.
-    PERFORM FROM tasker.step_queue WHERE task_uuid = p_task
-    ORDER BY workflow_step_uuid FOR UPDATE;
     -- Before the new ones, because the schema of other software has a unique index on the most recent.
     UPDATE tasker.workflow_step_transitions x SET most_recent = false, updated_at = v_now
     FROM tasker.step_queue q
-    WHERE q.task_uuid = p_task AND q.claimed_by IS NOT NULL
+    WHERE q.task_uuid = p_task AND q.workflow_step_uuid = coalesce(p_step, q.workflow_step_uuid)
+        AND q.claimed_by IS NOT NULL
         AND x.workflow_step_uuid = q.workflow_step_uuid AND x.most_recent;
     WITH gone AS (
-        DELETE FROM tasker.step_queue q WHERE q.task_uuid = p_task RETURNING q.*
+        DELETE FROM tasker.step_queue q
+        WHERE q.task_uuid = p_task AND q.workflow_step_uuid = coalesce(p_step, q.workflow_step_uuid)
+        RETURNING q.*
     )
     INSERT INTO tasker.workflow_step_transitions
         (workflow_step_transition_uuid, workflow_step_uuid, from_state, to_state, metadata,
@@ -39,6 +37,22 @@ BEGIN
                g.claimed_at
         WHERE g.claimed_by IS NOT NULL
     ) AS j (from_state, to_state, metadata, sort_key, most_recent, at);
+END
+$$;
+
+-- Cancels a task: its queued steps at once; results of those that run are refused from now on.
+-- Returns `cancelled`, `ended` if it had ended before, or `missing`.
+CREATE FUNCTION tasker.task_cancel(p_task uuid, p_metadata jsonb) RETURNS text
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_awaited boolean;
+BEGIN
+    -- The queue first, as all others do, and in their order, because a completion may end several
+    -- steps of the task. One that runs beside this may queue another step; a claim removes that.
+    PERFORM FROM tasker.step_queue WHERE task_uuid = p_task
+    ORDER BY workflow_step_uuid FOR UPDATE;
+    PERFORM tasker.steps_unqueue(p_task, NULL);
 
     -- Steps next: one that a completion ends at this moment is complete when this has its lock.
     PERFORM FROM tasker.workflow_steps WHERE task_uuid = p_task AND NOT processed
@@ -151,7 +165,7 @@ BEGIN
     END IF;
 
     -- The result of an attempt that runs now is refused, because its row is gone.
-    DELETE FROM tasker.step_queue WHERE task_uuid = p_task AND workflow_step_uuid = p_step;
+    PERFORM tasker.steps_unqueue(p_task, p_step);
     UPDATE tasker.workflow_steps
     SET processed = true, processed_at = v_now, updated_at = v_now,
         results = CASE p_action WHEN 'complete_manually' THEN p_result

@@ -31,6 +31,18 @@ pub enum Outcome {
     Batches(Option<Batches>),
 }
 
+impl Outcome {
+    /// Returns the outcome without branches or batches. Only steps that create others have one.
+    #[must_use]
+    pub const fn none(step_type: StepType) -> Option<Self> {
+        match step_type {
+            StepType::Decision => Some(Self::Steps(Vec::new())),
+            StepType::Batchable => Some(Self::Batches(None)),
+            StepType::Standard | StepType::DeferredConvergence | StepType::BatchWorker => None,
+        }
+    }
+}
+
 /// Batches of work.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Batches {

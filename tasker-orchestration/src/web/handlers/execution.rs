@@ -115,7 +115,8 @@ pub(crate) enum StepAction {
         /// The reason given.
         reason: String,
     },
-    /// Counts the step as done, without a result.
+    /// Counts the step as done, without a result. A decision then chooses no branches, and a
+    /// batchable step no batches.
     ResolveManually {
         /// The operator.
         resolved_by: String,

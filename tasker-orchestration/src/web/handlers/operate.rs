@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
-use tasker_shared::execution::{self, Creator, DynamicError, ExpansionError};
+use tasker_shared::execution::{self, Creator, DynamicError, ExpansionError, Outcome};
 use tasker_shared::models::core::task_template::TaskTemplate;
 use uuid::Uuid;
 
@@ -23,14 +23,15 @@ pub(super) struct Operation {
 }
 
 /// Carries out `operation`, and returns `done` or the reason why nothing was done. A result that
-/// chooses branches or batches creates their steps.
+/// chooses branches or batches creates their steps. A step that is resolved without a result chooses
+/// none, so that convergences do not wait for it.
 pub(super) async fn operate(
     connection: &mut PgConnection,
     operation: Operation,
 ) -> Result<Result<String, ExpansionError>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    if let Some(result) = &operation.result {
-        match create(&mut transaction, &operation, result).await {
+    if operation.action != "reset_for_retry" {
+        match create(&mut transaction, &operation).await {
             Ok(()) => {}
             Err(DynamicError::Outcome(error)) => return Ok(Err(error)),
             Err(DynamicError::Database(error)) => return Err(error),
@@ -52,11 +53,15 @@ pub(super) async fn operate(
     Ok(Ok(outcome))
 }
 
-async fn create(
-    connection: &mut PgConnection,
-    operation: &Operation,
-    result: &Value,
-) -> Result<(), DynamicError> {
+async fn create(connection: &mut PgConnection, operation: &Operation) -> Result<(), DynamicError> {
+    // The row in the queue first, as all others do.
+    sqlx::query(
+        "SELECT FROM tasker.step_queue WHERE task_uuid = $1 AND workflow_step_uuid = $2 FOR UPDATE",
+    )
+    .bind(operation.task_uuid)
+    .bind(operation.step_uuid)
+    .execute(&mut *connection)
+    .await?;
     let found: Option<(String, String)> = sqlx::query_as(
         "SELECT n.name::text, d.document::text
          FROM tasker.workflow_steps s
@@ -79,7 +84,11 @@ async fn create(
     let Some(step) = template.steps.iter().find(|step| step.name == name) else {
         return Ok(());
     };
-    let Some(outcome) = execution::outcome(step.step_type, result)? else {
+    let outcome = match &operation.result {
+        Some(result) => execution::outcome(step.step_type, result)?,
+        None => Outcome::none(step.step_type),
+    };
+    let Some(outcome) = outcome else {
         return Ok(());
     };
     let creator = Creator {

@@ -10,9 +10,10 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tasker_orchestration::service;
 use tasker_web::{AppParts, Lifecycle};
-use tasker_worker::{Handlers, StepContext, StepError};
+use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
 use tower::ServiceExt;
 
+use super::dynamic::edges;
 use super::engine::{Engine, step};
 
 struct Api(Router);
@@ -206,4 +207,57 @@ async fn a_decision_that_is_completed_by_hand_makes_its_branches() {
         "complete"
     );
     assert_eq!(api.get(&path).await["total_steps"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_is_resolved_by_hand_holds_no_convergence_up() {
+    let engine = Engine::start().await;
+    let typed = |kind: &str, mut step: Value| {
+        step["type"] = json!(kind);
+        step
+    };
+    let steps = json!([
+        typed("decision", step("route", "route", &[])),
+        step("left", "ok", &["route"]),
+        typed("decision", step("deep", "fails", &["route"])),
+        step("deeper", "ok", &["deep"]),
+        typed(
+            "deferred_convergence",
+            step("end", "ok", &["left", "deeper"])
+        ),
+    ]);
+    engine.register("nested", steps).await;
+    let api = Api::of(&engine);
+    let _worker = engine.work(
+        Handlers::new()
+            .function("ok", async |_: StepContext| Ok(()))
+            .function("route", async |_: StepContext| {
+                Ok(StepOutcome::create_steps(["left", "deep"]))
+            })
+            .function("fails", async |_: StepContext| -> Result<(), _> {
+                Err(StepError::permanent("no"))
+            }),
+    );
+    let (task, state) = engine.run("nested", json!({})).await;
+    assert_eq!(state, "error");
+    let steps = api.get(&format!("/v1/tasks/{task}/workflow_steps")).await;
+    let deep = steps
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|step| step["name"] == "deep");
+    let deep = deep.unwrap()["workflow_step_uuid"].as_str().unwrap();
+    let action = json!({"action_type": "resolve_manually", "reason": "done", "resolved_by": "ops"});
+    let path = format!("/v1/tasks/{task}/workflow_steps/{deep}");
+    let (status, resolved) = api.send(Method::PATCH, &path, &action).await;
+    assert_eq!(
+        (status, &resolved["status"]),
+        (200, &json!("resolved_manually")),
+        "{resolved}"
+    );
+    assert_eq!(engine.end(task).await, "complete");
+    assert_eq!(
+        edges(&engine, task).await,
+        ["left>end", "route>deep", "route>left"]
+    );
 }

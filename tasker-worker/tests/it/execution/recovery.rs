@@ -262,6 +262,11 @@ async fn a_result_that_comes_after_an_operators_is_refused_and_counted() {
     remote.release();
     process.until_one("tasker_step_results_refused_total").await;
     assert_eq!(engine.result(task, "part0").await, json!(7));
+    // The attempt that the operator took is recorded, too.
+    assert_eq!(
+        engine.journal(task).await,
+        ["part0: enqueued(dependencies_complete) in_progress(claimed) complete(test)"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
