@@ -73,9 +73,12 @@ async fn handle(process: i32, step: StepContext) -> Result<StepOutcome, StepErro
     let sum = shapes::sum(step.name(), marker, seed, &inputs);
     note(process, &step, marker, &sum)
         .await
-        .map_err(|error| StepError::from(error).with_type("NotNoted"))?;
+        .map_err(|error| error.with_type("NotNoted"))?;
     let pause = |range| tokio::time::sleep(Duration::from_millis(rand::random_range(range)));
-    let outcome = outcome(&step, seed, &sum);
+    let mut result = shapes::result(step.name(), seed);
+    result["sum"] = json!(sum);
+    result["attempt"] = json!(step.attempt());
+    let outcome = StepOutcome::from(result);
     let behaviour = shapes::behaviour(seed, step.name(), step.attempt());
     match behaviour {
         Behaviour::Quick => pause(QUICK_MS).await,
@@ -91,32 +94,12 @@ async fn handle(process: i32, step: StepContext) -> Result<StepOutcome, StepErro
     Ok(outcome)
 }
 
-/// Returns the result of a step.
-fn outcome(step: &StepContext, seed: u64, sum: &str) -> StepOutcome {
-    let outcome = match step.name() {
-        "route" => match shapes::branches(seed)[..] {
-            [] => StepOutcome::no_branches(),
-            ref chosen => StepOutcome::create_steps(chosen.iter().copied()),
-        },
-        "cut" => match shapes::batches(seed) {
-            0 => StepOutcome::no_batches(),
-            count => {
-                let cursor = |number| json!({"batch_id": format!("{number:03}"), "start_cursor": number, "end_cursor": number + 1, "batch_size": 1});
-                StepOutcome::create_batches("work", (1..=count).map(cursor).collect(), count)
-            }
-        },
-        _ => StepOutcome::from(json!({})),
-    };
-    let mut result = outcome.result().clone();
-    result["sum"] = json!(sum);
-    result["attempt"] = json!(step.attempt());
-    StepOutcome::from(result)
-}
-
-async fn note(process: i32, step: &StepContext, marker: u32, sum: &str) -> Result<(), sqlx::Error> {
+/// Notes that an attempt began, and the checkpoint that it read. Saves one of its own at times.
+async fn note(process: i32, step: &StepContext, marker: u32, sum: &str) -> Result<(), StepError> {
+    let notes = pool(NOTES).await?;
     sqlx::query(
-        "INSERT INTO chaos.runs (task_uuid, step_uuid, step, attempt, process, marker, sum)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO chaos.runs (task_uuid, step_uuid, step, attempt, process, marker, sum, checkpoint)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(step.task().task_uuid)
     .bind(step.step_uuid())
@@ -125,8 +108,17 @@ async fn note(process: i32, step: &StepContext, marker: u32, sum: &str) -> Resul
     .bind(process)
     .bind(i64::from(marker))
     .bind(sum)
-    .execute(pool(NOTES).await?)
+    .bind(step.checkpoint::<i32>()?)
+    .execute(notes)
     .await?;
+    if shapes::saves(step.input("seed")?, step.name(), step.attempt()) {
+        step.save_checkpoint(step.attempt()).await?;
+        sqlx::query("UPDATE chaos.runs SET saved = true WHERE step_uuid = $1 AND attempt = $2")
+            .bind(step.step_uuid())
+            .bind(step.attempt())
+            .execute(notes)
+            .await?;
+    }
     Ok(())
 }
 

@@ -21,6 +21,10 @@ pub(crate) struct Task {
     pub(crate) asked: Option<Asked>,
     /// Set if its cancellation was requested.
     pub(crate) is_cancelled: bool,
+    /// Set if an operator was sent to one of its steps.
+    pub(crate) is_operated: bool,
+    /// Entries of the DLQ that wait for an operator.
+    pub(crate) in_dlq: i64,
     /// The status that the service answered when all was over.
     pub(crate) answered: Option<String>,
 }
@@ -56,6 +60,26 @@ pub(crate) struct Transition {
     pub(crate) at: i64,
 }
 
+impl Transition {
+    /// Returns the operator's action that made it.
+    pub(crate) fn action(&self) -> Option<&str> {
+        let reason = self.reason.as_deref();
+        reason.filter(|reason| ACTIONS.contains(reason))
+    }
+}
+
+/// The actions of operators, which are also the reasons of transitions.
+pub(crate) const ACTIONS: [&str; 3] = ["reset_for_retry", "resolve_manually", "complete_manually"];
+
+/// An operator's action on a step that was requested.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Action {
+    pub(crate) step: Uuid,
+    pub(crate) name: &'static str,
+    /// It was answered with 200.
+    pub(crate) is_done: bool,
+}
+
 /// A handler's note that it began.
 #[derive(Debug, Clone, FromRow)]
 pub(crate) struct Run {
@@ -63,6 +87,10 @@ pub(crate) struct Run {
     pub(crate) attempt: i32,
     pub(crate) marker: i64,
     pub(crate) sum: String,
+    /// The attempt that saved the checkpoint which this one read.
+    pub(crate) checkpoint: Option<i32>,
+    /// Its own checkpoint was acknowledged.
+    pub(crate) saved: bool,
     pub(crate) at: i64,
 }
 
@@ -94,6 +122,7 @@ pub(crate) struct History {
     /// Steps and attempts.
     pub(crate) effects: Vec<(Uuid, i32)>,
     pub(crate) spans: Vec<Span>,
+    pub(crate) actions: Vec<Action>,
     /// In the order in which they were registered.
     pub(crate) versions: Vec<Version>,
     /// The moments at which processes ended, by number.
@@ -109,8 +138,8 @@ pub(crate) fn process_of(number: u16) -> i32 {
     i32::from(number)
 }
 
-/// Id, template, seed, whether it has ended, and states.
-type TaskRow = (Uuid, String, Option<i64>, bool, Vec<String>);
+/// Id, template, seed, whether it has ended, states, and entries of the DLQ.
+type TaskRow = (Uuid, String, Option<i64>, bool, Vec<String>, i64);
 /// Id, task, name, the sum and the attempt of its result, and parents.
 type StepRow = (Uuid, Uuid, String, Option<String>, Option<i32>, Vec<String>);
 
@@ -122,17 +151,20 @@ pub(crate) async fn read(
     let tasks: Vec<TaskRow> = sqlx::query_as(
         "SELECT t.task_uuid, n.name::text, (t.context ->> 'seed')::bigint, t.ended_at IS NOT NULL,
                 ARRAY(SELECT x.to_state::text FROM tasker.task_transitions x
-                      WHERE x.task_uuid = t.task_uuid ORDER BY x.sort_key)
+                      WHERE x.task_uuid = t.task_uuid ORDER BY x.sort_key),
+                (SELECT count(*) FROM tasker.tasks_dlq d
+                 WHERE d.task_uuid = t.task_uuid AND d.resolution_status = 'pending')
          FROM tasker.tasks t JOIN tasker.named_tasks n USING (named_task_uuid)",
     )
     .fetch_all(&mut *connection)
     .await?;
-    for (id, shape, seed, is_ended, states) in tasks {
+    for (id, shape, seed, is_ended, states, in_dlq) in tasks {
         let task = history.tasks.entry(id).or_default();
         task.shape = shape;
         task.seed = seed.unwrap_or_default().cast_unsigned();
         task.is_ended = is_ended;
         task.states = states;
+        task.in_dlq = in_dlq;
     }
     let steps: Vec<StepRow> = sqlx::query_as(
         "SELECT s.workflow_step_uuid, s.task_uuid, n.name::text, s.results ->> 'sum',
@@ -171,7 +203,7 @@ pub(crate) async fn read(
         }
     }
     history.runs = sqlx::query_as(
-        "SELECT step_uuid AS step, attempt, marker, sum,
+        "SELECT step_uuid AS step, attempt, marker, sum, checkpoint, saved,
                 (extract(epoch FROM at) * 1000000)::bigint AS at
          FROM chaos.runs ORDER BY step_uuid, attempt, at",
     )

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::Chaos;
 use super::history::{Asked, Version};
 use super::members::ORCHESTRATIONS;
+use super::operators::act_all;
 use super::shapes::{NAMESPACE, Shape, VERSION};
 use crate::clock;
 use crate::error::ChaosError;
@@ -49,6 +50,8 @@ pub(super) fn start(chaos: &Arc<Chaos>, seed: u64, work: &mut JoinSet<()>) {
     }
     let random = StdRng::seed_from_u64(seed.wrapping_add(99));
     work.spawn(change_all(Arc::clone(chaos), random));
+    let random = StdRng::seed_from_u64(seed.wrapping_add(98));
+    work.spawn(act_all(Arc::clone(chaos), random));
 }
 
 async fn create_all(chaos: Arc<Chaos>, mut random: StdRng) {

@@ -9,6 +9,7 @@ mod history;
 pub(crate) mod judge;
 mod load;
 mod members;
+mod operators;
 mod shapes;
 mod summary;
 

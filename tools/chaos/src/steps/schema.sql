@@ -11,6 +11,10 @@ CREATE TABLE chaos.runs (
     process integer NOT NULL,
     marker bigint NOT NULL,
     sum text NOT NULL,
+    -- The attempt that saved the checkpoint which this one read.
+    checkpoint integer,
+    -- This attempt's own checkpoint was acknowledged.
+    saved boolean NOT NULL DEFAULT false,
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 

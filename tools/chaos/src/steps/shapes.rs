@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 pub(crate) const NAMESPACE: &str = "chaos_steps";
 pub(crate) const VERSION: &str = "1.0.0";
 pub(crate) const CALLABLE: &str = "chaos.Step";
+/// The sum in a result of an operator's.
+pub(crate) const BY_HAND: &str = "by hand";
 /// The attempts that a step has, but for those that are lost with their worker.
 pub(crate) const MAX_ATTEMPTS: usize = 4;
 /// Handlers that hang are stopped after so many seconds.
@@ -106,8 +108,16 @@ impl Shape {
             }
             Self::Decision => {
                 steps.push(step("route", "decision", &["a"]));
-                steps.extend(BRANCHES.map(|branch| step(branch, "standard", &["route"])));
-                steps.push(step(&end, "deferred_convergence", &BRANCHES));
+                steps.push(step("left", "standard", &["route"]));
+                steps.push(step("after_left", "standard", &["left"]));
+                let mut converging = vec![String::from("after_left")];
+                for decision in ["middle", "right"] {
+                    steps.push(step(decision, "decision", &["route"]));
+                    let inner = options(decision);
+                    steps.extend(inner.iter().map(|one| step(one, "standard", &[decision])));
+                    converging.extend(inner);
+                }
+                steps.push((end, "deferred_convergence", converging));
             }
             Self::Batch => {
                 steps.push(step("cut", "batchable", &["a"]));
@@ -141,62 +151,110 @@ impl Shape {
         })
     }
 
-    /// Returns the graph of a complete task.
-    pub(crate) fn graph(self, marker: u32, seed: u64) -> Graph {
-        let mut graph: Graph = self
-            .steps(marker)
-            .into_iter()
-            .map(|(name, _, parents)| (name, parents.into_iter().collect()))
-            .collect();
-        match self {
-            Self::Linear | Self::Diamond | Self::Fan => {}
-            Self::Decision => {
-                let chosen = branches(seed);
-                graph.retain(|name, _| {
-                    !BRANCHES.contains(&name.as_str()) || chosen.contains(&name.as_str())
-                });
-                if chosen.is_empty() {
-                    graph.remove(&end(marker));
-                } else if let Some(parents) = graph.get_mut(&end(marker)) {
-                    parents.retain(|parent| chosen.contains(&parent.as_str()));
-                }
-            }
-            Self::Batch => {
-                graph.remove("work");
+    /// Returns the graph of a complete task. The steps in `empty` chose nothing, because an operator
+    /// resolved them.
+    pub(crate) fn graph(self, marker: u32, seed: u64, empty: &BTreeSet<&str>) -> Graph {
+        let mut graph = Graph::new();
+        for (name, kind, declared) in self.steps(marker) {
+            // Each declared dependency, or the instances of it, as far as they are created.
+            let parents: BTreeSet<String> = match declared.first() {
+                Some(only) if only == "work" => instances(&graph).collect(),
+                _ => declared
+                    .iter()
+                    .filter(|parent| graph.contains_key(*parent))
+                    .cloned()
+                    .collect(),
+            };
+            let is_chosen = declared.iter().all(|parent| {
+                let chosen = branches(seed, parent);
+                options(parent).is_empty()
+                    || (chosen.contains(&name) && !empty.contains(parent.as_str()))
+            });
+            if kind == "batch_worker" {
+                let count = if empty.contains("cut") {
+                    0
+                } else {
+                    batches(seed)
+                };
                 // With nothing to do there is one placeholder, number 0.
-                let count = batches(seed);
-                let instances: BTreeSet<String> = (count.min(1)..=count)
-                    .map(|number| format!("work_{number:03}"))
-                    .collect();
-                for instance in &instances {
-                    graph.insert(instance.clone(), BTreeSet::from([String::from("cut")]));
+                for number in count.min(1)..=count {
+                    graph.insert(format!("work_{number:03}"), parents.clone());
                 }
-                graph.insert(end(marker), instances);
+            } else if kind == "deferred_convergence" {
+                if !parents.is_empty() {
+                    graph.insert(name, parents);
+                }
+            } else if parents.len() == declared.len() && is_chosen {
+                graph.insert(name, parents);
             }
         }
         graph
     }
+}
 
-    /// Returns whether the engine completes this step itself, without a handler.
-    pub(crate) fn is_placeholder(self, step: &str, seed: u64) -> bool {
-        self == Self::Batch && batches(seed) == 0 && step.starts_with("work_")
-    }
+/// The step that the engine completes itself, without a handler, if there are no batches.
+pub(crate) const PLACEHOLDER: &str = "work_000";
+
+fn instances(graph: &Graph) -> impl Iterator<Item = String> {
+    let names = graph.keys().filter(|name| name.starts_with("work_"));
+    names.cloned()
 }
 
 fn end(marker: u32) -> String {
     format!("end_{}", marker % 5)
 }
 
+/// Returns the branches that a step can choose from. Only decisions have any.
+fn options(step: &str) -> Vec<String> {
+    match step {
+        "route" => BRANCHES.map(String::from).into(),
+        "middle" | "right" => vec![format!("{step}_near"), format!("{step}_far")],
+        _ => Vec::new(),
+    }
+}
+
 /// Returns the branches that a decision chooses.
-pub(crate) fn branches(seed: u64) -> Vec<&'static str> {
-    let chosen = hash(&[&seed.to_string(), "branches"]);
+fn branches(seed: u64, decision: &str) -> Vec<String> {
+    let chosen = hash(&[&seed.to_string(), decision, "branches"]);
     let is_chosen = |&(bit, _): &(usize, _)| chosen >> bit & 1 == 1;
-    let branches = BRANCHES.into_iter().enumerate().filter(is_chosen);
+    let branches = options(decision).into_iter().enumerate().filter(is_chosen);
     branches.map(|(_, branch)| branch).collect()
 }
 
+/// Returns the result of a step, without its sum.
+pub(crate) fn result(step: &str, seed: u64) -> Value {
+    if step == "cut" {
+        let cursor = |number| {
+            json!({
+                "batch_id": format!("{number:03}"), "start_cursor": number,
+                "end_cursor": number + 1, "batch_size": 1,
+            })
+        };
+        let count = batches(seed);
+        let outcome = match count {
+            0 => json!({"type": "no_batches"}),
+            _ => json!({
+                "type": "create_batches", "worker_template_name": "work", "worker_count": count,
+                "cursor_configs": (1..=count).map(cursor).collect::<Vec<_>>(), "total_items": count,
+            }),
+        };
+        return json!({"batch_processing_outcome": outcome});
+    }
+    let outcome = match branches(seed, step) {
+        _ if options(step).is_empty() => return json!({}),
+        chosen if chosen.is_empty() => json!({"type": "no_branches"}),
+        chosen => json!({"type": "create_steps", "step_names": chosen}),
+    };
+    json!({"decision_point_outcome": outcome})
+}
+
+/// Returns whether an attempt saves a checkpoint, which is its number.
+pub(crate) fn saves(seed: u64, step: &str, attempt: i32) -> bool {
+    hash(&[&seed.to_string(), step, &attempt.to_string(), "saves"]).is_multiple_of(3)
+}
+
 /// Returns the number of batches that a task is cut into.
-pub(crate) fn batches(seed: u64) -> u64 {
+fn batches(seed: u64) -> u64 {
     hash(&[&seed.to_string(), "batches"]) % (MOST_BATCHES + 1)
 }
 
@@ -236,6 +294,8 @@ fn hash(parts: &[&str]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::{Behaviour, Shape, behaviour, branches};
 
     #[test]
@@ -253,15 +313,35 @@ mod tests {
             assert!(all.contains(&wanted), "{wanted:?}");
         }
         for count in 0..=3 {
-            assert!((0..100).any(|seed| branches(seed).len() == count));
+            assert!((0..100).any(|seed| branches(seed, "route").len() == count));
         }
     }
 
     #[test]
-    fn a_graph_depends_on_the_document_and_the_seed() {
-        let graph = |marker, seed| Shape::Batch.graph(marker, seed);
+    fn a_graph_depends_on_the_document_the_seed_and_operators() {
+        let none = BTreeSet::new();
+        let graph = |marker, seed| Shape::Batch.graph(marker, seed, &none);
         assert_ne!(graph(1, 1), graph(2, 1));
         assert!((2..100).any(|seed| graph(1, seed) != graph(1, 1)));
-        assert!(Shape::Decision.graph(1, 1).contains_key("route"));
+        let resolved = Shape::Batch.graph(1, 1, &BTreeSet::from(["cut"]));
+        assert!(resolved["end_1"].contains("work_000"), "{resolved:?}");
+    }
+
+    #[test]
+    fn a_convergence_waits_for_all_branches_of_both_levels_that_exist() {
+        let wanted = |seed: &u64| {
+            branches(*seed, "route") == ["left", "middle", "right"]
+                && branches(*seed, "middle") == ["middle_far"]
+                && branches(*seed, "right").is_empty()
+        };
+        let seed = (0..1000).find(wanted).unwrap();
+        let graph = |empty| Shape::Decision.graph(1, seed, &empty);
+        let all = graph(BTreeSet::new());
+        let end = |parents: &[&str]| parents.iter().map(|&parent| parent.to_owned()).collect();
+        assert_eq!(all["end_1"], end(&["after_left", "middle_far"]));
+        assert!(!all.contains_key("middle_near"), "{all:?}");
+        let inner = graph(BTreeSet::from(["middle"]));
+        assert_eq!(inner["end_1"], end(&["after_left"]));
+        assert_eq!(graph(BTreeSet::from(["route"])).len(), 2);
     }
 }

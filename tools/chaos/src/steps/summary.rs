@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::disturb::Disturbed;
-use super::history::History;
+use super::history::{ACTIONS, History};
 use super::judge::{Rule, Verdict};
 use super::members::LEASE_SECONDS;
 use super::shapes::Shape;
@@ -76,6 +76,7 @@ fn tasks(history: &History, refusals: &BTreeMap<String, usize>, misses: &mut Mis
     }
     for (status, count) in refusals {
         line(&format!("requests with {status}"), count);
+        misses.wrong(status.starts_with("500"), format!("requests with {status}"));
     }
 }
 
@@ -94,6 +95,14 @@ fn attempts(history: &History, verdict: &Verdict, misses: &mut Misses) {
         verdict.overlaps_allowed,
     );
     line("late results refused", history.refused);
+    let saved = history.runs.iter().filter(|run| run.saved);
+    line("checkpoints saved", saved.count());
+    for action in ACTIONS {
+        let asked = history.actions.iter().filter(|it| it.name == action);
+        let done = asked.clone().filter(|it| it.is_done).count();
+        line(action, format!("{done} of {}", asked.count()));
+        misses.wrong(done == 0, format!("no {action} was carried out"));
+    }
     misses.wrong(history.effects.is_empty(), "no effect was committed");
 }
 

@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use super::{Rule, Verdict};
 use crate::clock::SECOND;
-use crate::steps::history::{History, Run, Span, Step, Transition};
-use crate::steps::shapes::{self, MAX_ATTEMPTS, Shape};
+use crate::steps::history::{Action, History, Run, Span, Step, Transition};
+use crate::steps::shapes::{self, MAX_ATTEMPTS, PLACEHOLDER};
 
+const FINAL: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
 /// Reasons of attempts that are lost without their fault.
 const LOST: [&str; 2] = ["lease_expired", "worker_drained"];
 /// The time that a thawed process may take to notice that its lease is over.
@@ -18,10 +19,12 @@ pub(super) fn judge(
     history: &History,
     id: Uuid,
     step: &Step,
-    (runs, spans, effects): (&[&Run], &[&Span], &[i32]),
+    (runs, spans, effects, actions): (&[&Run], &[&Span], &[i32], &[Action]),
     verdict: &mut Verdict,
 ) {
-    recorded(history, id, step, runs, verdict);
+    recorded(id, step, runs, verdict);
+    by_hand(id, step, actions, verdict);
+    checkpoints(history, id, step, runs, verdict);
     reasons(history, id, step, runs, verdict);
     self::effects(history, id, step, effects, verdict);
     numbers(id, step, runs, spans, verdict);
@@ -30,9 +33,9 @@ pub(super) fn judge(
 }
 
 /// Returns the transitions that end an attempt, but for its loss.
-fn ends(step: &Step) -> impl Iterator<Item = &Transition> {
+fn ends(transitions: &[Transition]) -> impl Iterator<Item = &Transition> {
     let is_end = |state: &str| ["complete", "error", "waiting_for_retry"].contains(&state);
-    step.transitions.iter().filter(move |it| is_end(&it.state))
+    transitions.iter().filter(move |it| is_end(&it.state))
 }
 
 fn losses(step: &Step) -> impl Iterator<Item = &Transition> {
@@ -41,13 +44,18 @@ fn losses(step: &Step) -> impl Iterator<Item = &Transition> {
     transitions.filter(move |it| it.reason.as_deref().is_some_and(is_loss))
 }
 
-/// One end of each step, from an attempt that ran, after which nothing follows.
-fn recorded(history: &History, id: Uuid, step: &Step, runs: &[&Run], verdict: &mut Verdict) {
+/// One end of each step, from an attempt that ran, after which nothing follows, unless an operator
+/// puts a failed step back to work.
+fn recorded(id: Uuid, step: &Step, runs: &[&Run], verdict: &mut Verdict) {
+    let is_left = |index: usize| {
+        let next = step.transitions.get(index + 1);
+        step.transitions[index].state == "error" && next.is_some_and(|it| it.action().is_some())
+    };
     let finals: Vec<_> = step
         .transitions
         .iter()
         .enumerate()
-        .filter(|(_, it)| ["complete", "error", "cancelled"].contains(&it.state.as_str()))
+        .filter(|(index, it)| FINAL.contains(&it.state.as_str()) && !is_left(*index))
         .collect();
     let is_last = finals
         .iter()
@@ -64,9 +72,7 @@ fn recorded(history: &History, id: Uuid, step: &Step, runs: &[&Run], verdict: &m
     let Some((_, complete)) = finals.iter().find(|(_, it)| it.state == "complete") else {
         return;
     };
-    let task = &history.tasks[&step.task];
-    let shape = Shape::named(&task.shape);
-    if shape.is_some_and(|shape| shape.is_placeholder(&step.name, task.seed)) {
+    if step.name == PLACEHOLDER || complete.action().is_some() {
         return;
     }
     if !runs.iter().any(|run| Some(run.attempt) == complete.attempt) {
@@ -79,6 +85,53 @@ fn recorded(history: &History, id: Uuid, step: &Step, runs: &[&Run], verdict: &m
             step.attempt, complete.attempt
         );
         verdict.violate(Rule::LateResult, step.task, Some(id), details);
+    }
+}
+
+/// Operators' actions happen because they were asked for, to steps that they are for, and as they
+/// were answered.
+fn by_hand(id: Uuid, step: &Step, actions: &[Action], verdict: &mut Verdict) {
+    let mut before = "";
+    for transition in &step.transitions {
+        if let Some(action) = transition.action() {
+            let is_asked = actions.iter().any(|asked| asked.name == action);
+            let is_due = action != "reset_for_retry" || before == "error";
+            if !is_asked || !is_due {
+                let details = format!("{action} of {} after {before}", step.name);
+                verdict.violate(Rule::NotAsked, step.task, Some(id), details);
+            }
+        }
+        before = &transition.state;
+    }
+    let last = step.transitions.last().and_then(Transition::action);
+    let answered = |action: &&Action| action.is_done && action.name != "reset_for_retry";
+    if let Some(done) = actions
+        .iter()
+        .filter(answered)
+        .find(|it| last != Some(it.name))
+    {
+        let details = format!("{done:?} was answered, {last:?} is recorded");
+        verdict.violate(Rule::OtherAnswer, step.task, Some(id), details);
+    }
+}
+
+/// Each attempt reads the last checkpoint that an earlier one saved. One that was saved without an
+/// answer may be read, too.
+fn checkpoints(history: &History, id: Uuid, step: &Step, runs: &[&Run], verdict: &mut Verdict) {
+    let seed = history.tasks[&step.task].seed;
+    for (index, run) in runs.iter().enumerate() {
+        let earlier = &runs[..index];
+        let saved = earlier.iter().rfind(|run| run.saved).map(|run| run.attempt);
+        let is_saved = |read: i32| {
+            shapes::saves(seed, &step.name, read) && earlier.iter().any(|run| run.attempt == read)
+        };
+        if run.checkpoint < saved || !run.checkpoint.is_none_or(is_saved) {
+            let details = format!(
+                "attempt {} read {:?}, saved was {saved:?}",
+                run.attempt, run.checkpoint
+            );
+            verdict.violate(Rule::OtherCheckpoint, step.task, Some(id), details);
+        }
     }
 }
 
@@ -100,7 +153,18 @@ fn reasons(history: &History, id: Uuid, step: &Step, runs: &[&Run], verdict: &mu
         if losses(step).any(|it| of_run(&it)) || is_cancelled {
             continue;
         }
-        let Some(end) = ends(step).find(of_run) else {
+        // An operator took this attempt's claim, or ended the step while it waited for the next one.
+        let is_taken = step
+            .transitions
+            .last()
+            .is_some_and(|last| last.action().is_some())
+            && runs.last().is_some_and(|last| last.attempt == run.attempt);
+        let end = ends(&step.transitions).find(of_run);
+        let is_started = |it: &Transition| it.state == "in_progress" && of_run(&it);
+        if end.is_none() && is_taken && step.transitions.iter().any(is_started) {
+            continue;
+        }
+        let Some(end) = end else {
             let details = format!(
                 "attempt {} of {}: {:?}",
                 run.attempt, step.name, step.transitions
@@ -134,12 +198,11 @@ fn is_excused(error: Option<&str>) -> bool {
 /// What a handler commits with its result is there if, and only if, the result is.
 fn effects(history: &History, id: Uuid, step: &Step, effects: &[i32], verdict: &mut Verdict) {
     let task = &history.tasks[&step.task];
-    let complete = ends(step).find(|it| it.state == "complete");
+    let complete = ends(&step.transitions).find(|it| it.state == "complete");
     let committed = complete.and_then(|it| it.attempt).filter(|attempt| {
         shapes::behaviour(task.seed, &step.name, *attempt) == shapes::Behaviour::Commits
     });
-    let is_placeholder =
-        Shape::named(&task.shape).is_some_and(|shape| shape.is_placeholder(&step.name, task.seed));
+    let is_placeholder = step.name == PLACEHOLDER;
     let expected: Vec<i32> = committed.into_iter().filter(|_| !is_placeholder).collect();
     if effects != expected {
         let details = format!("effects of attempts {effects:?}, result of {committed:?}");
@@ -172,7 +235,7 @@ fn numbers(id: Uuid, step: &Step, runs: &[&Run], spans: &[&Span], verdict: &mut 
     }
     let lost: BTreeSet<_> = losses(step).filter_map(|it| it.attempt).collect();
     let mut ended: BTreeMap<i32, usize> = BTreeMap::new();
-    for attempt in ends(step).filter_map(|it| it.attempt) {
+    for attempt in ends(&step.transitions).filter_map(|it| it.attempt) {
         *ended.entry(attempt).or_default() += 1;
     }
     for (attempt, count) in &ended {
@@ -189,7 +252,7 @@ fn numbers(id: Uuid, step: &Step, runs: &[&Run], spans: &[&Span], verdict: &mut 
             );
         }
     }
-    let complete = ends(step).find(|it| it.state == "complete");
+    let complete = ends(&step.transitions).find(|it| it.state == "complete");
     if let Some(attempt) = complete.and_then(|it| it.attempt)
         && highest > attempt
     {
@@ -198,11 +261,12 @@ fn numbers(id: Uuid, step: &Step, runs: &[&Run], spans: &[&Span], verdict: &mut 
             format!("complete by {attempt}, although {highest} ran"),
         );
     }
-    if ended.len() > MAX_ATTEMPTS {
-        violate(
-            Rule::TooManyAttempts,
-            format!("{} ended {ended:?}", step.name),
-        );
+    let resets = step.transitions.split(|it| it.action().is_some());
+    for since_reset in resets {
+        if ends(since_reset).count() > MAX_ATTEMPTS {
+            let details = format!("{} ended {ended:?}", step.name);
+            violate(Rule::TooManyAttempts, details);
+        }
     }
     verdict.after_lease_losses += spans
         .iter()

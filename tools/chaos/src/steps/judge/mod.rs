@@ -1,7 +1,8 @@
 //! The judge: a pure function over a history of tasks. It shares no code with the engine.
 //!
 //! Its rules follow the promises of `docs/execution.md`. A task whose cancellation was requested may
-//! end in any final state. An attempt may be lost with its process only.
+//! end in any final state. An attempt may be lost with its process only. What operators were sent to
+//! do may have happened, also without an answer.
 
 mod attempts;
 mod tasks;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::history::{History, Run, Span};
+use super::history::{Action, History, Run, Span};
 
 /// A way in which a promise is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +24,7 @@ pub(crate) enum Rule {
     WrongEnd,
     StartedEarly,
     WrongInputs,
+    OtherCheckpoint,
     NotRecordedOnce,
     NeverRan,
     AttemptTwice,
@@ -33,16 +35,19 @@ pub(crate) enum Rule {
     WrongDocument,
     Silent,
     WrongReason,
+    NotAsked,
+    WrongDlq,
 }
 
 impl Rule {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::NotEnded,
         Self::OtherAnswer,
         Self::WrongGraph,
         Self::WrongEnd,
         Self::StartedEarly,
         Self::WrongInputs,
+        Self::OtherCheckpoint,
         Self::NotRecordedOnce,
         Self::NeverRan,
         Self::AttemptTwice,
@@ -53,6 +58,8 @@ impl Rule {
         Self::WrongDocument,
         Self::Silent,
         Self::WrongReason,
+        Self::NotAsked,
+        Self::WrongDlq,
     ];
 
     /// Returns the rule with the number of the promise that it belongs to.
@@ -64,6 +71,7 @@ impl Rule {
             Self::WrongEnd => "2: the end does not follow from the steps",
             Self::StartedEarly => "2: started before a dependency was complete",
             Self::WrongInputs => "2: ran on, or recorded, other values",
+            Self::OtherCheckpoint => "2: read another checkpoint than was saved",
             Self::NotRecordedOnce => "2: an end not recorded once",
             Self::NeverRan => "2: complete without a run",
             Self::AttemptTwice => "2: an attempt number used twice",
@@ -74,6 +82,8 @@ impl Rule {
             Self::WrongDocument => "4: another document",
             Self::Silent => "5: an attempt without a transition",
             Self::WrongReason => "5: a transition with a wrong reason",
+            Self::NotAsked => "5: an operator's action that was not due",
+            Self::WrongDlq => "5: a failed task is not in the DLQ",
         }
     }
 }
@@ -129,12 +139,18 @@ pub(crate) fn judge(history: &History, staleness: u64) -> Verdict {
     for (step, attempt) in &history.effects {
         effects.entry(*step).or_default().push(*attempt);
     }
+    let mut actions: BTreeMap<Uuid, Vec<Action>> = BTreeMap::new();
+    for action in &history.actions {
+        actions.entry(action.step).or_default().push(*action);
+    }
     tasks::judge(history, &runs, staleness, &mut verdict);
     for (id, step) in &history.steps {
         let runs = runs.get(id).map_or(&[][..], Vec::as_slice);
         let spans = spans.get(id).map_or(&[][..], Vec::as_slice);
         let effects = effects.get(id).map_or(&[][..], Vec::as_slice);
-        attempts::judge(history, *id, step, (runs, spans, effects), &mut verdict);
+        let actions = actions.get(id).map_or(&[][..], Vec::as_slice);
+        let of_step = (runs, spans, effects, actions);
+        attempts::judge(history, *id, step, of_step, &mut verdict);
     }
     verdict.recoveries.sort_unstable();
     verdict

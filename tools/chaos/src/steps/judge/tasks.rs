@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Rule, Verdict};
 use crate::steps::history::{Asked, History, Run, Step, Task};
-use crate::steps::shapes::{self, Graph, Shape};
+use crate::steps::shapes::{self, BY_HAND, Graph, PLACEHOLDER, Shape};
 
 const FINAL: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
 
@@ -34,11 +34,8 @@ pub(super) fn judge(
     }
 }
 
-fn is_complete(step: &Step) -> bool {
-    step.transitions
-        .last()
-        .is_some_and(|last| last.state == "complete")
-}
+/// The states of a step after which the steps that wait for it run.
+const DONE: [&str; 2] = ["complete", "resolved_manually"];
 
 fn end(id: Uuid, task: &Task, steps: &Steps<'_>, verdict: &mut Verdict) {
     let state = task.states.last().map_or("", String::as_str);
@@ -50,19 +47,16 @@ fn end(id: Uuid, task: &Task, steps: &Steps<'_>, verdict: &mut Verdict) {
         let details = format!("{:?}; {steps:?}", task.states);
         return verdict.violate(Rule::NotEnded, id, None, details);
     }
-    if task
-        .states
-        .iter()
-        .filter(|state| FINAL.contains(&state.as_str()))
-        .count()
-        != 1
-    {
-        verdict.violate(
-            Rule::NotRecordedOnce,
-            id,
-            None,
-            format!("{:?}", task.states),
-        );
+    let is_final = |state: &&String| FINAL.contains(&state.as_str());
+    let finals: Vec<_> = task.states.iter().filter(is_final).collect();
+    let is_left = |state: &&String| **state == "error" && task.is_operated;
+    if !finals[..finals.len() - 1].iter().all(is_left) {
+        let details = format!("{:?}", task.states);
+        verdict.violate(Rule::NotRecordedOnce, id, None, details);
+    }
+    if task.in_dlq != i64::from(state == "error") {
+        let details = format!("{} entries of a task in {state}", task.in_dlq);
+        verdict.violate(Rule::WrongDlq, id, None, details);
     }
     if let Some(answered) = &task.answered
         && answered != state
@@ -70,13 +64,15 @@ fn end(id: Uuid, task: &Task, steps: &Steps<'_>, verdict: &mut Verdict) {
         let details = format!("answered {answered}, recorded {state}");
         verdict.violate(Rule::OtherAnswer, id, None, details);
     }
-    let in_state = |wanted: &str| {
+    let in_state = |wanted: &[&str]| {
         let states = steps
             .values()
             .filter_map(|(_, step)| step.transitions.last());
-        states.filter(|last| last.state == wanted).count()
+        states
+            .filter(|last| wanted.contains(&last.state.as_str()))
+            .count()
     };
-    let (complete, failed) = (in_state("complete"), in_state("error"));
+    let (complete, failed) = (in_state(&DONE), in_state(&["error"]));
     let follows = match state {
         "complete" => complete == steps.len(),
         "error" => failed > 0,
@@ -114,7 +110,12 @@ fn document(
         let details = format!("{marker} was not current when the task was asked for: {asked:?}");
         verdict.violate(Rule::WrongDocument, id, None, details);
     }
-    let graph = shape.graph(marker, task.seed);
+    let is_empty = |step: &Step| {
+        let last = step.transitions.last();
+        last.is_some_and(|last| last.state == "resolved_manually")
+    };
+    let empty = steps.iter().filter(|(_, (_, step))| is_empty(step));
+    let graph = shape.graph(marker, task.seed, &empty.map(|(name, _)| *name).collect());
     self::graph(id, task, steps, &graph, verdict);
     for (name, (step_id, step)) in steps {
         let of_step = runs.get(step_id).map_or(&[][..], Vec::as_slice);
@@ -182,7 +183,7 @@ fn started(
     for parent in graph.get(name).into_iter().flatten() {
         let complete = steps.get(parent.as_str()).and_then(|(_, parent)| {
             let last = parent.transitions.last()?;
-            (last.state == "complete").then_some(last.at)
+            DONE.contains(&last.state.as_str()).then_some(last.at)
         });
         for run in runs {
             if complete.is_none_or(|at| run.at < at) {
@@ -222,9 +223,15 @@ fn values(
             verdict.violate(Rule::WrongInputs, step.task, Some(id), details);
         }
     }
-    let is_placeholder =
-        Shape::named(&task.shape).is_some_and(|shape| shape.is_placeholder(&step.name, task.seed));
-    if is_complete(step) && !is_placeholder && step.sum.as_ref() != Some(&expected) {
+    let complete = step.transitions.last();
+    let Some(complete) = complete.filter(|last| last.state == "complete") else {
+        return;
+    };
+    let expected = match complete.action() {
+        Some(_) => BY_HAND,
+        None => &*expected,
+    };
+    if step.name != PLACEHOLDER && step.sum.as_deref() != Some(expected) {
         let details = format!("{} recorded {:?}", step.name, step.sum);
         verdict.violate(Rule::WrongInputs, step.task, Some(id), details);
     }

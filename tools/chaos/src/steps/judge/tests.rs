@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{Rule, judge};
 use crate::clock::SECOND;
-use crate::steps::history::{Asked, History, Run, Span, Step, Task, Transition, Version};
-use crate::steps::shapes::{self, Behaviour, Shape};
+use crate::steps::history::{Action, Asked, History, Run, Span, Step, Task, Transition, Version};
+use crate::steps::shapes::{self, BY_HAND, Behaviour, Shape};
 
 const TASK: Uuid = Uuid::from_u128(1);
 const MARKER: u32 = 3;
@@ -59,8 +59,8 @@ fn history_of(first: Behaviour) -> History {
                 start: 100,
                 end: 200,
             }),
-            is_cancelled: false,
             answered: Some(String::from("complete")),
+            ..Task::default()
         },
     );
     for (marker, start) in [(MARKER, 10), (MARKER + 1, 300)] {
@@ -96,6 +96,8 @@ fn history_of(first: Behaviour) -> History {
             attempt: 1,
             marker: i64::from(MARKER),
             sum,
+            checkpoint: None,
+            saved: false,
             at: at + 100,
         });
         let start = at.unsigned_abs() * 1000;
@@ -173,6 +175,26 @@ fn reseed(history: &mut History, seed: u64) {
     }
 }
 
+/// The history of a last step that an operator completed while its attempt ran.
+fn by_hand() -> History {
+    let mut history = history();
+    history.tasks.get_mut(&TASK).unwrap().is_operated = true;
+    let action = |name, is_done| Action {
+        step: id("end_3"),
+        name,
+        is_done,
+    };
+    history.actions = vec![
+        action("complete_manually", true),
+        action("reset_for_retry", false),
+    ];
+    let last = step(&mut history, "end_3");
+    (last.sum, last.attempt) = (Some(BY_HAND.to_owned()), None);
+    last.transitions[1].reason = Some(String::from("complete_manually"));
+    last.transitions[1].attempt = None;
+    history
+}
+
 fn rules(history: &History) -> BTreeSet<Rule> {
     let violations = judge(history, STALENESS).violations;
     violations
@@ -192,7 +214,7 @@ fn step<'a>(history: &'a mut History, name: &str) -> &'a mut Step {
 
 #[test]
 fn a_history_without_faults_breaks_no_rule() {
-    for history in [history(), history_of(Behaviour::Commits), lost()] {
+    for history in [history(), history_of(Behaviour::Commits), lost(), by_hand()] {
         let verdict = judge(&history, STALENESS);
         assert!(verdict.violations.is_empty(), "{:#?}", verdict.violations);
     }
@@ -227,7 +249,9 @@ fn tasks_that_do_not_end_as_promised_are_found() {
         task.states[1] = String::from("error");
         task.answered = None;
     });
-    assert_eq!(failed, BTreeSet::from([Rule::WrongEnd]));
+    assert_eq!(failed, BTreeSet::from([Rule::WrongEnd, Rule::WrongDlq]));
+    let left = task(|task| task.states.insert(1, String::from("error")));
+    assert_eq!(left, BTreeSet::from([Rule::NotRecordedOnce]));
 }
 
 #[test]
@@ -353,4 +377,64 @@ fn silent_attempts_and_wrong_reasons_are_found() {
         step(history, "a").transitions[1].error = Some(String::from("Panic"));
     });
     assert_eq!(wrong, BTreeSet::from([Rule::WrongReason]));
+}
+
+#[test]
+fn actions_of_operators_that_are_not_due_or_not_carried_out_are_found() {
+    let last = |change: fn(&mut Step)| broken(by_hand(), |history| change(step(history, "end_3")));
+    let unasked = broken(by_hand(), |history| history.actions.clear());
+    assert_eq!(unasked, BTreeSet::from([Rule::NotAsked]));
+    let answered = broken(by_hand(), |history| {
+        history.actions[0].name = "resolve_manually"
+    });
+    assert!(answered.contains(&Rule::OtherAnswer), "{answered:?}");
+    let other = last(|last| last.sum = Some(String::from("other")));
+    assert_eq!(other, BTreeSet::from([Rule::WrongInputs]));
+    let silent = last(|last| drop(last.transitions.remove(0)));
+    assert_eq!(silent, BTreeSet::from([Rule::Silent]));
+    let reset = |state: &'static str| {
+        broken(by_hand(), |history| {
+            let again = [
+                transition("end_3", state, "retryable_error", 1, 4200),
+                transition("end_3", "enqueued", "reset_for_retry", 1, 4300),
+            ];
+            step(history, "end_3").transitions.splice(1..1, again);
+        })
+    };
+    assert!(!reset("error").contains(&Rule::NotAsked));
+    assert!(!reset("error").contains(&Rule::NotRecordedOnce));
+    assert!(reset("in_progress").contains(&Rule::NotAsked));
+}
+
+#[test]
+fn attempts_that_read_another_checkpoint_are_found() {
+    let seed = |saves| {
+        let runs_well = |seed: &u64| {
+            let attempts = [("a", 1), ("a", 2), ("b", 1), ("c", 1), ("end_3", 1)];
+            let is_quick =
+                |(name, attempt)| shapes::behaviour(*seed, name, attempt) == Behaviour::Quick;
+            attempts.into_iter().all(is_quick) && shapes::saves(*seed, "a", 1) == saves
+        };
+        (0..SEEDS).find(runs_well).unwrap()
+    };
+    let read = |saved, checkpoint, saves| {
+        broken(lost(), |history| {
+            reseed(history, seed(saves));
+            (history.runs[0].saved, history.runs[1].checkpoint) = (saved, checkpoint);
+        })
+    };
+    assert_eq!(read(true, Some(1), true), BTreeSet::new());
+    assert_eq!(
+        read(false, Some(1), true),
+        BTreeSet::new(),
+        "its answer was lost"
+    );
+    for (saved, checkpoint, saves) in [
+        (true, None, true),
+        (false, Some(1), false),
+        (true, Some(2), true),
+    ] {
+        let wrong = read(saved, checkpoint, saves);
+        assert_eq!(wrong, BTreeSet::from([Rule::OtherCheckpoint]));
+    }
 }
