@@ -21,6 +21,8 @@ pub(crate) struct Step {
     /// Attempts that the step may use, lost leases not counted.
     pub(crate) allowed: u8,
     pub(crate) lost_leases: u8,
+    /// Workers that it lost one after the other, without an end of an attempt in between.
+    pub(crate) losses: u8,
     /// Counts the recorded ends of the step.
     pub(crate) ends: u8,
 }
@@ -172,6 +174,7 @@ impl State {
             attempt: 0,
             allowed: scope.max_attempts,
             lost_leases: 0,
+            losses: 0,
             ends: 0,
         };
         Self {
@@ -233,14 +236,26 @@ impl State {
         }
     }
 
-    /// The database gives the claims of a lost worker back to the queue.
-    pub(crate) fn requeue_lost(&mut self, worker: usize) {
-        for step in &mut self.steps {
-            if step.phase == Phase::Claimed(worker) {
+    /// The database gives the claims of a lost worker back to the queue. It ends one of those that have
+    /// lost too many workers.
+    pub(crate) fn requeue_lost(&mut self, scope: &Scope, worker: usize) {
+        let mut may_give_up = !scope.is(Mutant::NoGivingUp);
+        for index in 0..STEPS {
+            let step = &mut self.steps[index];
+            if step.phase != Phase::Claimed(worker) {
+                continue;
+            }
+            step.losses += 1;
+            if may_give_up && step.losses >= scope.max_losses {
+                may_give_up = false;
+                step.phase = Phase::Failed;
+                self.record_end(index);
+            } else {
                 step.phase = Phase::Queued;
                 step.lost_leases += 1;
             }
         }
+        self.end_task_if_done();
     }
 
     /// A worker that is unsure names the steps that it holds; the database requeues its others.
@@ -276,6 +291,7 @@ impl State {
     pub(crate) fn store(&mut self, scope: &Scope, report: Report) {
         let step = &mut self.steps[report.step];
         let used = step.attempt - step.lost_leases;
+        step.losses = 0;
         step.phase = match report.outcome {
             Outcome::Done => Phase::Complete,
             Outcome::Retryable if used < step.allowed || scope.is(Mutant::NoLimit) => Phase::Queued,
@@ -330,6 +346,7 @@ impl State {
         let reset = &mut self.steps[step];
         reset.phase = Phase::Queued;
         reset.ends -= 1;
+        reset.losses = 0;
         reset.allowed = reset.attempt - reset.lost_leases + scope.max_attempts;
         self.ended = false;
     }

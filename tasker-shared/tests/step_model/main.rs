@@ -5,7 +5,7 @@
 //! | `Claim`, `AnswerClaim` | the statement that claims, and its answer in the worker |
 //! | `Deliver`, or `Lock` and `Commit` | the statement that stores results, releases dependents and ends the task |
 //! | `SendHeartbeat`, `DeliverHeartbeat`, `AnswerHeartbeat` | the heartbeat; a worker counts its lease from the sending |
-//! | `RequeueLost` | any service, for workers that were not seen for a lease |
+//! | `RequeueLost` | any service, for workers that were not seen for a lease; it ends a step that lost too many |
 //! | `Reconcile` | a worker after a statement without an answer: it names what it holds |
 //! | `Freeze`, `Thaw`, `Kill`, `Restart` | the process |
 //! | `Cancel`, `Reset`, `Resolve` | clients and operators |
@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use protocol::{DEADLOCK, ENDS, FENCED, LIMIT, OVERLAP, Protocol};
+use protocol::{DEADLOCK, ENDS, FENCED, LIMIT, LOSSES, OVERLAP, Protocol};
 use scope::{Mutant, Scope};
 
 /// Explores all states of `scope`, and expects no violation and at least so many states.
@@ -124,4 +124,13 @@ fn a_lost_claim_that_nobody_reconciles_is_caught() {
 #[test]
 fn retries_without_a_limit_are_caught() {
     is_caught(Mutant::NoLimit, Scope::FAILURES, LIMIT);
+}
+
+#[test]
+fn a_step_that_stops_every_worker_and_runs_again_is_caught() {
+    let scope = Scope {
+        max_losses: 1,
+        ..Scope::FAILURES
+    };
+    is_caught(Mutant::NoGivingUp, scope, LOSSES);
 }

@@ -13,6 +13,7 @@ pub(crate) const FENCED: &str = "a late result is refused";
 pub(crate) const OVERLAP: &str =
     "two attempts of a step overlap only if a process was frozen past its lease";
 pub(crate) const LIMIT: &str = "attempts exceed their limit only by lost leases";
+pub(crate) const LOSSES: &str = "a step that loses too many workers ends";
 pub(crate) const DEADLOCK: &str = "completing transactions do not wait for each other";
 pub(crate) const CLEAN: &str = "a task that has ended has no active step";
 pub(crate) const ENDS: &str = "every task ends when faults stop";
@@ -284,7 +285,7 @@ impl Protocol {
                 }
             }
             Action::Reconcile(index) => state.reconcile(index),
-            Action::RequeueLost(index) => state.requeue_lost(index),
+            Action::RequeueLost(index) => state.requeue_lost(scope, index),
             Action::Claim(index, step) => state.claim(index, step),
             Action::Tick => state.tick(scope),
             Action::Freeze(index) => state.workers[index].frozen = true,
@@ -407,6 +408,10 @@ impl Model for Protocol {
             Property::always(OVERLAP, |_, state: &State| !state.flaws.overlapped),
             Property::always(LIMIT, |_, state: &State| {
                 let within = |step: &Step| step.attempt <= step.allowed + step.lost_leases;
+                state.steps.iter().all(within)
+            }),
+            Property::always(LOSSES, |model: &Self, state: &State| {
+                let within = |step: &Step| step.losses <= model.0.max_losses;
                 state.steps.iter().all(within)
             }),
             Property::always(DEADLOCK, |_, state: &State| !state.flaws.deadlocked),

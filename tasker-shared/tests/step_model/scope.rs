@@ -21,6 +21,8 @@ pub(crate) enum Mutant {
     NoReconciliation,
     /// A step is retried without a look at its limit.
     NoLimit,
+    /// A step runs again however many workers it has lost.
+    NoGivingUp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,8 @@ pub(crate) struct Scope {
     /// For each step, the steps that it waits for.
     pub(crate) dependencies: [&'static [usize]; STEPS],
     pub(crate) max_attempts: u8,
+    /// Workers that a step may lose one after the other.
+    pub(crate) max_losses: u8,
     /// States in which a step has had more attempts are not explored.
     pub(crate) attempts: u8,
     pub(crate) failures: bool,
@@ -57,6 +61,7 @@ impl Scope {
         steps: 2,
         dependencies: [&[], &[0], &[], &[]],
         max_attempts: 1,
+        max_losses: u8::MAX,
         attempts: 2,
         failures: false,
         aging: 1,
@@ -84,6 +89,7 @@ impl Scope {
         steps: 1,
         dependencies: [&[], &[], &[], &[]],
         max_attempts: 2,
+        max_losses: 2,
         attempts: 3,
         failures: true,
         budget: Budget {
@@ -108,6 +114,7 @@ impl Scope {
     /// A client that cancels and an operator who acts, beside leases that are lost.
     pub(crate) const OPERATORS: Self = Self {
         name: "cancellation and operators",
+        max_losses: 2,
         failures: true,
         budget: Budget {
             cancels: 1,
