@@ -4,7 +4,8 @@
 //! - `chaos`: random faults against real processes, and an independent [`judge`];
 //!   with `--steps`, they run tasks, and [`steps::judge`] judges these;
 //! - `faults`: a table, one row a fault, of the delays that requests notice;
-//! - `soak`: random faults for a long time, and the levels of memory, tasks and connections.
+//! - `soak`: random faults for a long time, and the levels of memory, tasks and connections;
+//!   with `--steps`, those of processes that run tasks.
 //!
 //! `cargo xtask` builds this program and runs it. It starts its own servers.
 
@@ -62,6 +63,9 @@ fn main() -> ExitCode {
             Mode::Chaos(options) => in_runtime(chaos::run(options)),
             Mode::Faults(options) => {
                 in_process(async |subjects| faults::run(subjects, &options).await)
+            }
+            Mode::Soak(options) if options.steps => {
+                in_runtime(steps::soak(options.length(), options.seed()))
             }
             Mode::Soak(options) => in_process(async |subjects| soak::run(subjects, options).await),
         }

@@ -8,6 +8,7 @@ use tasker_test_support::{ServiceProcess, TestkitError, free_port};
 use tokio::sync::Mutex;
 
 use crate::error::ChaosError;
+use crate::soak::levels::Levels;
 use crate::world::World;
 
 /// Longer than any fault lasts.
@@ -164,6 +165,17 @@ impl Processes {
         tokio::time::sleep(length).await;
         process.thaw()?;
         Ok(Some(*number))
+    }
+
+    /// Reads the levels of all processes.
+    pub(crate) async fn add_levels(&self, levels: &mut Levels) -> Result<(), ChaosError> {
+        for slot in &self.slots {
+            let process = slot.process.lock().await;
+            let running = process.as_ref().and_then(|(_, it)| it.proc_folder());
+            let folder = running.ok_or(ChaosError::Ended(slot.member.name))?;
+            levels.add_process(slot.member.name, &folder)?;
+        }
+        Ok(())
     }
 
     /// Returns an error with the output of each process that has ended by itself.

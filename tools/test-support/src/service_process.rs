@@ -52,6 +52,12 @@ impl ServiceProcess {
         self.process.check_alive()
     }
 
+    /// Returns the folder below `/proc` of the running program.
+    #[must_use]
+    pub fn proc_folder(&self) -> Option<String> {
+        self.process.proc_folder()
+    }
+
     /// Returns everything that the program wrote.
     #[must_use]
     pub fn log(&self) -> String {

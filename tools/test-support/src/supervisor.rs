@@ -198,6 +198,11 @@ impl Supervised {
         Pid::from_raw(self.line("pid")?.parse().ok()?)
     }
 
+    pub(crate) fn proc_folder(&self) -> Option<String> {
+        let pid = self.running_pid()?;
+        Some(format!("/proc/{}", pid.as_raw_nonzero()))
+    }
+
     /// Returns the server's process and its children, which may have process groups of their own.
     fn pids(&self) -> Vec<Pid> {
         let Some(parent) = self.running_pid() else {

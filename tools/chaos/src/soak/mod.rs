@@ -5,7 +5,7 @@
 //! first, so that every pool and buffer has grown to its size. Levels are read while nothing is
 //! requested and Redis is well.
 
-mod levels;
+pub(crate) mod levels;
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::subject::load::Load;
 use crate::subject::{IN_USE_LIMIT, Subject, Subjects, cache_on, in_use};
 use crate::templates::{STAYING, VERSION, name};
 use crate::world::{Servers, World};
-use levels::Levels;
+use levels::{Kind, Levels};
 
 const RESOLVERS: usize = 8;
 const REGISTER_EVERY: Duration = Duration::from_millis(200);
@@ -49,6 +49,19 @@ pub(crate) struct Options {
     /// Decides which faults happen. Default: random.
     #[arg(long)]
     seed: Option<u64>,
+    /// Run tasks in processes of workers and services instead.
+    #[arg(long)]
+    pub(crate) steps: bool,
+}
+
+impl Options {
+    pub(crate) fn length(&self) -> Duration {
+        Duration::from_mins(self.minutes)
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed.unwrap_or_else(rand::random)
+    }
 }
 
 struct Soak<'a> {
@@ -65,8 +78,7 @@ struct Soak<'a> {
 
 /// Runs for so long, and returns true if no request failed and all levels are even.
 pub(crate) async fn run(subjects: &Subjects, options: Options) -> Result<bool, ChaosError> {
-    let seed = options.seed.unwrap_or_else(rand::random);
-    let length = Duration::from_mins(options.minutes);
+    let (length, seed) = (options.length(), options.seed());
     println!("random faults for {} s, seed {seed}", length.as_secs());
     let tasks = || subjects.runtime.metrics().num_alive_tasks();
     let idle_tasks = tasks();
@@ -103,7 +115,7 @@ pub(crate) async fn run(subjects: &Subjects, options: Options) -> Result<bool, C
         soak.faults, soak.requests, soak.failed, soak.longest, soak.slowest_return
     );
     let mut misses = Misses::default();
-    after.compare(before, &mut misses);
+    after.compare(&before, &mut misses);
     misses.wrong(soak.failed > 0, "requests failed");
     misses.wrong(soak.longest > LONGEST, "a request took too long");
     misses.wrong(soak.never_back, "Redis was not in use again after a fault");
@@ -196,6 +208,11 @@ impl<'a> Soak<'a> {
         for subject in &self.under_test {
             subject.until_connected().await?;
         }
-        Levels::read(&self.world, &self.subjects.runtime).await
+        let mut levels = Levels::of_servers(&self.world).await?;
+        levels.add_process("this process", "/proc/self")?;
+        // This runtime runs registries and caches and nothing else.
+        let tasks = self.subjects.runtime.metrics().num_alive_tasks();
+        levels.add("the runtime", Kind::Tasks, tasks);
+        Ok(levels)
     }
 }

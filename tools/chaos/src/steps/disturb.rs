@@ -32,13 +32,31 @@ pub(super) struct Disturbed {
     pub(super) lost: Vec<TestkitError>,
 }
 
-/// Lets faults happen until the run ends. Returns when everything is well again.
-pub(super) async fn run(chaos: &Chaos, seed: u64) -> Result<Disturbed, ChaosError> {
-    let (servers, processes) = tokio::try_join!(servers(chaos, seed), processes(chaos, seed ^ 1))?;
-    let mut disturbed = processes;
-    for (fault, count) in servers {
-        *disturbed.faults.entry(fault).or_default() += count;
+impl Disturbed {
+    pub(super) fn add(&mut self, other: Self) {
+        for (fault, count) in other.faults {
+            *self.faults.entry(fault).or_default() += count;
+        }
+        self.lost.extend(other.lost);
     }
+}
+
+/// Lets faults happen until the run ends: of servers and links, and of processes unless they must
+/// stay. Returns when everything is well again.
+pub(super) async fn run(
+    chaos: &Chaos,
+    seed: u64,
+    processes_stay: bool,
+) -> Result<Disturbed, ChaosError> {
+    let of_processes = async {
+        if processes_stay {
+            return Ok(Disturbed::default());
+        }
+        processes(chaos, seed ^ 1).await
+    };
+    let (faults, mut disturbed) = tokio::try_join!(servers(chaos, seed), of_processes)?;
+    let lost = chaos.processes.lost().await;
+    disturbed.add(Disturbed { faults, lost });
     Ok(disturbed)
 }
 

@@ -1,6 +1,7 @@
 //! Those who ask for tasks and cancel some, and one who changes the templates.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -113,10 +114,9 @@ async fn create(chaos: &Chaos, url: &str, random: &mut StdRng) -> Option<Uuid> {
 }
 
 async fn change_all(chaos: Arc<Chaos>, mut random: StdRng) {
-    let mut marker = 0;
     while !chaos.is_ending() {
         clock::pause(&mut random, CHANGE_MS).await;
-        marker += 1;
+        let marker = chaos.last_marker.fetch_add(1, Ordering::Relaxed) + 1;
         let shape = Shape::ALL[random.random_range(0..Shape::ALL.len())];
         let start = clock::now();
         // A change whose answer was lost is made again, until it is known to be made.

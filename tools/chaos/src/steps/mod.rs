@@ -1,5 +1,7 @@
 //! Tasks under random faults, and the judge's verdict on how they ran.
 //!
+//! A soak does the same without faults of processes, and compares the levels of their resources.
+//!
 //! Three workers and two orchestration services run as processes. Handlers note each attempt in a
 //! table of their own and in their output, and commit some effects together with their results.
 
@@ -14,7 +16,7 @@ mod shapes;
 mod summary;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,13 +27,22 @@ use crate::chaos::Options;
 use crate::clock::MILLISECOND;
 use crate::error::ChaosError;
 use crate::processes::{Ending, Processes};
+use crate::report::Misses;
+use crate::soak::levels::Levels;
 use crate::world::{Servers, World};
+use disturb::Disturbed;
 use history::History;
 use members::{MEMBERS, ORCHESTRATIONS, STALENESS_MS};
 
 /// The time that tasks may take to end when faults have stopped.
 const SETTLE_LIMIT: Duration = Duration::from_secs(90);
 const SETTLE_POLL: Duration = Duration::from_millis(200);
+/// The time in which each fault of servers and links happens once.
+const FIRST_LAP: Duration = Duration::from_mins(2);
+/// The time between two readings of levels.
+const LAP: Duration = Duration::from_mins(5);
+/// Nothing runs for so long before levels are read, so that idle threads end.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// The state that load and faults share.
 struct Chaos {
@@ -41,6 +52,7 @@ struct Chaos {
     /// Requests for tasks that were not answered with 201, by status.
     refusals: Mutex<BTreeMap<String, usize>>,
     last_process: AtomicU16,
+    last_marker: AtomicU32,
     ending: AtomicBool,
 }
 
@@ -67,6 +79,36 @@ impl Chaos {
 pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
     let (length, seed) = (options.length(), options.seed());
     println!("chaos of steps for {length:?}, seed {seed}");
+    let chaos = start().await?;
+    let (disturbed, settled) = disturb(&chaos, length, seed, false).await?;
+    Ok(report(&chaos, &disturbed, settled).await?.conclude(seed))
+}
+
+/// Runs tasks under faults of servers and links, in processes that stay. Returns true if every promise
+/// held and all levels are even.
+pub(crate) async fn soak(length: Duration, seed: u64) -> Result<bool, ChaosError> {
+    println!("soak of steps for {length:?}, seed {seed}");
+    let chaos = start().await?;
+    let (mut disturbed, mut settled) = disturb(&chaos, FIRST_LAP, seed, true).await?;
+    let before = levels(&chaos).await?;
+    println!("after each fault once: {before}");
+    let mut after = before.clone();
+    let started = Instant::now();
+    while let Some(rest) = length.checked_sub(started.elapsed()) {
+        let seed = seed.wrapping_add(1000 * rest.as_secs());
+        let (more, took) = disturb(&chaos, rest.min(LAP), seed, true).await?;
+        disturbed.add(more);
+        settled = settled.max(took);
+        after = levels(&chaos).await?;
+        println!("after {:.0?}: {after}", started.elapsed());
+    }
+    let mut misses = report(&chaos, &disturbed, settled).await?;
+    after.compare(&before, &mut misses);
+    Ok(misses.conclude(seed))
+}
+
+/// Starts the servers and all members, with the templates.
+async fn start() -> Result<Arc<Chaos>, ChaosError> {
     let postgres = Arc::new(PostgresServer::start().await?);
     let world = World::start(&postgres, Servers::default(), MEMBERS.len()).await?;
     let chaos = Arc::new(Chaos {
@@ -75,6 +117,7 @@ pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
         history: Mutex::default(),
         refusals: Mutex::default(),
         last_process: AtomicU16::new(1),
+        last_marker: AtomicU32::new(0),
         ending: AtomicBool::new(false),
     });
     // The first service creates the schema.
@@ -83,39 +126,59 @@ pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
     let tables = sqlx::raw_sql(include_str!("schema.sql"));
     tables.execute(&mut connection).await?;
     load::prepare(&chaos, &mut connection).await?;
-    drop(connection);
     for member in (0..MEMBERS.len()).filter(|member| *member != ORCHESTRATIONS.start) {
         chaos.start(member).await?;
     }
+    Ok(chaos)
+}
 
+/// Runs tasks under faults for so long, and waits until all have ended. Returns what happened, and how
+/// long the end took.
+async fn disturb(
+    chaos: &Arc<Chaos>,
+    length: Duration,
+    seed: u64,
+    processes_stay: bool,
+) -> Result<(Disturbed, Duration), ChaosError> {
+    chaos.ending.store(false, Ordering::Relaxed);
     let mut work = JoinSet::new();
-    load::start(&chaos, seed, &mut work);
-    let timer = Arc::clone(&chaos);
+    load::start(chaos, seed, &mut work);
+    let timer = Arc::clone(chaos);
     work.spawn(async move {
         tokio::time::sleep(length).await;
         timer.ending.store(true, Ordering::Relaxed);
     });
-    let mut disturbed = disturb::run(&chaos, seed).await?;
+    let disturbed = disturb::run(chaos, seed, processes_stay).await?;
     // Panics if one of them did, which would go unnoticed otherwise.
     work.join_all().await;
-    disturbed.lost.extend(chaos.processes.lost().await);
+    Ok((disturbed, settle(chaos).await?))
+}
 
-    let settled = settle(&chaos).await?;
-    answers(&chaos).await;
+/// Reads the levels while nothing runs.
+async fn levels(chaos: &Chaos) -> Result<Levels, ChaosError> {
+    tokio::time::sleep(IDLE).await;
+    let mut levels = Levels::of_servers(&chaos.world).await?;
+    chaos.processes.add_levels(&mut levels).await?;
+    Ok(levels)
+}
+
+/// Stops all members, and prints the judge's verdict on the whole history.
+async fn report(
+    chaos: &Chaos,
+    disturbed: &Disturbed,
+    settled: Duration,
+) -> Result<Misses, ChaosError> {
+    answers(chaos).await;
     for member in 0..MEMBERS.len() {
         chaos.end(member, Ending::Stop).await?;
     }
     let mut history = chaos.note(std::mem::take);
     history::read(&mut history, &mut chaos.world.connect().await?).await?;
     let verdict = judge::judge(&history, STALENESS_MS * MILLISECOND);
-    let refusals = std::mem::take(
-        &mut *chaos
-            .refusals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner),
-    );
-    let misses = summary::print(&history, &disturbed, &refusals, &verdict, settled);
-    Ok(misses.conclude(seed))
+    let refusals = chaos.refusals.lock();
+    let refusals = std::mem::take(&mut *refusals.unwrap_or_else(PoisonError::into_inner));
+    let misses = summary::print(&history, disturbed, &refusals, &verdict, settled);
+    Ok(misses)
 }
 
 /// Waits until every task has ended. Returns how long that took.

@@ -385,7 +385,7 @@ fn actions_of_operators_that_are_not_due_or_not_carried_out_are_found() {
     let unasked = broken(by_hand(), |history| history.actions.clear());
     assert_eq!(unasked, BTreeSet::from([Rule::NotAsked]));
     let answered = broken(by_hand(), |history| {
-        history.actions[0].name = "resolve_manually"
+        history.actions[0].name = "resolve_manually";
     });
     assert!(answered.contains(&Rule::OtherAnswer), "{answered:?}");
     let other = last(|last| last.sum = Some(String::from("other")));
