@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// The attempts that run now, with the tokens that cancel them, and the time until which they may.
+/// The attempts that run now or wait for room, with the tokens that cancel them, and the time until
+/// which they may run.
 #[derive(Debug)]
 pub(super) struct Running {
     attempts: Mutex<HashMap<AttemptId, CancellationToken>>,
@@ -53,6 +54,10 @@ impl Running {
 
     pub(super) fn remove(&self, id: &AttemptId) {
         self.lock().remove(id);
+    }
+
+    pub(super) fn token(&self, id: &AttemptId) -> Option<CancellationToken> {
+        self.lock().get(id).cloned()
     }
 
     pub(super) fn len(&self) -> usize {

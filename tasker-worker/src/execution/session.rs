@@ -197,7 +197,9 @@ impl Session {
                 () = draining.cancelled(), if drained_by.is_none() => {
                     let limit = self.shared.config.drain_timeout_seconds;
                     drained_by = Some(Instant::now() + Duration::from_secs(limit.into()));
-                    self.waiting.clear();
+                    for step in self.waiting.drain(..) {
+                        self.running.remove(&step.id);
+                    }
                     self.unrecorded.unpark();
                 }
                 () = sleep_until(next_poll), if drained_by.is_none() => {
@@ -250,8 +252,12 @@ impl Session {
     }
 
     fn free(&self) -> i32 {
-        let taken = self.running.len() + self.waiting.len();
+        let taken = self.running.len();
         i32::try_from(self.capacity().saturating_sub(taken)).unwrap_or(i32::MAX)
+    }
+
+    fn started(&self) -> usize {
+        self.running.len() - self.waiting.len()
     }
 
     /// Sends one statement, if there is a reason to. Continues while there may be more to do.
@@ -406,25 +412,34 @@ impl Session {
         if self.uncertain_until.is_none() {
             report_refused(&answer.refused, recorded);
         }
-        self.waiting.extend(answer.claimed);
+        for step in answer.claimed {
+            self.running.insert(step.id, self.stopped.child_token());
+            self.waiting.push_back(step);
+        }
         self.start_waiting();
         metrics::counter!(STEP_CLAIMS.name).increment(claimed.unsigned_abs().into());
-        let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
+        let running = u32::try_from(self.started()).unwrap_or(u32::MAX);
         metrics::gauge!(STEPS_RUNNING.name).set(running);
     }
 
     /// Starts claimed steps while there is room. Only claims whose answers were lost can be too many.
     fn start_waiting(&mut self) {
-        while self.running.len() < self.capacity()
+        while self.started() < self.capacity()
             && let Some(step) = self.waiting.pop_front()
         {
             self.start(step);
         }
     }
 
+    /// Starts a step, unless a heartbeat found its claim gone while it waited.
     fn start(&self, claimed: Claimed) {
-        let token = self.stopped.child_token();
-        self.running.insert(claimed.id, token.clone());
+        let Some(token) = self.running.token(&claimed.id) else {
+            return;
+        };
+        if token.is_cancelled() {
+            self.running.remove(&claimed.id);
+            return;
+        }
         let shared = Arc::clone(&self.shared);
         let (ends, worker) = (self.ends.clone(), self.worker);
         let (stopped, running) = (self.stopped.clone(), Arc::clone(&self.running));

@@ -42,7 +42,6 @@ impl Session {
         }
         let mut held: Vec<Uuid> = self.running.ids().iter().map(|id| id.step_uuid).collect();
         held.extend(self.unrecorded.steps());
-        held.extend(self.waiting.iter().map(|step| step.id.step_uuid));
         let worker = self.worker;
         let recovered = self
             .link

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tasker_shared::execution::{self, Bounds, LostSteps};
-use tasker_worker::{Handlers, StepContext};
+use tasker_worker::{Handlers, StepContext, Worker};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 use super::engine::{Engine, step};
 use super::hand::{Hand, MAX_LOST_ATTEMPTS, is_refused, ok, returned, steps};
@@ -196,51 +197,102 @@ async fn steps_of_ended_tasks_do_not_hide_those_behind_them() {
     assert_eq!(end.await.expect("found before the next sweep"), "complete");
 }
 
+/// A worker with room for two steps that has claimed six, because the answer to a claim was lost.
+struct Crowded {
+    engine: Engine,
+    _worker: Worker,
+    task: Uuid,
+    /// Handlers end by a permit of it.
+    gate: Arc<Semaphore>,
+    /// Counts the handlers that started.
+    starts: Arc<AtomicUsize>,
+}
+
+const ROOM: usize = 2;
+
+impl Crowded {
+    async fn start() -> Self {
+        let engine = Engine::start_with(|config| {
+            config.worker.execution.max_concurrent_steps = 2;
+            config.worker.execution.poll_interval_ms = 50;
+            config.worker.execution.lease_seconds = 3;
+        })
+        .await;
+        let steps: Vec<Value> = NAMES.iter().map(|name| step(name, "ok", &[])).collect();
+        engine.register("many", json!(steps)).await;
+        let task = engine.create("many", json!({})).await;
+        let (gate, running) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+        let starts = Arc::new(AtomicUsize::new(0));
+        let (held, started) = (Arc::clone(&gate), Arc::clone(&starts));
+        let handlers = Handlers::new().function("ok", move |step: StepContext| {
+            let (held, running) = (Arc::clone(&held), Arc::clone(&running));
+            started.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let others = running.fetch_add(1, Ordering::SeqCst);
+                tokio::select! {
+                    permit = held.acquire() => permit?.forget(),
+                    () = step.cancelled() => {}
+                }
+                running.fetch_sub(1, Ordering::SeqCst);
+                Ok(json!(others))
+            }
+        });
+        let worker = engine.work(handlers);
+        while starts.load(Ordering::SeqCst) < ROOM {
+            sleep(Duration::from_millis(5)).await;
+        }
+        // As by a claim that took effect, and whose answer never arrived.
+        let claim = "UPDATE tasker.step_queue SET claimed_at = clock_timestamp(),
+                         claimed_by = (SELECT worker_uuid FROM tasker.workers)
+                     WHERE claimed_by IS NULL";
+        sqlx::query(claim).execute(engine.pool()).await.unwrap();
+        let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                   WHERE datname = current_database() AND application_name = 'tasker'";
+        assert!(engine.count(cut).await > 0);
+        Self {
+            engine,
+            _worker: worker,
+            task,
+            gate,
+            starts,
+        }
+    }
+
+    /// Waits until a heartbeat had so many steps.
+    async fn until_held(&self, steps: i64) {
+        let held = "SELECT max(running)::bigint FROM tasker.workers";
+        while self.engine.count(held).await != steps {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+const NAMES: [&str; 6] = ["part_0", "part_1", "part_2", "part_3", "part_4", "part_5"];
+
 /// Claims whose answers were lost are found again beside those that were made since.
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_whose_answers_were_lost_wait_for_room() {
-    const ROOM: usize = 2;
-    let engine = Engine::start_with(|config| {
-        config.worker.execution.max_concurrent_steps = 2;
-        config.worker.execution.poll_interval_ms = 50;
-    })
-    .await;
-    let names: Vec<String> = (0..6).map(|n| format!("part_{n}")).collect();
-    let steps: Vec<Value> = names.iter().map(|name| step(name, "ok", &[])).collect();
-    engine.register("many", json!(steps)).await;
-    let task = engine.create("many", json!({})).await;
-    let (gate, running) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
-    let runs = Arc::new(AtomicUsize::new(0));
-    let (held, counted, started) = (Arc::clone(&gate), Arc::clone(&running), Arc::clone(&runs));
-    let handlers = Handlers::new().function("ok", move |_: StepContext| {
-        let (held, counted) = (Arc::clone(&held), Arc::clone(&counted));
-        started.fetch_add(1, Ordering::SeqCst);
-        async move {
-            let others = counted.fetch_add(1, Ordering::SeqCst);
-            held.acquire().await?.forget();
-            counted.fetch_sub(1, Ordering::SeqCst);
-            Ok(json!(others))
-        }
-    });
-    let _worker = engine.work(handlers);
-    while running.load(Ordering::SeqCst) < ROOM {
-        sleep(Duration::from_millis(5)).await;
-    }
-    // As by a claim that took effect, and whose answer never arrived.
-    let claim = "UPDATE tasker.step_queue SET claimed_at = clock_timestamp(),
-                     claimed_by = (SELECT worker_uuid FROM tasker.workers)
-                 WHERE claimed_by IS NULL";
-    sqlx::query(claim).execute(engine.pool()).await.unwrap();
-    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-               WHERE datname = current_database() AND application_name = 'tasker'";
-    assert!(engine.count(cut).await > 0);
-    gate.add_permits(6);
-    assert_eq!(engine.end(task).await, "complete");
-    for name in &names {
-        let others = engine.result(task, name).await;
+    let crowded = Crowded::start().await;
+    crowded.gate.add_permits(6);
+    assert_eq!(crowded.engine.end(crowded.task).await, "complete");
+    for name in NAMES {
+        let others = crowded.engine.result(crowded.task, name).await;
         assert!(others.as_u64() < Some(ROOM as u64), "{name}: {others}");
     }
-    assert_eq!(runs.load(Ordering::SeqCst), 6);
+    assert_eq!(crowded.starts.load(Ordering::SeqCst), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_cancelled_while_it_waits_for_room_never_starts() {
+    let crowded = Crowded::start().await;
+    crowded.until_held(6).await;
+    sqlx::query("SELECT tasker.task_cancel($1, '{\"reason\": \"test\"}')")
+        .bind(crowded.task)
+        .execute(crowded.engine.pool())
+        .await
+        .unwrap();
+    crowded.until_held(0).await;
+    assert_eq!(crowded.starts.load(Ordering::SeqCst), ROOM);
 }
 
 /// A handler's open transaction holds its task's row. The claims of lost workers must not wait for it.
