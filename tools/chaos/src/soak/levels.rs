@@ -54,7 +54,8 @@ impl Levels {
     pub(crate) async fn of_servers(world: &World) -> Result<Self, ChaosError> {
         let clients: String = world.ask(&["CLIENT", "LIST", "TYPE", "NORMAL"]).await?;
         let backends: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()",
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND backend_type = 'client backend'",
         )
         .fetch_one(&mut world.connect().await?)
         .await?;
