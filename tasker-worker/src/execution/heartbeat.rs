@@ -5,11 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tasker_shared::database;
+use tasker_shared::database::{self, pool};
 use tasker_shared::execution::{self, AttemptId};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+/// The number of leases for which handlers may keep all threads of the runtime busy. Without a limit, those
+/// that wait for each other for ever would keep their claims for ever.
+const BUSY_LEASES: u32 = 20;
 
 /// The attempts that run now or wait for room, with the tokens that cancel them, and the time until
 /// which they may run.
@@ -96,11 +102,61 @@ pub(super) enum Lost {
     Expired,
 }
 
+/// Starts to renew the lease on a thread and a connection of its own, because handlers may keep all threads
+/// of the runtime busy. The receiver learns that it is lost; dropping it ends the thread.
+///
+/// Must be called within the runtime of the handlers.
+pub(super) fn start(
+    pool: PgPool,
+    worker: Uuid,
+    lease: Duration,
+    registered: Instant,
+    running: Arc<Running>,
+) -> oneshot::Receiver<Lost> {
+    let (mut lost, receiver) = oneshot::channel();
+    let handlers = Handle::current();
+    let thread = std::thread::Builder::new().name(String::from("heartbeat"));
+    let started = thread.spawn(move || {
+        let runtime = match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return not_started(&error),
+        };
+        runtime.block_on(async move {
+            let reason = tokio::select! {
+                reason = renew(pool, worker, lease, registered, running) => reason,
+                () = stuck(&handlers, lease * BUSY_LEASES) => Lost::Expired,
+                () = lost.closed() => return,
+            };
+            lost.send(reason).ok();
+        });
+    });
+    if let Err(error) = started {
+        not_started(&error);
+    }
+    receiver
+}
+
+/// The receiver learns it, too, because its sender is gone.
+fn not_started(error: &std::io::Error) {
+    tracing::error!(%error, "the thread that renews the lease cannot be started");
+}
+
+/// Returns when the runtime has run nothing new for `limit`.
+async fn stuck(runtime: &Handle, limit: Duration) {
+    while timeout(limit, runtime.spawn(async {})).await.is_ok() {
+        sleep(limit / 10).await;
+    }
+    tracing::error!(
+        seconds = limit.as_secs(),
+        "handlers keep all threads of the runtime busy; the lease is not renewed any more"
+    );
+}
+
 /// Renews the lease every third of it, until it is lost.
 ///
 /// The lease is counted from the moment at which the last successful heartbeat was *sent*. Counted
 /// from its answer, a slow answer would make the worker trust a lease that others see as expired.
-pub(super) async fn renew(
+async fn renew(
     pool: PgPool,
     worker: Uuid,
     lease: Duration,
@@ -108,6 +164,7 @@ pub(super) async fn renew(
     running: Arc<Running>,
 ) -> Lost {
     let beat = lease / 3;
+    let beats = pool::apart(&pool, 1);
     let mut last_good = registered;
     loop {
         let deadline = running.renewed(last_good, lease);
@@ -117,7 +174,9 @@ pub(super) async fn renew(
                 sleep(pause).await;
                 let sent = Instant::now();
                 let ids = running.ids();
-                let answer = database::run_idempotent(&pool, beat, |connection| {
+                // Another address of the host may be in use by now.
+                beats.set_connect_options((*pool.connect_options()).clone());
+                let answer = database::run_idempotent(&beats, beat, |connection| {
                     let ids = ids.clone();
                     Box::pin(async move { execution::heartbeat(connection, worker, &ids).await })
                 });

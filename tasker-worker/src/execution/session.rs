@@ -12,7 +12,6 @@ use tasker_shared::database::DatabaseError;
 use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, Failures, WorkerRow};
 use tasker_shared::metrics::{STEP_CLAIMS, STEPS_RUNNING, WORKER_LEASES_LOST};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -20,7 +19,7 @@ use uuid::Uuid;
 use super::answer::{Answer, report_refused};
 use super::claimed::{Claimed, Ended, Pending};
 use super::execute::execute;
-use super::heartbeat::{Lost, Running, renew};
+use super::heartbeat::{self, Lost, Running};
 use super::link::{Link, STATEMENT_LIMIT, is_locked, is_too_slow, may_have_taken_effect};
 use super::shared::Shared;
 use super::unrecorded::{Unrecorded, is_of_single_ends};
@@ -104,21 +103,17 @@ impl Session {
         let lease = Duration::from_secs(self.shared.config.lease_seconds.into());
         self.running.renewed(registered, lease);
         self.shared.registration.send_replace(Some(self.worker));
-        let renewed = renew(
+        let renewal = heartbeat::start(
             self.shared.pool.clone(),
             self.worker,
             lease,
             registered,
             Arc::clone(&self.running),
         );
-        // A task of its own: a statement that is under way must not delay a heartbeat.
-        let mut renewal = JoinSet::new();
-        renewal.spawn(renewed);
         let lost = tokio::select! {
-            lost = renewal.join_next() => Some(lost.and_then(Result::ok).unwrap_or(Lost::Expired)),
+            lost = renewal => Some(lost.unwrap_or(Lost::Expired)),
             () = self.serve() => self.lost,
         };
-        drop(renewal);
         if let Some(lost) = lost {
             self.fence(lost);
             return SessionEnd::Lost;

@@ -1,5 +1,6 @@
 //! Steps that run, on a database of each test's own.
 
+mod busy;
 mod cost;
 mod dynamic;
 pub(crate) mod engine;
