@@ -445,3 +445,26 @@ fn an_error_names_its_first_problem() {
     );
     assert!(text.ends_with("(and 2 more)"), "{text}");
 }
+
+#[test]
+fn a_url_that_no_request_can_be_sent_to_is_a_warning() {
+    let of = |callable: &str| {
+        let text = format!(
+            "name: t\nnamespace_name: n\nversion: 1.0.0\nsteps:\n  - name: a\n    handler: {{callable: {callable:?}}}\n"
+        );
+        shown(read(&text).unwrap().warnings())
+    };
+    for fine in [
+        "http://a.example/b%20c?d=e",
+        "Shop::Step One",
+        "HTTPS://A.example",
+    ] {
+        assert!(of(fine).is_empty(), "{fine}");
+    }
+    assert_eq!(
+        of("http://a.example/b c"),
+        [
+            "line 6: steps[0].handler.callable: \"http://a.example/b c\" has characters other than those of a URL; encode them, as %20"
+        ]
+    );
+}

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use tasker_shared::execution::queued_callable;
 use tasker_shared::models::core::task_template::{StepDefinition, TaskTemplate};
 
 /// The initial steps of a template.
@@ -67,7 +68,7 @@ impl PlannedStep {
     fn new(step: &StepDefinition) -> Self {
         Self {
             name: step.name.clone(),
-            callable: step.handler.callable.clone(),
+            callable: queued_callable(&step.handler.callable).into_owned(),
             dependencies: 0,
             retryable: step.retry.retryable,
             max_attempts: i32::try_from(step.retry.max_attempts).unwrap_or(i32::MAX),

@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::expansion::{Existing, ExpansionError, Outcome, PlannedStep, plan};
-use super::{AttemptEnd, Scope, complete};
+use super::{AttemptEnd, Scope, complete, queued_callable};
 use crate::models::core::task_template::TaskTemplate;
 
 /// The reason why a step that creates others was not completed.
@@ -123,9 +123,9 @@ async fn insert(
     let retries = || planned.iter().map(|step| &step.definition.retry);
     let steps: Vec<Uuid> = planned.iter().map(|step| ids[&step.name]).collect();
     let names: Vec<&str> = planned.iter().map(|step| &*step.name).collect();
-    let callables: Vec<&str> = planned
+    let callables: Vec<String> = planned
         .iter()
-        .map(|step| &*step.definition.handler.callable)
+        .map(|step| queued_callable(&step.definition.handler.callable).into_owned())
         .collect();
     let retryable: Vec<bool> = retries().map(|retry| retry.retryable).collect();
     let attempts: Vec<i32> = retries()

@@ -4,12 +4,14 @@
 //! changes several tables in an order that matters. What follows from a result, such as a retry, is
 //! decided by the worker before it sends the result.
 
+mod callable;
 mod dynamic;
 mod expansion;
 mod failures;
 mod rows;
 mod statements;
 
+pub use callable::queued_callable;
 pub use dynamic::{Creator, DynamicError, complete_creating, create};
 pub use expansion::{ExpansionError, Outcome, outcome};
 pub use failures::Failures;

@@ -117,8 +117,29 @@ fn check_kind(checker: &mut Checker, step: &Value, at: &At<'_>) {
     if step_type(step) == Some("deferred_convergence") && !has_dependencies {
         checker.warning(&at.key("dependencies"), ProblemKind::NothingToConverge);
     }
+    if let Some(callable) = step
+        .get("handler")
+        .and_then(|handler| text(handler, "callable"))
+    {
+        check_url(checker, callable, &at.key("handler").key("callable"));
+    }
     if let Some(retry) = step.get("retry") {
         check_retry(checker, retry, &at.key("retry"));
+    }
+}
+
+/// Warns of a URL that no request can be sent to. A step with such a callable fails.
+fn check_url(checker: &mut Checker, callable: &str, at: &At<'_>) {
+    let scheme = callable.split_once("://").map(|(scheme, _)| scheme);
+    let is_http = ["http", "https"]
+        .iter()
+        .any(|known| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(known)));
+    if is_http && !callable.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let kind = ProblemKind::BadCharacters {
+            text: clip(callable),
+            allowed: "those of a URL; encode them, as %20",
+        };
+        checker.warning(at, kind);
     }
 }
 

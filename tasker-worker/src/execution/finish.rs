@@ -29,7 +29,10 @@ pub(super) enum Finish {
 /// # Errors
 /// If its result cannot be stored, or lacks what a step of its type must say.
 pub(super) fn success(attempt: &Attempt, outcome: &StepOutcome) -> Result<Finish, StepError> {
-    let result = storable(&outcome.result)?;
+    let result = match &outcome.text {
+        Some(text) => storable_text(RawValue::from_string(text.to_string()).map_err(not_json)?)?,
+        None => storable(&outcome.result)?,
+    };
     let (bytes, limit) = (result.get().len(), attempt.limits.max_result_bytes);
     if u64::try_from(bytes).is_ok_and(|bytes| bytes > limit) {
         return Err(StepError::permanent(format!(
@@ -92,11 +95,16 @@ const MAX_PAUSE_MS: i64 = 365 * 24 * 3600 * 1000;
 /// # Errors
 /// A permanent error for a value that is no JSON, or has U+0000 in a text.
 pub(super) fn storable(value: &impl Serialize) -> Result<Box<RawValue>, StepError> {
-    let not_json = |error: serde_json::Error| {
-        StepError::permanent(format!("the result cannot be written as JSON: {error}"))
-            .with_type("ResultNotJson")
-    };
-    let raw = serde_json::value::to_raw_value(value).map_err(not_json)?;
+    storable_text(serde_json::value::to_raw_value(value).map_err(not_json)?)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
+fn not_json(error: serde_json::Error) -> StepError {
+    StepError::permanent(format!("the result cannot be written as JSON: {error}"))
+        .with_type("ResultNotJson")
+}
+
+fn storable_text(raw: Box<RawValue>) -> Result<Box<RawValue>, StepError> {
     if raw.get().contains("\\u0000") {
         let value: Value = serde_json::from_str(raw.get()).map_err(not_json)?;
         if has_nul(&value) {

@@ -1,21 +1,28 @@
 //! Handlers in other languages: a callable that is a URL is run by sending the step there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::body::{Bytes, HttpBody};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
 use hyper_util::rt::TokioExecutor;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use sha2::Sha256;
 use tasker_shared::config::tasker::HttpHandlersConfig;
+use tasker_shared::models::core::task_template::FreeForm;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use super::context::StepContext;
 use super::dependencies::walk;
@@ -23,17 +30,27 @@ use super::outcome::{StepError, StepOutcome};
 
 /// The number of characters that are kept of an answer that is an error.
 const MAX_ERROR_TEXT: usize = 500;
+/// The number of bytes that are read of such an answer: enough for these characters.
+const MAX_ERROR_BYTES: usize = MAX_ERROR_TEXT * 4;
+/// The most requests that are written at a time.
+const WRITERS: usize = 2;
 /// The prefix of a key of Standard Webhooks.
 const SECRET_PREFIX: &str = "whsec_";
 
 /// Sends steps to the hosts that the configuration allows.
 #[derive(Debug)]
 pub(super) struct HttpHandlers {
-    client: Client<HttpsConnector<HttpConnector>, Full<axum::body::Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// Opens a connection for each request.
+    fresh: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// The local addresses of connections that had an answer, to know those that are used again. A port that
+    /// is given to a later connection may be in it.
+    answered: Mutex<HashSet<SocketAddr>>,
     hosts: Vec<String>,
     timeout: Duration,
-    key: Option<Vec<u8>>,
+    key: Option<Arc<[u8]>>,
     max_bytes: usize,
+    writers: Arc<Semaphore>,
 }
 
 impl HttpHandlers {
@@ -54,9 +71,14 @@ impl HttpHandlers {
             BASE64_STANDARD
                 .decode(encoded)
                 .unwrap_or_else(|_| secret.as_bytes().to_vec())
+                .into()
         });
         Some(Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            client: Client::builder(TokioExecutor::new()).build(connector.clone()),
+            fresh: Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build(connector),
+            answered: Mutex::default(),
             hosts: config
                 .allowed_hosts
                 .iter()
@@ -65,6 +87,7 @@ impl HttpHandlers {
             timeout: Duration::from_secs(config.timeout_seconds.into()),
             key,
             max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+            writers: Arc::new(Semaphore::new(WRITERS)),
         })
     }
 
@@ -109,13 +132,24 @@ impl HttpHandlers {
     }
 
     async fn exchange(&self, step: &StepContext, uri: Uri) -> Result<StepOutcome, StepError> {
-        let request = self.request(step, uri)?;
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| StepError::from(error).with_type("HttpUnreachable"))?;
+        let request = self.request(step, uri).await?;
+        let again = request.clone();
+        let response = match self.client.request(request).await {
+            // A server may close a connection that it keeps at the moment at which it is used again. The
+            // handler does not see the request twice as a rule, and has the same `Idempotency-Key` if it does.
+            Err(error) if self.was_used(&error) => self.fresh.request(again).await,
+            response => response,
+        };
+        let response =
+            response.map_err(|error| StepError::from(error).with_type("HttpUnreachable"))?;
+        if let Some(info) = response.extensions().get::<HttpInfo>() {
+            self.lock().insert(info.local_addr());
+        }
         let (parts, body) = response.into_parts();
+        if !parts.status.is_success() {
+            let text = beginning(body).await;
+            return Err(refusal(parts.status, &parts.headers, &text));
+        }
         let body = Limited::new(body, self.max_bytes)
             .collect()
             .await
@@ -128,33 +162,51 @@ impl HttpHandlers {
                     .with_type("HttpUnreachable")
             })?;
         let body = body.to_bytes();
-        if parts.status.is_success() {
-            if body.is_empty() {
-                return Ok(().into());
-            }
-            let result: Value = serde_json::from_slice(&body).map_err(|error| {
-                StepError::permanent(format!("the answer is no JSON: {error}"))
-                    .with_type("ResultNotJson")
-            })?;
-            return Ok(result.into());
+        if body.is_empty() {
+            return Ok(().into());
         }
-        Err(refusal(parts.status, &parts.headers, &body))
+        StepOutcome::read(&body).map_err(|error| {
+            StepError::permanent(format!("the answer is no JSON: {error}"))
+                .with_type("ResultNotJson")
+        })
     }
 
-    fn request(
+    /// Returns whether an error is that of a connection that had an answer before.
+    fn was_used(&self, error: &hyper_util::client::legacy::Error) -> bool {
+        let mut extensions = http::Extensions::new();
+        if let Some(connected) = error.connect_info() {
+            connected.get_extras(&mut extensions);
+        }
+        let info = extensions.get::<HttpInfo>();
+        info.is_some_and(|info| self.lock().remove(&info.local_addr()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<SocketAddr>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn request(
         &self,
         step: &StepContext,
         uri: Uri,
-    ) -> Result<Request<Full<axum::body::Bytes>>, StepError> {
-        let body = payload(step).to_string();
+    ) -> Result<Request<Full<Bytes>>, StepError> {
         let (id, timestamp) = (step.attempt_key(), Utc::now().timestamp());
+        let (key, step_of_body, id_of_body) = (self.key.clone(), step.clone(), id.clone());
+        // Results of dependencies may be large, and the runtime's threads have no time to sign them.
+        let turn = Arc::clone(&self.writers).acquire_owned().await?;
+        let (body, signature) = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let body = serde_json::to_string(&payload(&step_of_body))?;
+            let signature = key.map(|key| sign(&key, &id_of_body, timestamp, &body));
+            Ok::<_, serde_json::Error>((body, signature))
+        })
+        .await??;
         let mut request = Request::post(uri)
             .header(header::CONTENT_TYPE, "application/json")
             .header("idempotency-key", step.idempotency_key())
             .header("webhook-id", &id)
             .header("webhook-timestamp", timestamp);
-        if let Some(key) = &self.key {
-            let signature = sign(key, &id, timestamp, &body);
+        if let Some(signature) = signature {
             request = request.header("webhook-signature", signature);
         }
         request
@@ -166,47 +218,91 @@ impl HttpHandlers {
 /// Signs a request as Standard Webhooks does.
 fn sign(key: &[u8], id: &str, timestamp: i64, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
+    mac.update(format!("{id}.{timestamp}.").as_bytes());
+    mac.update(body.as_bytes());
     format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-fn payload(step: &StepContext) -> Value {
+/// The JSON that a handler is sent. Parts that were stored as JSON are not parsed: a batch of 10,000 sends
+/// each of its steps the 750 kB that describe all of them.
+#[derive(Serialize)]
+struct Payload<'a> {
+    task: TaskPart<'a>,
+    step: StepPart<'a>,
+    initialization: Option<&'a FreeForm>,
+    dependencies: BTreeMap<&'a str, Option<&'a RawValue>>,
+}
+
+#[derive(Serialize)]
+struct TaskPart<'a> {
+    task_uuid: Uuid,
+    context: Option<&'a RawValue>,
+    correlation_id: Uuid,
+    parent_correlation_id: Option<Uuid>,
+    tags: &'a [String],
+}
+
+#[derive(Serialize)]
+struct StepPart<'a> {
+    workflow_step_uuid: Uuid,
+    name: &'a str,
+    attempt: i32,
+    max_attempts: u32,
+    is_last_attempt: bool,
+    inputs: Option<&'a RawValue>,
+    checkpoint: Option<&'a RawValue>,
+}
+
+fn payload(step: &StepContext) -> Payload<'_> {
     let attempt = &step.0;
-    let json = |raw: Option<&serde_json::value::RawValue>| {
-        raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok())
-            .unwrap_or(Value::Null)
-    };
-    let mut dependencies = BTreeMap::new();
-    for result in walk(&attempt.parents) {
-        let value = || json(result.value.as_deref());
-        dependencies
-            .entry(result.name.to_string())
-            .or_insert_with(value);
-    }
-    let settings = attempt
-        .definition()
-        .and_then(|s| s.handler.initialization.as_ref());
     let task = step.task();
-    json!({
-        "task": {
-            "task_uuid": task.task_uuid,
-            "context": json(task.context.as_deref()),
-            "correlation_id": task.correlation_id,
-            "parent_correlation_id": task.parent_correlation_id,
-            "tags": task.tags,
+    let results = walk(&attempt.parents);
+    Payload {
+        task: TaskPart {
+            task_uuid: task.task_uuid,
+            context: task.context.as_deref(),
+            correlation_id: task.correlation_id,
+            parent_correlation_id: task.parent_correlation_id,
+            tags: &task.tags,
         },
-        "step": {
-            "workflow_step_uuid": step.step_uuid(),
-            "name": step.name(),
-            "attempt": step.attempt(),
-            "max_attempts": step.max_attempts(),
-            "is_last_attempt": step.is_last_attempt(),
-            "inputs": json(attempt.inputs.as_deref()),
-            "checkpoint": json(attempt.checkpoint.as_deref()),
+        step: StepPart {
+            workflow_step_uuid: step.step_uuid(),
+            name: step.name(),
+            attempt: step.attempt(),
+            max_attempts: step.max_attempts(),
+            is_last_attempt: step.is_last_attempt(),
+            inputs: attempt.inputs.as_deref(),
+            checkpoint: attempt.checkpoint.as_deref(),
         },
-        "initialization": settings.and_then(|s| s.to_value().ok()),
-        "dependencies": dependencies,
-    })
+        initialization: attempt
+            .definition()
+            .and_then(|step| step.handler.initialization.as_ref()),
+        dependencies: results
+            .map(|result| (&*result.name, result.value.as_deref()))
+            .collect(),
+    }
+}
+
+/// Reads the beginning of an answer that is an error. Its size does not matter, because its status says
+/// what follows.
+async fn beginning(mut body: impl HttpBody<Data = Bytes> + Unpin) -> Vec<u8> {
+    let mut text = Vec::new();
+    while text.len() < MAX_ERROR_BYTES
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        text.extend_from_slice(&frame.into_data().unwrap_or_default());
+    }
+    text
+}
+
+/// Reads a `Retry-After`, which is a number of seconds or a date.
+fn pause(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let date = DateTime::parse_from_rfc2822(text).ok()?;
+    Some((date.to_utc() - Utc::now()).to_std().unwrap_or_default())
 }
 
 /// The error of an answer with another status than success.
@@ -221,8 +317,8 @@ fn refusal(status: StatusCode, headers: &http::HeaderMap, body: &[u8]) -> StepEr
         let after = headers
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok());
-        let error = match after.and_then(|value| value.trim().parse().ok()) {
-            Some(seconds) => error.retry_after(Duration::from_secs(seconds)),
+        let error = match after.and_then(pause) {
+            Some(pause) => error.retry_after(pause),
             None => error,
         };
         return error.with_type(kind);
@@ -237,9 +333,12 @@ fn refusal(status: StatusCode, headers: &http::HeaderMap, body: &[u8]) -> StepEr
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use chrono::{TimeDelta, Utc};
     use tasker_shared::config::tasker::HttpHandlersConfig;
 
-    use super::{HttpHandlers, sign};
+    use super::{HttpHandlers, pause, sign};
 
     fn handlers(hosts: &[&str]) -> Option<HttpHandlers> {
         let config = HttpHandlersConfig {
@@ -273,6 +372,21 @@ mod tests {
                 .patterns()
                 .contains(&String::from("https://a\\_b.example/%"))
         );
+    }
+
+    #[test]
+    fn a_pause_is_a_number_of_seconds_or_a_date() {
+        assert_eq!(pause(" 7 "), Some(Duration::from_secs(7)));
+        let most = Duration::from_secs(u64::MAX);
+        assert_eq!(pause("18446744073709551615"), Some(most));
+        assert_eq!(pause("99999999999999999999"), Some(most));
+        let date = Utc::now() + TimeDelta::seconds(100);
+        let until = pause(&date.format("%a, %d %b %Y %H:%M:%S GMT").to_string()).unwrap();
+        assert!((90..=100).contains(&until.as_secs()), "{until:?}");
+        assert_eq!(pause("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        for nonsense in ["", "1.5", "-1", "soon"] {
+            assert_eq!(pause(nonsense), None, "{nonsense}");
+        }
     }
 
     #[test]

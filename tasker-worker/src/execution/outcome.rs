@@ -1,14 +1,18 @@
 //! The two ends of a handler.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// The result of a handler that succeeded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepOutcome {
     pub(super) result: Value,
+    /// Its text, if it came as one. Numbers keep the digits that a [`Value`] has no place for.
+    pub(super) text: Option<Arc<str>>,
     /// Set if the handler recorded it in a transaction of its own.
     pub(super) recorded: bool,
 }
@@ -25,6 +29,15 @@ impl StepOutcome {
                 StepError::permanent(format!("the result cannot be written as JSON: {error}"))
                     .with_type("ResultNotJson")
             })
+    }
+
+    /// Reads a result from its text.
+    pub(super) fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
+        let text: Box<RawValue> = serde_json::from_slice(json)?;
+        Ok(Self {
+            text: Some(text.get().into()),
+            ..Self::from(serde_json::from_str::<Value>(text.get())?)
+        })
     }
 
     /// The outcome of a decision that creates these steps of the template.
@@ -70,6 +83,7 @@ impl From<Value> for StepOutcome {
     fn from(result: Value) -> Self {
         Self {
             result,
+            text: None,
             recorded: false,
         }
     }
