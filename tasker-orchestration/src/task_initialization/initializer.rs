@@ -102,6 +102,13 @@ impl TaskInitializer {
         }
     }
 
+    /// Sets the environment whose overrides decide how often steps are tried. Workers should be in the same one.
+    #[must_use]
+    pub fn in_environment(mut self, environment: impl Into<String>) -> Self {
+        self.prepared.environment = environment.into();
+        self
+    }
+
     /// Makes the requested task, or finds the one that a request with the same identity made. Of any
     /// number of concurrent requests with one identity exactly one makes it.
     pub async fn initialize(&self, request: TaskRequest) -> Result<InitializedTask, Error> {

@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use tasker_shared::database;
 use tasker_shared::execution::keep_document;
 use tasker_shared::models::core::task_template::input_schema::InputSchema;
+use tasker_shared::models::core::task_template::{TaskTemplate, apply_environment};
 use tasker_shared::types::{ContentHash, HandlerMetadata};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -41,6 +42,8 @@ pub(super) struct PreparedTemplate {
 pub(super) struct PreparedTemplates {
     pool: PgPool,
     checks: Arc<CheckPool>,
+    /// The environment whose overrides apply, as in workers.
+    pub(super) environment: String,
     kept: Cache<ContentHash, Arc<OnceCell<Arc<PreparedTemplate>>>>,
 }
 
@@ -49,6 +52,7 @@ impl PreparedTemplates {
         Self {
             pool,
             checks,
+            environment: String::new(),
             kept: Cache::builder()
                 .max_capacity(CAPACITY)
                 .time_to_live(LIFETIME)
@@ -85,7 +89,8 @@ impl PreparedTemplates {
             }
             None => None,
         };
-        let plan = StepPlan::new(&template.template);
+        let overridden = overridden(template, &self.environment);
+        let plan = StepPlan::new(overridden.as_ref().unwrap_or(&template.template));
         let names: Arc<[String]> = plan.steps.iter().map(|step| step.name.clone()).collect();
         let (hash, document) = (template.hash.to_string(), template.document.clone());
         let ids = database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
@@ -103,4 +108,12 @@ impl PreparedTemplates {
             plan,
         }))
     }
+}
+
+/// Returns the template with the overrides of `environment`. `None` if it has none, or cannot be read with
+/// them; workers then fail its steps and say why.
+fn overridden(template: &HandlerMetadata, environment: &str) -> Option<TaskTemplate> {
+    template.template.environments.as_ref()?;
+    let document = serde_json::from_str(template.document.get()).ok()?;
+    serde_json::from_str(&apply_environment(&document, environment).to_string()).ok()
 }

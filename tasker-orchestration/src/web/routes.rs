@@ -63,7 +63,10 @@ pub fn routes(context: &SystemContext, ends: Ends) -> Router {
             get(cache::list_cache_entries),
         )
         .with_state(ApiState {
-            initializer: Arc::new(TaskInitializer::new(loader, pool.clone())),
+            initializer: Arc::new(
+                TaskInitializer::new(loader, pool.clone())
+                    .in_environment(&*context.tasker_config.common.environment),
+            ),
             catalog: TemplateCatalog::new(pool.clone()),
             pool,
             registry,

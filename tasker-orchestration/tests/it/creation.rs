@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use sqlx::Row;
+use tasker_shared::config::tasker::TaskerConfig;
 
 use crate::app::TestApp;
 
@@ -239,4 +240,27 @@ async fn step_names_that_were_deleted_are_made_again() {
         .await
         .unwrap();
     assert_eq!(app.task_of("again", json!({"n": 2})).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_step_is_created_with_the_attempts_of_its_environment() {
+    let mut config = TaskerConfig::default();
+    config.common.environment = String::from("staging");
+    let app = TestApp::start_with(config).await;
+    let step = |name: &str| json!({"name": name, "handler": {"callable": "Shop::Step"}, "retry": {"max_attempts": 3}});
+    let overrides = json!([{"name": "less", "retry": {"max_attempts": 2}}]);
+    let more = json!({
+        "steps": [step("less"), step("same")], "environments": {"staging": {"steps": overrides}},
+    });
+    app.register("overridden", more).await;
+    let answer = app.task_of("overridden", json!({})).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let attempts: Vec<(String, i32)> = sqlx::query_as(
+        "SELECT n.name::text, s.max_attempts FROM tasker.workflow_steps s
+         JOIN tasker.named_steps n USING (named_step_uuid) ORDER BY n.name",
+    )
+    .fetch_all(app.pool())
+    .await
+    .unwrap();
+    assert_eq!(attempts, [("less".to_owned(), 2), ("same".to_owned(), 3)]);
 }

@@ -92,18 +92,24 @@ pub(super) async fn execute(
         correlation_id = %attempt.task.correlation_id,
     );
     let finish = attempt::run(&attempt, handler).instrument(span).await;
-    count(&finish, attempt.started.elapsed());
+    let duration = attempt.started.elapsed();
     let (end, is_recorded) = match finish {
         Finish::Record(end) => (end, false),
         Finish::Recorded(end) => (end, true),
         Finish::Create(end, outcome) => match create(&attempt, &end, &outcome).await {
-            Ok(Creation::Recorded) => return Ended::Recorded(id),
+            Ok(Creation::Recorded) => {
+                count(end.state, duration);
+                return Ended::Recorded(id);
+            }
             // Refused there, too, and counted.
             Ok(Creation::Refused { was_uncertain }) => (end, was_uncertain),
             Err(error) => (finish::failure(&attempt, &error), false),
         },
     };
-    if !is_recorded {
+    if is_recorded {
+        count(EndState::Complete, duration);
+    } else {
+        count(end.state, duration);
         log(&attempt, &end);
     }
     Ended::Record(Pending {
@@ -133,14 +139,11 @@ fn log(attempt: &Attempt, end: &AttemptEnd) {
     }
 }
 
-fn count(finish: &Finish, duration: Duration) {
-    let result = match finish {
-        Finish::Record(end) => match end.state {
-            EndState::Complete => "complete",
-            EndState::Retry(_) => "retry",
-            EndState::Error => "error",
-        },
-        Finish::Create(..) | Finish::Recorded(_) => "complete",
+fn count(state: EndState, duration: Duration) {
+    let result = match state {
+        EndState::Complete => "complete",
+        EndState::Retry(_) => "retry",
+        EndState::Error => "error",
     };
     metrics::counter!(STEP_ATTEMPTS.name, "result" => result).increment(1);
     metrics::histogram!(STEP_DURATION.name, "result" => result).record(duration);

@@ -1,5 +1,6 @@
 //! Decisions, batches and convergences, with the graphs that they must give.
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
 use uuid::Uuid;
@@ -101,6 +102,26 @@ async fn a_decision_that_names_an_unknown_step_fails_for_good() {
     assert_eq!(state, "error");
     let error = engine.result(task, "route").await["error"].clone();
     assert_eq!(error["type"], "InvalidOutcome", "{error}");
+}
+
+/// On one thread, whose metrics are those of this test.
+#[tokio::test]
+async fn a_decision_that_is_refused_counts_as_an_error() {
+    let recorder: &'static _ = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+    let _metrics = metrics::set_default_local_recorder(recorder);
+    let engine = Engine::start().await;
+    engine.register("approval", approval()).await;
+    let _worker = engine.work(handlers());
+    let context = json!({"branches": ["nobody"]});
+    let (_, state) = engine.run("approval", context).await;
+    assert_eq!(state, "error");
+    let rendered = recorder.handle().render();
+    let mut counts: Vec<&str> = rendered
+        .lines()
+        .filter_map(|line| line.strip_prefix("tasker_step_attempts_total"))
+        .collect();
+    counts.sort_unstable();
+    assert_eq!(counts, ["{result=\"complete\"} 1", "{result=\"error\"} 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
