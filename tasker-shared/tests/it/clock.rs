@@ -93,6 +93,59 @@ async fn a_commit_that_finds_the_clock_being_emptied_names_who_empties_it() {
 }
 
 #[tokio::test]
+async fn a_commit_that_waits_for_a_synchronous_standby_is_named_as_the_holder() {
+    let server = PostgresServer::start().await.unwrap();
+    let database = TestDatabase::create_on(&server.url("postgres")).await;
+    let app = TestApp::on(database.unwrap()).await;
+    register(&app).await;
+    let mut admin = PgConnection::connect(app.database.url()).await.unwrap();
+    let mut holder = PgConnection::connect(app.database.url()).await.unwrap();
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut holder)
+        .await
+        .unwrap();
+    // A standby that does not exist.
+    for statement in [
+        "ALTER SYSTEM SET synchronous_standby_names = 'nobody'",
+        "SELECT pg_reload_conf()",
+    ] {
+        admin.execute(statement).await.unwrap();
+    }
+    eventually("the server wants the standby", || async {
+        let shown: String = sqlx::query_scalar("SHOW synchronous_standby_names")
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
+        (shown == "nobody").then_some(())
+    })
+    .await;
+    let committing = tokio::spawn(async move { holder.execute(CHANGE_A).await.map(drop) });
+    eventually("the commit waits for the standby", || async {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        let waits: i64 = sqlx::query_scalar(waits)
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
+        (waits > 0).then_some(())
+    })
+    .await;
+    let (message, waited) = refused(&app).await;
+    assert!(
+        message.contains(&format!("locked by pid {pid}")),
+        "{message}"
+    );
+    assert!(waited < Duration::from_secs(8), "{waited:?}");
+    for statement in [
+        "ALTER SYSTEM RESET synchronous_standby_names",
+        "SELECT pg_reload_conf()",
+    ] {
+        admin.execute(statement).await.unwrap();
+    }
+    committing.await.unwrap().unwrap();
+    app.pool.execute(CHANGE_B).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_commit_that_finds_the_pointers_locked_fails_in_seconds() {
     let app = TestApp::start().await;
     register(&app).await;
