@@ -1,7 +1,14 @@
 -- The workflow schema. Every statement leaves what is there already as it is, so that the file
 -- also runs on a database whose `tasker` schema was made by other software.
 
-CREATE SCHEMA IF NOT EXISTS tasker;
+-- IF NOT EXISTS would ask for the right to create schemas although there is one.
+DO $$
+BEGIN
+    IF to_regnamespace('tasker') IS NULL THEN
+        CREATE SCHEMA tasker;
+    END IF;
+END
+$$;
 
 -- Version 7 UUIDs sort by time, which keeps index pages of recent rows together. PostgreSQL 18
 -- has a function of its own.

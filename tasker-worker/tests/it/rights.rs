@@ -179,6 +179,27 @@ async fn the_documented_rights_suffice_to_migrate_and_to_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_owner_of_an_existing_schema_migrates_without_rights_on_the_database() {
+    let server = PostgresServer::start().await.unwrap();
+    let admin = server.url("tasker");
+    run(&server.url("postgres"), "CREATE DATABASE tasker").await;
+    run(
+        &admin,
+        "CREATE ROLE owner LOGIN; CREATE SCHEMA tasker AUTHORIZATION owner",
+    )
+    .await;
+    let owner = admin.replace("postgres@", "owner@");
+    let refused = PgConnection::connect(&owner)
+        .await
+        .unwrap()
+        .execute("CREATE SCHEMA other")
+        .await;
+    assert!(refused.is_err(), "it has no right to create schemas");
+    let migrated = migrate(&owner);
+    assert!(migrated.starts_with("0: "), "{migrated}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_database_resolves_and_says_that_it_takes_no_writes() {
     let database = TestDatabase::create().await.unwrap();
     if Access::to(database.url()).is_pooled() {
