@@ -322,20 +322,26 @@ async fn a_proxy_that_hangs_up_on_client_setinfo_is_used() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_were_closed_while_idle_are_replaced_without_a_failure() {
     let server = server().await;
-    let proxy = TcpProxy::before(&server.url()).await.expect("a proxy");
-    proxy.close_idle(Duration::from_millis(1500)).await;
-    let cache = provider(&config(proxy.url())).await;
-    cache.set("key", "value", TTL).await.expect("a set");
-    for _ in 0..4 {
-        let connected = proxy.accepted();
-        // Longer than the proxy's patience, and shorter than the pause between probes.
-        tokio::time::sleep(Duration::from_millis(2500)).await;
-        let read = cache.get("key").await;
-        assert_eq!(read.expect("a read").as_deref(), Some("value"));
-        assert!(proxy.accepted() > connected, "the connection was not idle");
-        let status = cache.status().await;
-        assert_eq!(status.breaker, Some(BreakerState::Closed), "{status:?}");
-        assert_eq!(status.last_error, None);
+    for (closed_after, pause) in [(1500, 2500), (300, 600)] {
+        let (closed_after, pause) = (
+            Duration::from_millis(closed_after),
+            Duration::from_millis(pause),
+        );
+        let proxy = TcpProxy::before(&server.url()).await.expect("a proxy");
+        proxy.close_idle(closed_after).await;
+        let cache = provider(&config(proxy.url())).await;
+        cache.set("key", "value", TTL).await.expect("a set");
+        for _ in 0..4 {
+            let connected = proxy.accepted();
+            // Longer than the proxy's patience, and shorter than the pause between probes.
+            tokio::time::sleep(pause).await;
+            let read = cache.get("key").await;
+            assert_eq!(read.expect("a read").as_deref(), Some("value"));
+            assert!(proxy.accepted() > connected, "the connection was not idle");
+            let status = cache.status().await;
+            assert_eq!(status.breaker, Some(BreakerState::Closed), "{status:?}");
+            assert_eq!(status.last_error, None);
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use super::connection::Connection;
 
 /// A connection without an answer for so long is idle. Its server, or a proxy, may have closed it for
-/// that reason alone.
-const IDLE: Duration = Duration::from_secs(1);
+/// that reason alone. Short, because a wrong guess only costs an attempt to connect.
+const IDLE: Duration = Duration::from_millis(100);
 
 /// A fixed number of seats, each with a connection or waiting for one. Nothing here waits.
 pub(super) struct Connections {
