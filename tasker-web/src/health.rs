@@ -20,6 +20,7 @@ use crate::problem_kinds as kinds;
 use tasker_shared::cache::CacheStatus;
 use tasker_shared::database::{self, DatabaseCause, DatabaseError, LockWait};
 use tasker_shared::registry::IndexStatus;
+use tasker_shared::types::CacheInvalidation;
 
 /// Limits the wait for PostgreSQL in a health check. Shorter than the timeout of most supervisors.
 const DATABASE_DEADLINE: Duration = Duration::from_secs(1);
@@ -158,7 +159,11 @@ pub(crate) struct TemplatesCheck {
 }
 
 impl TemplatesCheck {
-    fn new(files: &TemplateFiles, cache: HealthStatus) -> Self {
+    fn new(files: &TemplateFiles, swept: Option<CacheInvalidation>, cache: HealthStatus) -> Self {
+        let mut files = files.clone();
+        if files.invalidation_error.is_none() {
+            files.invalidation_error = swept.and_then(|swept| swept.error);
+        }
         // Nobody can mend the old failure. Hashes keep what was not deleted from use.
         let is_invalidated = files.invalidation_error.is_none() || cache == HealthStatus::Healthy;
         Self {
@@ -167,7 +172,7 @@ impl TemplatesCheck {
             } else {
                 HealthStatus::Degraded
             },
-            files: files.clone(),
+            files,
         }
     }
 }
@@ -334,7 +339,8 @@ pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
         database.lock_waits = parts.lock_waits().await;
     }
     let templates = parts.template_files();
-    let templates = templates.map(|files| TemplatesCheck::new(files, cache.status));
+    let templates =
+        templates.map(|files| TemplatesCheck::new(files, registry.swept(), cache.status));
     let checks = Checks {
         database,
         cache,

@@ -60,8 +60,8 @@ pub struct TemplateFiles {
     /// The reason why the files were not registered, if the database took no writes at the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration_error: Option<String>,
-    /// The reason why the start did not delete cached templates from the distributed cache. Their
-    /// hashes keep old ones from use.
+    /// The reason why the start, or the sweep after it, did not delete cached templates from the
+    /// distributed cache. Their hashes keep old ones from use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invalidation_error: Option<String>,
 }

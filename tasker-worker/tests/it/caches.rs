@@ -268,3 +268,30 @@ async fn a_boot_whose_invalidation_was_refused_says_so() {
     assert!(templates["invalidation_error"].is_string(), "{templates}");
     worker.stop().await;
 }
+
+/// The rest is swept after the boot, when its summary has been written.
+#[tokio::test]
+async fn a_boot_whose_sweep_was_refused_says_so() {
+    let redis = RedisServer::start().await.unwrap();
+    let mut connection = tasker_test_support::redis_connection(&redis.url())
+        .await
+        .unwrap();
+    let () = redis::cmd("ACL")
+        .arg(&["SETUSER", "default", "-scan"])
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let worker = TestWorker::with_redis(&files(), &redis).await;
+    let is_reported = |health: &crate::support::Answer| {
+        health.body["checks"]["templates"]["invalidation_error"].is_string()
+    };
+    let health = worker.get_until("/health/detailed", is_reported).await.body;
+    let templates = &health["checks"]["templates"];
+    let reason = templates["invalidation_error"].as_str().unwrap();
+    assert!(
+        reason.contains("SCAN") || reason.contains("NOPERM"),
+        "{reason}"
+    );
+    assert_eq!(templates["status"], "degraded");
+    worker.stop().await;
+}
