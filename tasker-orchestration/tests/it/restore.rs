@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 use tasker_test_support::postgres_program;
 use tokio::process::Command;
 
@@ -22,8 +22,12 @@ async fn dump(url: &str, file: &Path) {
 }
 
 async fn restore(url: &str, file: &Path) {
+    restore_part(url, file, &["--clean", "--if-exists"]).await;
+}
+
+async fn restore_part(url: &str, file: &Path, part: &[&str]) {
     let file = file.to_str().unwrap();
-    run("pg_restore", &["--clean", "--if-exists", "-d", url, file]).await;
+    run("pg_restore", &[part, &["-d", url, file]].concat()).await;
 }
 
 /// Uses every connection of the pool for the requests of a client, so that each has its statements.
@@ -92,4 +96,47 @@ async fn a_running_service_survives_a_migration_that_changes_its_tables() {
     use_all(&app, &task).await;
     migrate(app.pool()).await;
     use_all(&app, &task).await;
+}
+
+/// A restore commits the rows of each table on their own.
+#[tokio::test]
+async fn templates_are_found_after_a_restore_that_an_index_saw_half_done() {
+    let app = TestApp::start_cached().await;
+    app.register("order", json!({})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup");
+    dump(app.url(), &file).await;
+    assert_eq!(app.task_of("order", json!({})).await.status, 201);
+
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT relname::text FROM pg_class
+         WHERE relnamespace = 'tasker'::regnamespace AND relkind = 'r' ORDER BY relname",
+    )
+    .fetch_all(app.pool())
+    .await
+    .unwrap();
+    let drop = "DROP SCHEMA tasker CASCADE";
+    app.pool().execute(drop).await.unwrap();
+    restore_part(app.url(), &file, &["--section=pre-data"]).await;
+    // The index is read while the tables are empty, and before the pointers are there.
+    let (clock, others): (Vec<&String>, Vec<&String>) = tables
+        .iter()
+        .partition(|table| matches!(&***table, "template_clock" | "template_commits"));
+    for tables in [vec![], clock, others] {
+        for table in tables {
+            restore_part(
+                app.url(),
+                &file,
+                &["--data-only", "-n", "tasker", "-t", table],
+            )
+            .await;
+        }
+        app.become_current().await;
+        // Refused in one way or the other until everything is there.
+        let early = app.task_of("order", json!({"early": 1})).await;
+        assert_ne!(early.status, 201, "{early:?}");
+    }
+    restore_part(app.url(), &file, &["--section=post-data"]).await;
+    let created = app.task_of("order", json!({"after": 1})).await;
+    assert_eq!(created.status, 201, "{created:?}");
 }

@@ -119,6 +119,11 @@ pub(super) async fn poll(
     })
 }
 
+/// The pointers are not all there yet.
+#[derive(Debug, thiserror::Error)]
+#[error("tasker.template_versions has no primary key, because a restore has not ended")]
+struct HalfRestored;
+
 /// Reads all registered names, from one snapshot of the database.
 pub(super) async fn load(
     connection: &mut PgConnection,
@@ -127,6 +132,9 @@ pub(super) async fn load(
         r#"
         SELECT c.sequence AS "clock?", latest.stamp AS "stamp?",
                pg_is_in_recovery() AS "is_standby!",
+               EXISTS (SELECT FROM pg_index
+                       WHERE indrelid = 'tasker.template_versions'::regclass AND indisprimary)
+                   AS "is_whole!",
                (SELECT max(sequence) FROM tasker.template_versions) AS newest,
                v.namespace AS "namespace?", v.name AS "name?", v.version AS "version?",
                v.sequence AS "sequence?", v.content_hash, v.named_task_uuid,
@@ -153,6 +161,11 @@ pub(super) async fn load(
         if names.is_empty() {
             if row.is_standby {
                 return Err(standby());
+            }
+            // A restore makes the key after the rows. What it has loaded until then may be the clock
+            // without the pointers, and no later poll would miss them.
+            if !row.is_whole {
+                return Err(sqlx::Error::AnyDriverError(Box::new(HalfRestored)));
             }
             let sequence = row.clock.unwrap_or(position.sequence);
             position = Position {
