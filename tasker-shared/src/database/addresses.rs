@@ -1,8 +1,9 @@
 //! Finds an address that answers, if the first one of a host name does not.
 //!
 //! The client library tries the addresses in turn and has no limit for each, so a first one that
-//! swallows packets costs minutes.
+//! swallows packets costs minutes. It uses one that accepts connections and is silent.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -10,16 +11,20 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use sqlx::PgPool;
 use sqlx::postgres::PgSslMode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::{DatabaseCause, DatabaseError};
 
-/// The longest time that an address may take to accept a connection.
+/// The longest time that an address may take to answer.
 const LIMIT: Duration = Duration::from_secs(2);
 /// The least time between two looks at the addresses.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// PostgreSQL's `SSLRequest`.
+const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// Wakes those who follow a host when a connection failed.
 static FAILED: Notify = Notify::const_new();
@@ -65,7 +70,7 @@ impl Host {
         addresses.map_or_else(|_unknown| Vec::new(), Iterator::collect)
     }
 
-    /// Lets `pools` use the first address that accepts connections. Returns whether that is another one
+    /// Lets `pools` use the first address that answers. Returns whether that is another one
     /// than they used.
     pub(crate) async fn prefer_live(&self, pools: &[PgPool]) -> bool {
         self.prefer_live_of(&self.addresses().await, pools).await
@@ -123,13 +128,21 @@ impl Host {
     }
 }
 
-/// Returns the first of `addresses` that accepts a connection within `limit`.
+/// Returns the first of `addresses` at which a server answers within `limit`.
 async fn first_live(addresses: &[SocketAddr], limit: Duration) -> Option<SocketAddr> {
     let attempts = addresses.iter().copied().map(|address| async move {
-        let connected = timeout(limit, TcpStream::connect(address)).await;
-        matches!(connected, Ok(Ok(_))).then_some(address)
+        let answered = timeout(limit, ask(address)).await;
+        matches!(answered, Ok(Ok(_))).then_some(address)
     });
     join_all(attempts).await.into_iter().flatten().next()
+}
+
+/// Asks if TLS can be used, because every server answers that before a login, and the kernel accepts
+/// connections for one that is silent.
+async fn ask(address: SocketAddr) -> io::Result<u8> {
+    let mut connection = TcpStream::connect(address).await?;
+    connection.write_all(&TLS_REQUEST).await?;
+    connection.read_u8().await
 }
 
 #[cfg(test)]
@@ -141,8 +154,10 @@ mod tests {
     use futures::FutureExt;
     use sqlx::PgPool;
     use sqlx::postgres::PgConnectOptions;
+    use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::time::timeout;
+    use tokio_util::task::AbortOnDropHandle;
 
     use super::{Host, first_live};
     use crate::database;
@@ -166,12 +181,33 @@ mod tests {
         (address, listener, held)
     }
 
+    /// Refuses TLS to everybody, as the address of a server does, and then hangs up.
+    async fn answering(address: SocketAddr) -> (SocketAddr, AbortOnDropHandle<()>) {
+        let listener = TcpListener::bind(address).await.expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let answering = tokio::spawn(async move {
+            while let Ok((mut connection, _)) = listener.accept().await {
+                connection.write_all(b"N").await.ok();
+            }
+        });
+        (address, AbortOnDropHandle::new(answering))
+    }
+
+    #[tokio::test]
+    async fn an_address_that_accepts_connections_and_is_silent_is_passed_over() {
+        let limit = Duration::from_millis(300);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let dead = listener.local_addr().expect("it is bound");
+        let (live, _answering) = answering((SECOND, 0).into()).await;
+        assert_eq!(first_live(&[dead, live], limit).await, Some(live));
+        assert_eq!(first_live(&[dead], limit).await, None);
+    }
+
     #[tokio::test]
     async fn an_address_that_swallows_packets_is_passed_over() {
         let limit = Duration::from_millis(300);
         let (dead, _listener, _held) = silent((SECOND, 0).into()).await;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let live = listener.local_addr().expect("it is bound");
+        let (live, _answering) = answering((SECOND, 0).into()).await;
         assert_eq!(first_live(&[dead, live], limit).await, Some(live));
         assert_eq!(first_live(&[live, dead], limit).await, Some(live));
         assert_eq!(first_live(&[dead], limit).await, None);
@@ -195,7 +231,7 @@ mod tests {
     async fn pools_move_to_the_address_that_answers_whenever_connections_fail() {
         let (dead, listener, held) = silent((FIRST, 0).into()).await;
         let addresses = [dead, (SECOND, dead.port()).into()];
-        let live = TcpListener::bind(addresses[1]).await.expect("a port");
+        let (_, live) = answering(addresses[1]).await;
         let options = PgConnectOptions::new().host("db.test").port(dead.port());
         let pools = [(); 2].map(|()| PgPool::connect_lazy_with(options.clone()));
         let host = Host::of(&pools[0]).expect("it has a name");
@@ -209,7 +245,7 @@ mod tests {
             host.follow_of(addresses, followed).await;
         });
         drop((live, listener, held));
-        let _live = TcpListener::bind(addresses[0]).await.expect("a port");
+        let _live = answering(addresses[0]).await;
         until_at(&pools[0], "db.test").await;
         assert_eq!(pools[1].connect_options().get_host(), "db.test");
     }
