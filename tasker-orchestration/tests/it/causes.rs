@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 use tasker_shared::config::tasker::TaskerConfig;
-use tasker_test_support::{PostgresServer, TestDatabase};
+use tasker_test_support::{PostgresServer, TcpProxy, TestDatabase};
 
 use crate::app::TestApp;
 
@@ -55,6 +55,28 @@ async fn a_lost_server_and_a_lost_database_are_told_apart() {
         unknown["error"].as_str().unwrap().contains("createdb"),
         "{unknown}"
     );
+}
+
+/// All connections are lost without a sign, as by a firewall that forgets them; new ones work.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_connections_hang_is_ready_if_new_ones_are_answered() {
+    let database = TestDatabase::create().await.unwrap();
+    let proxy = TcpProxy::before(database.url()).await.unwrap();
+    let app = TestApp::start_on(database, proxy.url(), TaskerConfig::default()).await;
+    // With a pause and without: a connection that was idle for a second is pinged first.
+    for idle in [Duration::ZERO, Duration::from_millis(1100)] {
+        for _ in 0..3 {
+            assert_eq!(app.get("/health/ready").await.status, 200);
+        }
+        tokio::time::sleep(idle).await;
+        proxy.hang();
+        for _ in 0..3 {
+            let answer = app.get("/health/ready").await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+    proxy.half_open().await;
+    assert_eq!(app.get("/health/ready").await.status, 503);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ pub mod pool;
 mod pooler;
 mod query;
 mod recovery;
+mod second;
 mod share;
 mod stored_json;
 
@@ -27,5 +28,6 @@ pub(crate) use query::query_on;
 pub use query::run_idempotent;
 pub(crate) use recovery::standby;
 pub use recovery::{check as check_primary, check_usable};
+pub use second::{SECOND_ASKED_AFTER, first_good, run_anew};
 pub(crate) use share::PoolShare;
 pub(crate) use stored_json::StoredJson;

@@ -1,12 +1,10 @@
 //! The one task that writes the template index.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::future::{Either, select};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{Instrument, debug, info, warn};
 
@@ -20,8 +18,6 @@ use crate::metrics::{
 
 /// The longest time that a poll may take.
 const POLL_LIMIT: Duration = Duration::from_secs(2);
-/// The time after which a poll is sent on a second connection, because the first may hang.
-const SECOND_ASKED_AFTER: Duration = Duration::from_millis(250);
 /// The connections of the poller. They are its own, because the pool's may all wait for a lock.
 const CONNECTIONS: u32 = 2;
 /// The longest time that closing them may take.
@@ -195,17 +191,8 @@ impl Poller {
     /// Reads the changes after `position`. If the answer does not come soon, asks on a second
     /// connection, and returns the first answer.
     async fn changes(&self, position: Position) -> (Moment, Result<Changes, DatabaseError>) {
-        let mut first = pin!(self.ask(position));
-        tokio::select! {
-            answer = &mut first => return answer,
-            () = sleep(SECOND_ASKED_AFTER) => {}
-        }
         let second = Box::pin(self.ask_anew(position));
-        match select(first, second).await {
-            Either::Left(((_, Err(_)), second)) => second.await,
-            Either::Right(((_, Err(_)), first)) => first.await,
-            Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
-        }
+        database::first_good(self.ask(position), second, |(_, answer)| answer.is_ok()).await
     }
 
     async fn ask(&self, position: Position) -> (Moment, Result<Changes, DatabaseError>) {
@@ -216,25 +203,13 @@ impl Poller {
         (sent, answer.await)
     }
 
-    /// Asks on a new connection, because those of the pool may all have been lost in the same moment.
     async fn ask_anew(&self, position: Position) -> (Moment, Result<Changes, DatabaseError>) {
         let sent = self.sent_now();
-        let asking = async {
-            let options = self.shared.pool.connect_options();
-            let mut connection = PgConnection::connect_with(&options).await?;
-            if database::begin(&self.pool).is_none() {
-                pool::set_up(&mut connection, POLL_LIMIT).await?;
-            }
-            database::query_on(&self.pool, &mut connection, |connection| {
-                Box::pin(queries::poll(connection, position))
-            })
-            .await
-        };
-        let answer = match timeout(POLL_LIMIT, asking).await {
-            Ok(answer) => answer.map_err(DatabaseError::from),
-            Err(_elapsed) => Err(DatabaseError::Late(POLL_LIMIT)),
-        };
-        (sent, answer)
+        // The pool of requests, because it may have moved to another address of the host.
+        let answer = database::run_anew(&self.shared.pool, POLL_LIMIT, move |connection| {
+            Box::pin(queries::poll(connection, position))
+        });
+        (sent, answer.await)
     }
 
     async fn load(&mut self, reason: &'static str) -> (Moment, Result<(), DatabaseError>) {
