@@ -96,6 +96,12 @@ impl From<DatabaseError> for Problem {
 
 fn database_unavailable(error: &DatabaseError) -> Problem {
     let (kind, detail) = unavailability(error.kind());
+    if let DatabaseError::Locked { holders } = error {
+        let detail = format!(
+            "The session with pid {holders} holds a lock that the request needs. Try again."
+        );
+        return Problem::new(kind, detail);
+    }
     Problem::new(kind, detail)
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::models::task::{self, NewEdge, NewStep, NewTask, TaskIdentity};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 use tasker_shared::database::{self, DatabaseError};
 use tasker_shared::metrics::TASKS_CREATED;
 use tasker_shared::models::core::task_request::TaskRequest;
@@ -41,6 +41,11 @@ const TENTHS_OF_TEMPLATE: usize = 3;
 /// The longest time for finding out if a task exists whose creation was not answered. Together with
 /// [`QUERY_LIMIT`] it is below the time of a request.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
+
+/// The time that is left for PostgreSQL's answer when a wait for a lock ends.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
+/// The least time for which a query is sent.
+const LEAST_LIMIT: Duration = Duration::from_millis(600);
 
 /// SQLSTATE of a reference to a missing row.
 const FOREIGN_KEY_VIOLATION: &str = "23503";
@@ -261,11 +266,11 @@ impl TaskInitializer {
         let unanswered = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&unanswered);
         let created = self
-            .run(new, move |connection, new| {
+            .run(new, move |connection, new, deadline| {
                 let counted = Arc::clone(&counted);
                 Box::pin(async move {
                     counted.fetch_add(1, Ordering::Relaxed);
-                    let created = task::create(connection, new).await;
+                    let created = create_before(connection, new, deadline).await;
                     // A refused attempt had no effect.
                     if created.as_ref().is_err_and(database::is_refusal) {
                         counted.fetch_sub(1, Ordering::Relaxed);
@@ -289,19 +294,20 @@ impl TaskInitializer {
     }
 
     async fn find(&self, new: &Arc<NewTask>) -> Result<Option<TaskIdentity>, DatabaseError> {
-        self.run(new, |connection, new| {
+        self.run(new, |connection, new, _deadline| {
             Box::pin(task::find_by_identity(connection, &new.identity_hash))
         })
         .await
     }
 
-    /// Runs a query for a task. The wait for a turn counts.
+    /// Runs a query for a task, and passes it the moment at which it is given up. The wait for a turn counts.
     async fn run<T>(
         &self,
         new: &Arc<NewTask>,
         query: impl for<'c> Fn(
             &'c mut PgConnection,
             &'c NewTask,
+            Instant,
         ) -> BoxFuture<'c, Result<T, sqlx::Error>>
         + Clone
         + Send
@@ -313,14 +319,41 @@ impl TaskInitializer {
     {
         let deadline = Instant::now() + QUERY_LIMIT;
         let turn = timeout_at(deadline, self.connections.take(&new.request)).await;
-        let _turn = turn.map_err(|_elapsed| DatabaseError::Late(QUERY_LIMIT))?;
+        // Those who have the turns of a template may all wait for a lock.
+        let unsent = || database::locked_recently().unwrap_or(DatabaseError::Late(QUERY_LIMIT));
+        let _turn = turn.map_err(|_elapsed| unsent())?;
+        if deadline - Instant::now() < LEAST_LIMIT {
+            return Err(unsent());
+        }
         database::run_idempotent(&self.pool, deadline - Instant::now(), |connection| {
             let (new, query) = (Arc::clone(new), query.clone());
-            Box::pin(async move { query(connection, &new).await })
+            Box::pin(async move { query(connection, &new, deadline).await })
         })
         .await
         .map_err(|error| error.with_limit(QUERY_LIMIT))
     }
+}
+
+/// Creates a task. If less time is left until `deadline` than a wait for a lock may take, that wait is
+/// shorter, because PostgreSQL then says before the deadline that nothing was created, and why.
+async fn create_before(
+    connection: &mut PgConnection,
+    new: &NewTask,
+    deadline: Instant,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let wait = deadline.saturating_duration_since(Instant::now() + ANSWER_TIME);
+    if wait >= database::pool::LOCK_TIMEOUT {
+        return task::create(connection, new).await;
+    }
+    let mut transaction = connection.begin().await?;
+    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+        // 0 would be no limit.
+        .bind(wait.as_millis().max(1).to_string())
+        .execute(&mut *transaction)
+        .await?;
+    let created = task::create(&mut transaction, new).await?;
+    transaction.commit().await?;
+    Ok(created)
 }
 
 fn check(request: &TaskRequest) -> Result<(), Error> {

@@ -14,6 +14,7 @@ use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_test_support::{Access, TestDatabase};
 use tokio::task::JoinSet;
 
+use crate::app::TestApp;
 use crate::process::{PATIENCE, Service, program};
 
 /// Clients that want tasks of the locked template.
@@ -202,6 +203,49 @@ impl Fleet {
 fn high_of(mut times: Vec<Duration>) -> [Duration; 2] {
     times.sort_unstable();
     [times[(times.len() - 1) * 99 / 100], times[times.len() - 1]]
+}
+
+/// Requests that waited for their turn have less time left than a wait for a lock may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_for_a_locked_template_is_told_who_holds_the_lock_and_that_nothing_was_made() {
+    let app = TestApp::start().await;
+    app.register("order", json!({"identity_strategy": "always_unique"}))
+        .await;
+    assert_eq!(app.task_of("order", json!({})).await.status, 201);
+    let mut holder = PgConnection::connect(app.url()).await.unwrap();
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut holder)
+        .await
+        .unwrap();
+    holder
+        .execute("BEGIN; SELECT FROM tasker.named_tasks FOR UPDATE")
+        .await
+        .unwrap();
+    let mut refused = Vec::new();
+    for _ in 0..3 {
+        let posts = (0..CLIENTS).map(|number| {
+            let app = &app;
+            async move {
+                // Each with another time left when its turn comes.
+                tokio::time::sleep(Duration::from_millis(40) * u32::try_from(number).unwrap())
+                    .await;
+                app.task_of("order", json!({})).await
+            }
+        });
+        refused.extend(futures::future::join_all(posts).await);
+    }
+    let mut named = 0;
+    for answer in refused {
+        assert_eq!(answer.status, 503, "{answer:?}");
+        let problem = answer.problem();
+        assert_eq!(problem["code"], "database_unavailable", "{problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        named += usize::from(detail.contains(&format!("pid {pid} ")));
+    }
+    // The others got no turn.
+    assert!(named >= 12, "{named}");
+    holder.execute("ROLLBACK").await.unwrap();
+    assert_eq!(app.count("tasks").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -96,6 +96,7 @@ impl DatabaseError {
         match self {
             Self::Failed(error) => of(error),
             Self::Late(_) => DatabaseCause::Late,
+            Self::Locked { .. } => DatabaseCause::Locked,
             Self::Standby => DatabaseCause::ReadOnly,
             Self::NoSession { .. } | Self::MissingTable(_) => DatabaseCause::NotMigrated,
             Self::Migration { source, .. } => of_migration(source),

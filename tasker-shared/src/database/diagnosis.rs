@@ -1,5 +1,6 @@
 //! Finds out why PostgreSQL did not answer, and who holds locks that others wait for.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::pool::LOCK_TIMEOUT;
 use super::{DatabaseCause, DatabaseError};
 
 /// The longest time that a diagnosis may take.
@@ -15,6 +17,10 @@ const LIMIT: Duration = Duration::from_millis(500);
 const TRUSTED: Duration = Duration::from_secs(1);
 /// The diagnoses that may be under way at once, because each opens a connection.
 static TURNS: Semaphore = Semaphore::const_new(2);
+/// The sessions for whose locks this program waits, and when that was found.
+static HOLDERS: Mutex<Option<(Instant, String)>> = Mutex::new(None);
+/// The time after which they are looked for again.
+const NOTED_AGAIN: Duration = Duration::from_secs(1);
 /// When a diagnosis has last found that the server accepts connections.
 static ACCEPTED: Mutex<Option<Instant>> = Mutex::new(None);
 
@@ -59,8 +65,12 @@ fn late(error: DatabaseError) -> DatabaseError {
     }
 }
 
-/// Logs the sessions of this program that wait for locks, and whom they wait for, if nobody else does.
-pub(super) async fn name_lock_holders(pool: &PgPool) {
+/// Notes the sessions for whose locks this program waits. If `log`, logs them.
+pub(super) async fn note_lock_holders(pool: &PgPool, log: bool) {
+    // Once in a while is enough for everybody who waits.
+    if !log && holders_since(NOTED_AGAIN).is_some() {
+        return;
+    }
     let Ok(_turn) = TURNS.try_acquire() else {
         return;
     };
@@ -70,12 +80,42 @@ pub(super) async fn name_lock_holders(pool: &PgPool) {
         let mut connection = PgConnection::connect_with(&options).await?;
         lock_waits(&mut connection).await
     };
-    for wait in waits.await.unwrap_or_default() {
+    let waits: Vec<LockWait> = waits.await.unwrap_or_default();
+    note(&waits);
+    for wait in waits.iter().filter(|_| log) {
         tracing::warn!(
             pid = wait.pid, locked_by = ?wait.locked_by, seconds = wait.seconds,
             "a session of this program waits for a lock"
         );
     }
+}
+
+fn note(waits: &[LockWait]) {
+    let waiting: BTreeSet<i32> = waits.iter().map(|wait| wait.pid).collect();
+    let in_front: BTreeSet<i32> = waits
+        .iter()
+        .flat_map(|wait| wait.locked_by.clone())
+        .collect();
+    // Those in front of a session may wait themselves.
+    let holders: Vec<String> = in_front.difference(&waiting).map(i32::to_string).collect();
+    if !holders.is_empty() {
+        let noted = Some((Instant::now(), holders.join(", ")));
+        *HOLDERS.lock().unwrap_or_else(PoisonError::into_inner) = noted;
+    }
+}
+
+/// Returns the sessions for whose locks this program waits, if they were noted within `age`.
+fn holders_since(age: Duration) -> Option<String> {
+    let noted = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (at, holders) = noted.as_ref()?;
+    (at.elapsed() < age).then(|| holders.clone())
+}
+
+/// Returns the error of somebody who waited for others of this program that wait for a lock. `None` if none
+/// has waited within the last seconds.
+#[must_use]
+pub fn locked_recently() -> Option<DatabaseError> {
+    holders_since(LOCK_TIMEOUT * 2).map(|holders| DatabaseError::Locked { holders })
 }
 
 /// Returns true if all connections that `pool` may open are in use.

@@ -21,6 +21,12 @@ pub enum DatabaseError {
     /// The query, or the connection under it, failed.
     #[error("PostgreSQL failed{remedy}: {0}", remedy = remedy(cause::of(.0)))]
     Failed(#[source] sqlx::Error),
+    /// A lock was not released in time. A write had no effect.
+    #[error("a lock was not released in time; locked by pid {holders}")]
+    Locked {
+        /// The process ids of the sessions for whose locks this program waits.
+        holders: String,
+    },
     /// The server is a standby, because it was demoted or its address leads to the wrong one. It takes
     /// no writes, and its data may be old.
     #[error("{}", Standby)]
@@ -148,6 +154,7 @@ impl DatabaseError {
             Self::Failed(error) => is_connection_lost(error),
             Self::Url
             | Self::Late(_)
+            | Self::Locked { .. }
             | Self::Standby
             | Self::MissingTable(_)
             | Self::SharedSession

@@ -18,7 +18,7 @@ mod stored_json;
 
 pub(crate) use addresses::Host;
 pub use cause::DatabaseCause;
-pub use diagnosis::{LockWait, diagnose, is_exhausted, lock_waits};
+pub use diagnosis::{LockWait, diagnose, is_exhausted, lock_waits, locked_recently};
 pub use errors::{DatabaseError, is_refusal};
 pub(crate) use expiry::expire_connections_now;
 pub use expiry::note_failure;

@@ -16,7 +16,7 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 const PING_LIMIT: Duration = Duration::from_secs(1);
 /// The longest wait for a lock. Shorter than the limits of queries, so that PostgreSQL says why a
 /// query takes so long, and ends the wait.
-pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
 /// PostgreSQL ends a transaction that is idle for longer, because its locks keep others waiting.
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 /// The interval at which PostgreSQL looks if the client of a running statement is still there. It ends

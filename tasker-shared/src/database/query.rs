@@ -9,7 +9,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::diagnosis::name_lock_holders;
+use super::diagnosis::{locked_recently, note_lock_holders};
 use super::errors::{is_deadlock, is_lock_timeout, is_outdated};
 use super::pool::LOCK_TIMEOUT;
 use super::{DatabaseError, addresses, diagnose, expiry, pooler};
@@ -17,13 +17,13 @@ use super::{DatabaseError, addresses, diagnose, expiry, pooler};
 /// The pause before another connection is tried; random, so that callers spread.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(20);
 
-/// The time for which a repeated statement waits for a lock before its holder is looked for.
+/// The time for which a statement runs before the holder of the lock is looked for that it may wait for.
 const HOLDER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs `query` within `limit`. Runs it again if the connection turns out to be lost, because the
 /// pool holds lost connections only after a restart of PostgreSQL; if PostgreSQL chose the query
 /// as the victim of a deadlock; or if it waited for a lock for too long, and the limit allows that again.
-/// The holder of that lock is logged.
+/// The holder of that lock is logged, and named in the error.
 ///
 /// Runs it on a new connection if this one leads to a demoted server, or was made before tables or
 /// types were replaced. All connections of this process are then replaced before they are used again.
@@ -52,7 +52,7 @@ pub async fn run_idempotent<T>(
             let answer = tokio::select! {
                 biased;
                 answer = query_on(pool, lease.connection(), &mut query) => answer,
-                never = async { Box::pin(watch_locks(pool)).await }, if repeats => match never {},
+                never = async { Box::pin(watch_locks(pool, repeats)).await } => match never {},
             };
             if !answer.as_ref().is_err_and(is_outdated) {
                 lease.give_back();
@@ -63,7 +63,7 @@ pub async fn run_idempotent<T>(
             Err(_elapsed) => {
                 addresses::note(&DatabaseError::Late(limit));
                 if is_connected {
-                    return Err(locked.unwrap_or(DatabaseError::Late(limit)));
+                    return Err(locked.map_or(DatabaseError::Late(limit), with_holders));
                 }
                 return Err(Box::pin(diagnose(pool, DatabaseError::Late(limit))).await);
             }
@@ -89,16 +89,25 @@ pub async fn run_idempotent<T>(
                 sleep(rand::random_range(PAUSE)).await;
             }
             Err(error) if !is_connected => return Err(Box::pin(diagnose(pool, error)).await),
+            Err(error) if is_lock_timeout(&error) => return Err(with_holders(error)),
             answer => return answer,
         }
     }
 }
 
-/// Logs who holds the locks that this program waits for. Never ends.
-async fn watch_locks(pool: &PgPool) -> Infallible {
+/// Finds out who holds the locks that this program waits for, and logs that if `log`. Never ends.
+async fn watch_locks(pool: &PgPool, log: bool) -> Infallible {
     sleep(HOLDER_PAUSE).await;
-    name_lock_holders(pool).await;
+    note_lock_holders(pool, log).await;
     pending().await
+}
+
+/// Returns the error of a wait for a lock, with its holders if they are known and not named in it.
+fn with_holders(error: DatabaseError) -> DatabaseError {
+    if error.to_string().contains("locked by pid") {
+        return error;
+    }
+    locked_recently().unwrap_or(error)
 }
 
 /// Runs `query` on a connection of `pool`, in a transaction if the pooler demands one.
