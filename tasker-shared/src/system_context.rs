@@ -52,6 +52,7 @@ pub struct SystemContext {
     probes: PgPool,
     /// Leads the pools to an address of the host that answers.
     following: Option<AbortOnDropHandle<()>>,
+    _closing_unneeded: AbortOnDropHandle<()>,
 }
 
 /// Returns a pool whose database is migrated, and its host if that has a name.
@@ -163,6 +164,9 @@ impl SystemContext {
             task_handler_registry: Arc::new(registry),
             event_publisher,
             probes: database::pool::apart(&pool, 2),
+            _closing_unneeded: AbortOnDropHandle::new(tokio::spawn(database::close_unneeded(
+                pool.clone(),
+            ))),
             pool,
             following: None,
         }

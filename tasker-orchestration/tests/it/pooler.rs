@@ -68,6 +68,73 @@ async fn services_run_behind_a_pooler_in_session_mode() {
     use_all(&[&service.url], &mut admin).await;
 }
 
+/// Clients that send requests of all kinds at once.
+const CLIENTS: usize = 30;
+
+/// Sends requests of all kinds to these services, and returns those that failed.
+async fn mixed_load(urls: &[&str]) -> Vec<String> {
+    let client = Client::builder().timeout(PATIENCE).build().unwrap();
+    let clients = (0..CLIENTS).map(|number| {
+        let (client, url) = (&client, urls[number % urls.len()]);
+        async move {
+            let mut failed = Vec::new();
+            for turn in 0..8 {
+                let path = match (number + turn) % 5 {
+                    0 => "/v1/tasks",
+                    1 => "/v1/handlers",
+                    2 => "/v1/queue",
+                    3 => "/health/ready",
+                    _ => "POST",
+                };
+                let status = if path == "POST" {
+                    post(client, url, "free").await
+                } else {
+                    let answer = client.get(format!("{url}{path}")).send().await.unwrap();
+                    answer.status().as_u16()
+                };
+                if status >= 300 {
+                    failed.push(format!("{path}: {status}"));
+                }
+            }
+            failed
+        }
+    });
+    join_all(clients).await.concat()
+}
+
+/// The pooler has 20 sessions, and each of the services may open more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_services_with_default_settings_share_the_sessions_of_a_pooler() {
+    let database = TestDatabase::create().await.unwrap();
+    let pooler = PgBouncer::before(database.url(), "session").await.unwrap();
+    let start = async || {
+        let mut program = program();
+        program.env("TASKER__COMMON__CACHE__ENABLED", "true");
+        Service::start_at(program, pooler.url()).await
+    };
+    let first = start().await;
+    let mut admin = PgConnection::connect(database.url()).await.unwrap();
+    admin.execute(TEMPLATES).await.unwrap();
+    // One service has taken all that it could get when the other one starts.
+    assert_eq!(mixed_load(&[&first.url]).await, [""; 0]);
+    let second = start().await;
+    let is_ready = async {
+        while second.status("/health/ready").await != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_ready).await.unwrap();
+    for urls in [
+        &[&*second.url][..],
+        &[&*first.url, &*second.url],
+        &[&*first.url],
+        &[&*second.url],
+        &[&*first.url, &*second.url],
+    ] {
+        assert_eq!(mixed_load(urls).await, [""; 0], "{urls:?}");
+    }
+}
+
 #[tokio::test]
 async fn services_run_behind_a_pooler_in_transaction_mode_with_a_direct_way_for_the_rest() {
     let database = TestDatabase::create().await.unwrap();

@@ -13,6 +13,7 @@ mod pooler;
 mod query;
 mod recovery;
 mod second;
+mod sessions;
 mod share;
 mod stored_json;
 
@@ -29,5 +30,7 @@ pub use query::run_idempotent;
 pub(crate) use recovery::standby;
 pub use recovery::{check as check_primary, check_usable};
 pub use second::{SECOND_ASKED_AFTER, first_good, run_anew};
+pub use sessions::acquire;
+pub(crate) use sessions::close_unneeded;
 pub(crate) use share::PoolShare;
 pub(crate) use stored_json::StoredJson;

@@ -1,5 +1,6 @@
 //! The connection pool.
 
+use std::future::ready;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnectionMetadata;
@@ -7,13 +8,13 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
-use super::{DatabaseError, expiry, pooler};
+use super::{DatabaseError, expiry, pooler, sessions};
 use crate::config::tasker::DatabaseConfig;
 
 /// A connection that was idle for longer is pinged before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// The limit for that ping.
-const PING_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const PING_LIMIT: Duration = Duration::from_secs(1);
 /// The longest wait for a lock. Shorter than the limits of queries, so that PostgreSQL says why a
 /// query takes so long, and ends the wait.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
@@ -39,7 +40,10 @@ pub fn create(config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
         .min_connections(pool.min_connections)
         .acquire_timeout(Duration::from_secs(pool.acquire_timeout_seconds.into()))
         .test_before_acquire(false)
-        .before_acquire(|connection, metadata| Box::pin(is_usable(connection, metadata)));
+        .before_acquire(|connection, metadata| Box::pin(is_usable(connection, metadata)))
+        .after_release(|_connection, metadata| {
+            Box::pin(ready(Ok(!sessions::has_had_its_turn(metadata.age))))
+        });
     let created = if has_sessions {
         created.after_connect(move |connection, _metadata| {
             Box::pin(set_up(connection, statement_timeout))
@@ -51,13 +55,17 @@ pub fn create(config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
 }
 
 /// Returns a pool of its own with the settings of `pool`, for polls and probes, which must not wait
-/// until requests leave a connection to them. Must be called within a Tokio runtime.
+/// until requests leave a connection to them. It opens the first of its connections at once, and keeps it,
+/// because later there may be none left. Must be called within a Tokio runtime.
 #[must_use]
 pub fn apart(pool: &PgPool, connections: u32) -> PgPool {
     let options = pool.options().clone();
     options
-        .min_connections(0)
+        .min_connections(1)
         .max_connections(connections)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_release(|_connection, _metadata| Box::pin(ready(Ok(true))))
         .connect_lazy_with((*pool.connect_options()).clone())
 }
 

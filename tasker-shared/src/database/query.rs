@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::diagnosis::{locked_recently, note_lock_holders};
 use super::errors::{is_deadlock, is_lock_timeout, is_outdated};
 use super::pool::LOCK_TIMEOUT;
-use super::{DatabaseError, addresses, diagnose, expiry, pooler};
+use super::{DatabaseError, acquire, addresses, diagnose, expiry, pooler};
 
 /// The pause before another connection is tried; random, so that callers spread.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(20);
@@ -47,7 +47,7 @@ pub async fn run_idempotent<T>(
         let mut is_connected = false;
         let repeats = locked.is_some();
         let run = async {
-            let mut lease = Lease(Some(pool.acquire().await?));
+            let mut lease = Lease::new(acquire(pool).await?);
             is_connected = true;
             let answer = tokio::select! {
                 biased;
@@ -128,17 +128,27 @@ pub(crate) async fn query_on<T>(
 /// A connection that is closed if it is dropped before its answer came. The pool would ping it
 /// without a deadline, and a half-open connection would keep its place in the pool for as long as
 /// TCP takes to notice.
-struct Lease(Option<PoolConnection<Postgres>>);
+pub(super) struct Lease(Option<PoolConnection<Postgres>>);
 
 impl Lease {
-    fn connection(&mut self) -> &mut PgConnection {
+    pub(super) fn new(connection: PoolConnection<Postgres>) -> Self {
+        Self(Some(connection))
+    }
+
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
         self.0
             .as_mut()
             .expect("the connection is there until it is given back")
     }
 
-    fn give_back(mut self) {
-        drop(self.0.take());
+    fn give_back(self) {
+        drop(self.into_connection());
+    }
+
+    pub(super) fn into_connection(mut self) -> PoolConnection<Postgres> {
+        self.0
+            .take()
+            .expect("the connection is there until it is given back")
     }
 }
 

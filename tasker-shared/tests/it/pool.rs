@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
-use tasker_shared::database;
+use tasker_shared::config::tasker::TaskerConfig;
 use tasker_shared::registry::TaskHandlerRegistry;
+use tasker_shared::{SystemContext, database};
+use tasker_test_support::Access;
 
-use crate::app::{TestApp, current, eventually, pool_of, template};
+use crate::app::{TestApp, current, database_config, eventually, pool_of, template};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -44,6 +47,22 @@ async fn a_pool_of_one_connection_serves_resolves_and_other_queries_in_turn() {
         );
         assert_eq!((resolved, asked.unwrap()), (json!(1), 1));
     }
+}
+
+/// Other processes may wait for them behind a pooler.
+#[tokio::test]
+async fn connections_that_are_not_needed_are_closed() {
+    let app = TestApp::start().await;
+    let mut config = TaskerConfig::default();
+    config.common.database = database_config(&Access::to(app.database.url()));
+    let context = SystemContext::connect(config).await.unwrap();
+    let pool = context.database_pool();
+    let used = join_all((0..5).map(|_| pool.acquire())).await;
+    assert!(pool.size() >= 5);
+    drop(used);
+    let kept = pool.options().get_min_connections();
+    let are_closed = || async { (pool.size() <= kept).then_some(()) };
+    eventually("the connections are closed", are_closed).await;
 }
 
 #[tokio::test]

@@ -191,7 +191,7 @@ async fn try_create(
     end: &AttemptEnd,
     outcome: &Outcome,
 ) -> Result<Result<bool, DynamicError>, DatabaseError> {
-    let mut connection = attempt.pool.acquire().await?;
+    let mut connection = database::acquire(&attempt.pool).await?;
     let recorded = async {
         let mut transaction = match database::begin(&attempt.pool) {
             Some(begin) => connection.begin_with(begin).await?,

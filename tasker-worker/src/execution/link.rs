@@ -46,7 +46,7 @@ impl Link {
     ) -> Result<T, DatabaseError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => match timeout(STATEMENT_LIMIT, self.pool.acquire()).await {
+            None => match timeout(STATEMENT_LIMIT, database::acquire(&self.pool)).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(error)) => return Err(self.diagnosed(error.into()).await),
                 Err(_elapsed) => {
