@@ -152,6 +152,8 @@ pub enum ProblemKind {
     },
     #[error("a step cannot depend on itself")]
     SelfDependency,
+    #[error("a batch of the batch worker {worker:?} may get this name")]
+    BatchName { worker: String },
     #[error(
         "the key {key:?} is unknown, and without {known:?} other steps run, or in another order; {known:?} is probably meant"
     )]
@@ -326,7 +328,7 @@ mod tests {
              not_mergeable not_a_json_number huge_number unknown_tag tag_mismatch \
              nul_character unquoted_version key_is_not_text leading_zero old_boolean missing \
              wrong_type out_of_range too_long bad_characters unknown_value type_given_twice \
-             duplicate_step unknown_dependency self_dependency misspelt_graph_key input_schema \
+             duplicate_step unknown_dependency self_dependency batch_name misspelt_graph_key input_schema \
              cycle more no_steps long_description zero_attempts repeated_dependency \
              unknown_step not_a_batch_worker unused_batch_worker nothing_to_converge \
              undeclared_event unknown_key not_overridable no_task_handler empty_override";

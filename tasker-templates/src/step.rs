@@ -1,8 +1,8 @@
 //! The typed view of a template's steps.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::template::null_is_default;
 use super::{FreeForm, HandlerDefinition, RetryConfiguration};
@@ -55,6 +55,7 @@ pub struct StepDefinition {
 /// The type of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = add_deferred)]
 pub enum StepType {
     /// Runs once, when its dependencies are complete.
     #[default]
@@ -62,11 +63,22 @@ pub enum StepType {
     /// Decides which of the steps that depend on it are created.
     Decision,
     /// Waits for those of its dependencies that were created.
+    #[serde(alias = "deferred")]
     DeferredConvergence,
     /// Divides work into batches.
     Batchable,
     /// The pattern from which each batch's step is created. It never runs itself.
     BatchWorker,
+}
+
+/// Adds the other spelling, which `schemars` leaves out.
+fn add_deferred(schema: &mut Schema) {
+    let deferred = json!({
+        "const": "deferred", "description": "Short for `deferred_convergence`.", "type": "string",
+    });
+    if let Some(Value::Array(types)) = schema.get_mut("oneOf") {
+        types.push(deferred);
+    }
 }
 
 /// An event that a step publishes when it ends.
@@ -99,11 +111,12 @@ pub struct EventDeclaration {
 /// Division of work into batches.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchConfiguration {
-    /// Items in one batch.
+    /// Items in one batch. Handlers decide; it bounds the items between two checkpoints.
     #[schemars(range(min = 1, max = 2_147_483_647))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<u64>,
-    /// Batches that run at the same time.
+    /// Batches that are meant to run at the same time. It limits nothing: workers run as many as their
+    /// `max_concurrent_steps` lets them.
     #[schemars(range(min = 1, max = 2_147_483_647))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<u64>,
@@ -113,7 +126,7 @@ pub struct BatchConfiguration {
     /// The `batch_worker` step from which each batch's step is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_template: Option<String>,
-    /// The effect of a failed batch on the others.
+    /// The effect of a failed batch on the others, for handlers: they find it in `batch_metadata`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_strategy: Option<String>,
 }
@@ -131,6 +144,16 @@ mod tests {
             );
             let step: StepDefinition = serde_json::from_str(&text).unwrap();
             assert_eq!(step.step_type, StepType::BatchWorker);
+        }
+    }
+
+    #[test]
+    fn a_convergence_has_two_names() {
+        for name in ["deferred", "deferred_convergence"] {
+            let text =
+                format!(r#"{{"name": "a", "type": "{name}", "handler": {{"callable": "A"}}}}"#);
+            let step: StepDefinition = serde_json::from_str(&text).unwrap();
+            assert_eq!(step.step_type, StepType::DeferredConvergence);
         }
     }
 

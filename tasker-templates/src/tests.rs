@@ -234,7 +234,7 @@ fn unknown_words_are_errors_with_a_suggestion() {
     assert_eq!(
         errors(&with_step("type: bachable")),
         [
-            "line 7: steps[0].type: \"bachable\" is not one of standard, decision, deferred_convergence, batchable, batch_worker; perhaps \"batchable\" is meant"
+            "line 7: steps[0].type: \"bachable\" is not one of standard, decision, deferred_convergence, batchable, batch_worker, deferred; perhaps \"batchable\" is meant"
         ]
     );
     assert_eq!(

@@ -98,6 +98,11 @@ pub(crate) const BROKEN: &[(&str, &str, &str)] = &[
         "self_dependency",
     ),
     (
+        "batch",
+        "name: a\nnamespace_name: s\nversion: '1'\nsteps:\n- {name: p, type: batchable, handler: {callable: P}, batch_config: {worker_template: x}}\n- {name: x, type: batch_worker, handler: {callable: X}, dependencies: [p]}\n- {name: x_001, handler: {callable: X}}\n",
+        "batch_name",
+    ),
+    (
         "cycle",
         "name: a\nnamespace_name: s\nversion: '1'\nsteps:\n- {name: x, handler: {callable: X}, dependencies: [y]}\n- {name: y, handler: {callable: Y}, dependencies: [x]}\n",
         "cycle",

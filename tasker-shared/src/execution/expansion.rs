@@ -194,11 +194,16 @@ impl<'a, 'b> Planner<'a, 'b> {
         (self.exists(name) && is_pending) || self.may_be_created(name)
     }
 
-    /// Returns whether the step is not in the task but may be later.
+    /// Returns whether the step is not in the task but may be later, or has more instances later.
     fn may_be_created(&self, name: &str) -> bool {
         let Some(step) = self.steps.get(name) else {
             return false;
         };
+        if step.step_type == StepType::BatchWorker {
+            // Several steps may cut work for one worker.
+            let mut creators = step.dependencies.iter();
+            return creators.any(|name| self.creates(name, step) && self.is_undecided(name));
+        }
         if self.exists(name) || step.dependencies.is_empty() {
             return false;
         }
@@ -292,26 +297,47 @@ impl<'a, 'b> Planner<'a, 'b> {
                 ));
             }
         }
-        for step in self.order.clone() {
-            let is_chosen = names.iter().any(|name| step.name == **name);
-            if is_chosen && step.step_type != StepType::DeferredConvergence {
-                self.names.insert(step.name.as_str().to_owned());
+        // What follows from the others by itself is created with them, whether it is named or not.
+        let order = self.order.clone();
+        let named = order
+            .into_iter()
+            .filter(|step| chosen.contains(&step.name) && !self.exists(&step.name));
+        let (own, following): (Vec<&StepDefinition>, Vec<_>) =
+            named.partition(|step| self.waits_for_a_choice(step));
+        self.names.extend(own.iter().map(|step| step.name.clone()));
+        self.close();
+        for step in following {
+            if !self.exists(&step.name) && !self.may_be_created(&step.name) {
+                return self.lacks(step);
             }
         }
-        for step in self.order.clone() {
-            if !self.names.contains(step.name.as_str()) {
-                continue;
-            }
-            let missing = step.dependencies.iter().find(|name| !self.exists(name));
-            if let Some(missing) = missing {
-                return refuse(format!(
-                    "step `{}` depends on `{missing}`, which is not created",
-                    step.name
-                ));
+        let following = std::mem::take(&mut self.created);
+        for step in own {
+            if !step.dependencies.iter().all(|name| self.exists(name)) {
+                return self.lacks(step);
             }
             self.add(step);
         }
+        self.created.extend(following);
         Ok(())
+    }
+
+    /// Returns whether `step` is created only if it is chosen.
+    fn waits_for_a_choice(&self, step: &StepDefinition) -> bool {
+        step.step_type != StepType::DeferredConvergence
+            && step
+                .dependencies
+                .iter()
+                .any(|name| self.creates(name, step))
+    }
+
+    fn lacks(&self, step: &StepDefinition) -> Result<(), ExpansionError> {
+        let missing = step.dependencies.iter().find(|name| !self.exists(name));
+        refuse(format!(
+            "step `{}` depends on `{}`, which is not created",
+            step.name,
+            missing.map_or("", String::as_str)
+        ))
     }
 
     /// Creates the instances of a batch worker.
@@ -331,10 +357,17 @@ impl<'a, 'b> Planner<'a, 'b> {
                     ))
                 })?
             }
-            None => match self.order.iter().copied().find(|step| is_worker(step)) {
-                Some(worker) => worker,
-                None => return Ok(()),
-            },
+            None => {
+                let creator = self.steps.get(self.current);
+                let configured = creator.and_then(|step| step.batch_worker_name());
+                let is_meant = |step: &StepDefinition| {
+                    is_worker(step) && configured.as_ref().is_none_or(|name| step.name == *name)
+                };
+                match self.order.iter().copied().find(|step| is_meant(step)) {
+                    Some(worker) => worker,
+                    None => return Ok(()),
+                }
+            }
         };
         let none = [Value::Null];
         let (cursors, is_no_op) = match batches {
@@ -351,17 +384,15 @@ impl<'a, 'b> Planner<'a, 'b> {
                 ));
             }
         }
-        let config = worker.batch_config.as_deref().cloned().unwrap_or_default();
-        let metadata = json!({
-            "checkpoint_interval": CHECKPOINT_INTERVAL.min(config.batch_size.unwrap_or(u64::MAX)),
-            "cursor_field": config.cursor_field.as_deref().unwrap_or("id"),
-            "failure_strategy":
-                config.failure_strategy.as_deref().unwrap_or("continue_on_failure"),
-        });
-        let first = usize::from(!is_no_op);
+        let metadata = self.batch_metadata(worker);
+        let earlier = self.instances.get(worker.name.as_str());
+        let first = earlier.map_or(0, Vec::len) + usize::from(!is_no_op);
         let parents: Vec<String> = self.parents(worker);
         for (number, cursor) in cursors.iter().enumerate() {
             let name = format!("{}_{:03}", worker.name, number + first);
+            if self.existing.contains_key(&name) {
+                return refuse(format!("the task has a step `{name}` already"));
+            }
             self.names.insert(name.clone());
             let own = self
                 .instances
@@ -378,6 +409,21 @@ impl<'a, 'b> Planner<'a, 'b> {
             });
         }
         Ok(())
+    }
+
+    /// Settings of batches stand at their worker, or else at the step that cuts them.
+    fn batch_metadata(&self, worker: &StepDefinition) -> Value {
+        let steps = [Some(worker), self.steps.get(self.current).copied()];
+        let configs = steps.map(|step| step?.batch_config.as_deref());
+        let configs = || configs.into_iter().flatten();
+        let size = configs().find_map(|config| config.batch_size);
+        let field = configs().find_map(|config| config.cursor_field.as_deref());
+        let strategy = configs().find_map(|config| config.failure_strategy.as_deref());
+        json!({
+            "checkpoint_interval": CHECKPOINT_INTERVAL.min(size.unwrap_or(u64::MAX)),
+            "cursor_field": field.unwrap_or("id"),
+            "failure_strategy": strategy.unwrap_or("continue_on_failure"),
+        })
     }
 
     /// Creates all that follows from what was created, until nothing more does.
@@ -406,7 +452,9 @@ impl<'a, 'b> Planner<'a, 'b> {
             }
             StepType::Standard | StepType::Decision | StepType::Batchable => {
                 !step.dependencies.is_empty()
-                    && names().all(|name| self.exists(name) && !self.creates(name, step))
+                    && names().all(|name| {
+                        self.exists(name) && !self.creates(name, step) && !self.may_be_created(name)
+                    })
             }
         }
     }

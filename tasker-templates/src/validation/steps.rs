@@ -82,6 +82,7 @@ pub(super) fn check<'v>(checker: &mut Checker, template: &'v Map<String, Value>)
         checker.error(&at, ProblemKind::Cycle { steps });
     }
     check_batch_workers(checker, steps, &at);
+    check_batch_names(checker, steps, &names, &at);
     check_events(checker, items(template, "domain_events"), steps, &at);
     names
 }
@@ -114,7 +115,8 @@ fn check_kind(checker: &mut Checker, step: &Value, at: &At<'_>) {
     }
     let has_dependencies =
         matches!(step.get("dependencies"), Some(Value::Array(items)) if !items.is_empty());
-    if step_type(step) == Some("deferred_convergence") && !has_dependencies {
+    let is_convergence = matches!(step_type(step), Some("deferred_convergence" | "deferred"));
+    if is_convergence && !has_dependencies {
         checker.warning(&at.key("dependencies"), ProblemKind::NothingToConverge);
     }
     if let Some(callable) = step
@@ -236,6 +238,27 @@ fn check_batch_workers(checker: &mut Checker, steps: &[Value], at: &At<'_>) {
         let is_named = text(step, "name").is_none_or(|name| named.contains(name));
         if step_type(step) == Some("batch_worker") && !is_named {
             checker.warning(&at.index(index), ProblemKind::UnusedBatchWorker);
+        }
+    }
+}
+
+/// Refuses steps with the name that a batch may get.
+fn check_batch_names(checker: &mut Checker, steps: &[Value], names: &StepNames<'_>, at: &At<'_>) {
+    for (index, step) in steps.iter().enumerate() {
+        let Some(name) = text(step, "name") else {
+            continue;
+        };
+        let Some((worker, number)) = name.rsplit_once('_') else {
+            continue;
+        };
+        let is_number = number.len() >= 3 && number.bytes().all(|byte| byte.is_ascii_digit());
+        let is_worker = names
+            .index(worker)
+            .is_some_and(|worker| step_type(&steps[worker]) == Some("batch_worker"));
+        if is_number && is_worker {
+            let worker = clip(worker);
+            let step = at.index(index);
+            checker.error(&step.key("name"), ProblemKind::BatchName { worker });
         }
     }
 }

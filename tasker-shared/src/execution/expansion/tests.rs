@@ -108,6 +108,45 @@ fn a_convergence_waits_until_the_last_decision_above_it() {
 }
 
 #[test]
+fn what_another_decision_has_created_is_not_created_again() {
+    let template = template(&[
+        ("first", "decision", &[]),
+        ("second", "decision", &["first"]),
+        ("both", "standard", &["first", "second"]),
+        ("after", "standard", &["both"]),
+    ]);
+    let now = existing(&[("first", false)]);
+    let steps = planned(&template, &now, "first", &chosen(&["second", "both"])).unwrap();
+    assert_eq!(steps, ["second<first", "both<first,second", "after<both"]);
+    let later = existing(&[
+        ("first", true),
+        ("second", false),
+        ("both", false),
+        ("after", false),
+    ]);
+    for names in [&["both"][..], &["both", "after"], &[]] {
+        let steps = planned(&template, &later, "second", &chosen(names)).unwrap();
+        assert!(steps.is_empty(), "{steps:?}");
+    }
+}
+
+#[test]
+fn a_decision_may_name_what_follows_from_its_choice_by_itself() {
+    let template = template(APPROVAL);
+    let now = existing(&[("validate", true), ("route", false)]);
+    for names in [
+        &["auto"][..],
+        &["auto", "finish"],
+        &["mail", "finish", "auto"],
+    ] {
+        let steps = planned(&template, &now, "route", &chosen(names)).unwrap();
+        let sorted: std::collections::BTreeSet<_> = steps.iter().map(String::as_str).collect();
+        let expected = ["auto<route", "finish<auto", "mail<finish"];
+        assert_eq!(sorted, expected.into(), "{names:?}");
+    }
+}
+
+#[test]
 fn decisions_are_limited_in_depth() {
     let template = template(&[
         ("a", "decision", &[]),
@@ -163,6 +202,52 @@ fn no_batches_create_a_placeholder() {
     assert_eq!(steps[0].name, "work_000");
     assert_eq!(steps[0].inputs.as_ref().unwrap()["is_no_op"], true);
     assert_eq!(steps[1].parents, ["work_000"]);
+}
+
+#[test]
+fn settings_of_batches_stand_at_the_worker_or_at_the_step_that_cuts_them() {
+    let step = |name: &str, kind: &str, parents: &[&str], config: Value| {
+        json!({"name": name, "type": kind, "dependencies": parents, "batch_config": config,
+               "handler": {"callable": "h"}})
+    };
+    let cutter = json!({"worker_template": "work", "cursor_field": "row", "batch_size": 50});
+    let template: TaskTemplate = serde_json::from_value(json!({"name": "t", "steps": [
+        step("analyze", "batchable", &[], cutter),
+        step("other", "batch_worker", &["analyze"], Value::Null),
+        step("work", "batch_worker", &["analyze"], json!({"failure_strategy": "fail_fast"})),
+        step("sum", "deferred_convergence", &["work"], Value::Null),
+    ]}))
+    .unwrap();
+    let now = existing(&[("analyze", false)]);
+    let expected = json!({
+        "checkpoint_interval": 50, "cursor_field": "row", "failure_strategy": "fail_fast",
+    });
+    for (outcome, first) in [
+        (batches(1), "work_001"),
+        (Outcome::Batches(None), "work_000"),
+    ] {
+        let steps = plan(&template, &now, "analyze", &outcome, 3).unwrap();
+        let names: Vec<&str> = steps.iter().map(|step| &*step.name).collect();
+        assert_eq!(names, [first, "sum"]);
+        let inputs = steps[0].inputs.as_ref().unwrap();
+        assert_eq!(inputs["batch_metadata"], expected);
+    }
+}
+
+#[test]
+fn a_convergence_waits_for_all_steps_that_cut_work_for_one_worker() {
+    let template = template(&[
+        ("first", "batchable", &[]),
+        ("second", "batchable", &[]),
+        ("work", "batch_worker", &["first", "second"]),
+        ("sum", "deferred_convergence", &["work"]),
+    ]);
+    let now = existing(&[("first", false), ("second", false)]);
+    let steps = planned(&template, &now, "first", &batches(1)).unwrap();
+    assert_eq!(steps, ["work_001<first,second"]);
+    let later = existing(&[("first", true), ("second", false), ("work_001", false)]);
+    let steps = planned(&template, &later, "second", &batches(1)).unwrap();
+    assert_eq!(steps, ["work_002<first,second", "sum<work_001,work_002"]);
 }
 
 #[test]
