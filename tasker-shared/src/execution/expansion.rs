@@ -299,11 +299,11 @@ impl<'a, 'b> Planner<'a, 'b> {
         }
         // What follows from the others by itself is created with them, whether it is named or not.
         let order = self.order.clone();
-        let named = order
+        let wanted = order
             .into_iter()
             .filter(|step| chosen.contains(&step.name) && !self.exists(&step.name));
         let (own, following): (Vec<&StepDefinition>, Vec<_>) =
-            named.partition(|step| self.waits_for_a_choice(step));
+            wanted.partition(|step| self.waits_for_a_choice(step));
         self.names.extend(own.iter().map(|step| step.name.clone()));
         self.close();
         for step in following {
@@ -346,27 +346,24 @@ impl<'a, 'b> Planner<'a, 'b> {
             step.step_type == StepType::BatchWorker
                 && step.dependencies.iter().any(|name| *name == *self.current)
         };
-        let worker = match batches {
-            Some(batches) => {
-                let name = batches.worker_template_name.as_str();
-                let step = self.steps.get(name).copied().filter(|step| is_worker(step));
-                step.ok_or_else(|| {
-                    ExpansionError(format!(
-                        "`{name}` is no batch worker that depends on `{}`",
-                        self.current
-                    ))
-                })?
-            }
-            None => {
-                let creator = self.steps.get(self.current);
-                let configured = creator.and_then(|step| step.batch_worker_name());
-                let is_meant = |step: &StepDefinition| {
-                    is_worker(step) && configured.as_ref().is_none_or(|name| step.name == *name)
-                };
-                match self.order.iter().copied().find(|step| is_meant(step)) {
-                    Some(worker) => worker,
-                    None => return Ok(()),
-                }
+        let worker = if let Some(batches) = batches {
+            let name = batches.worker_template_name.as_str();
+            let step = self.steps.get(name).copied().filter(|step| is_worker(step));
+            step.ok_or_else(|| {
+                ExpansionError(format!(
+                    "`{name}` is no batch worker that depends on `{}`",
+                    self.current
+                ))
+            })?
+        } else {
+            let creator = self.steps.get(self.current);
+            let configured = creator.and_then(|step| step.batch_worker_name());
+            let is_meant = |step: &StepDefinition| {
+                is_worker(step) && configured.as_ref().is_none_or(|name| step.name == *name)
+            };
+            match self.order.iter().copied().find(|step| is_meant(step)) {
+                Some(worker) => worker,
+                None => return Ok(()),
             }
         };
         let none = [Value::Null];
