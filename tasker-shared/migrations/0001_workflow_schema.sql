@@ -99,7 +99,8 @@ CREATE TABLE IF NOT EXISTS tasker.tasks (
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE INDEX IF NOT EXISTS tasks_named_task_uuid ON tasker.tasks (named_task_uuid);
+CREATE INDEX IF NOT EXISTS tasks_named_task_uuid_task_uuid
+    ON tasker.tasks (named_task_uuid, task_uuid);
 
 CREATE TABLE IF NOT EXISTS tasker.workflow_steps (
     workflow_step_uuid uuid PRIMARY KEY DEFAULT tasker.uuidv7(),

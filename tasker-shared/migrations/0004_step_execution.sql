@@ -62,6 +62,8 @@ CREATE TABLE IF NOT EXISTS tasker.tasks_dlq (
 );
 
 CREATE INDEX IF NOT EXISTS tasks_dlq_task_uuid ON tasker.tasks_dlq (task_uuid);
+CREATE INDEX IF NOT EXISTS tasks_dlq_resolution_status
+    ON tasker.tasks_dlq (resolution_status, dlq_entry_uuid);
 
 CREATE TABLE IF NOT EXISTS tasker.workflow_step_result_audit (
     workflow_step_result_audit_uuid uuid PRIMARY KEY DEFAULT tasker.uuidv7(),
@@ -352,6 +354,20 @@ BEGIN
 END
 $$;
 
+-- Records that a task's first step has started, if that is not recorded yet. While nothing ends, the
+-- state of a task is seen from its steps.
+CREATE FUNCTION tasker.task_begin(p_task uuid) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM tasker.task_transitions
+               WHERE task_uuid = p_task AND most_recent AND to_state = 'pending')
+        AND EXISTS (SELECT FROM tasker.workflow_steps WHERE task_uuid = p_task AND attempts > 0)
+    THEN
+        PERFORM tasker.task_move(p_task, 'steps_in_process', '{"reason": "first_step_started"}');
+    END IF;
+END
+$$;
+
 -- Moves a step that is not in the queue to another state and records why.
 CREATE FUNCTION tasker.step_move(p_step uuid, p_state text, p_metadata jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -444,6 +460,7 @@ BEGIN
             WHERE NOT EXISTS (SELECT FROM tasker.task_transitions x
                 WHERE x.task_uuid = f.id AND x.most_recent AND x.to_state = 'blocked_by_failures')
         LOOP
+            PERFORM tasker.task_begin(v_task);
             PERFORM tasker.task_move(v_task, 'blocked_by_failures', '{"reason": "step_failed"}');
         END LOOP;
     END IF;
@@ -476,6 +493,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    PERFORM tasker.task_begin(p_task);
     SELECT to_state INTO v_state FROM tasker.task_transitions
     WHERE task_uuid = p_task ORDER BY sort_key DESC LIMIT 1;
     SELECT jsonb_agg(jsonb_build_object('workflow_step_uuid', s.workflow_step_uuid,

@@ -92,8 +92,8 @@ BEGIN
         PERFORM tasker.task_move(p_task, 'steps_in_process', p_metadata);
         UPDATE tasker.tasks_dlq
         SET resolution_status = 'manually_resolved', resolution_timestamp = now(),
-            resolution_notes = p_metadata ->> 'reason', resolved_by = p_metadata ->> 'by',
-            updated_at = now()
+            resolution_notes = concat_ws(': ', p_metadata ->> 'reason', p_metadata ->> 'note'),
+            resolved_by = p_metadata ->> 'by', updated_at = now()
         WHERE task_uuid = p_task AND resolution_status = 'pending';
     END IF;
 END
@@ -256,13 +256,16 @@ LANGUAGE sql STABLE AS $$
         'pending')
 $$;
 
--- The current state of a task. While it runs, that is seen from its steps.
-CREATE FUNCTION tasker.task_state(p_task uuid) RETURNS text
+-- The current state of a task. While it runs, that is seen from its steps. One row, because the planner
+-- makes such a function a part of the query, which is much faster for many tasks.
+CREATE FUNCTION tasker.task_states(p_task uuid) RETURNS SETOF text
 LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN r.state NOT IN ('pending', 'steps_in_process') THEN r.state
         WHEN q.claimed THEN 'steps_in_process'
         WHEN q.retries AND NOT q.others THEN 'waiting_for_retry'
+        -- An attempt that was lost or returned is counted in the queue alone.
+        WHEN q.begun THEN 'steps_in_process'
         WHEN EXISTS (SELECT FROM tasker.workflow_steps s
                      WHERE s.task_uuid = p_task AND (s.processed OR s.attempts > 0))
             THEN 'steps_in_process'
@@ -273,14 +276,135 @@ LANGUAGE sql STABLE AS $$
             (SELECT x.to_state FROM tasker.task_transitions x
              WHERE x.task_uuid = p_task AND x.most_recent ORDER BY x.sort_key DESC LIMIT 1),
             'pending') AS state
+        -- Else it would be looked up at each place that uses it.
+        OFFSET 0
     ) r
     CROSS JOIN LATERAL (
         SELECT bool_or(q.claimed_by IS NOT NULL) AS claimed,
+               bool_or(q.attempt > 1) AS begun,
                bool_or(q.state = 'waiting_for_retry') AS retries,
                bool_or(q.state <> 'waiting_for_retry') AS others
         FROM tasker.step_queue q
         WHERE q.task_uuid = p_task AND r.state IN ('pending', 'steps_in_process')
     ) q
+$$;
+
+CREATE FUNCTION tasker.task_state(p_task uuid) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT * FROM tasker.task_states(p_task)
+$$;
+
+-- The steps of a task as JSON, oldest first. Whoever selects this beside the task reads both in one
+-- snapshot.
+CREATE FUNCTION tasker.task_steps(p_task uuid) RETURNS json
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(json_agg(row_to_json(v) ORDER BY v.workflow_step_uuid), '[]')
+    FROM (
+        SELECT s.workflow_step_uuid, s.task_uuid, n.name, c.state AS current_state,
+               c.state AS status,
+               ARRAY(
+                   SELECT DISTINCT p.name
+                   FROM tasker.workflow_step_edges e
+                   JOIN tasker.workflow_steps f ON f.workflow_step_uuid = e.from_step_uuid
+                   JOIN tasker.named_steps p ON p.named_step_uuid = f.named_step_uuid
+                   WHERE e.to_step_uuid = s.workflow_step_uuid
+                   ORDER BY p.name
+               ) AS dependencies,
+               s.retryable, s.max_attempts,
+               coalesce(CASE WHEN q.claimed_by IS NULL THEN q.attempt - 1 ELSE q.attempt END,
+                        s.attempts, 0) AS attempts,
+               coalesce(q.claimed_at, s.last_attempted_at::timestamptz) AS last_attempted_at,
+               s.backoff_request_seconds, q.claimed_by IS NOT NULL AS in_process, s.processed,
+               s.processed_at::timestamptz, s.inputs, s.results, s.priority,
+               s.created_at::timestamptz, s.callable, q.claimed_by,
+               CASE WHEN q.claimed_by IS NULL AND q.state = 'waiting_for_retry' THEN q.due_at END
+                   AS next_retry_at,
+               p.total AS total_parents, p.completed AS completed_parents,
+               p.total = p.completed AS dependencies_satisfied,
+               (q.task_uuid IS NOT NULL AND q.claimed_by IS NULL AND q.due_at <= now())
+                   AS ready_for_execution,
+               (q.task_uuid IS NOT NULL AND q.state = 'waiting_for_retry') AS retry_eligible,
+               s.checkpoint
+        FROM tasker.workflow_steps s
+        JOIN tasker.named_steps n USING (named_step_uuid)
+        LEFT JOIN tasker.step_queue q
+            ON q.task_uuid = s.task_uuid AND q.workflow_step_uuid = s.workflow_step_uuid
+        CROSS JOIN LATERAL (
+            SELECT tasker.step_state(s.task_uuid, s.workflow_step_uuid) AS state OFFSET 0
+        ) c
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS total, count(*) FILTER (WHERE f.processed) AS completed
+            FROM tasker.workflow_step_edges e
+            JOIN tasker.workflow_steps f ON f.workflow_step_uuid = e.from_step_uuid
+            WHERE e.to_step_uuid = s.workflow_step_uuid
+        ) p
+        WHERE s.task_uuid = p_task
+    ) v
+$$;
+
+-- For lists of tasks. `complete` is in neither, because most tasks are complete. `most_recent` is in
+-- no condition, because the update that clears it would then write to every index of its table.
+CREATE INDEX IF NOT EXISTS tasks_unfinished ON tasker.tasks (task_uuid)
+    WHERE ended_at IS NULL AND NOT complete;
+CREATE INDEX IF NOT EXISTS task_transitions_failed ON tasker.task_transitions (to_state, task_uuid)
+    WHERE to_state IN ('error', 'cancelled', 'resolved_manually', 'blocked_by_failures');
+
+-- Returns the ids of the newest `p_limit` tasks before `p_before`: those of one namespace, of one name
+-- and in one state, each unless null.
+CREATE FUNCTION tasker.tasks_list(
+    p_namespace text, p_name text, p_status text, p_before uuid, p_limit bigint
+) RETURNS SETOF uuid
+LANGUAGE plpgsql STABLE ROWS 100
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    v_before uuid := coalesce(p_before, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    v_named uuid[];
+BEGIN
+    IF p_namespace IS NOT NULL OR p_name IS NOT NULL THEN
+        v_named := ARRAY(
+            SELECT n.named_task_uuid FROM tasker.named_tasks n
+            JOIN tasker.task_namespaces s USING (task_namespace_uuid)
+            WHERE (p_namespace IS NULL OR s.name = p_namespace)
+                AND (p_name IS NULL OR n.name = p_name));
+    END IF;
+    IF p_status IN ('error', 'cancelled', 'resolved_manually', 'blocked_by_failures') THEN
+        RETURN QUERY
+        SELECT x.task_uuid FROM tasker.task_transitions x
+        WHERE x.to_state IN ('error', 'cancelled', 'resolved_manually', 'blocked_by_failures')
+            AND x.to_state = p_status AND x.most_recent AND x.task_uuid < v_before
+            AND (v_named IS NULL OR (
+                SELECT t.named_task_uuid FROM tasker.tasks t WHERE t.task_uuid = x.task_uuid
+            ) = ANY (v_named))
+        ORDER BY x.task_uuid DESC LIMIT p_limit;
+    ELSIF p_status <> 'complete' THEN
+        RETURN QUERY
+        SELECT t.task_uuid FROM tasker.tasks t
+        CROSS JOIN LATERAL tasker.task_states(t.task_uuid) c (state)
+        WHERE t.ended_at IS NULL AND NOT t.complete AND t.task_uuid < v_before
+            AND (v_named IS NULL OR t.named_task_uuid = ANY (v_named))
+            AND c.state = p_status
+        ORDER BY t.task_uuid DESC LIMIT p_limit;
+    ELSIF v_named IS NULL THEN
+        RETURN QUERY
+        SELECT t.task_uuid FROM tasker.tasks t
+        WHERE t.task_uuid < v_before AND (p_status IS NULL OR t.complete)
+        ORDER BY t.task_uuid DESC LIMIT p_limit;
+    ELSE
+        -- The newest of each template. Pairs are compared, because the planner would otherwise read the
+        -- tasks of all templates for those of one.
+        RETURN QUERY
+        SELECT l.task_uuid FROM unnest(v_named) n (id)
+        CROSS JOIN LATERAL (
+            SELECT t.task_uuid FROM tasker.tasks t
+            WHERE (t.named_task_uuid, t.task_uuid) < (n.id, v_before)
+                AND (t.named_task_uuid, t.task_uuid)
+                    > (n.id, '00000000-0000-0000-0000-000000000000')
+                AND (p_status IS NULL OR t.complete)
+            ORDER BY t.named_task_uuid DESC, t.task_uuid DESC LIMIT p_limit
+        ) l
+        ORDER BY l.task_uuid DESC LIMIT p_limit;
+    END IF;
+END
 $$;
 
 CREATE INDEX IF NOT EXISTS tasks_ended_at ON tasker.tasks (ended_at) WHERE ended_at IS NOT NULL;

@@ -68,6 +68,8 @@ problem_kinds! {
     TASK_ENDED: CONFLICT, "task_ended", "The task has ended";
     STEP_NOT_FOUND: NOT_FOUND, "step_not_found", "Step not found";
     STEP_STATE_CONFLICT: CONFLICT, "step_state_conflict", "The step's state does not allow the action";
+    DLQ_ENTRY_NOT_FOUND: NOT_FOUND, "dlq_entry_not_found", "Entry of a failed task not found";
+    DLQ_ENTRY_RESOLVED: CONFLICT, "dlq_entry_resolved", "The entry of a failed task is resolved";
     NAMESPACE_NOT_FOUND: NOT_FOUND, "namespace_not_found", "Namespace not found";
 }
 

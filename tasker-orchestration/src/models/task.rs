@@ -16,6 +16,8 @@ use uuid::Uuid;
 
 use tasker_shared::models::core::task_request::TaskRequest;
 
+use crate::models::workflow_step::WorkflowStep;
+
 /// A task to create, with its steps and edges.
 #[derive(Debug)]
 pub(crate) struct NewTask {
@@ -259,6 +261,22 @@ pub(crate) struct TaskSummary {
     pub(crate) template_hash: Option<String>,
 }
 
+/// States that a task can have, those of other software on the database included.
+pub(crate) const STATES: [&str; 12] = [
+    "pending",
+    "initializing",
+    "enqueuing_steps",
+    "steps_in_process",
+    "evaluating_results",
+    "waiting_for_dependencies",
+    "waiting_for_retry",
+    "blocked_by_failures",
+    "complete",
+    "error",
+    "cancelled",
+    "resolved_manually",
+];
+
 /// Restricts a list of tasks. A field that is `None` restricts nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TaskFilter {
@@ -278,7 +296,8 @@ pub(crate) async fn list(
     filter: &TaskFilter,
     limit: i64,
 ) -> Result<Vec<TaskSummary>, sqlx::Error> {
-    // Version 7 UUIDs sort by time, so the primary key gives the order.
+    // Version 7 UUIDs sort by time, so the primary key gives the order. The array keeps the planner from
+    // reading all tasks for a page of them.
     sqlx::query_as!(
         TaskSummary,
         r#"
@@ -287,15 +306,11 @@ pub(crate) async fn list(
                t.complete, t.priority, t.requested_at::timestamptz AS "requested_at!",
                t.completed_at::timestamptz, t.created_at::timestamptz AS "created_at!",
                t.correlation_id, t.template_hash
-        FROM tasker.tasks t
+        FROM tasker.tasks_list($1, $2, $3, $4, $5) l (task_uuid)
+        JOIN tasker.tasks t ON t.task_uuid = ANY (ARRAY[l.task_uuid])
         JOIN tasker.named_tasks nt USING (named_task_uuid)
         JOIN tasker.task_namespaces ns USING (task_namespace_uuid)
-        WHERE ($1::text IS NULL OR ns.name = $1)
-          AND ($2::text IS NULL OR nt.name = $2)
-          AND ($3::text IS NULL OR tasker.task_state(t.task_uuid) = $3)
-          AND ($4::uuid IS NULL OR t.task_uuid < $4)
         ORDER BY t.task_uuid DESC
-        LIMIT $5
         "#,
         filter.namespace as _,
         filter.name as _,
@@ -358,16 +373,16 @@ pub(crate) struct Task {
     /// Time of the row's last change.
     pub(crate) updated_at: DateTime<Utc>,
     /// Number of its steps.
-    pub(crate) step_count: i64,
+    pub(crate) step_count: usize,
 }
 
-/// Returns the task with this id.
+/// Returns the task with this id and its steps, oldest first, both in one snapshot: a state that is
+/// computed from the steps must agree with them.
 pub(crate) async fn find(
     connection: &mut PgConnection,
     task_uuid: Uuid,
-) -> Result<Option<Task>, sqlx::Error> {
-    sqlx::query_as!(
-        Task,
+) -> Result<Option<(Task, Vec<WorkflowStep>)>, sqlx::Error> {
+    let row = sqlx::query!(
         r#"
         SELECT t.task_uuid, ns.name AS namespace, nt.name, nt.version, t.template_hash,
                tasker.task_state(t.task_uuid) AS "status!",
@@ -376,8 +391,7 @@ pub(crate) async fn find(
                t.requested_at::timestamptz AS "requested_at!", t.completed_at::timestamptz,
                t.created_at::timestamptz AS "created_at!",
                t.updated_at::timestamptz AS "updated_at!",
-               (SELECT count(*) FROM tasker.workflow_steps s WHERE s.task_uuid = t.task_uuid)
-                   AS "step_count!"
+               tasker.task_steps(t.task_uuid) AS "steps!: Json<Vec<WorkflowStep>>"
         FROM tasker.tasks t
         JOIN tasker.named_tasks nt USING (named_task_uuid)
         JOIN tasker.task_namespaces ns USING (task_namespace_uuid)
@@ -386,7 +400,34 @@ pub(crate) async fn find(
         task_uuid
     )
     .fetch_optional(&mut *connection)
-    .await
+    .await?;
+    Ok(row.map(|row| {
+        let Json(steps) = row.steps;
+        let task = Task {
+            task_uuid: row.task_uuid,
+            namespace: row.namespace,
+            name: row.name,
+            version: row.version,
+            template_hash: row.template_hash,
+            status: row.status,
+            complete: row.complete,
+            context: row.context,
+            initiator: row.initiator,
+            source_system: row.source_system,
+            reason: row.reason,
+            tags: row.tags,
+            options: row.options,
+            priority: row.priority,
+            correlation_id: row.correlation_id,
+            parent_correlation_id: row.parent_correlation_id,
+            requested_at: row.requested_at,
+            completed_at: row.completed_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            step_count: steps.len(),
+        };
+        (task, steps)
+    }))
 }
 
 /// Returns true if there is a task with this id.

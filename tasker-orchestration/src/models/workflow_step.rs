@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// A step of a task in answers to clients.
+/// A step of a task in answers to clients, as `tasker.task_steps` returns it.
+///
+/// What templates and handlers wrote stays text, because nobody reads it on its way.
 #[expect(
     clippy::struct_excessive_bools,
     clippy::struct_field_names,
     reason = "each is a column that clients know by its name"
 )]
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct WorkflowStep {
     /// The step's own id.
     pub(crate) workflow_step_uuid: Uuid,
@@ -24,6 +27,8 @@ pub(crate) struct WorkflowStep {
     /// Its name in the template.
     pub(crate) name: String,
     /// Its current state, such as `pending`.
+    pub(crate) current_state: String,
+    /// The same as `current_state`.
     pub(crate) status: String,
     /// Names of the steps that must be complete before this step starts.
     pub(crate) dependencies: Vec<String>,
@@ -45,10 +50,10 @@ pub(crate) struct WorkflowStep {
     pub(crate) processed_at: Option<DateTime<Utc>>,
     /// The step's input beside the task's context.
     #[schema(value_type = Option<Object>)]
-    pub(crate) inputs: Option<Value>,
+    pub(crate) inputs: Option<Box<RawValue>>,
     /// The handler's result.
     #[schema(value_type = Option<Object>)]
-    pub(crate) results: Option<Value>,
+    pub(crate) results: Option<Box<RawValue>>,
     /// Higher runs earlier.
     pub(crate) priority: i32,
     /// Time of creation.
@@ -71,7 +76,7 @@ pub(crate) struct WorkflowStep {
     pub(crate) retry_eligible: bool,
     /// The checkpoint that its handler saved last.
     #[schema(value_type = Option<Object>)]
-    pub(crate) checkpoint: Option<Value>,
+    pub(crate) checkpoint: Option<Box<RawValue>>,
 }
 
 /// Returns all steps of a task, oldest first, or none if the task does not exist.
@@ -79,53 +84,12 @@ pub(crate) async fn list_for_task(
     connection: &mut PgConnection,
     task_uuid: Uuid,
 ) -> Result<Vec<WorkflowStep>, sqlx::Error> {
-    sqlx::query_as!(
-        WorkflowStep,
-        r#"
-        SELECT s.workflow_step_uuid, s.task_uuid, n.name,
-               tasker.step_state(s.task_uuid, s.workflow_step_uuid) AS "status!",
-               ARRAY(
-                   SELECT DISTINCT p.name
-                   FROM tasker.workflow_step_edges e
-                   JOIN tasker.workflow_steps f ON f.workflow_step_uuid = e.from_step_uuid
-                   JOIN tasker.named_steps p ON p.named_step_uuid = f.named_step_uuid
-                   WHERE e.to_step_uuid = s.workflow_step_uuid
-                   ORDER BY p.name
-               ) AS "dependencies!: Vec<String>",
-               s.retryable, s.max_attempts,
-               CASE WHEN q.claimed_by IS NULL THEN coalesce(s.attempts, 0) ELSE q.attempt END
-                   AS "attempts!",
-               coalesce(q.claimed_at, s.last_attempted_at::timestamptz) AS last_attempted_at,
-               s.backoff_request_seconds, q.claimed_by IS NOT NULL AS "in_process!", s.processed,
-               s.processed_at::timestamptz, s.inputs, s.results, s.priority,
-               s.created_at::timestamptz AS "created_at!",
-               s.callable, q.claimed_by AS "claimed_by?",
-               CASE WHEN q.claimed_by IS NULL AND q.state = 'waiting_for_retry' THEN q.due_at END
-                   AS next_retry_at,
-               p.total AS "total_parents!", p.completed AS "completed_parents!",
-               p.total = p.completed AS "dependencies_satisfied!",
-               (q.task_uuid IS NOT NULL AND q.claimed_by IS NULL AND q.due_at <= now())
-                   AS "ready_for_execution!",
-               (q.task_uuid IS NOT NULL AND q.state = 'waiting_for_retry')
-                   AS "retry_eligible!",
-               s.checkpoint
-        FROM tasker.workflow_steps s
-        JOIN tasker.named_steps n USING (named_step_uuid)
-        LEFT JOIN tasker.step_queue q
-            ON q.task_uuid = s.task_uuid AND q.workflow_step_uuid = s.workflow_step_uuid
-        CROSS JOIN LATERAL (
-            SELECT count(*) AS total, count(*) FILTER (WHERE f.processed) AS completed
-            FROM tasker.workflow_step_edges e
-            JOIN tasker.workflow_steps f ON f.workflow_step_uuid = e.from_step_uuid
-            WHERE e.to_step_uuid = s.workflow_step_uuid
-        ) p
-        WHERE s.task_uuid = $1
-        ORDER BY s.workflow_step_uuid
-        "#,
+    let steps = sqlx::query_scalar!(
+        r#"SELECT tasker.task_steps($1) AS "steps!: Json<Vec<WorkflowStep>>""#,
         task_uuid
-    )
-    .fetch_all(&mut *connection)
-    .await
+    );
+    let Json(steps) = steps.fetch_one(&mut *connection).await?;
+    Ok(steps)
 }
 
 /// Returns the ids of the named steps `names`, and creates the missing ones.

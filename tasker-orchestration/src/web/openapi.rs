@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::handlers::{analytics, cache, execution, history, retirement, tasks, templates};
+use super::handlers::{analytics, cache, dlq, execution, history, retirement, tasks, templates};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -18,6 +18,9 @@ use super::handlers::{analytics, cache, execution, history, retirement, tasks, t
         execution::get_step_audit,
         execution::list_workers,
         execution::get_queue,
+        dlq::list_dlq,
+        dlq::get_dlq_entry,
+        dlq::patch_dlq_entry,
         analytics::get_performance,
         analytics::get_bottlenecks,
         templates::list_namespaces,
@@ -32,6 +35,7 @@ use super::handlers::{analytics, cache, execution, history, retirement, tasks, t
     tags(
         (name = "tasks", description = "Tasks and their steps"),
         (name = "execution", description = "Workers, and the steps that wait for them"),
+        (name = "dlq", description = "Tasks that failed, and how they were dealt with"),
         (name = "analytics", description = "Speed and failures of tasks"),
         (name = "handlers", description = "The templates that tasks can be made from"),
         (name = "cache", description = "Templates in the caches of this process"),

@@ -8,7 +8,7 @@ use axum::routing::get;
 use tasker_shared::SystemContext;
 use tasker_shared::registry::catalog::TemplateCatalog;
 
-use super::handlers::{analytics, cache, execution, history, retirement, tasks, templates};
+use super::handlers::{analytics, cache, dlq, execution, history, retirement, tasks, templates};
 use super::state::ApiState;
 use crate::analytics::AnalyticsCache;
 use crate::ends::Ends;
@@ -40,6 +40,11 @@ pub fn routes(context: &SystemContext, ends: Ends) -> Router {
         )
         .route("/v1/workers", get(execution::list_workers))
         .route("/v1/queue", get(execution::get_queue))
+        .route("/v1/dlq", get(dlq::list_dlq))
+        .route(
+            "/v1/dlq/{dlq_entry_uuid}",
+            get(dlq::get_dlq_entry).patch(dlq::patch_dlq_entry),
+        )
         .route("/v1/analytics/performance", get(analytics::get_performance))
         .route("/v1/analytics/bottlenecks", get(analytics::get_bottlenecks))
         .route("/v1/handlers", get(templates::list_namespaces))

@@ -1,6 +1,7 @@
 //! Listing tasks.
 
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use crate::app::TestApp;
 
@@ -58,4 +59,81 @@ async fn filters_choose_by_template_and_state() {
     let page = app.get("/v1/tasks?name=order").await.json();
     assert_eq!(page["tasks"][0]["task_uuid"], order);
     assert_eq!(page["tasks"][0]["name"], "order");
+}
+
+#[tokio::test]
+async fn an_unknown_state_is_refused_with_those_that_there_are() {
+    let app = TestApp::start().await;
+    let answer = app.get("/v1/tasks?status=nonsense").await;
+    let problem = answer.problem();
+    assert_eq!(
+        (answer.status, &problem["code"]),
+        (422, &json!("validation_failed"))
+    );
+    let detail = problem["errors"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("pending, ") && detail.contains("steps_in_process"));
+}
+
+/// Finished tasks, whose number only retention limits. One template has none.
+const FINISHED: &str = "
+    WITH made AS (
+        INSERT INTO tasker.tasks (named_task_uuid, identity_hash, complete, ended_at)
+        SELECT named_task_uuid, md5(n::text), true, now()
+        FROM tasker.named_tasks, generate_series(1, 20000) n WHERE name = 'order'
+        RETURNING task_uuid
+    )
+    INSERT INTO tasker.task_transitions (task_uuid, to_state, sort_key)
+    SELECT task_uuid, 'complete', 3 FROM made";
+
+/// The rows that this session has read and not reported yet.
+async fn rows_read(connection: &mut PgConnection) -> i64 {
+    sqlx::query_scalar(
+        "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint
+         FROM pg_stat_xact_user_tables WHERE schemaname = 'tasker'",
+    )
+    .fetch_one(connection)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_page_of_tasks_reads_few_rows_whatever_was_finished() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    app.register("refund", json!({})).await;
+    let mut connection = app.pool().acquire().await.unwrap();
+    for sql in [FINISHED, "ANALYZE"] {
+        sqlx::query(sql).execute(&mut *connection).await.unwrap();
+    }
+    for (name, status, count) in [
+        (None, None, 20),
+        (None, Some("complete"), 20),
+        (None, Some("error"), 0),
+        (None, Some("cancelled"), 0),
+        (None, Some("pending"), 0),
+        (None, Some("steps_in_process"), 0),
+        (None, Some("waiting_for_dependencies"), 0),
+        (Some("order"), Some("complete"), 20),
+        (Some("order"), Some("error"), 0),
+        (Some("refund"), None, 0),
+        (Some("refund"), Some("complete"), 0),
+    ] {
+        // Several times, because a plan that is kept from the sixth time on must be as good.
+        for _ in 0..8 {
+            let mut transaction = sqlx::Connection::begin(&mut *connection).await.unwrap();
+            let before = rows_read(&mut transaction).await;
+            let found: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM tasker.tasks_list('shop', $1, $2, NULL, 20)",
+            )
+            .bind(name)
+            .bind(status)
+            .fetch_one(&mut *transaction)
+            .await
+            .unwrap();
+            assert_eq!(found, count, "{name:?} {status:?}");
+            let read = rows_read(&mut transaction).await - before;
+            assert!(read < 200, "{name:?} {status:?} read {read} rows");
+            transaction.rollback().await.unwrap();
+        }
+    }
 }

@@ -298,8 +298,20 @@ async fn tasks_of_before_are_read_with_their_times_in_utc() {
     assert_eq!(step["processed_at"], "2026-02-03T04:05:08Z");
     assert_eq!(step["last_attempted_at"], "2026-02-03T04:05:07.500Z");
     assert_eq!(step["status"], "complete");
-    let listed = workspace.get("/v1/tasks").await;
-    assert_eq!(listed["tasks"][0]["created_at"], "2026-02-03T04:05:07Z");
+    for filter in ["", "?status=complete", "?namespace=billing&name=by_context"] {
+        let listed = workspace.get(&format!("/v1/tasks{filter}")).await;
+        let first = &listed["tasks"][0];
+        assert_eq!(first["created_at"], "2026-02-03T04:05:07Z", "{filter}");
+    }
+    let indexes: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_indexes WHERE schemaname = 'tasker' AND indexname IN
+             ('tasks_unfinished', 'task_transitions_failed', 'tasks_named_task_uuid_task_uuid',
+              'tasks_dlq_resolution_status')",
+    )
+    .fetch_one(workspace.pool())
+    .await
+    .unwrap();
+    assert_eq!(indexes, 4);
     let path = format!(
         "/v1/tasks/{OLD_TASK}/workflow_steps/{}/audit",
         step["workflow_step_uuid"].as_str().unwrap()
@@ -332,13 +344,13 @@ async fn failures_operators_and_cancellations_work_on_it() {
     let task = made["task_uuid"].as_str().unwrap();
     let ended = workspace.ended(task).await;
     assert_eq!(ended["status"], "error", "{ended:#}");
-    let pending: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM tasker.tasks_dlq WHERE resolution_status = 'pending'",
-    )
-    .fetch_one(workspace.pool())
-    .await
-    .unwrap();
-    assert_eq!(pending, 1);
+    let pending = workspace.get("/v1/dlq?resolution_status=pending").await;
+    assert_eq!(pending["entries"].as_array().unwrap().len(), 1, "{pending}");
+    assert_eq!(pending["entries"][0]["task_uuid"], task);
+    let failed = workspace
+        .get("/v1/tasks?status=error&namespace=billing")
+        .await;
+    assert_eq!(failed["tasks"][0]["task_uuid"], task);
     let step = ended["steps"][0]["workflow_step_uuid"].as_str().unwrap();
     let action = json!({"action_type": "complete_manually", "completion_data": {"attempt": 2},
         "reason": "paid by hand", "completed_by": "me"});

@@ -2,6 +2,8 @@
 
 pub(super) mod analytics;
 pub(super) mod cache;
+mod checks;
+pub(super) mod dlq;
 pub(super) mod execution;
 pub(super) mod history;
 mod operate;

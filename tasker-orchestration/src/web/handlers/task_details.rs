@@ -22,8 +22,8 @@ pub(crate) struct TaskDetails {
     failed_steps: usize,
     /// Steps that wait for a worker.
     ready_steps: usize,
-    /// `has_ready_steps`, `processing`, `waiting_for_dependencies`, `blocked_by_failures` or
-    /// `all_complete`.
+    /// `has_ready_steps`, `processing`, `waiting_for_dependencies`, `blocked_by_failures`,
+    /// `all_complete` or `cancelled`.
     execution_status: &'static str,
     /// Complete steps of all, in percent.
     completion_percentage: f64,
@@ -39,10 +39,11 @@ impl TaskDetails {
         let total = steps.len();
         let in_progress = count(|step| step.in_process);
         let completed = count(|step| step.processed);
-        let failed = count(|step| step.status == "error");
+        let failed = count(|step| step.current_state == "error");
         let ready = count(|step| step.ready_for_execution);
         let retrying = count(|step| step.retry_eligible);
         let execution_status = match () {
+            () if task.status == "cancelled" => "cancelled",
             () if completed == total => "all_complete",
             () if ready > 0 => "has_ready_steps",
             () if in_progress > 0 => "processing",
@@ -57,7 +58,7 @@ impl TaskDetails {
         Self {
             task,
             total_steps: total,
-            pending_steps: count(|step| step.status == "pending"),
+            pending_steps: count(|step| step.current_state == "pending"),
             in_progress_steps: in_progress,
             completed_steps: completed,
             failed_steps: failed,

@@ -14,7 +14,9 @@ use tasker_shared::database;
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_web::ProblemBody;
 use tasker_web::problem_kinds as kinds;
-use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, Problem, bad_query, resolve_problem};
+use tasker_web::{
+    ApiJson, ApiPath, ApiQuery, ApiResult, FieldError, Problem, bad_query, resolve_problem,
+};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -190,7 +192,10 @@ pub(crate) struct ListTasks {
     namespace: Option<String>,
     /// Only tasks of templates with this name.
     name: Option<String>,
-    /// Only tasks that are in this state now, such as `pending`.
+    /// Only tasks that are in this state now: `pending`, `initializing`, `enqueuing_steps`,
+    /// `steps_in_process`, `evaluating_results`, `waiting_for_dependencies`, `waiting_for_retry`,
+    /// `blocked_by_failures`, `complete`, `error`, `cancelled` or `resolved_manually`.
+    #[param(example = "error")]
     status: Option<String>,
     /// Size of the page, from 1 to 100. Default 20.
     #[param(minimum = 1, maximum = 100, default = 20)]
@@ -219,16 +224,15 @@ pub(crate) struct TaskList {
     params(ListTasks),
     responses(
         (status = 200, description = "A page of tasks", body = TaskList),
+        (status = 422, description = "`validation_failed`: no task can have this `status`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn list_tasks(
     State(state): State<ApiState>,
     ApiQuery(query): ApiQuery<ListTasks>,
 ) -> ApiResult<ApiJson<TaskList>> {
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(bad_query("limit", format!("must be from 1 to {MAX_LIMIT}")));
-    }
+    let limit = page_size(query.limit)?;
+    check_value("status", query.status.as_deref(), &task::STATES)?;
     let filter = TaskFilter {
         namespace: query.namespace,
         name: query.name,
@@ -266,11 +270,8 @@ pub(crate) async fn get_task(
 ) -> ApiResult<ApiJson<TaskDetails>> {
     let found = database::run_idempotent(&state.pool, QUERY_LIMIT, move |connection| {
         Box::pin(async move {
-            let Some(task) = task::find(connection, task_uuid).await? else {
-                return Ok(None);
-            };
-            let steps = workflow_step::list_for_task(connection, task_uuid).await?;
-            Ok(Some(TaskDetails::new(task, steps)))
+            let found = task::find(connection, task_uuid).await?;
+            Ok(found.map(|(task, steps)| TaskDetails::new(task, steps)))
         })
     });
     found
@@ -308,6 +309,29 @@ pub(crate) async fn list_workflow_steps(
         .await?
         .map(ApiJson)
         .ok_or_else(|| task_not_found(task_uuid))
+}
+
+/// Returns the size of a page.
+pub(super) fn page_size(limit: Option<i64>) -> ApiResult<i64> {
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if (1..=MAX_LIMIT).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(bad_query("limit", format!("must be from 1 to {MAX_LIMIT}")))
+    }
+}
+
+/// Refuses the value of a parameter that is none of `allowed`.
+pub(super) fn check_value(name: &str, value: Option<&str>, allowed: &[&str]) -> ApiResult<()> {
+    match value {
+        Some(value) if !allowed.contains(&value) => {
+            let error = format!("must be one of {}", allowed.join(", "));
+            let detail = format!("`{name}` in the query string is not valid: {error}.");
+            let errors = vec![FieldError::new(name, error)];
+            Err(Problem::new(&kinds::VALIDATION_FAILED, detail).with_errors(errors))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn task_not_found(task_uuid: Uuid) -> Problem {

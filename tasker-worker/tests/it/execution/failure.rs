@@ -161,7 +161,12 @@ async fn other_branches_go_on_after_a_failure() {
     assert_eq!(state, "error");
     assert_eq!(
         engine.states(task).await,
-        ["pending", "blocked_by_failures", "error"]
+        [
+            "pending",
+            "steps_in_process",
+            "blocked_by_failures",
+            "error"
+        ]
     );
     let journal = engine.journal(task).await;
     assert!(

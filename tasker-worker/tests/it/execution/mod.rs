@@ -1,7 +1,9 @@
 //! Steps that run, on a database of each test's own.
 
+mod api;
 mod busy;
 mod cost;
+mod dlq;
 mod dynamic;
 pub(crate) mod engine;
 mod failure;
@@ -12,6 +14,7 @@ mod losses;
 mod operators;
 mod queue;
 mod races;
+mod reading;
 mod recovery;
 mod retention;
 mod templates;

@@ -1,54 +1,14 @@
 //! Tasks over HTTP: waiting for their ends, and what operators see and do.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Body;
-use http::{Method, Request};
-use http_body_util::BodyExt;
+use http::Method;
 use serde_json::{Value, json};
-use tasker_orchestration::service;
-use tasker_web::{AppParts, Lifecycle};
 use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
-use tower::ServiceExt;
 
+use super::api::{Api, request};
 use super::dynamic::edges;
 use super::engine::{Engine, step};
-
-struct Api(Router);
-
-impl Api {
-    fn of(engine: &Engine) -> Self {
-        let parts = AppParts::new(
-            &service::INFO,
-            Arc::clone(&engine.context),
-            Lifecycle::new(),
-        );
-        Self(service::router(&parts))
-    }
-
-    async fn send(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .body(Body::from(body.to_string()))
-            .unwrap();
-        let response = self.0.clone().oneshot(request).await.unwrap();
-        let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap_or_default())
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        self.send(Method::GET, path, &Value::Null).await.1
-    }
-}
-
-fn request(name: &str) -> Value {
-    json!({"name": name, "namespace": "test", "version": "1.0.0", "context": {}})
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_can_wait_for_the_end_of_its_task() {

@@ -1,0 +1,331 @@
+//! `/v1/dlq`: tasks that failed, for people to look into.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sqlx::types::Json;
+use sqlx::{FromRow, PgConnection};
+use tasker_shared::database;
+use tasker_web::ProblemBody;
+use tasker_web::problem_kinds as kinds;
+use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, Problem};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::checks::{MAX_NOTE, MAX_PERSON, check_texts};
+use super::tasks::{check_value, page_size};
+use crate::QUERY_LIMIT;
+use crate::web::state::ApiState;
+
+const STATUSES: [&str; 4] = [
+    "pending",
+    "manually_resolved",
+    "permanently_failed",
+    "cancelled",
+];
+
+/// A task that failed.
+#[expect(
+    clippy::struct_field_names,
+    reason = "clients know the fields by these names"
+)]
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub(crate) struct DlqEntry {
+    dlq_entry_uuid: Uuid,
+    /// The task.
+    task_uuid: Uuid,
+    /// The task's state before it failed.
+    original_state: String,
+    /// The reason, such as `max_retries_exceeded`.
+    dlq_reason: String,
+    /// The time of the failure.
+    dlq_timestamp: DateTime<Utc>,
+    /// `pending`, `manually_resolved`, `permanently_failed` or `cancelled`.
+    resolution_status: String,
+    resolution_timestamp: Option<DateTime<Utc>>,
+    resolution_notes: Option<String>,
+    /// The operator.
+    resolved_by: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Value>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+/// A task that failed, as it was then.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub(crate) struct DlqEntryDetails {
+    #[sqlx(flatten)]
+    #[serde(flatten)]
+    entry: DlqEntry,
+    /// The task when it failed: its context and its failed steps with their errors.
+    #[schema(value_type = Object)]
+    task_snapshot: Value,
+}
+
+macro_rules! columns {
+    () => {
+        "d.dlq_entry_uuid, d.task_uuid, d.original_state::text, d.dlq_reason::text,
+         d.dlq_timestamp::timestamptz, d.resolution_status::text,
+         d.resolution_timestamp::timestamptz, d.resolution_notes, d.resolved_by::text, d.metadata,
+         d.created_at::timestamptz, d.updated_at::timestamptz"
+    };
+}
+
+/// Which entries to list, and how many.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListDlq {
+    /// Only entries with this status: `pending`, `manually_resolved`, `permanently_failed` or
+    /// `cancelled`.
+    #[param(example = "pending")]
+    resolution_status: Option<String>,
+    /// Only entries of this task.
+    task_uuid: Option<Uuid>,
+    /// Size of the page, from 1 to 100. Default 20.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<i64>,
+    /// `next_cursor` of the previous page.
+    cursor: Option<Uuid>,
+}
+
+/// A page of entries.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DlqList {
+    /// The entries, newest first.
+    entries: Vec<DlqEntry>,
+    /// The cursor of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<Uuid>,
+}
+
+/// List failed tasks
+///
+/// Newest first. A task has an entry for each time that it ended in `error`.
+#[utoipa::path(
+    get,
+    path = "/v1/dlq",
+    tag = "dlq",
+    params(ListDlq),
+    responses(
+        (status = 200, description = "A page of entries", body = DlqList),
+        (status = 422, description = "`validation_failed`: no entry can have this `resolution_status`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list_dlq(
+    State(state): State<ApiState>,
+    ApiQuery(query): ApiQuery<ListDlq>,
+) -> ApiResult<ApiJson<DlqList>> {
+    let limit = page_size(query.limit)?;
+    let status = query.resolution_status.as_deref();
+    check_value("resolution_status", status, &STATUSES)?;
+    let statuses: Vec<String> = match status {
+        Some(status) => vec![status.to_owned()],
+        None => STATUSES.map(ToOwned::to_owned).to_vec(),
+    };
+    let (task_uuid, cursor) = (query.task_uuid, query.cursor.unwrap_or(Uuid::max()));
+    // One more row than the page holds shows that there is a next page.
+    let found = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
+        let statuses = statuses.clone();
+        Box::pin(async move {
+            let sql = match task_uuid {
+                Some(_) => OF_TASK,
+                None => OF_STATUSES,
+            };
+            let mut list = sqlx::query_as(sql)
+                .bind(statuses)
+                .bind(cursor)
+                .bind(limit + 1);
+            if let Some(task_uuid) = task_uuid {
+                list = list.bind(task_uuid);
+            }
+            list.fetch_all(connection).await
+        })
+    });
+    let mut entries: Vec<DlqEntry> = found.await?;
+    let more = entries.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+    if more {
+        entries.pop();
+    }
+    let last = entries.last().filter(|_| more);
+    let next_cursor = last.map(|entry| entry.dlq_entry_uuid);
+    Ok(ApiJson(DlqList {
+        entries,
+        next_cursor,
+    }))
+}
+
+const OF_TASK: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM tasker.tasks_dlq d
+      WHERE d.task_uuid = $4 AND d.resolution_status::text = ANY ($1) AND d.dlq_entry_uuid < $2
+      ORDER BY d.dlq_entry_uuid DESC LIMIT $3"
+);
+
+/// The newest of each status, so that the few that are pending are not looked for among all others.
+const OF_STATUSES: &str = concat!(
+    "SELECT d.* FROM unnest($1::tasker.dlq_resolution_status[]) s (status)
+     CROSS JOIN LATERAL (
+         SELECT ",
+    columns!(),
+    "    FROM tasker.tasks_dlq d
+         WHERE d.resolution_status = s.status AND d.dlq_entry_uuid < $2
+         ORDER BY d.dlq_entry_uuid DESC LIMIT $3
+     ) d
+     ORDER BY d.dlq_entry_uuid DESC LIMIT $3"
+);
+
+/// Get a failed task
+#[utoipa::path(
+    get,
+    path = "/v1/dlq/{dlq_entry_uuid}",
+    tag = "dlq",
+    params(("dlq_entry_uuid" = Uuid, Path, description = "The entry")),
+    responses(
+        (status = 200, description = "The entry", body = DlqEntryDetails),
+        (status = 404, description = "`dlq_entry_not_found`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get_dlq_entry(
+    State(state): State<ApiState>,
+    ApiPath(entry): ApiPath<Uuid>,
+) -> ApiResult<ApiJson<DlqEntryDetails>> {
+    let found = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
+        Box::pin(find(connection, entry))
+    });
+    found.await?.map(ApiJson).ok_or_else(|| not_found(entry))
+}
+
+async fn find(
+    connection: &mut PgConnection,
+    entry: Uuid,
+) -> Result<Option<DlqEntryDetails>, sqlx::Error> {
+    sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        ", d.task_snapshot FROM tasker.tasks_dlq d WHERE d.dlq_entry_uuid = $1"
+    ))
+    .bind(entry)
+    .fetch_optional(connection)
+    .await
+}
+
+fn not_found(entry: Uuid) -> Problem {
+    Problem::new(
+        &kinds::DLQ_ENTRY_NOT_FOUND,
+        format!("There is no entry {entry}."),
+    )
+}
+
+/// How a failed task was dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DlqResolution {
+    /// The matter was settled outside, or by actions on steps.
+    ManuallyResolved,
+    /// Nothing can be done.
+    PermanentlyFailed,
+    /// The matter does not need to be settled any more.
+    Cancelled,
+}
+
+impl DlqResolution {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ManuallyResolved => "manually_resolved",
+            Self::PermanentlyFailed => "permanently_failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The resolution of an entry.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DlqUpdate {
+    resolution_status: DlqResolution,
+    /// The operator.
+    #[schema(min_length = 1, max_length = 255)]
+    resolved_by: String,
+    /// The reason given.
+    #[schema(max_length = 10_000)]
+    resolution_notes: Option<String>,
+    /// Added to the entry's metadata.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Map<String, Value>>,
+}
+
+/// Resolve a failed task
+///
+/// Records how it was dealt with, and does not change the task: act on its steps for that, which
+/// resolves its pending entry as well.
+#[utoipa::path(
+    patch,
+    path = "/v1/dlq/{dlq_entry_uuid}",
+    tag = "dlq",
+    params(("dlq_entry_uuid" = Uuid, Path, description = "The entry")),
+    request_body = DlqUpdate,
+    responses(
+        (status = 200, description = "The entry with its resolution", body = DlqEntryDetails),
+        (status = 404, description = "`dlq_entry_not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`dlq_entry_resolved`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_body` or `validation_failed`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn patch_dlq_entry(
+    State(state): State<ApiState>,
+    ApiPath(entry): ApiPath<Uuid>,
+    ApiJson(update): ApiJson<DlqUpdate>,
+) -> ApiResult<ApiJson<DlqEntryDetails>> {
+    let mut texts = vec![("/resolved_by", &*update.resolved_by, MAX_PERSON)];
+    texts.extend(
+        update
+            .resolution_notes
+            .as_deref()
+            .map(|notes| ("/resolution_notes", notes, MAX_NOTE)),
+    );
+    check_texts(&texts)?;
+    let status = update.resolution_status.name();
+    let (by, notes) = (update.resolved_by, update.resolution_notes);
+    let metadata = Json(update.metadata.unwrap_or_default());
+    let resolved = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
+        let (by, notes) = (by.clone(), notes.clone());
+        let metadata = metadata.clone();
+        Box::pin(async move {
+            sqlx::query(
+                "UPDATE tasker.tasks_dlq
+                 SET resolution_status = $2::tasker.dlq_resolution_status, resolved_by = $3,
+                     resolution_notes = $4, metadata = coalesce(metadata, '{}') || $5,
+                     resolution_timestamp = now(), updated_at = now()
+                 WHERE dlq_entry_uuid = $1 AND resolution_status = 'pending'",
+            )
+            .bind(entry)
+            .bind(status)
+            .bind(by)
+            .bind(notes)
+            .bind(metadata)
+            .execute(&mut *connection)
+            .await?;
+            find(connection, entry).await
+        })
+    });
+    let found = resolved.await?.ok_or_else(|| not_found(entry))?;
+    // The same resolution is not refused, because the answer to an earlier request may have been lost.
+    let is_same = found.entry.resolution_status == status
+        && found.entry.resolved_by.as_ref() == Some(&by)
+        && found.entry.resolution_notes == notes;
+    if !is_same {
+        return Err(Problem::new(
+            &kinds::DLQ_ENTRY_RESOLVED,
+            format!(
+                "The entry is resolved as {}.",
+                found.entry.resolution_status
+            ),
+        ));
+    }
+    tracing::info!(dlq_entry_uuid = %entry, task_uuid = %found.entry.task_uuid, status, by, "failed task resolved");
+    Ok(ApiJson(found))
+}
