@@ -47,8 +47,14 @@ impl Ends {
     }
 
     /// Waits until the task has ended, and returns its state then, or nothing at `deadline`. The
-    /// task must be `awaited`; see [`expect`](Self::expect).
+    /// task must be `awaited`; see [`expect`](Self::expect). If others act on the task, this may be an
+    /// end of before that.
     pub async fn wait(&self, task_uuid: Uuid, deadline: Instant) -> Option<String> {
+        // Dropped after the receiver, also if the caller stops waiting.
+        let _forget = Forget {
+            ends: self,
+            task_uuid,
+        };
         let receiver = {
             let mut state = self.lock();
             let recent = state
@@ -63,22 +69,28 @@ impl Ends {
             state.waiting.entry(task_uuid).or_default().push(sender);
             receiver
         };
-        let ended = timeout_at(deadline, receiver).await;
-        if ended.is_err() {
-            let mut state = self.lock();
-            if let Some(senders) = state.waiting.get_mut(&task_uuid) {
-                senders.retain(|sender| !sender.is_closed());
-                if senders.is_empty() {
-                    state.waiting.remove(&task_uuid);
-                }
-            }
-        }
-        ended.ok()?.ok()
+        timeout_at(deadline, receiver).await.ok()?.ok()
+    }
+
+    /// Returns the state of a task now.
+    pub async fn state(&self, task_uuid: Uuid) -> Result<String, DatabaseError> {
+        database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
+            Box::pin(async move {
+                sqlx::query_scalar("SELECT tasker.task_state($1)")
+                    .bind(task_uuid)
+                    .fetch_one(connection)
+                    .await
+            })
+        })
+        .await
     }
 
     /// Has the end of a task announced that an earlier request created. Returns the state of a task
-    /// that has ended already.
+    /// that has ended already. Forgets earlier ends of the task, because an operator may have put it
+    /// back to work.
     pub async fn expect(&self, task_uuid: Uuid) -> Result<Option<String>, DatabaseError> {
+        // Before the query: an end that is announced during it is a later one.
+        self.lock().recent.retain(|(task, _)| *task != task_uuid);
         database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
             Box::pin(async move {
                 // The update waits for a transaction that ends the task just now.
@@ -170,6 +182,24 @@ impl Ends {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets a request that waits for a task no longer.
+struct Forget<'a> {
+    ends: &'a Ends,
+    task_uuid: Uuid,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        let mut state = self.ends.lock();
+        if let Some(senders) = state.waiting.get_mut(&self.task_uuid) {
+            senders.retain(|sender| !sender.is_closed());
+            if senders.is_empty() {
+                state.waiting.remove(&self.task_uuid);
+            }
+        }
     }
 }
 

@@ -38,7 +38,7 @@ pub fn router(parts: &Arc<AppParts>) -> Router {
     parts.lifecycle.spawn(ends.clone().run());
     app(
         parts,
-        routes::routes(&parts.context, ends),
+        routes::routes(&parts.context, ends, parts.lifecycle.clone()),
         openapi::document(),
     )
 }

@@ -36,6 +36,7 @@ pub use app::app;
 pub use conditional::{etag, none_match_holds};
 pub use docs::with_shared_routes;
 pub use extract::{ApiBytes, ApiJson, ApiPath, ApiQuery};
+pub use layers::Waiting;
 pub use lifecycle::Lifecycle;
 pub use logging::LoggingError;
 pub use metrics_route::recorder;

@@ -1,12 +1,12 @@
 //! The service's own routes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use tasker_shared::SystemContext;
 use tasker_shared::registry::catalog::TemplateCatalog;
+use tasker_web::Lifecycle;
 
 use super::handlers::{analytics, cache, dlq, execution, history, retirement, tasks, templates};
 use super::state::ApiState;
@@ -16,7 +16,7 @@ use crate::task_initialization::TaskInitializer;
 use crate::template_loader::TemplateLoader;
 
 /// Returns the routes below `/v1`.
-pub fn routes(context: &SystemContext, ends: Ends) -> Router {
+pub fn routes(context: &SystemContext, ends: Ends, lifecycle: Lifecycle) -> Router {
     let registry = Arc::clone(&context.task_handler_registry);
     let pool = context.database_pool().clone();
     let loader = TemplateLoader::new(Arc::clone(&registry));
@@ -80,12 +80,6 @@ pub fn routes(context: &SystemContext, ends: Ends) -> Router {
                 Arc::clone(context.cache_provider()),
                 context.tasker_config.common.cache.as_ref(),
             ),
-            longest_wait: longest_wait(context),
+            lifecycle,
         })
-}
-
-/// A wait ends before the request's own time does, so that it is answered.
-fn longest_wait(context: &SystemContext) -> Duration {
-    let timeout = context.tasker_config.orchestration.web.request_timeout_ms;
-    Duration::from_millis(timeout.saturating_sub(500).max(timeout / 2))
 }

@@ -1,11 +1,11 @@
 //! The state of the routes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::PgPool;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_shared::registry::catalog::TemplateCatalog;
+use tasker_web::Lifecycle;
 
 use crate::analytics::AnalyticsCache;
 use crate::ends::Ends;
@@ -20,6 +20,5 @@ pub(super) struct ApiState {
     pub(super) initializer: Arc<TaskInitializer>,
     pub(super) ends: Ends,
     pub(super) analytics: AnalyticsCache,
-    /// The longest that a request may wait for the end of a task.
-    pub(super) longest_wait: Duration,
+    pub(super) lifecycle: Lifecycle,
 }

@@ -38,14 +38,23 @@ impl BodyBytes {
     }
 }
 
-/// The bytes of one request, held until it is answered.
-struct Held {
+/// The bytes of one request, held until it is answered or waits.
+#[derive(Debug)]
+pub(super) struct Held {
     available: BodyBytes,
     permit: Mutex<Option<OwnedSemaphorePermit>>,
     refused: AtomicBool,
 }
 
 impl Held {
+    /// Gives the bytes back before the answer.
+    pub(super) fn release(&self) {
+        self.permit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+
     fn take(&self, bytes: usize) -> Result<(), TooManyBytes> {
         let available = Arc::clone(&self.available.0);
         let taken = u32::try_from(bytes)
@@ -77,13 +86,14 @@ pub(super) async fn limit_body_bytes(
         refused: AtomicBool::new(false),
     });
     let counted = Arc::clone(&held);
-    let request = request.map(|body| {
+    let mut request = request.map(|body| {
         Body::from_stream(body.into_data_stream().map(move |chunk| {
             let chunk = chunk?;
             counted.take(chunk.len()).map_err(axum::Error::new)?;
             Ok::<_, axum::Error>(chunk)
         }))
     });
+    request.extensions_mut().insert(Arc::clone(&held));
     let response = next.run(request).await;
     if held.refused.load(Ordering::Acquire) {
         return Problem::new(
@@ -97,6 +107,8 @@ pub(super) async fn limit_body_bytes(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::Router;
     use axum::body::{Body, Bytes};
     use axum::middleware::from_fn_with_state;
@@ -105,6 +117,27 @@ mod tests {
     use tower::ServiceExt;
 
     use super::{BodyBytes, limit_body_bytes};
+    use crate::layers::Waiting;
+
+    #[tokio::test]
+    async fn a_request_that_waits_holds_no_bytes() {
+        let available = BodyBytes::new(1_000);
+        let free = available.clone();
+        let handler = move |waiting: Waiting, body: Bytes| async move {
+            drop(body);
+            let before = free.0.available_permits();
+            waiting.begin(Duration::ZERO);
+            assert_eq!((before, free.0.available_permits()), (0, 1_000));
+        };
+        let router = Router::new()
+            .route("/", post(handler))
+            .layer(from_fn_with_state(available, limit_body_bytes));
+        let request = Request::post("/").body(Body::from(vec![0; 1_000])).unwrap();
+        assert_eq!(
+            router.oneshot(request).await.unwrap().status(),
+            StatusCode::OK
+        );
+    }
 
     #[tokio::test]
     async fn bodies_that_do_not_fit_are_refused_until_others_are_answered() {

@@ -1,8 +1,10 @@
 //! The layers around every route: request id, span, metrics, panics, timeout, limits and headers.
 
 mod body_bytes;
+mod waiting;
 
 use std::any::Any;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -14,6 +16,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use self::body_bytes::{BodyBytes, limit_body_bytes};
+use self::waiting::MoreTime;
+pub use self::waiting::Waiting;
 use crate::guard::{Guard, guard};
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
@@ -43,8 +47,8 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
 /// Wraps `router` in the layers that every service has, and answers unknown routes and methods with
 /// problems. Add all routes before.
 ///
-/// A request that exceeds `request_timeout_ms` is dropped at its next await point together with its
-/// transaction, and answered with 504.
+/// A request that exceeds `request_timeout_ms`, and the time that it waits, is dropped at its next await
+/// point together with its transaction, and answered with 504.
 pub(crate) fn serve_layers(router: Router, config: &WebConfig) -> Router {
     let limit = usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX);
     let timeout = Duration::from_millis(config.request_timeout_ms);
@@ -82,16 +86,26 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     )
 }
 
-async fn deadline(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_elapsed) => Problem::new(
-            &kinds::REQUEST_TIMEOUT,
-            "The request exceeded its time limit and was cancelled. It may have changed data: check \
-             before you retry, or send an idempotency key.",
-        )
-        .into_response(),
+async fn deadline(State(timeout): State<Duration>, mut request: Request, next: Next) -> Response {
+    let more_time = MoreTime::default();
+    request.extensions_mut().insert(more_time.clone());
+    let latest = tokio::time::Instant::now() + timeout;
+    let mut answer = pin!(next.run(request));
+    loop {
+        let limit = latest + more_time.get();
+        match tokio::time::timeout_at(limit, answer.as_mut()).await {
+            Ok(response) => return response,
+            // The handler began to wait meanwhile.
+            Err(_elapsed) if latest + more_time.get() > limit => {}
+            Err(_elapsed) => break,
+        }
     }
+    Problem::new(
+        &kinds::REQUEST_TIMEOUT,
+        "The request exceeded its time limit and was cancelled. It may have changed data: check \
+         before you retry, or send an idempotency key.",
+    )
+    .into_response()
 }
 
 /// Answers a request whose handler panicked. The panic hook logs the panic in the request's span.

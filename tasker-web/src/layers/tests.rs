@@ -1,5 +1,7 @@
 //! Answers to requests that are wrong or slow, or that hit a bug of ours.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
@@ -10,7 +12,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::serve_layers;
+use super::{Waiting, serve_layers};
 use crate::{ApiJson, ApiPath, ApiQuery};
 use tasker_shared::config::tasker::WebConfig;
 
@@ -53,6 +55,12 @@ async fn panics() -> String {
     panic!("the handler made a mistake");
 }
 
+async fn waits(waiting: Waiting) -> &'static str {
+    waiting.begin(Duration::from_secs(10));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    "waited"
+}
+
 async fn never() -> String {
     std::future::pending().await
 }
@@ -68,6 +76,7 @@ async fn send(request: Request<Body>) -> Response<Body> {
         .route("/tasks/{uuid}", get(by_uuid))
         .route("/page", get(page))
         .route("/panics", get(panics))
+        .route("/waits", get(waits))
         .route("/never", get(never));
     serve_layers(router, &config)
         .oneshot(request)
@@ -180,6 +189,11 @@ async fn a_panic_is_an_internal_error() {
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_cancelled() {
     insta::assert_json_snapshot!(problem(get_("/never")).await);
+}
+
+#[tokio::test]
+async fn a_request_that_waits_has_more_time() {
+    assert_eq!(send(get_("/waits")).await.status(), 200);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_web::ProblemBody;
 use tasker_web::problem_kinds as kinds;
 use tasker_web::{
-    ApiJson, ApiPath, ApiQuery, ApiResult, FieldError, Problem, bad_query, resolve_problem,
+    ApiJson, ApiPath, ApiQuery, ApiResult, FieldError, Problem, Waiting, bad_query, resolve_problem,
 };
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
@@ -28,6 +28,8 @@ use crate::web::state::ApiState;
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
+/// The longest that a request waits for the end of a task. Proxies seldom allow more.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// The answer to a task request.
 #[derive(Debug, Serialize, ToSchema)]
@@ -89,6 +91,7 @@ impl From<InitializedTask> for TaskCreated {
 )]
 pub(crate) async fn create_task(
     State(state): State<ApiState>,
+    waiting: Waiting,
     ApiQuery(query): ApiQuery<CreateTask>,
     ApiJson(request): ApiJson<TaskRequest>,
 ) -> ApiResult<Response> {
@@ -97,7 +100,7 @@ pub(crate) async fn create_task(
             let created = state.initializer.initialize(request).await;
             created_or_problem(&state, created).await?
         }
-        Some(wait) => create_and_wait(&state, request, &wait).await?,
+        Some(wait) => create_and_wait(&state, &waiting, request, &wait).await?,
     };
     let status = if task.created {
         StatusCode::CREATED
@@ -118,9 +121,9 @@ pub(crate) async fn create_task(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CreateTask {
-    /// Answers when the task has ended or this time is over, such as `30s` or `500ms`. A little less
-    /// than the service's request timeout at most.
-    #[param(example = "5s")]
+    /// Answers when the task has ended or this time is over, such as `30s` or `500ms`, with the task's
+    /// state then. 60 seconds at most; less if the service stops.
+    #[param(example = "30s")]
     wait: Option<String>,
 }
 
@@ -139,6 +142,7 @@ async fn created_or_problem(
 
 async fn create_and_wait(
     state: &ApiState,
+    waiting: &Waiting,
     request: TaskRequest,
     wait: &str,
 ) -> ApiResult<InitializedTask> {
@@ -148,27 +152,49 @@ async fn create_and_wait(
             String::from("must be a time such as `30s` or `500ms`"),
         )
     })?;
-    let deadline = Instant::now() + wait.min(state.longest_wait);
+    let wait = wait.min(LONGEST_WAIT);
+    let deadline = Instant::now() + wait;
     let created = state.initializer.initialize_awaited(request).await;
     let mut task = created_or_problem(state, created).await?;
-    let ended = if task.created {
-        None
-    } else {
-        // The task exists, so a failure here must not hide it. Its end may be seen later than it is.
-        let expected = state.ends.expect(task.task_uuid).await;
-        expected.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the end of a task cannot be waited for");
-            None
-        })
+    waiting.begin(wait);
+    let draining = state.lifecycle.draining();
+    let ended = tokio::select! {
+        ended = end_of(state, &task, deadline) => ended,
+        // The service stops sooner than the longest wait is over.
+        () = draining.cancelled() => None,
     };
-    let ended = match ended {
-        Some(ended) => Some(ended),
-        None => state.ends.wait(task.task_uuid, deadline).await,
-    };
-    if let Some(ended) = ended {
-        task.status = ended;
+    // The task exists, so a failure from here on must not hide it.
+    match ended {
+        Some(ended) => task.status = ended,
+        None => match state.ends.state(task.task_uuid).await {
+            Ok(status) => task.status = status,
+            Err(error) => {
+                tracing::warn!(%error, "the state of a task cannot be read after the wait");
+            }
+        },
     }
     Ok(task)
+}
+
+/// Returns the state in which the task ended, or nothing at `deadline`.
+async fn end_of(state: &ApiState, task: &InitializedTask, deadline: Instant) -> Option<String> {
+    if task.created {
+        return state.ends.wait(task.task_uuid, deadline).await;
+    }
+    // An announcement may be of an end before an operator put the task back to work, so the task is
+    // looked at after each.
+    loop {
+        match state.ends.expect(task.task_uuid).await {
+            Ok(Some(ended)) => return Some(ended),
+            Ok(None) => {
+                state.ends.wait(task.task_uuid, deadline).await?;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the end of a task cannot be waited for");
+                return state.ends.wait(task.task_uuid, deadline).await;
+            }
+        }
+    }
 }
 
 /// Reads a number with `ms`, `s` or `m`; without a unit it is seconds.

@@ -19,3 +19,4 @@ mod recovery;
 mod retention;
 mod templates;
 mod transactions;
+mod waiting;
