@@ -1,42 +1,75 @@
 -- What changes a task from outside its flow: cancellation, operators, and steps that are created
 -- while the task runs.
 
--- Removes a step of a task from the queue, or all if `p_step` is null, and records the attempts that
--- run. The caller records how the steps end.
-CREATE FUNCTION tasker.steps_unqueue(p_task uuid, p_step uuid) RETURNS void
+-- Takes steps of a task out of the queue: `p_step`, or all. Records the transitions that their rows
+-- kept, and returns the rows of those with attempts. Of a task that has ended only the rows are removed,
+-- because its steps are recorded as cancelled already.
+CREATE FUNCTION tasker.steps_unqueue(p_task uuid, p_step uuid) RETURNS SETOF tasker.step_queue
 LANGUAGE plpgsql AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
+    IF EXISTS (SELECT FROM tasker.tasks WHERE task_uuid = p_task AND ended_at IS NOT NULL) THEN
+        DELETE FROM tasker.step_queue
+        WHERE task_uuid = p_task AND (p_step IS NULL OR workflow_step_uuid = p_step);
+        RETURN;
+    END IF;
     -- Before the new ones, because the schema of other software has a unique index on the most recent.
     UPDATE tasker.workflow_step_transitions x SET most_recent = false, updated_at = v_now
     FROM tasker.step_queue q
-    WHERE q.task_uuid = p_task AND q.workflow_step_uuid = coalesce(p_step, q.workflow_step_uuid)
+    WHERE q.task_uuid = p_task AND (p_step IS NULL OR q.workflow_step_uuid = p_step)
         AND q.claimed_by IS NOT NULL
         AND x.workflow_step_uuid = q.workflow_step_uuid AND x.most_recent;
+    RETURN QUERY
     WITH gone AS (
         DELETE FROM tasker.step_queue q
-        WHERE q.task_uuid = p_task AND q.workflow_step_uuid = coalesce(p_step, q.workflow_step_uuid)
+        WHERE q.task_uuid = p_task AND (p_step IS NULL OR q.workflow_step_uuid = p_step)
         RETURNING q.*
+    ), journal AS (
+        INSERT INTO tasker.workflow_step_transitions
+            (workflow_step_transition_uuid, workflow_step_uuid, from_state, to_state, metadata,
+             sort_key, most_recent, created_at, updated_at)
+        SELECT tasker.uuidv7(), g.workflow_step_uuid, j.from_state, j.to_state, j.metadata,
+               j.sort_key, j.most_recent, j.at, v_now
+        FROM gone g
+        CROSS JOIN LATERAL (
+            SELECT 'pending', 'enqueued', '{"reason": "dependencies_complete"}'::jsonb, 1,
+                   g.claimed_by IS NULL, g.due_at
+            WHERE g.state = 'enqueued' AND g.sort_key = 0
+            UNION ALL
+            SELECT g.state, 'in_progress',
+                   jsonb_build_object('reason', 'claimed', 'attempt', g.attempt,
+                                      'worker_uuid', g.claimed_by),
+                   g.sort_key + (g.state = 'enqueued' AND g.sort_key = 0)::integer + 1, true,
+                   g.claimed_at
+            WHERE g.claimed_by IS NOT NULL
+        ) AS j (from_state, to_state, metadata, sort_key, most_recent, at)
     )
-    INSERT INTO tasker.workflow_step_transitions
-        (workflow_step_transition_uuid, workflow_step_uuid, from_state, to_state, metadata,
-         sort_key, most_recent, created_at, updated_at)
-    SELECT tasker.uuidv7(), g.workflow_step_uuid, j.from_state, j.to_state, j.metadata, j.sort_key,
-           j.most_recent, j.at, v_now
-    FROM gone g
-    CROSS JOIN LATERAL (
-        SELECT 'pending', 'enqueued', '{"reason": "dependencies_complete"}'::jsonb, 1,
-               g.claimed_by IS NULL, g.due_at
-        WHERE g.state = 'enqueued' AND g.sort_key = 0
-        UNION ALL
-        SELECT g.state, 'in_progress',
-               jsonb_build_object('reason', 'claimed', 'attempt', g.attempt,
-                                  'worker_uuid', g.claimed_by),
-               g.sort_key + (g.state = 'enqueued' AND g.sort_key = 0)::integer + 1, true,
-               g.claimed_at
-        WHERE g.claimed_by IS NOT NULL
-    ) AS j (from_state, to_state, metadata, sort_key, most_recent, at);
+    SELECT g.* FROM gone g WHERE g.claimed_by IS NOT NULL OR g.attempt > 1;
+END
+$$;
+
+-- Counts the attempts of these rows of the queue, and records that those which run ended without a
+-- result, after their steps were moved to another state. The steps are locked.
+CREATE FUNCTION tasker.attempts_interrupted(p_runs tasker.step_queue[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    UPDATE tasker.workflow_steps s
+    SET attempts = CASE WHEN r.claimed_by IS NULL THEN r.attempt - 1 ELSE r.attempt END,
+        last_attempted_at = coalesce(r.claimed_at, s.last_attempted_at::timestamptz)
+    FROM unnest(p_runs) r WHERE s.workflow_step_uuid = ANY (ARRAY[r.workflow_step_uuid]);
+    INSERT INTO tasker.workflow_step_result_audit
+        (workflow_step_result_audit_uuid, workflow_step_uuid, workflow_step_transition_uuid,
+         task_uuid, recorded_at, worker_uuid, correlation_id, success, created_at, updated_at)
+    SELECT tasker.uuidv7(), r.workflow_step_uuid, x.workflow_step_transition_uuid, r.task_uuid,
+           v_now, r.claimed_by, t.correlation_id, false, v_now, v_now
+    FROM unnest(p_runs) r
+    JOIN tasker.tasks t ON t.task_uuid = ANY (ARRAY[r.task_uuid])
+    JOIN tasker.workflow_step_transitions x
+        ON x.workflow_step_uuid = ANY (ARRAY[r.workflow_step_uuid]) AND x.most_recent
+    WHERE r.claimed_by IS NOT NULL;
 END
 $$;
 
@@ -47,12 +80,13 @@ LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
     v_awaited boolean;
+    v_runs tasker.step_queue[];
 BEGIN
     -- The queue first, as all others do, and in their order, because a completion may end several
     -- steps of the task. One that runs beside this may queue another step; a claim removes that.
     PERFORM FROM tasker.step_queue WHERE task_uuid = p_task
     ORDER BY workflow_step_uuid FOR UPDATE;
-    PERFORM tasker.steps_unqueue(p_task, NULL);
+    SELECT array_agg(r) INTO v_runs FROM tasker.steps_unqueue(p_task, NULL) r;
 
     -- Steps next: one that a completion ends at this moment is complete when this has its lock.
     PERFORM FROM tasker.workflow_steps WHERE task_uuid = p_task AND NOT processed
@@ -70,6 +104,8 @@ BEGIN
         SELECT FROM tasker.workflow_step_transitions x
         WHERE x.workflow_step_uuid = s.workflow_step_uuid AND x.most_recent
             AND x.to_state = 'error');
+    PERFORM tasker.attempts_interrupted(v_runs);
+    PERFORM tasker.task_begin(p_task);
     PERFORM tasker.task_move(p_task, 'cancelled', p_metadata);
     IF v_awaited THEN
         PERFORM tasker.tasks_announce('cancelled', p_task::text);
@@ -78,24 +114,37 @@ BEGIN
 END
 $$;
 
--- Puts a failed task back to work after an operator changed one of its steps.
+-- Puts a failed task back to work after an operator changed one of its steps. It stays
+-- `blocked_by_failures` while another of its steps has failed.
 CREATE FUNCTION tasker.task_reopen(p_task uuid, p_metadata jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    v_from text;
+    v_to text;
 BEGIN
     -- Also if it has not ended: a transaction that ends it either sees what the operator queued, or is
     -- seen here.
     PERFORM FROM tasker.tasks WHERE task_uuid = p_task FOR NO KEY UPDATE;
     UPDATE tasker.tasks SET ended_at = NULL, updated_at = clock_timestamp()
     WHERE task_uuid = p_task AND ended_at IS NOT NULL;
-    IF EXISTS (SELECT FROM tasker.task_transitions WHERE task_uuid = p_task AND most_recent
-               AND to_state IN ('error', 'blocked_by_failures')) THEN
-        PERFORM tasker.task_move(p_task, 'steps_in_process', p_metadata);
-        UPDATE tasker.tasks_dlq
-        SET resolution_status = 'manually_resolved', resolution_timestamp = now(),
-            resolution_notes = concat_ws(': ', p_metadata ->> 'reason', p_metadata ->> 'note'),
-            resolved_by = p_metadata ->> 'by', updated_at = now()
-        WHERE task_uuid = p_task AND resolution_status = 'pending';
+    SELECT to_state INTO v_from FROM tasker.task_transitions
+    WHERE task_uuid = p_task AND most_recent AND to_state IN ('error', 'blocked_by_failures');
+    IF v_from IS NULL THEN
+        RETURN;
     END IF;
+    v_to := CASE WHEN EXISTS (
+        SELECT FROM tasker.workflow_steps s
+        JOIN tasker.workflow_step_transitions x ON x.workflow_step_uuid = s.workflow_step_uuid
+        WHERE s.task_uuid = p_task AND NOT s.processed AND x.most_recent AND x.to_state = 'error'
+    ) THEN 'blocked_by_failures' ELSE 'steps_in_process' END;
+    IF v_to <> v_from THEN
+        PERFORM tasker.task_move(p_task, v_to, p_metadata);
+    END IF;
+    UPDATE tasker.tasks_dlq
+    SET resolution_status = 'manually_resolved', resolution_timestamp = now(),
+        resolution_notes = concat_ws(': ', p_metadata ->> 'reason', p_metadata ->> 'note'),
+        resolved_by = p_metadata ->> 'by', updated_at = now()
+    WHERE task_uuid = p_task AND resolution_status = 'pending';
 END
 $$;
 
@@ -112,6 +161,7 @@ DECLARE
     v_queued tasker.step_queue;
     v_state text;
     v_key integer;
+    v_runs tasker.step_queue[];
 BEGIN
     -- A dependency that ends beside this queues the step without a lock on it. Either it is committed
     -- before, and its row in the queue is seen below; or it waits for this lock, and sees what was done.
@@ -141,7 +191,13 @@ BEGIN
         IF v_queued.claimed_by IS NOT NULL THEN
             RETURN 'step_in_progress';
         ELSIF v_queued.task_uuid IS NOT NULL THEN
-            UPDATE tasker.step_queue SET due_at = v_now
+            IF v_queued.state = 'waiting_for_retry' THEN
+                PERFORM tasker.step_move(p_step, 'enqueued', p_metadata);
+                v_queued.state := 'enqueued';
+                v_queued.sort_key := v_queued.sort_key + 1;
+            END IF;
+            UPDATE tasker.step_queue
+            SET due_at = v_now, state = v_queued.state, sort_key = v_queued.sort_key
             WHERE task_uuid = p_task AND workflow_step_uuid = p_step;
         ELSE
             SELECT to_state INTO v_state FROM tasker.workflow_step_transitions
@@ -165,15 +221,15 @@ BEGIN
     END IF;
 
     -- The result of an attempt that runs now is refused, because its row is gone.
-    PERFORM tasker.steps_unqueue(p_task, p_step);
+    SELECT array_agg(r) INTO v_runs FROM tasker.steps_unqueue(p_task, p_step) r;
+    -- An error of before is not a result that later steps may see. Its transition keeps it.
     UPDATE tasker.workflow_steps
-    SET processed = true, processed_at = v_now, updated_at = v_now,
-        results = CASE p_action WHEN 'complete_manually' THEN p_result
-                                ELSE coalesce(p_result, results) END
+    SET processed = true, processed_at = v_now, updated_at = v_now, results = p_result
     WHERE workflow_step_uuid = p_step;
     PERFORM tasker.step_move(p_step,
         CASE p_action WHEN 'complete_manually' THEN 'complete' ELSE 'resolved_manually' END,
         p_metadata);
+    PERFORM tasker.attempts_interrupted(v_runs);
     PERFORM tasker.steps_release(ARRAY[p_step], NULL, 0, '{}', '{}');
     PERFORM tasker.task_reopen(p_task, p_metadata);
     PERFORM tasker.tasks_settle(ARRAY[p_task], '{}');

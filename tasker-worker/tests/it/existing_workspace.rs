@@ -392,7 +392,14 @@ async fn a_task_whose_step_runs_again_is_cancelled_on_it() {
     }
     let (status, body) = send(&workspace.orchestration, Method::DELETE, &path, None).await;
     assert_eq!(status, 200, "{body}");
-    assert_eq!(workspace.get(&path).await["status"], "cancelled");
+    let task = workspace.get(&path).await;
+    assert_eq!(task["status"], "cancelled");
+    assert_eq!(task["steps"][1]["attempts"], 2);
+    let step = task["steps"][1]["workflow_step_uuid"].as_str().unwrap();
+    let audit = workspace
+        .get(&format!("{path}/workflow_steps/{step}/audit"))
+        .await;
+    assert_eq!(audit.as_array().unwrap().len(), 2, "{audit}");
     worker.drain().await;
     workspace.stop().await;
 }

@@ -4,7 +4,7 @@ use crate::models::workflow_step::{self, WorkflowStep};
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sqlx::FromRow;
 use sqlx::types::Json;
 use tasker_shared::database;
@@ -14,6 +14,7 @@ use tasker_web::{ApiJson, ApiPath, ApiResult, FieldError, Problem};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::checks::{MAX_NOTE, MAX_PERSON, check_texts};
 use super::operate::{Operation, operate};
 use super::tasks::task_not_found;
 use crate::QUERY_LIMIT;
@@ -104,7 +105,7 @@ fn step_not_found(task_uuid: Uuid, step_uuid: Uuid) -> Problem {
     )
 }
 
-/// An operator's action on a step.
+/// An operator's action on a step. The operator and the reason are texts that say something.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "action_type", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum StepAction {
@@ -127,7 +128,7 @@ pub(crate) enum StepAction {
     CompleteManually {
         /// The result that later steps see.
         #[schema(value_type = Object)]
-        completion_data: Value,
+        completion_data: Map<String, Value>,
         /// The reason given.
         reason: String,
         /// The operator.
@@ -148,6 +149,7 @@ pub(crate) enum StepAction {
         (status = 200, description = "The step after the action", body = WorkflowStep),
         (status = 404, description = "`step_not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`step_state_conflict`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_body` or `validation_failed`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -156,14 +158,20 @@ pub(crate) async fn patch_workflow_step(
     ApiPath((task_uuid, step_uuid)): ApiPath<(Uuid, Uuid)>,
     ApiJson(action): ApiJson<StepAction>,
 ) -> ApiResult<ApiJson<WorkflowStep>> {
-    let (name, result, by, why) = match action {
+    let (name, result, by_field, by, why) = match action {
         StepAction::ResetForRetry { reset_by, reason } => {
-            ("reset_for_retry", None, reset_by, reason)
+            ("reset_for_retry", None, "/reset_by", reset_by, reason)
         }
         StepAction::ResolveManually {
             resolved_by,
             reason,
-        } => ("resolve_manually", None, resolved_by, reason),
+        } => (
+            "resolve_manually",
+            None,
+            "/resolved_by",
+            resolved_by,
+            reason,
+        ),
         StepAction::CompleteManually {
             completion_data,
             reason,
@@ -171,15 +179,17 @@ pub(crate) async fn patch_workflow_step(
         } => (
             "complete_manually",
             Some(completion_data),
+            "/completed_by",
             completed_by,
             reason,
         ),
     };
+    check_texts(&[(by_field, &by, MAX_PERSON), ("/reason", &why, MAX_NOTE)])?;
     let operation = Operation {
         task_uuid,
         step_uuid,
         action: name,
-        result,
+        result: result.map(Value::Object),
         metadata: json!({"reason": name, "by": by, "note": why}),
     };
     let outcome = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
@@ -210,8 +220,9 @@ pub(crate) struct StepAudit {
     /// The worker that ran it.
     worker_uuid: Option<Uuid>,
     correlation_id: Option<Uuid>,
+    /// False if the attempt failed, and if a cancellation or an operator ended it.
     success: bool,
-    /// The duration of the handler, in milliseconds.
+    /// The duration of the handler, in milliseconds, if it is known.
     execution_time_ms: Option<i64>,
     /// The state that the step was left in.
     to_state: Option<String>,
@@ -228,6 +239,7 @@ pub(crate) struct StepAudit {
     params(("task_uuid" = Uuid, Path, description = "The task"), ("step_uuid" = Uuid, Path, description = "The step")),
     responses(
         (status = 200, description = "Its recorded attempts, oldest first", body = Vec<StepAudit>),
+        (status = 404, description = "`step_not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -237,7 +249,7 @@ pub(crate) async fn get_step_audit(
 ) -> ApiResult<ApiJson<Vec<StepAudit>>> {
     let audit = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
         Box::pin(async move {
-            sqlx::query_as(
+            let audit: Vec<StepAudit> = sqlx::query_as(
                 "SELECT a.workflow_step_result_audit_uuid, a.workflow_step_transition_uuid,
                         a.recorded_at::timestamptz, a.worker_uuid, a.correlation_id, a.success,
                         a.execution_time_ms, x.to_state::text, x.metadata
@@ -249,11 +261,24 @@ pub(crate) async fn get_step_audit(
             )
             .bind(task_uuid)
             .bind(step_uuid)
-            .fetch_all(connection)
-            .await
+            .fetch_all(&mut *connection)
+            .await?;
+            let exists = !audit.is_empty()
+                || sqlx::query_scalar(
+                    "SELECT EXISTS (SELECT FROM tasker.workflow_steps
+                                    WHERE task_uuid = $1 AND workflow_step_uuid = $2)",
+                )
+                .bind(task_uuid)
+                .bind(step_uuid)
+                .fetch_one(connection)
+                .await?;
+            Ok(exists.then_some(audit))
         })
     });
-    Ok(ApiJson(audit.await?))
+    audit
+        .await?
+        .map(ApiJson)
+        .ok_or_else(|| step_not_found(task_uuid, step_uuid))
 }
 
 /// A worker process.

@@ -11,6 +11,7 @@ mod flow;
 mod hand;
 mod http;
 mod losses;
+mod operations;
 mod operators;
 mod queue;
 mod races;

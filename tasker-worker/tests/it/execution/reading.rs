@@ -3,10 +3,11 @@
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
+use uuid::Uuid;
 
-use super::api::Api;
+use super::api::{Api, request, step_path};
 use super::engine::{Engine, step};
-use super::hand::Hand;
+use super::hand::{Hand, returned};
 
 /// Read by two statements, the task and its steps would be from different moments.
 #[tokio::test(flavor = "multi_thread")]
@@ -35,6 +36,35 @@ async fn a_task_and_its_steps_are_of_one_moment() {
         "{read:#}"
     );
     assert_eq!(read["step_count"], read["total_steps"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_attempt_counts_and_its_task_has_begun() {
+    let engine = Engine::start().await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    let task = engine.create("one", json!({})).await;
+    let mut hand = Hand::register(&engine).await;
+    assert_eq!(hand.claim(1).await.len(), 1);
+    assert_eq!(hand.lose(&engine).await, returned(1));
+    let api = Api::of(&engine);
+    let read = api.get(&format!("/v1/tasks/{task}")).await;
+    assert_eq!(read["status"], "steps_in_process", "{read:#}");
+    let step = &read["steps"][0];
+    assert_eq!(
+        (&step["current_state"], &step["status"], &step["attempts"]),
+        (&json!("enqueued"), &json!("enqueued"), &json!(1))
+    );
+    let (status, cancelled) = api
+        .send(Method::DELETE, &format!("/v1/tasks/{task}"), &Value::Null)
+        .await;
+    assert_eq!(status, 200, "{cancelled}");
+    let read = api.get(&format!("/v1/tasks/{task}")).await;
+    assert_eq!(read["steps"][0]["attempts"], 1, "{read:#}");
+    assert_eq!(read["execution_status"], "cancelled");
+    assert_eq!(
+        engine.states(task).await,
+        ["pending", "steps_in_process", "cancelled"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,5 +115,25 @@ async fn tasks_are_listed_by_the_state_that_they_are_in() {
             .get(&format!("/v1/tasks?status={status}&name=other"))
             .await;
         assert_eq!(other["tasks"], json!([]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_of_an_unknown_step_is_not_found() {
+    let engine = Engine::start().await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    let api = Api::of(&engine);
+    let (_, made) = api.send(Method::POST, "/v1/tasks", &request("one")).await;
+    let task: Uuid = made["task_uuid"].as_str().unwrap().parse().unwrap();
+    let known = json!({"workflow_step_uuid": made["step_mapping"]["a"]});
+    let unknown = json!({"workflow_step_uuid": Uuid::now_v7()});
+    for (task, step, status) in [
+        (task, &known, 200),
+        (task, &unknown, 404),
+        (Uuid::now_v7(), &known, 404),
+    ] {
+        let path = format!("{}/audit", step_path(task, step));
+        let (answered, body) = api.send(Method::GET, &path, &Value::Null).await;
+        assert_eq!(answered, status, "{body}");
     }
 }

@@ -95,7 +95,8 @@ fn by_hand(id: Uuid, step: &Step, actions: &[Action], verdict: &mut Verdict) {
     for transition in &step.transitions {
         if let Some(action) = transition.action() {
             let is_asked = actions.iter().any(|asked| asked.name == action);
-            let is_due = action != "reset_for_retry" || before == "error";
+            let has_failed = ["error", "waiting_for_retry"].contains(&before);
+            let is_due = action != "reset_for_retry" || has_failed;
             if !is_asked || !is_due {
                 let details = format!("{action} of {} after {before}", step.name);
                 verdict.violate(Rule::NotAsked, step.task, Some(id), details);
