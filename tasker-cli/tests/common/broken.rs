@@ -98,7 +98,7 @@ pub(crate) const BROKEN: &[(&str, &str, &str)] = &[
         "self_dependency",
     ),
     (
-        "batch",
+        "batch_step",
         "name: a\nnamespace_name: s\nversion: '1'\nsteps:\n- {name: p, type: batchable, handler: {callable: P}, batch_config: {worker_template: x}}\n- {name: x, type: batch_worker, handler: {callable: X}, dependencies: [p]}\n- {name: x_001, handler: {callable: X}}\n",
         "batch_name",
     ),

@@ -148,7 +148,7 @@ mod tests {
             misses.0.len()
         };
         assert_eq!(missed([100 * 1024, 40, 20, 40, 200]), 0);
-        assert_eq!(missed([110 * 1024, 42, 20, 42, 208]), 0);
-        assert_eq!(missed([111 * 1024, 43, 21, 43, 209]), 5);
+        assert_eq!(missed([110 * 1024, 42, 20, 44, 208]), 0);
+        assert_eq!(missed([111 * 1024, 43, 21, 45, 209]), 5);
     }
 }
