@@ -40,8 +40,7 @@ pub async fn run_idempotent<T>(
     mut query: impl for<'c> FnMut(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
 ) -> Result<T, DatabaseError> {
     let deadline = Instant::now() + limit;
-    // Each of the pool's connections may be outdated. The one after them is new.
-    let mut outdated = 0;
+    let mut outdated = Outdated::default();
     let mut locked = None;
     loop {
         let mut is_connected = false;
@@ -67,8 +66,7 @@ pub async fn run_idempotent<T>(
                 }
                 return Err(Box::pin(diagnose(pool, DatabaseError::Late(limit))).await);
             }
-            Ok(Err(error)) if is_outdated(&error) && outdated <= pool.size() => {
-                outdated += 1;
+            Ok(Err(error)) if is_outdated(&error) && outdated.may_be_replaced(pool) => {
                 expiry::expire_connections();
                 continue;
             }
@@ -92,6 +90,22 @@ pub async fn run_idempotent<T>(
             Err(error) if is_lock_timeout(&error) => return Err(with_holders(error)),
             answer => return answer,
         }
+    }
+}
+
+/// The connections of a pool that may be outdated like the one that was tried first. The one after them is
+/// new.
+#[derive(Debug, Default)]
+struct Outdated(Option<u32>);
+
+impl Outdated {
+    /// Returns false once all have been tried, and a new one.
+    fn may_be_replaced(&mut self, pool: &PgPool) -> bool {
+        // The pool gets smaller with each that was tried.
+        let left = self.0.get_or_insert_with(|| pool.size() + 1);
+        let may = *left > 0;
+        *left = left.saturating_sub(1);
+        may
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Executor, PgConnection, PgPool};
 use tasker_shared::config::tasker::TaskerConfig;
+use tasker_shared::database::DatabaseError;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_shared::{SystemContext, database};
 use tasker_test_support::Access;
@@ -130,4 +131,39 @@ async fn a_closed_pool_fails_the_next_resolve() {
     tokio::time::timeout(PATIENCE, pool.close()).await.unwrap();
     let resolved = registry.get_template("payments", "refund", "1.0.0").await;
     assert!(resolved.is_err());
+}
+
+#[tokio::test]
+async fn a_query_goes_past_all_connections_to_a_demoted_server() {
+    let app = app_with_a_template().await;
+    let pool = pool_of(4, app.database.url());
+    // Connections that are made within a second after others were replaced are not replaced, too.
+    database::note_failure(&DatabaseError::Standby);
+    let mut demoted = Vec::new();
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut connection = pool.acquire().await.unwrap();
+        demoted.push(pid(&mut connection).await.unwrap());
+        held.push(connection);
+    }
+    drop(held);
+    until_all_are_idle(&pool).await;
+    let query = database::run_idempotent(&pool, PATIENCE, |connection| {
+        let demoted = demoted.clone();
+        Box::pin(async move {
+            let pid = pid(connection).await?;
+            if demoted.contains(&pid) {
+                let refuse = "DO $$ BEGIN RAISE 'no writes' USING ERRCODE = '25006'; END $$";
+                connection.execute(refuse).await?;
+            }
+            Ok(pid)
+        })
+    });
+    assert!(!demoted.contains(&query.await.unwrap()));
+}
+
+async fn pid(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(connection)
+        .await
 }
