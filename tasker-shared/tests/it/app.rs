@@ -195,7 +195,7 @@ pub(crate) fn database_config(access: &Access) -> DatabaseConfig {
 }
 
 /// A pool for the test's own statements.
-fn direct_pool(connections: u32, url: &str) -> PgPool {
+pub(crate) fn direct_pool(connections: u32, url: &str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))

@@ -12,7 +12,7 @@ use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_shared::{SystemContext, database};
 use tasker_test_support::Access;
 
-use crate::app::{TestApp, current, database_config, eventually, pool_of, template};
+use crate::app::{TestApp, current, database_config, direct_pool, eventually, pool_of, template};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -136,7 +136,7 @@ async fn a_closed_pool_fails_the_next_resolve() {
 #[tokio::test]
 async fn a_query_goes_past_all_connections_to_a_demoted_server() {
     let app = app_with_a_template().await;
-    let pool = pool_of(4, app.database.url());
+    let pool = direct_pool(4, app.database.url());
     // Connections that are made within a second after others were replaced are not replaced, too.
     database::note_failure(&DatabaseError::Standby);
     let mut demoted = Vec::new();
