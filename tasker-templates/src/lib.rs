@@ -23,10 +23,12 @@
 //! # Ok::<(), tasker_templates::TemplateError>(())
 //! ```
 
+mod callable;
 mod document;
 mod editor_schema;
 mod environment;
 mod errors;
+pub mod expansion;
 mod free_form;
 pub mod identity_strategy;
 pub mod input_schema;
@@ -43,6 +45,7 @@ mod tests;
 mod validation;
 mod yaml;
 
+pub use callable::queued_callable;
 pub use document::TemplateDocument;
 pub use editor_schema::json_schema;
 pub use environment::apply_environment;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// A step of a task in answers to clients, as `tasker.task_steps` returns it.
 ///
-/// What templates and handlers wrote stays text, because nobody reads it on its way.
+/// Values of templates and handlers stay text, because nobody reads them on their way.
 #[expect(
     clippy::struct_excessive_bools,
     clippy::struct_field_names,

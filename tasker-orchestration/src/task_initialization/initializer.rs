@@ -319,7 +319,7 @@ impl TaskInitializer {
     {
         let deadline = Instant::now() + QUERY_LIMIT;
         let turn = timeout_at(deadline, self.connections.take(&new.request)).await;
-        // Those who have the turns of a template may all wait for a lock.
+        // All that have the turns of a template may wait for a lock.
         let unsent = || database::locked_recently().unwrap_or(DatabaseError::Late(QUERY_LIMIT));
         let _turn = turn.map_err(|_elapsed| unsent())?;
         if deadline - Instant::now() < LEAST_LIMIT {

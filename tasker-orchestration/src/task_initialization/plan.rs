@@ -6,8 +6,7 @@
 
 use std::collections::HashMap;
 
-use tasker_shared::execution::queued_callable;
-use tasker_shared::models::core::task_template::{StepDefinition, TaskTemplate};
+use tasker_shared::models::core::task_template::{StepDefinition, TaskTemplate, queued_callable};
 
 /// The initial steps of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -96,7 +96,7 @@ fn note(waits: &[LockWait]) {
         .iter()
         .flat_map(|wait| wait.locked_by.clone())
         .collect();
-    // Those in front of a session may wait themselves.
+    // Sessions in front of another may wait themselves.
     let holders: Vec<String> = in_front.difference(&waiting).map(i32::to_string).collect();
     if !holders.is_empty() {
         let noted = Some((Instant::now(), holders.join(", ")));

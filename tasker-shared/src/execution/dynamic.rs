@@ -7,9 +7,10 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::expansion::{Existing, ExpansionError, Outcome, PlannedStep, plan};
-use super::{AttemptEnd, Scope, complete, queued_callable};
-use crate::models::core::task_template::TaskTemplate;
+use tasker_templates::expansion::{Existing, ExpansionError, Outcome, PlannedStep, plan};
+use tasker_templates::{TaskTemplate, queued_callable};
+
+use super::{AttemptEnd, Scope, complete};
 
 /// The reason why a step that creates others was not completed.
 #[derive(Debug, thiserror::Error)]

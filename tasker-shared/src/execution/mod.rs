@@ -4,22 +4,19 @@
 //! changes several tables in an order that matters. What follows from a result, such as a retry, is
 //! decided by the worker before it sends the result.
 
-mod callable;
 mod dynamic;
-mod expansion;
 mod failures;
 mod rows;
 mod statements;
 
-pub use callable::queued_callable;
 pub use dynamic::{Creator, DynamicError, complete_creating, create};
-pub use expansion::{ExpansionError, Outcome, outcome};
 pub use failures::Failures;
 pub use rows::{ExecutionRow, Raw};
 pub use statements::{
     AttemptEnd, AttemptId, Bounds, EndState, LostSteps, Scope, WorkerRow, claim, complete,
     heartbeat, keep_document, leave, recover, register_worker, requeue_lost, requeue_orphans,
 };
+pub use tasker_templates::expansion::{ExpansionError, Outcome, outcome};
 
 /// The channel on which new steps in the queue are announced.
 pub const STEPS_CHANNEL: &str = "tasker_steps";

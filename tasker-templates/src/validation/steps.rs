@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::checker::Checker;
 use super::graph;
+use crate::callable::url;
 use crate::path::{At, clip};
 use crate::problem::ProblemKind;
 use crate::suggestion::nearest;
@@ -132,11 +133,7 @@ fn check_kind(checker: &mut Checker, step: &Value, at: &At<'_>) {
 
 /// Warns of a URL that no request can be sent to. A step with such a callable fails.
 fn check_url(checker: &mut Checker, callable: &str, at: &At<'_>) {
-    let scheme = callable.split_once("://").map(|(scheme, _)| scheme);
-    let is_http = ["http", "https"]
-        .iter()
-        .any(|known| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(known)));
-    if is_http && !callable.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if url(callable).is_some() && !callable.bytes().all(|byte| byte.is_ascii_graphic()) {
         let kind = ProblemKind::BadCharacters {
             text: clip(callable),
             allowed: "those of a URL; encode them, as %20",

@@ -220,7 +220,7 @@ fn not_found(entry: Uuid) -> Problem {
     )
 }
 
-/// How a failed task was dealt with.
+/// The way in which a failed task was dealt with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DlqResolution {

@@ -259,7 +259,7 @@ async fn hosts_are_found_in_every_spelling() {
         .enumerate()
         .map(|(n, callable)| sent(&format!("s{n}"), callable, &[]))
         .collect();
-    // Of a step that is created later, too.
+    // The same for a step that is created later.
     let mut decision = sent("decide", "decide", &[]);
     decision["type"] = json!("decision");
     steps.push(decision);

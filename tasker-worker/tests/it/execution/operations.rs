@@ -1,4 +1,4 @@
-//! What operators' actions leave behind.
+//! The traces of operators' actions.
 
 use std::time::Duration;
 

@@ -6,15 +6,9 @@ use std::borrow::Cow;
 /// host are in lower case, and a path follows them.
 #[must_use]
 pub fn queued_callable(callable: &str) -> Cow<'_, str> {
-    let Some((scheme, rest)) = callable.split_once("://") else {
+    let Some((scheme, rest)) = url(callable) else {
         return Cow::Borrowed(callable);
     };
-    let is_http = ["http", "https"]
-        .iter()
-        .any(|known| scheme.eq_ignore_ascii_case(known));
-    if !is_http {
-        return Cow::Borrowed(callable);
-    }
     let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let slash = if path.starts_with('/') { "" } else { "/" };
     Cow::Owned(format!(
@@ -22,6 +16,18 @@ pub fn queued_callable(callable: &str) -> Cow<'_, str> {
         scheme.to_lowercase(),
         host.to_lowercase()
     ))
+}
+
+/// Returns the scheme and the rest of a callable that is run over HTTP.
+pub(crate) fn url(callable: &str) -> Option<(&str, &str)> {
+    let is_http = |scheme: &str| {
+        ["http", "https"]
+            .iter()
+            .any(|known| scheme.eq_ignore_ascii_case(known))
+    };
+    callable
+        .split_once("://")
+        .filter(|(scheme, _)| is_http(scheme))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::models::core::task_template::{StepDefinition, StepType, TaskTemplate};
+use crate::{StepDefinition, StepType, TaskTemplate};
 
 /// The most steps that one outcome can create.
 const MAX_BATCHES: usize = 10_000;
@@ -103,26 +103,26 @@ pub fn outcome(step_type: StepType, result: &Value) -> Result<Option<Outcome>, E
 
 /// A step to create.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct PlannedStep<'a> {
+pub struct PlannedStep<'a> {
     /// Its name in the task.
-    pub(super) name: String,
+    pub name: String,
     /// Its definition; an instance of a batch worker has that of the worker.
-    pub(super) definition: &'a StepDefinition,
+    pub definition: &'a StepDefinition,
     /// The names of the steps that it waits for.
-    pub(super) parents: Vec<String>,
+    pub parents: Vec<String>,
     /// Its own inputs.
-    pub(super) inputs: Option<Value>,
+    pub inputs: Option<Value>,
 }
 
 /// The steps of a task as far as they are known: by name, with whether they are complete.
-pub(super) type Existing = BTreeMap<String, bool>;
+pub type Existing = BTreeMap<String, bool>;
 
 /// Plans the steps that follow from `outcome` of the step `current`.
 ///
 /// # Errors
 /// If the outcome names steps that are unknown, not downstream of `current`, or wait for steps that
 /// are not created.
-pub(super) fn plan<'a>(
+pub fn plan<'a>(
     template: &'a TaskTemplate,
     existing: &Existing,
     current: &str,
@@ -297,7 +297,7 @@ impl<'a, 'b> Planner<'a, 'b> {
                 ));
             }
         }
-        // What follows from the others by itself is created with them, whether it is named or not.
+        // A step that follows from the others by itself is created with them, named or not.
         let order = self.order.clone();
         let wanted = order
             .into_iter()
@@ -305,6 +305,15 @@ impl<'a, 'b> Planner<'a, 'b> {
         let (own, following): (Vec<&StepDefinition>, Vec<_>) =
             wanted.partition(|step| self.waits_for_a_choice(step));
         self.names.extend(own.iter().map(|step| step.name.clone()));
+        self.close();
+        // A convergence whose dependencies will never exist waits for none of them.
+        for step in &following {
+            let is_lost = !self.exists(&step.name) && !self.may_be_created(&step.name);
+            if is_lost && step.step_type == StepType::DeferredConvergence {
+                self.names.insert(step.name.clone());
+                self.add(step);
+            }
+        }
         self.close();
         for step in following {
             if !self.exists(&step.name) && !self.may_be_created(&step.name) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Existing, Outcome, outcome, plan};
-use crate::models::core::task_template::{StepType, TaskTemplate};
+use crate::{StepType, TaskTemplate};
 
 fn template(steps: &[(&str, &str, &[&str])]) -> TaskTemplate {
     let steps: Vec<Value> = steps
@@ -144,6 +144,8 @@ fn a_decision_may_name_what_follows_from_its_choice_by_itself() {
         let expected = ["auto<route", "finish<auto", "mail<finish"];
         assert_eq!(sorted, expected.into(), "{names:?}");
     }
+    let steps = planned(&template, &now, "route", &chosen(&["finish"])).unwrap();
+    assert_eq!(steps, ["finish<", "mail<finish"]);
 }
 
 #[test]
