@@ -139,17 +139,22 @@ pub fn plan<'a>(
         Outcome::Steps(names) => planner.choose(names)?,
         Outcome::Batches(batches) => planner.cut(batches.as_ref())?,
     }
-    planner.close();
+    planner.close(&BTreeSet::new());
     Ok(planner.created)
 }
 
 struct Planner<'a, 'b> {
     steps: HashMap<&'a str, &'a StepDefinition>,
+    /// All steps, each after those that it depends on. What is known of a step follows from those
+    /// before it, so that one pass is enough, however the steps hang together.
     order: Vec<&'a StepDefinition>,
     existing: &'b Existing,
     current: &'b str,
     created: Vec<PlannedStep<'a>>,
     names: HashSet<String>,
+    /// The steps that are not in the task but may be later, or have more instances later. Right
+    /// after `close`.
+    possible: HashSet<&'a str>,
     /// The instances of batch workers, by the worker's name.
     instances: HashMap<String, Vec<String>>,
 }
@@ -171,12 +176,13 @@ impl<'a, 'b> Planner<'a, 'b> {
             }
         }
         Self {
+            order: in_order(template, &steps),
             steps,
-            order: template.steps.iter().collect(),
             existing,
             current,
             created: Vec::new(),
             names: HashSet::new(),
+            possible: HashSet::new(),
             instances,
         }
     }
@@ -191,34 +197,27 @@ impl<'a, 'b> Planner<'a, 'b> {
     /// Returns whether a step that creates others has yet to do so.
     fn is_undecided(&self, name: &str) -> bool {
         let is_pending = name != self.current && !self.existing.get(name).copied().unwrap_or(false);
-        (self.exists(name) && is_pending) || self.may_be_created(name)
+        (self.exists(name) && is_pending) || self.possible.contains(name)
     }
 
     /// Returns whether the step is not in the task but may be later, or has more instances later.
-    fn may_be_created(&self, name: &str) -> bool {
-        let Some(step) = self.steps.get(name) else {
-            return false;
-        };
+    fn may_be_created(&self, step: &StepDefinition) -> bool {
+        let mut dependencies = step.dependencies.iter();
         if step.step_type == StepType::BatchWorker {
             // Several steps may cut work for one worker.
-            let mut creators = step.dependencies.iter();
-            return creators.any(|name| self.creates(name, step) && self.is_undecided(name));
+            return dependencies.any(|name| self.creates(name, step) && self.is_undecided(name));
         }
-        if self.exists(name) || step.dependencies.is_empty() {
+        if self.exists(&step.name) || step.dependencies.is_empty() {
             return false;
         }
-        let may_come = |name: &str| self.may_be_created(name);
         if step.step_type == StepType::DeferredConvergence {
-            return step
-                .dependencies
-                .iter()
-                .any(|dependency| may_come(dependency));
+            return dependencies.any(|name| self.possible.contains(name.as_str()));
         }
-        step.dependencies.iter().all(|dependency| {
-            if self.creates(dependency, step) {
-                self.is_undecided(dependency)
+        dependencies.all(|name| {
+            if self.creates(name, step) {
+                self.is_undecided(name)
             } else {
-                self.exists(dependency) || may_come(dependency)
+                self.exists(name) || self.possible.contains(name.as_str())
             }
         })
     }
@@ -234,58 +233,39 @@ impl<'a, 'b> Planner<'a, 'b> {
             })
     }
 
-    fn is_downstream(&self, name: &str, of: &str) -> bool {
-        let mut seen = HashSet::new();
-        let mut follow = vec![name];
-        while let Some(name) = follow.pop() {
-            let Some(step) = self.steps.get(name) else {
-                continue;
-            };
-            for dependency in &step.dependencies {
-                if *dependency == *of {
-                    return true;
-                }
-                if seen.insert(dependency.as_str()) {
-                    follow.push(dependency.as_str());
-                }
+    /// Returns the steps that depend on the current one, directly or not.
+    fn downstream(&self) -> HashSet<&'a str> {
+        let mut found = HashSet::new();
+        for step in &self.order {
+            let mut names = step.dependencies.iter().map(String::as_str);
+            if names.any(|name| name == self.current || found.contains(name)) {
+                found.insert(step.name.as_str());
             }
         }
-        false
+        found
     }
 
     /// The longest chain of decisions that ends with `name`.
     fn decisions_above(&self, name: &str) -> u32 {
-        fn depth<'a>(
-            steps: &HashMap<&'a str, &'a StepDefinition>,
-            name: &str,
-            known: &mut HashMap<String, u32>,
-        ) -> u32 {
-            if let Some(depth) = known.get(name) {
-                return *depth;
-            }
-            let Some(step) = steps.get(name) else {
-                return 0;
-            };
-            let above = step
-                .dependencies
-                .iter()
-                .map(|parent| depth(steps, parent, known));
-            let above = above.max().unwrap_or(0);
+        let mut depths: HashMap<&str, u32> = HashMap::new();
+        for step in &self.order {
+            let names = step.dependencies.iter().map(String::as_str);
+            let above = names.filter_map(|name| depths.get(name)).max();
             let own = u32::from(step.step_type == StepType::Decision);
-            known.insert(name.to_owned(), above + own);
-            above + own
+            depths.insert(step.name.as_str(), above.copied().unwrap_or(0) + own);
         }
-        depth(&self.steps, name, &mut HashMap::new())
+        depths.get(name).copied().unwrap_or(0)
     }
 
     /// Creates the steps that a decision chose.
     fn choose(&mut self, names: &[String]) -> Result<(), ExpansionError> {
-        let chosen: BTreeSet<&String> = names.iter().collect();
+        let chosen: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let downstream = self.downstream();
         for name in &chosen {
-            let Some(step) = self.steps.get(name.as_str()).copied() else {
+            let Some(step) = self.steps.get(name).copied() else {
                 return refuse(format!("the template has no step `{name}`"));
             };
-            if !self.is_downstream(name, self.current) {
+            if !downstream.contains(name) {
                 return refuse(format!(
                     "step `{name}` does not depend on the decision `{}`",
                     self.current
@@ -298,25 +278,15 @@ impl<'a, 'b> Planner<'a, 'b> {
             }
         }
         // A step that follows from the others by itself is created with them, named or not.
-        let order = self.order.clone();
-        let wanted = order
-            .into_iter()
-            .filter(|step| chosen.contains(&step.name) && !self.exists(&step.name));
+        let order = self.order.iter().copied();
+        let wanted =
+            order.filter(|step| chosen.contains(step.name.as_str()) && !self.exists(&step.name));
         let (own, following): (Vec<&StepDefinition>, Vec<_>) =
             wanted.partition(|step| self.waits_for_a_choice(step));
         self.names.extend(own.iter().map(|step| step.name.clone()));
-        self.close();
-        // A convergence whose dependencies will never exist waits for none of them.
-        for step in &following {
-            let is_lost = !self.exists(&step.name) && !self.may_be_created(&step.name);
-            if is_lost && step.step_type == StepType::DeferredConvergence {
-                self.names.insert(step.name.clone());
-                self.add(step);
-            }
-        }
-        self.close();
+        self.close(&chosen);
         for step in following {
-            if !self.exists(&step.name) && !self.may_be_created(&step.name) {
+            if !self.exists(&step.name) && !self.possible.contains(step.name.as_str()) {
                 return self.lacks(step);
             }
         }
@@ -432,18 +402,22 @@ impl<'a, 'b> Planner<'a, 'b> {
         })
     }
 
-    /// Creates all that follows from what was created, until nothing more does.
-    fn close(&mut self) {
-        loop {
-            let before = self.created.len();
-            for step in self.order.clone() {
-                if !self.exists(step.name.as_str()) && self.follows(step) {
-                    self.names.insert(step.name.as_str().to_owned());
-                    self.add(step);
-                }
-            }
-            if self.created.len() == before {
-                return;
+    /// Creates all that follows from what was created, and finds what may be created later. A
+    /// convergence in `chosen` whose dependencies will never exist waits for none of them.
+    fn close(&mut self, chosen: &BTreeSet<&str>) {
+        self.possible.clear();
+        for step in self.order.clone() {
+            let name = step.name.as_str();
+            let is_lost = |planner: &Self| {
+                step.step_type == StepType::DeferredConvergence
+                    && chosen.contains(name)
+                    && !planner.may_be_created(step)
+            };
+            if !self.exists(name) && (self.follows(step) || is_lost(self)) {
+                self.names.insert(name.to_owned());
+                self.add(step);
+            } else if self.may_be_created(step) {
+                self.possible.insert(name);
             }
         }
     }
@@ -454,12 +428,14 @@ impl<'a, 'b> Planner<'a, 'b> {
             StepType::BatchWorker => false,
             StepType::DeferredConvergence => {
                 names().any(|name| self.exists(name))
-                    && !names().any(|name| self.may_be_created(name))
+                    && !names().any(|name| self.possible.contains(name))
             }
             StepType::Standard | StepType::Decision | StepType::Batchable => {
                 !step.dependencies.is_empty()
                     && names().all(|name| {
-                        self.exists(name) && !self.creates(name, step) && !self.may_be_created(name)
+                        self.exists(name)
+                            && !self.creates(name, step)
+                            && !self.possible.contains(name)
                     })
             }
         }
@@ -487,6 +463,39 @@ impl<'a, 'b> Planner<'a, 'b> {
         }
         parents.into_iter().collect()
     }
+}
+
+/// Returns the steps, each after those that it depends on.
+fn in_order<'a>(
+    template: &'a TaskTemplate,
+    steps: &HashMap<&str, &StepDefinition>,
+) -> Vec<&'a StepDefinition> {
+    let mut missing: HashMap<&str, usize> = HashMap::new();
+    let mut dependents: HashMap<&str, Vec<&StepDefinition>> = HashMap::new();
+    let mut order = Vec::with_capacity(template.steps.len());
+    for step in &template.steps {
+        let known = step.dependencies.iter().map(String::as_str);
+        let known: BTreeSet<&str> = known.filter(|name| steps.contains_key(name)).collect();
+        if known.is_empty() {
+            order.push(step);
+        }
+        missing.insert(step.name.as_str(), known.len());
+        for name in known {
+            dependents.entry(name).or_default().push(step);
+        }
+    }
+    let mut next = 0;
+    while let Some(step) = order.get(next) {
+        next += 1;
+        for dependent in dependents.remove(step.name.as_str()).unwrap_or_default() {
+            let left = missing.entry(dependent.name.as_str()).or_default();
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                order.push(dependent);
+            }
+        }
+    }
+    order
 }
 
 /// The batch worker that `name` is an instance of.

@@ -1,5 +1,7 @@
 //! Which steps follow from which outcome.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::{Existing, Outcome, outcome, plan};
@@ -160,6 +162,97 @@ fn decisions_are_limited_in_depth() {
     let now = existing(&[("a", true), ("b", true), ("c", true), ("d", false)]);
     let error = planned(&template, &now, "d", &chosen(&["e"])).unwrap_err();
     assert!(error.contains("max_decision_depth"), "{error}");
+}
+
+#[test]
+fn a_convergence_waits_for_what_follows_wherever_it_stands_in_the_template() {
+    let mut steps = vec![
+        ("end", "deferred_convergence", &["plain", "after"][..]),
+        ("after", "standard", &["inner"]),
+        ("inner", "deferred_convergence", &["plain"]),
+        ("plain", "standard", &["route"]),
+        ("route", "decision", &[]),
+    ];
+    let now = existing(&[("route", false)]);
+    for _ in 0..2 {
+        let planned = planned(&template(&steps), &now, "route", &chosen(&["plain"])).unwrap();
+        assert_eq!(planned.last().unwrap(), "end<after,plain");
+        assert_eq!(planned.len(), 4);
+        steps.reverse();
+    }
+}
+
+#[test]
+fn a_plan_takes_no_longer_for_the_number_of_paths_through_the_template() {
+    let mut steps = vec![
+        (String::from("route"), "decision", vec![]),
+        (String::from("other"), "decision", vec![]),
+    ];
+    let mut last = String::from("other");
+    for stage in 0..10 {
+        let fan: Vec<String> = (0..8).map(|n| format!("step-{stage}-{n}")).collect();
+        steps.extend(
+            fan.iter()
+                .map(|name| (name.clone(), "standard", vec![last.clone()])),
+        );
+        last = format!("join-{stage}");
+        steps.push((last.clone(), "standard", fan));
+    }
+    steps.push((
+        String::from("chosen"),
+        "standard",
+        vec![String::from("route")],
+    ));
+    let both = vec![String::from("chosen"), last];
+    steps.push((String::from("end"), "deferred_convergence", both));
+    let template = owned(steps);
+    let now = existing(&[("route", false), ("other", false)]);
+    let started = Instant::now();
+    let steps = planned(&template, &now, "route", &chosen(&["chosen"])).unwrap();
+    assert_eq!(steps, ["chosen<route"]);
+    assert!(started.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_chain_as_long_as_a_template_can_have_needs_no_deep_stack() {
+    const LENGTH: usize = 10_000;
+    for first in ["standard", "decision"] {
+        let mut steps = vec![
+            (String::from("route"), "decision", vec![]),
+            (String::from("step-0"), first, vec![String::from("route")]),
+        ];
+        for n in 1..LENGTH {
+            steps.push((
+                format!("step-{n}"),
+                "standard",
+                vec![format!("step-{}", n - 1)],
+            ));
+        }
+        steps.push((
+            String::from("end"),
+            "deferred_convergence",
+            vec![String::from("route"), format!("step-{}", LENGTH - 1)],
+        ));
+        steps.reverse();
+        let template = owned(steps);
+        let now = existing(&[("route", false)]);
+        let count = |names: &[&str]| plan(&template, &now, "route", &chosen(names), 3);
+        let expected = if first == "standard" { LENGTH + 1 } else { 1 };
+        assert_eq!(count(&["step-0"]).unwrap().len(), expected);
+        // Nothing of the chain will ever exist, so its end waits for the decision alone.
+        assert_eq!(count(&[]).unwrap().len(), 1);
+    }
+}
+
+fn owned(steps: Vec<(String, &str, Vec<String>)>) -> TaskTemplate {
+    let steps: Vec<Value> = steps
+        .into_iter()
+        .map(|(name, kind, dependencies)| {
+            json!({"name": name, "type": kind, "dependencies": dependencies,
+                   "handler": {"callable": "h"}})
+        })
+        .collect();
+    serde_json::from_value(json!({"name": "t", "steps": steps})).unwrap()
 }
 
 const BATCH: &[(&str, &str, &[&str])] = &[

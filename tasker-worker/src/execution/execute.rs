@@ -25,6 +25,9 @@ use super::shared::Shared;
 /// The pause before the database is asked again.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// The longest that steps which a step creates are tried to be stored, while the lease holds.
+const CREATION_LIMIT: Duration = Duration::from_mins(2);
+
 /// The pause before the lease is looked at again.
 const LEASE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -97,13 +100,16 @@ pub(super) async fn execute(
         Finish::Record(end) => (end, false),
         Finish::Recorded(end) => (end, true),
         Finish::Create(end, outcome) => match create(&attempt, &end, &outcome).await {
-            Ok(Creation::Recorded) => {
+            Creation::Recorded => {
                 count(end.state, duration);
                 return Ended::Recorded(id);
             }
             // Refused there, too, and counted.
-            Ok(Creation::Refused { was_uncertain }) => (end, was_uncertain),
-            Err(error) => (finish::failure(&attempt, &error), false),
+            Creation::Refused { was_uncertain } => (end, was_uncertain),
+            Creation::Failed {
+                error,
+                was_uncertain,
+            } => (finish::failure(&attempt, &error), was_uncertain),
         },
     };
     if is_recorded {
@@ -149,37 +155,56 @@ fn count(state: EndState, duration: Duration) {
     metrics::histogram!(STEP_DURATION.name, "result" => result).record(duration);
 }
 
-/// The answer of the database to steps that a step creates.
+/// The answer of the database to steps that a step creates. Uncertain if an earlier try may have been
+/// recorded.
 enum Creation {
     Recorded,
-    /// The claim is lost, or the task has ended. Uncertain if an earlier try may have been recorded.
+    /// The claim is lost, or the task has ended.
     Refused {
+        was_uncertain: bool,
+    },
+    Failed {
+        error: StepError,
         was_uncertain: bool,
     },
 }
 
 /// Records the end of a step with the steps that it creates, in one transaction. Tries until it is
-/// recorded, or refused.
-async fn create(
-    attempt: &Attempt,
-    end: &AttemptEnd,
-    outcome: &Outcome,
-) -> Result<Creation, StepError> {
+/// recorded or refused, or takes too long.
+async fn create(attempt: &Attempt, end: &AttemptEnd, outcome: &Outcome) -> Creation {
     let mut was_uncertain = false;
+    let begun = std::time::Instant::now();
     loop {
         let error = match try_create(attempt, end, outcome).await {
-            Ok(Ok(true)) => return Ok(Creation::Recorded),
-            Ok(Ok(false)) => return Ok(Creation::Refused { was_uncertain }),
-            Ok(Err(DynamicError::Outcome(error))) => return Err(finish::invalid_outcome(&error)),
+            Ok(Ok(true)) => return Creation::Recorded,
+            Ok(Ok(false)) => return Creation::Refused { was_uncertain },
+            Ok(Err(DynamicError::Outcome(error))) => {
+                let error = finish::invalid_outcome(&error);
+                return Creation::Failed {
+                    error,
+                    was_uncertain,
+                };
+            }
             Ok(Err(DynamicError::Database(error))) => error.into(),
             Err(error) => error,
         };
         database::note_failure(&error);
         if is_refusal(&error) {
             let message = format!("PostgreSQL refused the created steps: {error}");
-            return Err(StepError::permanent(message).with_type("InvalidOutcome"));
+            return Creation::Failed {
+                error: StepError::permanent(message).with_type("InvalidOutcome"),
+                was_uncertain,
+            };
         }
         was_uncertain |= may_have_taken_effect(&error);
+        if begun.elapsed() > CREATION_LIMIT {
+            let seconds = CREATION_LIMIT.as_secs();
+            let message = format!("the created steps cannot be stored for {seconds} s: {error}");
+            return Creation::Failed {
+                error: StepError::retryable(message).with_type("StepsNotCreated"),
+                was_uncertain,
+            };
+        }
         tracing::warn!(%error, "created steps cannot be stored; trying again");
         sleep(PAUSE.mul_f64(rand::random_range(0.1..1.0))).await;
     }
