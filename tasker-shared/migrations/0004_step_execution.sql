@@ -607,6 +607,21 @@ LANGUAGE sql AS $$
     SELECT pg_notify('tasker_steps', (extract(epoch FROM p_due) * 1000000)::bigint::text)
 $$;
 
+-- Fails in a transaction whose statements do not see what others have committed meanwhile: two of them
+-- that end the last two steps of a task would both leave it open.
+CREATE FUNCTION tasker.require_read_committed() RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'a step cannot be completed in a transaction of isolation level %',
+                current_setting('transaction_isolation')
+            USING ERRCODE = 'inappropriate_isolation_level_for_branch_transaction',
+                HINT = 'Begin the transaction with ISOLATION LEVEL READ COMMITTED.';
+    END IF;
+    RETURN true;
+END
+$$;
+
 -- Records the ends of attempts, queues what they make ready, ends tasks, and claims for the same
 -- worker. All or nothing, in one transaction.
 --
@@ -643,6 +658,7 @@ DECLARE
     v_found uuid[];
     v_taken integer;
 BEGIN
+    PERFORM tasker.require_read_committed();
     -- A first attempt that waited in the queue has one more transition to record: `enqueued`.
     WITH given AS (
         SELECT * FROM unnest(p_tasks, p_steps, p_attempts, p_states, p_results, p_delays_ms,

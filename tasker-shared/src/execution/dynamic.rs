@@ -48,10 +48,12 @@ pub async fn complete_creating(
     end: &AttemptEnd,
     creator: Creator<'_>,
 ) -> Result<bool, DynamicError> {
-    // The row in the queue first, as all others do.
+    // The row in the queue first, as all others do. The isolation level is looked at before, because
+    // steps that another creates meanwhile would not be seen.
     let held = sqlx::query(
         "SELECT FROM tasker.step_queue
-         WHERE task_uuid = $1 AND workflow_step_uuid = $2 AND attempt = $3 AND claimed_by = $4
+         WHERE tasker.require_read_committed()
+             AND task_uuid = $1 AND workflow_step_uuid = $2 AND attempt = $3 AND claimed_by = $4
          FOR UPDATE",
     )
     .bind(end.id.task_uuid)

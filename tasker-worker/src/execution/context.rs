@@ -17,6 +17,9 @@ use super::finish::{self, Finish};
 use super::outcome::{StepError, StepOutcome};
 use crate::QUERY_LIMIT;
 
+/// PostgreSQL's code for a transaction of the wrong isolation level.
+const ISOLATION_LEVEL: &str = "25004";
+
 /// One attempt of a step, as its handler sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct StepContext(pub(super) Arc<Attempt>);
@@ -205,13 +208,17 @@ impl StepContext {
 
     /// Completes the step in a transaction of the handler's own, so that what the handler writes in
     /// it and the step's result are committed together or not at all. The handler must then commit
-    /// the transaction and return the outcome that this returns.
+    /// the transaction and return the outcome that this returns. It should commit right after this,
+    /// because the rows of the step and its task stay locked until then, and the ends of other steps
+    /// of the task wait for them.
     ///
     /// If the handler returns it without having committed, the step runs again.
     ///
     /// # Errors
     /// If the claim on the step was lost, because another worker may run it now; the transaction
-    /// must be rolled back then. Also if the result cannot be stored, or PostgreSQL fails.
+    /// must be rolled back then. Also if the result cannot be stored, or PostgreSQL fails. A permanent
+    /// error of the type `IsolationLevel` if the transaction is REPEATABLE READ or SERIALIZABLE, because
+    /// it would not see which other steps of the task have ended, and the task might never end.
     pub async fn complete_in(
         &self,
         transaction: &mut PgConnection,
@@ -226,13 +233,13 @@ impl StepContext {
                     execution::complete_creating(transaction, worker, &end, creator).await;
                 created.map_err(|error| match error {
                     DynamicError::Outcome(error) => finish::invalid_outcome(&error),
-                    DynamicError::Database(error) => error.into(),
+                    DynamicError::Database(error) => not_completed(error),
                 })?
             }
             Finish::Record(end) | Finish::Recorded(end) => {
                 let scope = Scope::default();
-                let rows =
-                    execution::complete(transaction, worker, &[&end], 0, &scope, None).await?;
+                let rows = execution::complete(transaction, worker, &[&end], 0, &scope, None).await;
+                let rows = rows.map_err(not_completed)?;
                 !rows.iter().any(|row| row.kind == "refused")
             }
         };
@@ -262,6 +269,19 @@ impl StepContext {
     pub fn attempt_key(&self) -> String {
         format!("{}-{}", self.0.id.step_uuid, self.0.id.attempt)
     }
+}
+
+/// The error of a statement that completes a step in a handler's transaction.
+fn not_completed(error: sqlx::Error) -> StepError {
+    let code = error.as_database_error().and_then(|error| error.code());
+    if code.is_some_and(|code| code == ISOLATION_LEVEL) {
+        return StepError::permanent(
+            "complete_in needs a transaction of READ COMMITTED, because in others it does not see which \
+             steps have ended meanwhile; begin the transaction without another ISOLATION LEVEL",
+        )
+        .with_type("IsolationLevel");
+    }
+    error.into()
 }
 
 fn claim_lost() -> StepError {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sqlx::Executor;
+use sqlx::{AssertSqlSafe, Connection, Executor};
 use tasker_shared::models::core::task_request::TaskRequest;
-use tasker_worker::{Handlers, StepContext, StepError};
+use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
 use tokio::time::sleep;
 
 use super::engine::{Engine, step};
@@ -94,6 +94,50 @@ async fn a_result_and_the_handlers_writes_are_committed_together() {
         1
     );
     assert_eq!(engine.count("SELECT count(*) FROM ledger").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_in_a_transaction_that_does_not_see_others_is_refused() {
+    let engine = Engine::start().await;
+    let mut decision = step("decide", "isolated", &[]);
+    decision["type"] = json!("decision");
+    let steps = json!([
+        decision,
+        step("a", "isolated", &[]),
+        step("chosen", "isolated", &["decide"])
+    ]);
+    engine.register("isolated", steps).await;
+    let pool = engine.pool().clone();
+    let isolated = move |step: StepContext| {
+        let pool = pool.clone();
+        async move {
+            let level: String = step.input("level")?;
+            let begin = format!("BEGIN ISOLATION LEVEL {level}");
+            let mut connection = pool.acquire().await?;
+            let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
+            let outcome = match step.name() {
+                "decide" => StepOutcome::create_steps(["chosen"]),
+                _ => StepOutcome::from(json!(1)),
+            };
+            let outcome = step.complete_in(&mut transaction, outcome).await?;
+            transaction.commit().await?;
+            Ok(outcome)
+        }
+    };
+    let _worker = engine.work(Handlers::new().function("isolated", isolated));
+    for level in ["READ COMMITTED", "READ UNCOMMITTED"] {
+        let (_, state) = engine.run("isolated", json!({"level": level})).await;
+        assert_eq!(state, "complete");
+    }
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        let (task, state) = engine.run("isolated", json!({"level": level})).await;
+        assert_eq!(state, "error");
+        for name in ["a", "decide"] {
+            let error = engine.result(task, name).await["error"].clone();
+            assert_eq!(error["type"], "IsolationLevel", "{error}");
+            assert_eq!(error["retryable"], false);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
