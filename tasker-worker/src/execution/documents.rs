@@ -4,6 +4,7 @@
 //! once is right for ever.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use moka::sync::Cache;
 use serde_json::Value;
@@ -14,8 +15,10 @@ use tokio::sync::OnceCell;
 
 use crate::QUERY_LIMIT;
 
-/// The number of templates that are kept.
-const CAPACITY: u64 = 1_000;
+/// The bytes of the documents whose templates are kept. Parsed they take a few times as much.
+const CAPACITY: u64 = 16 * 1024 * 1024;
+/// The time for which a template is kept that no step needs.
+const IDLE: Duration = Duration::from_mins(10);
 
 /// The reason why a task's template cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +36,20 @@ pub(super) enum DocumentError {
 pub(super) struct Documents {
     pool: PgPool,
     environment: String,
-    kept: Cache<Arc<str>, Arc<OnceCell<Arc<TaskTemplate>>>>,
+    kept: Cache<Arc<str>, Arc<OnceCell<Loaded>>>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    template: Arc<TaskTemplate>,
+    /// The bytes of its document.
+    bytes: usize,
+}
+
+/// The weight of a template in the cache. One that is being loaded has none yet.
+fn weight(cell: &OnceCell<Loaded>) -> u32 {
+    let bytes = cell.get().map_or(0, |loaded| loaded.bytes);
+    u32::try_from(bytes).unwrap_or(u32::MAX).max(1)
 }
 
 impl Documents {
@@ -41,17 +57,36 @@ impl Documents {
         Self {
             pool,
             environment,
-            kept: Cache::new(CAPACITY),
+            kept: Cache::builder()
+                .max_capacity(CAPACITY)
+                .weigher(|_, cell: &Arc<OnceCell<Loaded>>| weight(cell))
+                .time_to_idle(IDLE)
+                .build(),
         }
     }
 
     /// Returns the template of this hash. Concurrent callers share one query.
     pub(super) async fn get(&self, hash: &Arc<str>) -> Result<Arc<TaskTemplate>, DocumentError> {
         let cell = self.kept.get_with(Arc::clone(hash), Arc::default);
-        cell.get_or_try_init(|| self.load(hash)).await.cloned()
+        let mut is_new = false;
+        let load = async || {
+            is_new = true;
+            self.load(hash).await
+        };
+        let loaded = cell.get_or_try_init(load).await?;
+        let template = Arc::clone(&loaded.template);
+        if is_new {
+            self.keep(hash, &cell);
+        }
+        Ok(template)
     }
 
-    async fn load(&self, hash: &Arc<str>) -> Result<Arc<TaskTemplate>, DocumentError> {
+    /// Stores a template again, because its weight is that of the moment at which it is stored.
+    fn keep(&self, hash: &Arc<str>, cell: &Arc<OnceCell<Loaded>>) {
+        self.kept.insert(Arc::clone(hash), Arc::clone(cell));
+    }
+
+    async fn load(&self, hash: &Arc<str>) -> Result<Loaded, DocumentError> {
         let document = database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
             let hash = Arc::clone(hash);
             Box::pin(async move {
@@ -65,10 +100,12 @@ impl Documents {
         })
         .await?
         .ok_or_else(|| DocumentError::Missing(hash.to_string()))?;
-        let document = apply_environment(&document, &self.environment);
-        serde_json::from_str(&document.to_string())
-            .map(Arc::new)
-            .map_err(DocumentError::Unreadable)
+        let document = apply_environment(&document, &self.environment).to_string();
+        let template = serde_json::from_str(&document).map_err(DocumentError::Unreadable)?;
+        Ok(Loaded {
+            template: Arc::new(template),
+            bytes: document.len(),
+        })
     }
 }
 
@@ -80,4 +117,38 @@ pub(super) fn definition<'a>(template: &'a TaskTemplate, name: &str) -> Option<&
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then(|| find(base)).flatten()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use sqlx::PgPool;
+    use tokio::sync::OnceCell;
+
+    use super::{CAPACITY, Documents, Loaded};
+
+    #[tokio::test]
+    async fn kept_templates_are_bounded_by_the_bytes_of_their_documents() {
+        const BYTES: u64 = 1024 * 1024;
+        let pool = PgPool::connect_lazy("postgres://localhost/none").unwrap();
+        let documents = Documents::new(pool, String::from("test"));
+        let template = Arc::new(serde_json::from_value(json!({"name": "t", "steps": []})).unwrap());
+        for n in 0..100 {
+            let hash: Arc<str> = format!("{n}").into();
+            let cell: Arc<OnceCell<Loaded>> =
+                documents.kept.get_with(Arc::clone(&hash), Arc::default);
+            let loaded = Loaded {
+                template: Arc::clone(&template),
+                bytes: usize::try_from(BYTES).unwrap(),
+            };
+            assert!(cell.set(loaded).is_ok());
+            documents.keep(&hash, &cell);
+        }
+        documents.kept.run_pending_tasks();
+        let kept = documents.kept.entry_count();
+        assert!((1..=CAPACITY / BYTES).contains(&kept), "{kept}");
+        assert!(documents.kept.weighted_size() <= CAPACITY);
+    }
 }
