@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::body::{Bytes, HttpBody};
 use base64::Engine as _;
@@ -22,6 +24,7 @@ use sha2::Sha256;
 use tasker_shared::config::tasker::HttpHandlersConfig;
 use tasker_shared::models::core::task_template::FreeForm;
 use tokio::sync::Semaphore;
+use tower::Service;
 use uuid::Uuid;
 
 use super::context::StepContext;
@@ -34,18 +37,55 @@ const MAX_ERROR_TEXT: usize = 500;
 const MAX_ERROR_BYTES: usize = MAX_ERROR_TEXT * 4;
 /// The most requests that are written at a time.
 const WRITERS: usize = 2;
+/// The time within which a request on a connection fails that the server had closed before. A later
+/// failure is that of a handler which may have worked.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 /// The prefix of a key of Standard Webhooks.
 const SECRET_PREFIX: &str = "whsec_";
+
+/// The local addresses of open connections that had an answer, to know those that are used again. One
+/// that was closed may be in it until its port is given to another.
+type Answered = Arc<Mutex<HashSet<SocketAddr>>>;
+
+fn lock(answered: &Answered) -> MutexGuard<'_, HashSet<SocketAddr>> {
+    answered.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens connections that had no answer yet.
+#[derive(Debug, Clone)]
+struct Connector {
+    inner: HttpConnector,
+    answered: Answered,
+}
+
+impl Service<Uri> for Connector {
+    type Response = <HttpConnector as Service<Uri>>::Response;
+    type Error = <HttpConnector as Service<Uri>>::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (opening, answered) = (self.inner.call(uri), Arc::clone(&self.answered));
+        Box::pin(async move {
+            let stream = opening.await?;
+            if let Ok(address) = stream.inner().local_addr() {
+                lock(&answered).remove(&address);
+            }
+            Ok(stream)
+        })
+    }
+}
 
 /// Sends steps to the hosts that the configuration allows.
 #[derive(Debug)]
 pub(super) struct HttpHandlers {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
     /// Opens a connection for each request.
-    fresh: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    /// The local addresses of connections that had an answer, to know those that are used again. A port that
-    /// is given to a later connection may be in it.
-    answered: Mutex<HashSet<SocketAddr>>,
+    fresh: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    answered: Answered,
     hosts: Vec<String>,
     timeout: Duration,
     key: Option<Arc<[u8]>>,
@@ -59,11 +99,17 @@ impl HttpHandlers {
         if config.allowed_hosts.is_empty() {
             return None;
         }
+        let answered = Answered::default();
+        let mut inner = HttpConnector::new();
+        inner.enforce_http(false);
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_webpki_roots()
             .https_or_http()
             .enable_http1()
-            .build();
+            .wrap_connector(Connector {
+                inner,
+                answered: Arc::clone(&answered),
+            });
         let secret = config.signing_secret.expose();
         let key = (!secret.is_empty()).then(|| {
             let encoded = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
@@ -78,7 +124,7 @@ impl HttpHandlers {
             fresh: Client::builder(TokioExecutor::new())
                 .pool_max_idle_per_host(0)
                 .build(connector),
-            answered: Mutex::default(),
+            answered,
             hosts: config
                 .allowed_hosts
                 .iter()
@@ -134,16 +180,19 @@ impl HttpHandlers {
     async fn exchange(&self, step: &StepContext, uri: Uri) -> Result<StepOutcome, StepError> {
         let request = self.request(step, uri).await?;
         let again = request.clone();
+        let sent = Instant::now();
         let response = match self.client.request(request).await {
             // A server may close a connection that it keeps at the moment at which it is used again. The
             // handler does not see the request twice as a rule, and has the same `Idempotency-Key` if it does.
-            Err(error) if self.was_used(&error) => self.fresh.request(again).await,
+            Err(error) if sent.elapsed() < CLOSED_WITHIN && self.was_used(&error) => {
+                self.fresh.request(again).await
+            }
             response => response,
         };
         let response =
             response.map_err(|error| StepError::from(error).with_type("HttpUnreachable"))?;
         if let Some(info) = response.extensions().get::<HttpInfo>() {
-            self.lock().insert(info.local_addr());
+            lock(&self.answered).insert(info.local_addr());
         }
         let (parts, body) = response.into_parts();
         if !parts.status.is_success() {
@@ -178,11 +227,7 @@ impl HttpHandlers {
             connected.get_extras(&mut extensions);
         }
         let info = extensions.get::<HttpInfo>();
-        info.is_some_and(|info| self.lock().remove(&info.local_addr()))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<SocketAddr>> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+        info.is_some_and(|info| lock(&self.answered).remove(&info.local_addr()))
     }
 
     async fn request(

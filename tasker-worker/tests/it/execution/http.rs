@@ -63,7 +63,7 @@ server.serve_forever()
 
 /// Keeps connections, and closes each when it is used for the second time, without an answer.
 const CLOSER: &str = r"
-import json
+import json, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 seen = {}
 class Handler(BaseHTTPRequestHandler):
@@ -72,6 +72,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers['content-length']))
         seen[self.path] = seen.get(self.path, 0) + 1
+        if self.path == '/crash':
+            time.sleep(1.5)
         if self.used or self.path == '/silent':
             self.close_connection = True
             return
@@ -235,6 +237,12 @@ async fn a_kept_connection_that_was_closed_costs_no_attempt() {
     assert_eq!(state, "error");
     let error = engine.result(task, "silent").await["error"].clone();
     assert_eq!(error["type"], "HttpUnreachable", "{error}");
+    engine
+        .register(
+            "crash",
+            json!([once("warm", &[]), once("crash", &["warm"])]),
+        )
+        .await;
     let (task, state) = engine.run("kept", json!({})).await;
     assert_eq!(state, "complete", "{:?}", engine.result(task, "two").await);
     // A new connection that is closed without an answer is an attempt.
@@ -242,6 +250,9 @@ async fn a_kept_connection_that_was_closed_costs_no_attempt() {
         engine.result(task, "two").await,
         json!({"/silent": 1, "/one": 1, "/two": 2})
     );
+    // So is a kept one, if the handler may have worked.
+    let (task, state) = engine.run("crash", json!({})).await;
+    assert_eq!(state, "error", "{:?}", engine.result(task, "crash").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
