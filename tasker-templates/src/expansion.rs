@@ -361,8 +361,15 @@ impl<'a, 'b> Planner<'a, 'b> {
             }
         }
         let metadata = self.batch_metadata(worker);
+        // Above all instances that another step has cut. The placeholder of the first one is 000.
         let earlier = self.instances.get(worker.name.as_str());
-        let first = earlier.map_or(0, Vec::len) + usize::from(!is_no_op);
+        let numbers = earlier.into_iter().flatten().filter_map(|name| {
+            let (_, number) = name.rsplit_once('_')?;
+            number.parse::<usize>().ok()
+        });
+        let first = numbers
+            .max()
+            .map_or(usize::from(!is_no_op), |highest| highest.saturating_add(1));
         let parents: Vec<String> = self.parents(worker);
         for (number, cursor) in cursors.iter().enumerate() {
             let name = format!("{}_{:03}", worker.name, number + first);

@@ -346,6 +346,28 @@ fn a_convergence_waits_for_all_steps_that_cut_work_for_one_worker() {
 }
 
 #[test]
+fn steps_that_cut_work_for_one_worker_are_numbered_on() {
+    let template = template(&[
+        ("first", "batchable", &[]),
+        ("second", "batchable", &[]),
+        ("work", "batch_worker", &["first", "second"]),
+        ("sum", "deferred_convergence", &["work"]),
+    ]);
+    let none = Outcome::Batches(None);
+    for (earlier, outcome, expected) in [
+        ("work_001", &none, "work_002"),
+        ("work_000", &none, "work_001"),
+        ("work_000", &batches(1), "work_001"),
+        ("work_007", &batches(1), "work_008"),
+    ] {
+        let now = existing(&[("first", true), ("second", false), (earlier, true)]);
+        let steps = plan(&template, &now, "second", outcome, 3).unwrap();
+        assert_eq!(steps[0].name, expected);
+        assert_eq!(steps[1].parents, [earlier, expected]);
+    }
+}
+
+#[test]
 fn an_outcome_must_be_there_and_well_formed() {
     let error = outcome(StepType::Decision, &json!({}))
         .unwrap_err()
