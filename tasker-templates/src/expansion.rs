@@ -144,6 +144,7 @@ pub fn plan<'a>(
 }
 
 struct Planner<'a, 'b> {
+    template: &'a TaskTemplate,
     steps: HashMap<&'a str, &'a StepDefinition>,
     /// All steps, each after those that it depends on. What is known of a step follows from those
     /// before it, so that one pass is enough, however the steps hang together.
@@ -176,6 +177,7 @@ impl<'a, 'b> Planner<'a, 'b> {
             }
         }
         Self {
+            template,
             order: in_order(template, &steps),
             steps,
             existing,
@@ -340,7 +342,7 @@ impl<'a, 'b> Planner<'a, 'b> {
             let is_meant = |step: &StepDefinition| {
                 is_worker(step) && configured.as_ref().is_none_or(|name| step.name == *name)
             };
-            match self.order.iter().copied().find(|step| is_meant(step)) {
+            match self.template.steps.iter().find(|step| is_meant(step)) {
                 Some(worker) => worker,
                 None => return Ok(()),
             }
@@ -371,11 +373,11 @@ impl<'a, 'b> Planner<'a, 'b> {
             .max()
             .map_or(usize::from(!is_no_op), |highest| highest.saturating_add(1));
         let parents: Vec<String> = self.parents(worker);
-        for (number, cursor) in cursors.iter().enumerate() {
-            let name = format!("{}_{:03}", worker.name, number + first);
-            if self.existing.contains_key(&name) {
-                return refuse(format!("the task has a step `{name}` already"));
-            }
+        let steps = self.steps.clone();
+        let names = (first..)
+            .map(|number| format!("{}_{number:03}", worker.name))
+            .filter(|name| !steps.contains_key(name.as_str()));
+        for (name, cursor) in names.zip(cursors) {
             self.names.insert(name.clone());
             let own = self
                 .instances
@@ -505,8 +507,11 @@ fn in_order<'a>(
     order
 }
 
-/// The batch worker that `name` is an instance of.
+/// The batch worker that `name` is an instance of. A step of the template is none, whatever its name.
 fn worker_of<'n>(steps: &HashMap<&str, &StepDefinition>, name: &'n str) -> Option<&'n str> {
+    if steps.contains_key(name) {
+        return None;
+    }
     let (worker, number) = name.rsplit_once('_')?;
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     let is_worker = steps

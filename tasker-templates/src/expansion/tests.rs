@@ -368,6 +368,27 @@ fn steps_that_cut_work_for_one_worker_are_numbered_on() {
 }
 
 #[test]
+fn a_step_that_is_named_as_a_batch_is_none() {
+    let template = template(&[
+        ("analyze", "batchable", &[]),
+        ("work", "batch_worker", &["analyze"]),
+        ("work_2", "standard", &[]),
+        ("work_002", "standard", &["work_2"]),
+        ("sum", "deferred_convergence", &["work"]),
+    ]);
+    let now = existing(&[("analyze", false), ("work_2", true), ("work_002", false)]);
+    let steps = planned(&template, &now, "analyze", &batches(2)).unwrap();
+    assert_eq!(
+        steps,
+        [
+            "work_001<analyze",
+            "work_003<analyze",
+            "sum<work_001,work_003"
+        ]
+    );
+}
+
+#[test]
 fn an_outcome_must_be_there_and_well_formed() {
     let error = outcome(StepType::Decision, &json!({}))
         .unwrap_err()

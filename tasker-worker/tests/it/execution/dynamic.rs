@@ -133,7 +133,9 @@ async fn batches_run_and_their_results_are_summed() {
             json!([
                 typed("analyze", "batchable", "analyze", &[]),
                 typed("work", "batch_worker", "work", &["analyze"]),
-                typed("sum", "deferred_convergence", "sum", &["work"]),
+                // No batch, although it is named as one.
+                step("work_2", "after", &["analyze"]),
+                typed("sum", "deferred_convergence", "sum", &["work", "work_2"]),
             ]),
         )
         .await;
@@ -153,6 +155,7 @@ async fn batches_run_and_their_results_are_summed() {
             assert_eq!(inputs["is_no_op"], false);
             Ok(json!(inputs["cursor"]["start_cursor"]))
         })
+        .function("after", async |_: StepContext| Ok(()))
         .function("sum", async |step: StepContext| {
             let parts: Vec<(String, Value)> = step.batch("work")?;
             let sum: i64 = parts.iter().filter_map(|(_, part)| part.as_i64()).sum();
@@ -176,6 +179,7 @@ async fn batches_run_and_their_results_are_summed() {
     let mut expected: Vec<String> = (1..=10_000)
         .flat_map(|n| [format!("analyze>work_{n:03}"), format!("work_{n:03}>sum")])
         .collect();
+    expected.extend(["analyze>work_2", "work_2>sum"].map(String::from));
     expected.sort_unstable();
     let mut edges = edges(&engine, task).await;
     edges.sort_unstable();
