@@ -6,7 +6,6 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use tasker_shared::execution::{AttemptId, EndState, ExecutionRow};
-use tasker_shared::metrics::STEP_RESULTS_REFUSED;
 use uuid::Uuid;
 
 use super::claimed::{Claimed, Pending, TaskFields, TaskInfo};
@@ -150,23 +149,4 @@ fn claimed(
             .filter_map(|id| results.get(id).cloned())
             .collect(),
     })
-}
-
-/// Counts and logs attempts whose results were refused, unless their handlers have recorded them.
-pub(super) fn report_refused(refused: &[AttemptId], recorded: &[Pending]) {
-    for id in refused {
-        let pending = recorded.iter().find(|pending| pending.end.id == *id);
-        if pending.is_some_and(|pending| pending.is_recorded) {
-            continue;
-        }
-        metrics::counter!(STEP_RESULTS_REFUSED.name).increment(1);
-        let attempt = pending.and_then(|pending| pending.attempt.as_ref());
-        tracing::warn!(
-            task_uuid = %id.task_uuid,
-            step = attempt.map(|attempt| &*attempt.name),
-            attempt = id.attempt,
-            correlation_id = attempt.map(|attempt| attempt.task.correlation_id.to_string()),
-            "a late result was refused, because the claim was lost or the task had ended"
-        );
-    }
 }

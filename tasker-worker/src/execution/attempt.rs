@@ -33,11 +33,12 @@ pub(super) async fn run(attempt: &Arc<Attempt>, handler: Option<Runner<'_>>) -> 
         ),
     };
     match outcome {
+        // Refused if it was committed.
         Ok(outcome) if outcome.recorded => {
             let error = StepError::retryable(
                 "the handler did not commit the transaction that completes the step",
             );
-            Finish::Recorded(failure(attempt, &error.with_type("NotCommitted")))
+            Finish::Record(failure(attempt, &error.with_type("NotCommitted")))
         }
         Ok(outcome) => success(attempt, &outcome)
             .unwrap_or_else(|error| Finish::Record(failure(attempt, &error))),

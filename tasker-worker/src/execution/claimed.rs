@@ -1,7 +1,8 @@
 //! A claimed step: before its handler runs, meanwhile, and until its end is recorded.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -65,6 +66,9 @@ pub(super) struct Attempt {
     pub(super) pool: PgPool,
     pub(super) limits: Limits,
     pub(super) started: Instant,
+    /// Set if the handler has completed the step in a transaction of its own. Only PostgreSQL knows
+    /// whether that was committed.
+    pub(super) completed: AtomicBool,
 }
 
 /// The limits of the configuration.
@@ -118,6 +122,9 @@ pub(super) struct Pending {
     pub(super) end: AttemptEnd,
     /// Nothing if the template could not be loaded.
     pub(super) attempt: Option<Arc<Attempt>>,
-    /// Set if the handler has recorded the end itself, so that it is refused as a rule.
-    pub(super) is_recorded: bool,
+    /// The duration of the handler.
+    pub(super) duration: Duration,
+    /// Set if the step may be complete already, by the handler itself or by a try whose answer was
+    /// lost. If the end is refused, it was.
+    pub(super) may_be_recorded: bool,
 }

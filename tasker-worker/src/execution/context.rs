@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -240,7 +241,7 @@ impl StepContext {
                     DynamicError::Database(error) => not_completed(error),
                 })?
             }
-            Finish::Record(end) | Finish::Recorded(end) => {
+            Finish::Record(end) => {
                 let scope = Scope::default();
                 let rows = execution::complete(transaction, worker, &[&end], 0, &scope, None).await;
                 let rows = rows.map_err(not_completed)?;
@@ -250,6 +251,7 @@ impl StepContext {
         if !is_recorded {
             return Err(claim_lost());
         }
+        self.0.completed.store(true, Ordering::Relaxed);
         Ok(StepOutcome {
             recorded: true,
             ..outcome

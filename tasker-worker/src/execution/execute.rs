@@ -1,13 +1,13 @@
 //! Runs a claimed step, and records its end if that creates steps.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::types::Json;
 use tasker_shared::database::{self, DatabaseError};
-use tasker_shared::execution::{self, AttemptEnd, DynamicError, EndState, Outcome};
-use tasker_shared::metrics::{STEP_ATTEMPTS, STEP_DURATION};
+use tasker_shared::execution::{self, AttemptEnd, DynamicError, Outcome};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -20,6 +20,7 @@ use super::finish::{self, Finish};
 use super::heartbeat::Running;
 use super::link::{STATEMENT_LIMIT, is_refusal, may_have_taken_effect};
 use super::outcome::StepError;
+use super::report;
 use super::shared::Shared;
 
 /// The pause before the database is asked again.
@@ -52,7 +53,8 @@ pub(super) async fn execute(
                 return Ended::Record(Pending {
                     end: finish::without_template(id, &error),
                     attempt: None,
-                    is_recorded: false,
+                    duration: Duration::ZERO,
+                    may_be_recorded: false,
                 });
             }
         }
@@ -80,6 +82,7 @@ pub(super) async fn execute(
             max_decision_depth: shared.config.max_decision_depth,
         },
         started: std::time::Instant::now(),
+        completed: AtomicBool::new(false),
     });
     // A process that was frozen since it claimed the step must not start it, because others may run
     // it. Either the lease is renewed, or the session ends and drops this.
@@ -96,12 +99,11 @@ pub(super) async fn execute(
     );
     let finish = attempt::run(&attempt, handler).instrument(span).await;
     let duration = attempt.started.elapsed();
-    let (end, is_recorded) = match finish {
+    let (end, was_uncertain) = match finish {
         Finish::Record(end) => (end, false),
-        Finish::Recorded(end) => (end, true),
         Finish::Create(end, outcome) => match create(&attempt, &end, &outcome).await {
             Creation::Recorded => {
-                count(end.state, duration);
+                report::recorded(Some(&attempt), &end, duration);
                 return Ended::Recorded(id);
             }
             // Refused there, too, and counted.
@@ -112,47 +114,13 @@ pub(super) async fn execute(
             } => (finish::failure(&attempt, &error), was_uncertain),
         },
     };
-    if is_recorded {
-        count(EndState::Complete, duration);
-    } else {
-        count(end.state, duration);
-        log(&attempt, &end);
-    }
     Ended::Record(Pending {
         end,
+        duration,
+        // A handler may commit its own transaction, and fail after that.
+        may_be_recorded: was_uncertain || attempt.completed.load(Ordering::Relaxed),
         attempt: Some(attempt),
-        is_recorded,
     })
-}
-
-/// Logs the end of an attempt. The error's message is left out, because it may quote data.
-fn log(attempt: &Attempt, end: &AttemptEnd) {
-    let (task_uuid, correlation_id) = (end.id.task_uuid, attempt.task.correlation_id);
-    let (step, attempt) = (&*attempt.name, end.id.attempt);
-    let reason = end.metadata["reason"].as_str().unwrap_or_default();
-    let error = end.metadata["error"]["type"].as_str().unwrap_or_default();
-    match end.state {
-        EndState::Complete => tracing::debug!(
-            %task_uuid, step, attempt, %correlation_id, "a step is complete"
-        ),
-        EndState::Retry(pause_ms) => tracing::info!(
-            %task_uuid, step, attempt, %correlation_id, reason, error, pause_ms,
-            "an attempt failed; the step runs again"
-        ),
-        EndState::Error => tracing::warn!(
-            %task_uuid, step, attempt, %correlation_id, reason, error, "a step failed for good"
-        ),
-    }
-}
-
-fn count(state: EndState, duration: Duration) {
-    let result = match state {
-        EndState::Complete => "complete",
-        EndState::Retry(_) => "retry",
-        EndState::Error => "error",
-    };
-    metrics::counter!(STEP_ATTEMPTS.name, "result" => result).increment(1);
-    metrics::histogram!(STEP_DURATION.name, "result" => result).record(duration);
 }
 
 /// The answer of the database to steps that a step creates. Uncertain if an earlier try may have been

@@ -19,9 +19,6 @@ pub(super) enum Finish {
     Record(AttemptEnd),
     /// With the steps that it creates.
     Create(AttemptEnd, Outcome),
-    /// The handler has recorded it in its own transaction. The end is that of an attempt whose
-    /// transaction was not committed; it is refused if it was.
-    Recorded(AttemptEnd),
 }
 
 /// Returns how an outcome is recorded.

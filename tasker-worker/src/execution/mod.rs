@@ -22,6 +22,7 @@ mod heartbeat;
 mod http;
 mod link;
 mod outcome;
+mod report;
 mod session;
 mod shared;
 mod unrecorded;

@@ -16,11 +16,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::answer::{Answer, report_refused};
+use super::answer::Answer;
 use super::claimed::{Claimed, Ended, Pending};
 use super::execute::execute;
 use super::heartbeat::{self, Lost, Running};
 use super::link::{Link, STATEMENT_LIMIT, is_locked, is_too_slow, may_have_taken_effect};
+use super::report::report;
 use super::shared::Shared;
 use super::unrecorded::{Unrecorded, is_of_single_ends};
 
@@ -386,6 +387,7 @@ impl Session {
     /// Starts the steps that an answer claims. `recorded` are the ends that the statement had.
     fn receive(&mut self, rows: Vec<ExecutionRow>, recorded: &[Pending], want: i32, scan: bool) {
         let answer = Answer::read(rows, recorded);
+        report(recorded, &answer.refused, self.uncertain_until.is_none());
         if answer.lost {
             self.lost = Some(Lost::Declared);
         } else if !self.running.has_lease() {
@@ -402,10 +404,6 @@ impl Session {
         } else {
             // Steps that the ends made ready took all the room, so the queue was not read.
             self.scan |= scan || (want > 0 && claimed >= want);
-        }
-        // If an answer was lost, the results may have been recorded before.
-        if self.uncertain_until.is_none() {
-            report_refused(&answer.refused, recorded);
         }
         for step in answer.claimed {
             self.running.insert(step.id, self.stopped.child_token());

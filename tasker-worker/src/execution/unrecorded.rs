@@ -89,6 +89,8 @@ pub(super) fn is_of_single_ends(error: &DatabaseError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
     use serde_json::value::RawValue;
     use sqlx::types::Json;
@@ -113,7 +115,8 @@ mod tests {
                 metadata: json!({}),
             },
             attempt: None,
-            is_recorded: false,
+            duration: Duration::ZERO,
+            may_be_recorded: false,
         }
     }
 

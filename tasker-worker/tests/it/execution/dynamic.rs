@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
 use uuid::Uuid;
 
-use super::engine::{Engine, step};
+use super::engine::{Engine, counted, step};
 
 fn typed(name: &str, kind: &str, callable: &str, dependencies: &[&str]) -> Value {
     let mut step = step(name, callable, dependencies);
@@ -115,13 +115,7 @@ async fn a_decision_that_is_refused_counts_as_an_error() {
     let context = json!({"branches": ["nobody"]});
     let (_, state) = engine.run("approval", context).await;
     assert_eq!(state, "error");
-    let rendered = recorder.handle().render();
-    let mut counts: Vec<&str> = rendered
-        .lines()
-        .filter_map(|line| line.strip_prefix("tasker_step_attempts_total"))
-        .collect();
-    counts.sort_unstable();
-    assert_eq!(counts, ["{result=\"complete\"} 1", "{result=\"error\"} 1"]);
+    counted(|| recorder.handle().render(), &["complete 1", "error 1"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

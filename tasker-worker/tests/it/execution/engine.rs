@@ -188,6 +188,30 @@ impl Engine {
     }
 }
 
+/// Waits until so many attempts are counted by result, as `complete 1`, and until none was refused as
+/// late. They are counted a moment after the database has them.
+pub(crate) async fn counted(render: impl Fn() -> String, expected: &[&str]) {
+    let started = Instant::now();
+    loop {
+        let rendered = render();
+        let mut counts: Vec<String> = rendered
+            .lines()
+            .filter_map(|line| line.strip_prefix("tasker_step_attempts_total{result=\""))
+            .map(|line| line.replace("\"}", ""))
+            .collect();
+        counts.sort_unstable();
+        if counts == expected {
+            let late = rendered
+                .lines()
+                .find(|line| line.starts_with("tasker_step_results_refused_total "));
+            assert!(late.is_none_or(|line| line.ends_with(" 0")), "{late:?}");
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{counts:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// A standard step.
 pub(crate) fn step(name: &str, callable: &str, dependencies: &[&str]) -> Value {
     json!({"name": name, "handler": {"callable": callable}, "dependencies": dependencies})

@@ -405,15 +405,24 @@ async fn a_worker_reports_its_lease_and_logs_a_failed_step_with_its_task() {
             .fetch_one(engine.pool())
             .await
             .unwrap();
-    let log = process.service.log();
-    let failures = log
-        .lines()
-        .filter(|line| line.contains("a step failed for good"));
-    let failures: Vec<Value> = failures
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    // It is logged a moment after the database has it.
+    let started = Instant::now();
+    let failures = loop {
+        let log = process.service.log();
+        let failures = log
+            .lines()
+            .filter(|line| line.contains("a step failed for good"));
+        let failures: Vec<Value> = failures
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        if !failures.is_empty() {
+            break failures;
+        }
+        assert!(started.elapsed() < PATIENCE, "{log}");
+        sleep(POLL).await;
+    };
     let [failure] = &failures[..] else {
-        panic!("{log}");
+        panic!("{failures:?}");
     };
     assert_eq!(failure["task_uuid"], json!(task), "{failure}");
     assert_eq!(failure["correlation_id"], json!(correlation), "{failure}");

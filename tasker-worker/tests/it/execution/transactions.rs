@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
 use tokio::time::sleep;
 
-use super::engine::{Engine, step};
+use super::engine::{Engine, counted, step};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_of_a_transaction_runs_only_if_that_is_committed() {
@@ -94,6 +95,39 @@ async fn a_result_and_the_handlers_writes_are_committed_together() {
         1
     );
     assert_eq!(engine.count("SELECT count(*) FROM ledger").await, 1);
+}
+
+/// On one thread, whose metrics are those of this test.
+#[tokio::test]
+async fn attempts_are_counted_by_what_was_committed() {
+    let recorder: &'static _ = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+    let _metrics = metrics::set_default_local_recorder(recorder);
+    let engine = Engine::start().await;
+    let retry = json!({"max_attempts": 2, "backoff": "none"});
+    let of = |name: &str| json!({"name": name, "handler": {"callable": "book"}, "retry": retry});
+    let steps = json!([of("forgets"), of("fails"), of("panics"), of("good")]);
+    engine.register("book", steps).await;
+    let pool = engine.pool().clone();
+    let book = move |step: StepContext| {
+        let pool = pool.clone();
+        async move {
+            let mut transaction = pool.begin().await?;
+            let outcome = step.complete_in(&mut transaction, json!(1)).await?;
+            if step.name() == "forgets" && !step.is_retry() {
+                return Ok(outcome);
+            }
+            transaction.commit().await?;
+            match step.name() {
+                "fails" => Err(StepError::permanent("after the commit")),
+                "panics" => panic!("after the commit"),
+                _ => Ok(outcome),
+            }
+        }
+    };
+    let _worker = engine.work(Handlers::new().function("book", book));
+    let (_, state) = engine.run("book", json!({})).await;
+    assert_eq!(state, "complete");
+    counted(|| recorder.handle().render(), &["complete 4", "retry 1"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
