@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use sqlx::Connection;
 use tasker_shared::database::DatabaseError;
 use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, Failures, WorkerRow};
 use tasker_shared::metrics::{STEP_CLAIMS, STEPS_RUNNING, WORKER_LEASES_LOST};
@@ -31,6 +32,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 /// The interval at which the whole queue is read, because a claim may have been rolled back or an
 /// announcement of late steps lost.
 const SWEEP: Duration = Duration::from_secs(30);
+/// The longest that a single end waits for rows that others have locked. All else waits for it.
+const LOCK_TIMEOUT: &str = "200ms";
 /// The part of the time in which the whole queue is read, at most, if it takes long.
 const SWEEP_SHARE: u32 = 20;
 
@@ -312,7 +315,7 @@ impl Session {
                 if scan && is_too_slow(&error) {
                     self.narrow(started);
                 }
-                self.failed(&error, batch).await;
+                self.failed(&error, batch, drained_by).await;
                 ControlFlow::Continue(())
             }
         }
@@ -334,13 +337,13 @@ impl Session {
     }
 
     /// Deals with a statement that failed, whether or not it took effect.
-    async fn failed(&mut self, error: &DatabaseError, batch: usize) {
+    async fn failed(&mut self, error: &DatabaseError, batch: usize, drained_by: Option<Instant>) {
         if may_have_taken_effect(error) {
             self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
         }
         // One result that PostgreSQL refuses must not hold up the others.
         if batch > 0 && is_of_single_ends(error) {
-            self.one_by_one(batch).await;
+            self.one_by_one(batch, drained_by).await;
             return;
         }
         if self.statement_failures.begin() {
@@ -353,18 +356,33 @@ impl Session {
     }
 
     /// Records the first `batch` ends one at a time, without a claim, which may be the cause as well.
-    /// Each waits for a row that others have locked, so the ends of one task wait only once.
-    async fn one_by_one(&mut self, batch: usize) {
+    /// Waits for rows that others have locked only for a moment, and for those of one task only once.
+    /// Stops when the worker begins to drain, and when that has had its time.
+    async fn one_by_one(&mut self, batch: usize, drained_by: Option<Instant>) {
         let (worker, scope) = (self.worker, self.shared.scope.clone());
+        let draining = self.shared.draining.clone();
+        let is_over =
+            || drained_by.map_or_else(|| draining.is_cancelled(), |by| by <= Instant::now());
         let mut locked = HashMap::new();
         for ended in self.unrecorded.take(batch) {
+            if is_over() {
+                self.unrecorded.push(ended);
+                continue;
+            }
             let task = ended.end.id.task_uuid;
             if let Some(error) = locked.get(&task) {
                 self.unrecorded.set_aside(ended, error);
                 continue;
             }
             let answer = self.link.run(async |connection| {
-                execution::complete(connection, worker, &[&ended.end], 0, &scope, None).await
+                let mut transaction = connection.begin().await?;
+                let limit = sqlx::query("SELECT set_config('lock_timeout', $1, true)");
+                limit.bind(LOCK_TIMEOUT).execute(&mut *transaction).await?;
+                let ends = [&ended.end];
+                let rows =
+                    execution::complete(&mut transaction, worker, &ends, 0, &scope, None).await?;
+                transaction.commit().await?;
+                Ok(rows)
             });
             match answer.await {
                 Ok(rows) => self.receive(rows, &[ended], 0, false),

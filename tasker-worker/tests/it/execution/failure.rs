@@ -363,6 +363,51 @@ async fn the_ends_of_a_locked_task_hold_up_others_for_one_wait_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_locked_tasks_hold_up_neither_others_nor_the_drain() {
+    const TASKS: usize = 10;
+    let engine = Engine::start().await;
+    engine
+        .register("locked", json!([step("a", "waits", &[])]))
+        .await;
+    engine.register("good", json!([step("a", "ok", &[])])).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let waits = {
+        let gate = Arc::clone(&gate);
+        move |_: StepContext| {
+            let gate = Arc::clone(&gate);
+            async move {
+                let _permit = gate.acquire().await;
+                Ok(())
+            }
+        }
+    };
+    let handlers = Handlers::new()
+        .function("ok", async |_: StepContext| Ok(()))
+        .function("waits", waits);
+    let worker = engine.work(handlers);
+    for _ in 0..TASKS {
+        engine.create("locked", json!({})).await;
+    }
+    let claimed = "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL";
+    while engine.count(claimed).await < 10 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let mut lock = engine.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM tasker.tasks FOR UPDATE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    gate.add_permits(TASKS);
+    // Four seconds for the statement with all ends, and a moment for each alone.
+    let good = timeout(Duration::from_secs(20), engine.run("good", json!({})));
+    assert_eq!(good.await.unwrap().1, "complete");
+    timeout(Duration::from_secs(20), worker.drain())
+        .await
+        .unwrap();
+    lock.rollback().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_stays_open_keeps_only_its_own_step_from_being_returned() {
     let engine = Engine::start().await;
     engine
