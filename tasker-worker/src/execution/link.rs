@@ -100,6 +100,11 @@ pub(super) fn is_too_slow(error: &DatabaseError) -> bool {
     error.code().is_some_and(|code| code == "57014")
 }
 
+/// Returns whether the statement, or its answer, took too long.
+pub(super) fn took_too_long(error: &DatabaseError) -> bool {
+    is_too_slow(error) || matches!(error, DatabaseError::Late(_))
+}
+
 /// Returns whether a statement that failed may have been carried out, because its answer was lost. A
 /// pooler reports a server that it has lost as an error of that server.
 pub(super) fn may_have_taken_effect(error: &DatabaseError) -> bool {

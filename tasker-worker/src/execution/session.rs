@@ -21,7 +21,9 @@ use super::answer::Answer;
 use super::claimed::{Claimed, Ended, Pending};
 use super::execute::execute;
 use super::heartbeat::{self, Lost, Running};
-use super::link::{Link, STATEMENT_LIMIT, is_locked, is_too_slow, may_have_taken_effect};
+use super::link::{
+    Link, STATEMENT_LIMIT, is_locked, is_too_slow, may_have_taken_effect, took_too_long,
+};
 use super::report::report;
 use super::shared::Shared;
 use super::unrecorded::{Unrecorded, is_of_single_ends};
@@ -58,6 +60,8 @@ pub(super) struct Session {
     unrecorded: Unrecorded,
     /// Claimed steps that there is no room for yet.
     waiting: VecDeque<Claimed>,
+    /// The most steps that a statement may claim, after one took too long.
+    limit: Option<i32>,
     bounds: Bounds,
     /// The bounds to return to if the whole queue, which the next claim reads, takes too long.
     before_sweep: Option<Bounds>,
@@ -86,6 +90,7 @@ impl Session {
             ended,
             unrecorded: Unrecorded::default(),
             waiting: VecDeque::new(),
+            limit: None,
             bounds: Bounds::default(),
             before_sweep: None,
             next_sweep: Instant::now() + SWEEP,
@@ -255,6 +260,21 @@ impl Session {
         i32::try_from(self.capacity().saturating_sub(taken)).unwrap_or(i32::MAX)
     }
 
+    /// The number of steps that the next statement may claim.
+    fn want(&self) -> i32 {
+        // Without ends it would never learn that claims succeed again.
+        let least = i32::from(self.unrecorded.is_empty());
+        let limit = self.limit.map_or(i32::MAX, |limit| limit.max(least));
+        self.free().min(limit)
+    }
+
+    /// Lets the next statement claim twice as many steps after one that was in time.
+    fn widen(&mut self) {
+        let capacity = i32::try_from(self.capacity()).unwrap_or(i32::MAX);
+        let wider = self.limit.map(|limit| limit.saturating_mul(2).max(1));
+        self.limit = wider.filter(|limit| *limit < capacity);
+    }
+
     fn started(&self) -> usize {
         self.running.len() - self.waiting.len()
     }
@@ -277,7 +297,7 @@ impl Session {
                 }
             }
         }
-        let want = if drained_by.is_some() { 0 } else { self.free() };
+        let want = if drained_by.is_some() { 0 } else { self.want() };
         let scan = self.scan && want > 0;
         if self.lost.is_some() || (self.unrecorded.is_empty() && !scan) {
             return ControlFlow::Break(());
@@ -298,6 +318,7 @@ impl Session {
         match answer.await {
             Ok(rows) => {
                 self.pause = FIRST_PAUSE;
+                self.widen();
                 if self.statement_failures.end() {
                     tracing::info!("statements of the worker succeed again");
                 }
@@ -312,8 +333,13 @@ impl Session {
                 ControlFlow::Continue(())
             }
             Err(error) => {
+                if want > 0 && took_too_long(&error) {
+                    // Ends must be recorded, however large the results are that the steps which they
+                    // make ready depend on.
+                    self.limit = Some(if batch > 0 { 0 } else { (want / 2).max(1) });
+                }
                 if scan && is_too_slow(&error) {
-                    self.narrow(started);
+                    self.narrow(started, want);
                 }
                 self.failed(&error, batch, drained_by).await;
                 ControlFlow::Continue(())
@@ -323,7 +349,7 @@ impl Session {
 
     /// Reads less of the queue after a claim was cancelled because it took too long. That happens
     /// while a forgotten transaction keeps millions of dead rows.
-    fn narrow(&mut self, started: Instant) {
+    fn narrow(&mut self, started: Instant, want: i32) {
         if let Some(bounds) = self.before_sweep.take() {
             self.bounds = bounds;
             self.next_sweep = after_sweep(started);
@@ -331,8 +357,10 @@ impl Session {
             self.bounds.narrow(Utc::now());
         }
         tracing::warn!(
-            "the queue could not be read as a whole in time; steps that are due for long may wait. \
-             Look for transactions that are open for long"
+            want,
+            "a claim took too long; the next ones read less of the queue and take fewer steps, so steps \
+             that are due for long may wait. Look for transactions that are open for long, and for steps \
+             that depend on very large results"
         );
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::Executor;
+use tasker_shared::config::tasker::TaskerConfig;
 use tasker_worker::{Handlers, StepContext, StepError, Worker};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -360,6 +361,28 @@ async fn the_ends_of_a_locked_task_hold_up_others_for_one_wait_only() {
     lock.rollback().await.unwrap();
     worker.drain().await;
     assert_eq!(engine.end(locked).await, "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_that_take_long_to_read_are_claimed_in_smaller_numbers() {
+    let timeout_ms =
+        |config: &mut TaskerConfig| config.common.database.pool.statement_timeout_ms = 1_000;
+    let engine = Engine::start_with(timeout_ms).await;
+    let mut steps = vec![step("root", "ok", &[])];
+    steps.extend((0..16).map(|n| step(&format!("s{n}"), "ok", &["root"])));
+    engine.register("wide", json!(steps)).await;
+    let slow = "
+        ALTER FUNCTION tasker.steps_describe(uuid[], uuid[], uuid[]) RENAME TO describe_fast;
+        CREATE FUNCTION tasker.steps_describe(p_steps uuid[], p_found uuid[], p_known uuid[])
+        RETURNS SETOF tasker.execution_row LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_sleep(0.15 * cardinality(p_steps));
+            RETURN QUERY SELECT * FROM tasker.describe_fast(p_steps, p_found, p_known);
+        END $$";
+    engine.pool().execute(slow).await.unwrap();
+    let _worker = engine.work(Handlers::new().function("ok", async |_: StepContext| Ok(())));
+    let (_, state) = engine.run("wide", json!({})).await;
+    assert_eq!(state, "complete");
 }
 
 #[tokio::test(flavor = "multi_thread")]
