@@ -36,7 +36,8 @@ pub struct StepDefinition {
     /// Retries after a failed attempt.
     #[serde(default, deserialize_with = "null_is_default")]
     pub retry: RetryConfiguration,
-    /// Longest duration of an attempt, in seconds. Without it the worker's limit applies.
+    /// Longest duration of an attempt, in seconds. Without it a handler over HTTP has
+    /// `worker.http_handlers.timeout_seconds`; a handler in Rust has no limit.
     #[schemars(range(max = 2_147_483_647))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
