@@ -8,6 +8,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
+use super::pool::CLIENT_CHECK_INTERVAL;
 use super::{DatabaseError, pooler, query_on};
 
 /// The longest time that migrating may take in all: waiting for other instances that migrate, and
@@ -68,7 +69,7 @@ pub(crate) async fn migrate_within(
             .await
             .map_err(|_elapsed| DatabaseError::Late(connecting))??;
         let outcome = if has_session {
-            lift_limits(&mut connection).await?;
+            set_limits(&mut connection).await?;
             migrate_over(&mut connection).await
         } else {
             check_over(pool, &mut connection).await
@@ -121,15 +122,27 @@ async fn check_over(pool: &PgPool, connection: &mut PgConnection) -> Result<(), 
     Ok(())
 }
 
-/// Lifts the limits that a role or a database has for its queries: to wait for another instance or to
-/// fill a table takes longer. [`LIMIT`] bounds both.
-async fn lift_limits(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Replaces the limits that a role or a database has for its queries by [`LIMIT`], because waiting for
+/// another instance or filling a table takes longer. PostgreSQL ends a migration whose client is gone:
+/// one that waited on for a lock would keep all others from the table.
+async fn set_limits(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     // PostgreSQL 17 has the last one.
-    let lift = "SELECT set_config(name, '0', false) FROM pg_settings
+    let limits = "SELECT set_config(name, $1, false) FROM pg_settings
         WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout',
                        'idle_in_transaction_session_timeout', 'transaction_timeout')";
-    sqlx::query(lift).execute(connection).await?;
-    Ok(())
+    sqlx::query(limits)
+        .bind(LIMIT.as_millis().to_string())
+        .execute(&mut *connection)
+        .await?;
+    let check = sqlx::query("SELECT set_config('client_connection_check_interval', $1, false)")
+        .bind(CLIENT_CHECK_INTERVAL.as_millis().to_string())
+        .execute(connection)
+        .await;
+    match check {
+        // Some platforms cannot check clients, and accept nothing but 0.
+        Err(sqlx::Error::Database(_)) => Ok(()),
+        answer => answer.map(drop),
+    }
 }
 
 async fn migrate_over(connection: &mut PgConnection) -> Result<(), DatabaseError> {

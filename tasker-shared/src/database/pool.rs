@@ -22,7 +22,7 @@ pub const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 /// The interval at which PostgreSQL looks if the client of a running statement is still there. It ends
 /// statements that were given up, which otherwise wait on, and hold the locks that they have.
-const CLIENT_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+pub(super) const CLIENT_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Creates the pool that `config` describes. Connects when a connection is first needed.
 ///
