@@ -42,7 +42,10 @@ pub fn create(config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
         .test_before_acquire(false)
         .before_acquire(|connection, metadata| Box::pin(is_usable(connection, metadata)))
         .after_release(|_connection, metadata| {
-            Box::pin(ready(Ok(!sessions::has_had_its_turn(metadata.age))))
+            // Requests that wait for a new connection take those that come back as they are.
+            let is_done =
+                expiry::is_expired(metadata.age) || sessions::has_had_its_turn(metadata.age);
+            Box::pin(ready(Ok(!is_done)))
         });
     let created = if has_sessions {
         created.after_connect(move |connection, _metadata| {
@@ -65,7 +68,9 @@ pub fn apart(pool: &PgPool, connections: u32) -> PgPool {
         .max_connections(connections)
         .idle_timeout(None)
         .max_lifetime(None)
-        .after_release(|_connection, _metadata| Box::pin(ready(Ok(true))))
+        .after_release(|_connection, metadata| {
+            Box::pin(ready(Ok(!expiry::is_expired(metadata.age))))
+        })
         .connect_lazy_with((*pool.connect_options()).clone())
 }
 

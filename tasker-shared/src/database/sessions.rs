@@ -16,9 +16,12 @@ use tokio::time::{sleep, timeout};
 use super::pool::PING_LIMIT;
 use super::query::Lease;
 
-/// The interval at which a request that waits for a new connection looks for one that came back.
+/// The time that a request leaves to a new connection before it looks for one that came back. Connecting
+/// may take long because of TLS or distance, and a pool whose attempts are given up does not grow.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// The interval at which it looks from then on, and from the start while sessions are scarce.
 const LOOK: Duration = Duration::from_millis(50);
-/// The time for which sessions count as scarce after a request had to do that.
+/// The time for which sessions count as scarce after a request has taken one that came back.
 const SCARCE: Duration = Duration::from_secs(10);
 /// The age from which connections are closed while sessions are scarce, and the least time between two of
 /// them, because connecting may also take long for another reason.
@@ -36,10 +39,16 @@ static SCARCITY: Mutex<Scarcity> = Mutex::new(Scarcity {
 });
 
 struct Scarcity {
-    /// When a request last took a connection that came back.
+    /// When a request took a connection that came back, although sessions did not count as scarce.
     taken: Option<Instant>,
     /// When a connection was last closed for others.
     given: Option<Instant>,
+}
+
+impl Scarcity {
+    fn is_on(&self) -> bool {
+        self.taken.is_some_and(|at| at.elapsed() < SCARCE)
+    }
 }
 
 /// Acquires a connection. While a new one is waited for, takes one that comes back.
@@ -56,13 +65,17 @@ pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Er
 
 /// Waits for a connection that comes back.
 async fn returned(pool: &PgPool) -> PoolConnection<Postgres> {
+    let is_scarce = scarcity().is_on();
+    sleep(if is_scarce { LOOK } else { PATIENCE }).await;
     loop {
-        sleep(LOOK).await;
         // None while others wait for one that comes back, too: the pool has no more then.
         let Some(connection) = pool.try_acquire() else {
+            sleep(LOOK).await;
             continue;
         };
-        scarcity().taken = Some(Instant::now());
+        if !is_scarce {
+            scarcity().taken = Some(Instant::now());
+        }
         let mut lease = Lease::new(connection);
         let pong = timeout(PING_LIMIT, lease.connection().ping()).await;
         if matches!(pong, Ok(Ok(()))) {
@@ -74,11 +87,10 @@ async fn returned(pool: &PgPool) -> PoolConnection<Postgres> {
 /// Returns true if a connection of this age has to be closed after its use, for other processes.
 pub(super) fn has_had_its_turn(age: Duration) -> bool {
     let mut scarcity = scarcity();
-    let is_scarce = scarcity.taken.is_some_and(|at| at.elapsed() < SCARCE);
     let is_next = scarcity
         .given
         .is_none_or(|at| at.elapsed() >= BETWEEN_TURNS);
-    let has_had_it = is_scarce && is_next && age > TURN;
+    let has_had_it = scarcity.is_on() && is_next && age > TURN;
     if has_had_it {
         scarcity.given = Some(Instant::now());
     }

@@ -10,7 +10,7 @@ use tasker_shared::config::tasker::TaskerConfig;
 use tasker_shared::database::DatabaseError;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_shared::{SystemContext, database};
-use tasker_test_support::Access;
+use tasker_test_support::{Access, TcpProxy};
 
 use crate::app::{TestApp, current, database_config, direct_pool, eventually, pool_of, template};
 
@@ -64,6 +64,55 @@ async fn connections_that_are_not_needed_are_closed() {
     let kept = pool.options().get_min_connections();
     let are_closed = || async { (pool.size() <= kept).then_some(()) };
     eventually("the connections are closed", are_closed).await;
+}
+
+/// Connects through this proxy.
+fn pool_before(proxy: &TcpProxy) -> PgPool {
+    let config = database_config(&Access::to(proxy.url()));
+    database::pool::create(&config).unwrap()
+}
+
+/// Requests that wait for a new connection give it up when they take one that came back.
+#[tokio::test]
+async fn a_pool_whose_connections_take_long_to_make_grows_under_load() {
+    const REQUESTS: u32 = 5;
+
+    let app = TestApp::start().await;
+    let proxy = TcpProxy::before(app.database.url()).await.unwrap();
+    let pool = pool_before(&proxy);
+    drop(pool.acquire().await.unwrap());
+    proxy.delay(Duration::from_millis(20)).await;
+    let has_grown = async {
+        while pool.size() < REQUESTS {
+            let requests = (0..REQUESTS).map(|_| async {
+                let mut connection = database::acquire(&pool).await.unwrap();
+                one(&mut connection).await.unwrap();
+            });
+            join_all(requests).await;
+        }
+    };
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, has_grown).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_a_new_connection_takes_no_outdated_one() {
+    let app = TestApp::start().await;
+    let proxy = TcpProxy::before(app.database.url()).await.unwrap();
+    let pool = pool_before(&proxy);
+    let mut outdated = pool.acquire().await.unwrap();
+    let outdated_pid = pid(&mut outdated).await.unwrap();
+    // Another test may have had all connections replaced that were there within the last second.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    proxy.delay(Duration::from_millis(300)).await;
+    let (mut connection, ()) = tokio::join!(
+        async { database::acquire(&pool).await.unwrap() },
+        async {
+            database::note_failure(&DatabaseError::Standby);
+            drop(outdated);
+        }
+    );
+    assert_ne!(pid(&mut connection).await.unwrap(), outdated_pid);
 }
 
 #[tokio::test]
