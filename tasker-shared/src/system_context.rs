@@ -70,10 +70,7 @@ async fn migrated(config: &DatabaseConfig) -> Result<(PgPool, Option<Host>), Con
     loop {
         // Over a connection beside the pool, because the pool keeps the cause of a failure to itself.
         let error = match database::migrator::migrate_within(&pool, connecting).await {
-            Ok(()) => {
-                database::check_pool_mode(&pool).await.map_err(failed)?;
-                return Ok((pool, host));
-            }
+            Ok(()) => return Ok((pool, host)),
             Err(error) => error,
         };
         let cause = error.kind();

@@ -192,6 +192,32 @@ async fn without_a_direct_way_changes_are_polled_for_and_one_line_says_so() {
     }
 }
 
+/// The pooler would keep the advisory lock and the limits of a migration for its other clients.
+#[tokio::test]
+async fn nothing_is_migrated_through_a_pooler_in_transaction_mode() {
+    let database = TestDatabase::create().await.unwrap();
+    let pooler = PgBouncer::before(database.url(), "transaction")
+        .await
+        .unwrap();
+    let mut misled = behind(&pooler, "transaction");
+    misled.env("TASKER__COMMON__DATABASE__DIRECT_URL", pooler.url());
+    for (mut program, setting) in [
+        (behind(&pooler, "session"), "pool_mode"),
+        (misled, "direct_url"),
+    ] {
+        let refused = output(program.arg("--migrate")).await;
+        assert_eq!(refused.status.code(), Some(69));
+        assert!(text(&refused).contains(setting), "{}", text(&refused));
+    }
+    let mut admin = PgConnection::connect(database.url()).await.unwrap();
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'tasker'";
+    let schemas: i64 = sqlx::query_scalar(schemas)
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+    assert_eq!(schemas, 0);
+}
+
 #[tokio::test]
 async fn statements_that_were_given_up_end_at_the_server_behind_a_pooler() {
     let database = TestDatabase::create().await.unwrap();

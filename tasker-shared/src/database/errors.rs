@@ -43,6 +43,12 @@ pub enum DatabaseError {
          `transaction`, or the pooler to `session`"
     )]
     SharedSession,
+    /// The pooler gives one session to several connections that are to lead past it.
+    #[error(
+        "common.database.direct_url leads to a pooler in transaction mode: set it to the URL of the \
+         server itself, or the pooler to `session`"
+    )]
+    SharedDirectSession,
     /// Migrations are missing, and the pooler has no session for them.
     #[error(
         "the schema `tasker` lacks {missing}, and cannot be migrated through a pooler in transaction \
@@ -158,6 +164,7 @@ impl DatabaseError {
             | Self::Standby
             | Self::MissingTable(_)
             | Self::SharedSession
+            | Self::SharedDirectSession
             | Self::NoSession { .. }
             | Self::HalfApplied { .. }
             | Self::Migration { .. } => false,

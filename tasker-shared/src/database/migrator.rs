@@ -51,7 +51,8 @@ fn migrator() -> Migrator {
 /// [`DatabaseError::Late`] if connecting takes longer than five seconds, and after five minutes in all;
 /// [`DatabaseError::Migration`] if a migration fails, or if an applied one is not the one that this
 /// release has. Each is applied whole or not at all.
-/// [`DatabaseError::NoSession`] if a migration is missing behind a pooler in transaction mode.
+/// [`DatabaseError::SharedSession`] or [`DatabaseError::SharedDirectSession`] if connections that should have
+/// sessions of their own share one. [`DatabaseError::NoSession`] if a migration is missing behind a pooler in transaction mode.
 pub async fn migrate(pool: &PgPool) -> Result<(), DatabaseError> {
     migrate_within(pool, CONNECT_LIMIT).await
 }
@@ -68,6 +69,8 @@ pub(crate) async fn migrate_within(
         let mut connection = timeout(connecting, PgConnection::connect_with(&options))
             .await
             .map_err(|_elapsed| DatabaseError::Late(connecting))??;
+        // First, because the session of another client would keep the settings and the advisory lock.
+        pooler::check_sessions(pool).await?;
         let outcome = if has_session {
             set_limits(&mut connection).await?;
             migrate_over(&mut connection).await

@@ -23,7 +23,6 @@ pub use diagnosis::{LockWait, diagnose, is_exhausted, lock_waits, locked_recentl
 pub use errors::{DatabaseError, is_refusal};
 pub(crate) use expiry::expire_connections_now;
 pub use expiry::note_failure;
-pub(crate) use pooler::check_pool_mode;
 pub use pooler::{begin, for_listener};
 pub(crate) use query::query_on;
 pub use query::run_idempotent;

@@ -98,16 +98,22 @@ pub fn begin(pool: &PgPool) -> Option<AssertSqlSafe<Arc<str>>> {
     find(pool, |route| route.begin.clone())?.map(AssertSqlSafe)
 }
 
-/// Fails if two connections of `pool` are given the same session, although each should have its own.
-/// Their statements would be confused with each other. A pooler that is busy may not show it.
-pub(crate) async fn check_pool_mode(pool: &PgPool) -> Result<(), DatabaseError> {
-    if begin(pool).is_some() {
-        return Ok(());
+/// Fails if a session that `pool` needs is shared: two connections are then given the same one, and their
+/// statements and settings would be confused with each other. A pooler that is busy may not show it.
+pub(super) async fn check_sessions(pool: &PgPool) -> Result<(), DatabaseError> {
+    if begin(pool).is_none() && is_shared(&pool.connect_options()).await {
+        return Err(DatabaseError::SharedSession);
     }
-    let options = pool.connect_options();
+    match find(pool, |route| route.direct.clone()).flatten() {
+        Some(direct) if is_shared(&direct).await => Err(DatabaseError::SharedDirectSession),
+        _ => Ok(()),
+    }
+}
+
+async fn is_shared(options: &PgConnectOptions) -> bool {
     let sessions = async {
-        let mut first = PgConnection::connect_with(&options).await?;
-        let mut second = PgConnection::connect_with(&options).await?;
+        let mut first = PgConnection::connect_with(options).await?;
+        let mut second = PgConnection::connect_with(options).await?;
         let sessions = (
             session_of(&mut first).await?,
             session_of(&mut second).await?,
@@ -116,11 +122,8 @@ pub(crate) async fn check_pool_mode(pool: &PgPool) -> Result<(), DatabaseError> 
         second.close().await?;
         Ok::<_, sqlx::Error>(sessions)
     };
-    match timeout(CHECK_LIMIT, sessions).await {
-        Ok(Ok((first, second))) if first == second => Err(DatabaseError::SharedSession),
-        // Other faults have messages of their own when the pool is used.
-        _ => Ok(()),
-    }
+    // Other faults have messages of their own when the connections are used.
+    matches!(timeout(CHECK_LIMIT, sessions).await, Ok(Ok((first, second))) if first == second)
 }
 
 async fn session_of(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
