@@ -350,11 +350,11 @@ LANGUAGE sql STABLE AS $$
     SELECT * FROM tasker.task_states(p_task)
 $$;
 
--- The steps of a task as JSON, oldest first. Whoever selects this beside the task reads both in one
--- snapshot.
-CREATE FUNCTION tasker.task_steps(p_task uuid) RETURNS json
+-- The steps of a task as JSON, oldest first; only `p_step`, unless null. Whoever selects this beside the
+-- task reads both in one snapshot.
+CREATE FUNCTION tasker.task_steps(p_task uuid, p_step uuid) RETURNS SETOF json
 LANGUAGE sql STABLE AS $$
-    SELECT coalesce(json_agg(row_to_json(v) ORDER BY v.workflow_step_uuid), '[]')
+    SELECT row_to_json(v)
     FROM (
         SELECT s.workflow_step_uuid, s.task_uuid, n.name, c.state AS current_state,
                c.state AS status,
@@ -394,8 +394,9 @@ LANGUAGE sql STABLE AS $$
             JOIN tasker.workflow_steps f ON f.workflow_step_uuid = e.from_step_uuid
             WHERE e.to_step_uuid = s.workflow_step_uuid
         ) p
-        WHERE s.task_uuid = p_task
+        WHERE s.task_uuid = p_task AND (p_step IS NULL OR s.workflow_step_uuid = p_step)
     ) v
+    ORDER BY v.workflow_step_uuid
 $$;
 
 -- For lists of tasks. `complete` is in neither, because most tasks are complete. `most_recent` is in

@@ -391,7 +391,8 @@ pub(crate) async fn find(
                t.requested_at::timestamptz AS "requested_at!", t.completed_at::timestamptz,
                t.created_at::timestamptz AS "created_at!",
                t.updated_at::timestamptz AS "updated_at!",
-               tasker.task_steps(t.task_uuid) AS "steps!: Json<Vec<WorkflowStep>>"
+               (SELECT coalesce(json_agg(s.step), '[]') FROM tasker.task_steps(t.task_uuid, NULL) s (step)
+               ) AS "steps!: Json<Vec<WorkflowStep>>"
         FROM tasker.tasks t
         JOIN tasker.named_tasks nt USING (named_task_uuid)
         JOIN tasker.task_namespaces ns USING (task_namespace_uuid)

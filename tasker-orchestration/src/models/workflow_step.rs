@@ -85,11 +85,26 @@ pub(crate) async fn list_for_task(
     task_uuid: Uuid,
 ) -> Result<Vec<WorkflowStep>, sqlx::Error> {
     let steps = sqlx::query_scalar!(
-        r#"SELECT tasker.task_steps($1) AS "steps!: Json<Vec<WorkflowStep>>""#,
+        r#"SELECT s.step AS "step!: Json<WorkflowStep>" FROM tasker.task_steps($1, NULL) s (step)"#,
         task_uuid
     );
-    let Json(steps) = steps.fetch_one(&mut *connection).await?;
-    Ok(steps)
+    let steps = steps.fetch_all(&mut *connection).await?;
+    Ok(steps.into_iter().map(|Json(step)| step).collect())
+}
+
+/// Returns a step of a task.
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    task_uuid: Uuid,
+    step_uuid: Uuid,
+) -> Result<Option<WorkflowStep>, sqlx::Error> {
+    let step = sqlx::query_scalar!(
+        r#"SELECT s.step AS "step!: Json<WorkflowStep>" FROM tasker.task_steps($1, $2) s (step)"#,
+        task_uuid,
+        step_uuid
+    );
+    let step = step.fetch_optional(&mut *connection).await?;
+    Ok(step.map(|Json(step)| step))
 }
 
 /// Returns the ids of the named steps `names`, and creates the missing ones.

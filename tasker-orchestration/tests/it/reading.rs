@@ -1,5 +1,7 @@
 //! Listing tasks.
 
+use axum::body::Body;
+use http::Request;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -72,6 +74,42 @@ async fn an_unknown_state_is_refused_with_those_that_there_are() {
     );
     let detail = problem["errors"][0]["detail"].as_str().unwrap();
     assert!(detail.contains("pending, ") && detail.contains("steps_in_process"));
+}
+
+/// Only one that reads the other steps finds a time that is none.
+#[tokio::test]
+async fn a_step_is_read_and_changed_without_reading_the_other_steps_of_its_task() {
+    let app = TestApp::start().await;
+    let step = |name: &str| json!({"name": name, "handler": {"callable": "Shop::Only"}});
+    let steps = json!({"steps": [step("one"), step("other")]});
+    app.register("order", steps).await;
+    let task = app.task_of("order", json!({})).await.json();
+    let path = format!("/v1/tasks/{}/workflow_steps", task["task_uuid"].as_str().unwrap());
+    let listed = app.get(&path).await.json();
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    sqlx::query(
+        "UPDATE tasker.workflow_steps SET created_at = 'infinity' WHERE named_step_uuid = (
+             SELECT named_step_uuid FROM tasker.named_steps WHERE name = 'other')",
+    )
+    .execute(app.pool())
+    .await
+    .unwrap();
+    assert!(app.get(&path).await.status >= 500);
+
+    let one = task["step_mapping"]["one"].as_str().unwrap();
+    let path = format!("{path}/{one}");
+    let read = app.get(&path).await;
+    assert_eq!((read.status, &read.json()["name"]), (200, &json!("one")));
+    let action = json!({
+        "action_type": "complete_manually", "completion_data": {}, "reason": "done by hand",
+        "completed_by": "ann",
+    });
+    let request = Request::patch(&path)
+        .header("content-type", "application/json")
+        .body(Body::from(action.to_string()))
+        .unwrap();
+    let changed = app.send(request).await;
+    assert_eq!((changed.status, &changed.json()["status"]), (200, &json!("complete")));
 }
 
 /// Finished tasks, whose number only retention limits. One template has none.

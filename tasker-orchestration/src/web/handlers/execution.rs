@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::checks::{MAX_NOTE, MAX_PERSON, check_texts};
-use super::operate::{Operation, operate};
+use super::operate::{Operated, Operation, operate};
 use super::tasks::task_not_found;
 use crate::QUERY_LIMIT;
 use crate::web::state::ApiState;
@@ -86,16 +86,12 @@ pub(crate) async fn get_workflow_step(
     State(state): State<ApiState>,
     ApiPath((task_uuid, step_uuid)): ApiPath<(Uuid, Uuid)>,
 ) -> ApiResult<ApiJson<WorkflowStep>> {
-    find_step(&state, task_uuid, step_uuid).await.map(ApiJson)
-}
-
-async fn find_step(state: &ApiState, task_uuid: Uuid, step_uuid: Uuid) -> ApiResult<WorkflowStep> {
-    let steps = database::run_idempotent(&state.pool, QUERY_LIMIT, move |connection| {
-        Box::pin(workflow_step::list_for_task(connection, task_uuid))
+    let step = database::run_idempotent(&state.pool, QUERY_LIMIT, move |connection| {
+        Box::pin(workflow_step::find(connection, task_uuid, step_uuid))
     });
-    let mut steps = steps.await?.into_iter();
-    let found = steps.find(|step| step.workflow_step_uuid == step_uuid);
-    found.ok_or_else(|| step_not_found(task_uuid, step_uuid))
+    step.await?
+        .map(ApiJson)
+        .ok_or_else(|| step_not_found(task_uuid, step_uuid))
 }
 
 fn step_not_found(task_uuid: Uuid, step_uuid: Uuid) -> Problem {
@@ -195,14 +191,21 @@ pub(crate) async fn patch_workflow_step(
     let outcome = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
         Box::pin(operate(connection, operation.clone()))
     });
-    let outcome = outcome.await?.map_err(|error| {
-        let detail = error.to_string();
-        let field = FieldError::new("/completion_data", detail.clone());
-        Problem::new(&kinds::VALIDATION_FAILED, detail).with_errors(vec![field])
-    })?;
+    let reason = match outcome.await? {
+        Operated::Done(step) => return Ok(ApiJson(*step)),
+        Operated::Refused(reason) => reason,
+        Operated::Invalid(error) => {
+            let detail = error.to_string();
+            let problem = Problem::new(&kinds::VALIDATION_FAILED, detail.clone());
+            return Err(if operation.result.is_some() {
+                problem.with_errors(vec![FieldError::new("/completion_data", detail)])
+            } else {
+                problem
+            });
+        }
+    };
     let conflict = |detail: &'static str| Err(Problem::new(&kinds::STEP_STATE_CONFLICT, detail));
-    match outcome.as_str() {
-        "done" => find_step(&state, task_uuid, step_uuid).await.map(ApiJson),
+    match reason.as_str() {
         "task_ended" => conflict("The task is complete or cancelled."),
         "step_complete" => conflict("The step is complete."),
         "step_in_progress" => conflict("A worker runs the step now. Wait for its end."),

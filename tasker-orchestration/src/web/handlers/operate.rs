@@ -7,6 +7,8 @@ use tasker_shared::execution::{self, Creator, DynamicError, ExpansionError, Outc
 use tasker_shared::models::core::task_template::TaskTemplate;
 use uuid::Uuid;
 
+use crate::models::workflow_step::{self, WorkflowStep};
+
 /// The depth of decisions is not limited here, because a person decides.
 const MAX_DEPTH: u32 = u32::MAX;
 
@@ -22,35 +24,49 @@ pub(super) struct Operation {
     pub(super) metadata: Value,
 }
 
-/// Carries out `operation`, and returns `done` or the reason why nothing was done. A result that
-/// chooses branches or batches creates their steps. A step that is resolved without a result chooses
-/// none, so that convergences do not wait for it.
+/// The outcome of an operation.
+#[derive(Debug)]
+pub(super) enum Operated {
+    /// The step as it is now.
+    Done(Box<WorkflowStep>),
+    /// Nothing was done, for the reason with this code.
+    Refused(String),
+    /// The result does not fit the step.
+    Invalid(ExpansionError),
+}
+
+/// Carries out `operation`. A result that chooses branches or batches creates their steps. A step that is
+/// resolved without a result chooses none, so that convergences do not wait for it.
 pub(super) async fn operate(
     connection: &mut PgConnection,
     operation: Operation,
-) -> Result<Result<String, ExpansionError>, sqlx::Error> {
+) -> Result<Operated, sqlx::Error> {
+    let (task_uuid, step_uuid) = (operation.task_uuid, operation.step_uuid);
     let mut transaction = connection.begin().await?;
     if operation.action != "reset_for_retry" {
         match create(&mut transaction, &operation).await {
             Ok(()) => {}
-            Err(DynamicError::Outcome(error)) => return Ok(Err(error)),
+            Err(DynamicError::Outcome(error)) => return Ok(Operated::Invalid(error)),
             Err(DynamicError::Database(error)) => return Err(error),
         }
     }
     let outcome: String = sqlx::query_scalar("SELECT tasker.step_operate($1, $2, $3, $4, $5)")
-        .bind(operation.task_uuid)
-        .bind(operation.step_uuid)
+        .bind(task_uuid)
+        .bind(step_uuid)
         .bind(operation.action)
         .bind(operation.result.map(Json))
         .bind(Json(operation.metadata))
         .fetch_one(&mut *transaction)
         .await?;
-    if outcome == "done" {
-        transaction.commit().await?;
-    } else {
+    if outcome != "done" {
         transaction.rollback().await?;
+        return Ok(Operated::Refused(outcome));
     }
-    Ok(Ok(outcome))
+    // Before the commit, because an action that took effect must not be answered with an error.
+    let step = workflow_step::find(&mut transaction, task_uuid, step_uuid).await?;
+    let step = step.ok_or(sqlx::Error::RowNotFound)?;
+    transaction.commit().await?;
+    Ok(Operated::Done(Box::new(step)))
 }
 
 async fn create(connection: &mut PgConnection, operation: &Operation) -> Result<(), DynamicError> {
