@@ -74,7 +74,8 @@ END
 $$;
 
 -- Cancels a task: its queued steps at once; results of those that run are refused from now on.
--- Returns `cancelled`, `ended` if it had ended before, or `missing`.
+-- Returns `cancelled`, `ended` if it had ended before, or `missing`. A caller whose answer was lost may
+-- repeat the call with the same `operation` in the metadata.
 CREATE FUNCTION tasker.task_cancel(p_task uuid, p_metadata jsonb) RETURNS text
 LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 DECLARE
@@ -95,8 +96,14 @@ BEGIN
     WHERE task_uuid = p_task AND ended_at IS NULL
     RETURNING awaited INTO v_awaited;
     IF NOT FOUND THEN
-        RETURN CASE WHEN EXISTS (SELECT FROM tasker.tasks WHERE task_uuid = p_task)
-                    THEN 'ended' ELSE 'missing' END;
+        RETURN CASE
+            WHEN EXISTS (SELECT FROM tasker.task_transitions
+                         WHERE task_uuid = p_task AND most_recent AND to_state = 'cancelled'
+                             AND metadata ->> 'operation' = p_metadata ->> 'operation')
+                THEN 'cancelled'
+            WHEN EXISTS (SELECT FROM tasker.tasks WHERE task_uuid = p_task) THEN 'ended'
+            ELSE 'missing'
+        END;
     END IF;
     PERFORM tasker.step_move(s.workflow_step_uuid, 'cancelled', p_metadata)
     FROM tasker.workflow_steps s
@@ -150,7 +157,8 @@ $$;
 
 -- Carries an operator's action on a step out: `reset_for_retry` runs a failed step again with all
 -- its attempts, or a waiting one now; `resolve_manually` and `complete_manually` make an unfinished
--- one count as complete. Returns `done`, or why nothing was done.
+-- one count as complete. Returns `done`, or why nothing was done. A caller whose answer was lost may
+-- repeat the call with the same `operation` in the metadata; then it does nothing more.
 CREATE FUNCTION tasker.step_operate(
     p_task uuid, p_step uuid, p_action text, p_result jsonb, p_metadata jsonb
 ) RETURNS text
@@ -176,6 +184,11 @@ BEGIN
     WHERE task_uuid = p_task AND workflow_step_uuid = p_step FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN 'step_not_found';
+    END IF;
+    IF EXISTS (SELECT FROM tasker.workflow_step_transitions
+               WHERE workflow_step_uuid = p_step
+                   AND metadata ->> 'operation' = p_metadata ->> 'operation') THEN
+        RETURN 'done';
     END IF;
     -- The task is not locked yet: steps come first.
     SELECT to_state INTO v_state FROM tasker.task_transitions

@@ -1,7 +1,9 @@
-//! Tasks whose creation is committed although its answer is lost.
+//! Creations and operations that are committed although their answers are lost.
 
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
+use http::Request;
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
 use tasker_shared::config::tasker::TaskerConfig;
@@ -20,8 +22,16 @@ const HOLD: &str = "
     SELECT pg_advisory_lock(1)";
 const RELEASE: &str = "SELECT pg_advisory_unlock(1)";
 
+/// The same for commits that changed a step's state.
+const HOLD_STEPS: &str = "
+    CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
+    CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON tasker.workflow_step_transitions
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold();
+    SELECT pg_advisory_lock(1)";
+
 /// A service behind a proxy, and a session that lets creations wait.
-async fn held() -> (TestApp, TcpProxy, PgConnection) {
+async fn held(hold: &'static str) -> (TestApp, TcpProxy, PgConnection) {
     let database = TestDatabase::create().await.unwrap();
     let proxy = TcpProxy::before(database.url()).await.unwrap();
     let mut direct = PgConnection::connect(database.url()).await.unwrap();
@@ -29,11 +39,11 @@ async fn held() -> (TestApp, TcpProxy, PgConnection) {
     let always = json!({"identity_strategy": "always_unique"});
     app.register("order", always).await;
     assert_eq!(app.task_of("order", json!({})).await.status, 201);
-    direct.execute(HOLD).await.unwrap();
+    direct.execute(hold).await.unwrap();
     (app, proxy, direct)
 }
 
-async fn until_a_creation_waits(direct: &mut PgConnection) {
+async fn until_one_waits(direct: &mut PgConnection) {
     let started = Instant::now();
     let sql = "SELECT count(*) FROM pg_stat_activity
                WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -45,7 +55,7 @@ async fn until_a_creation_waits(direct: &mut PgConnection) {
         if waiting > 0 {
             return;
         }
-        assert!(started.elapsed() < PATIENCE, "no creation waits");
+        assert!(started.elapsed() < PATIENCE, "nothing waits");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -59,9 +69,9 @@ async fn tasks(direct: &mut PgConnection) -> Vec<Uuid> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_with_its_connection_is_found_again() {
-    let (app, proxy, mut direct) = held().await;
+    let (app, proxy, mut direct) = held(HOLD).await;
     let lose = async {
-        until_a_creation_waits(&mut direct).await;
+        until_one_waits(&mut direct).await;
         proxy.cut().await;
         direct.execute(RELEASE).await.unwrap();
     };
@@ -74,9 +84,9 @@ async fn an_answer_that_is_lost_with_its_connection_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_cannot_get_the_answer_reads_which_task_may_exist() {
-    let (app, proxy, mut direct) = held().await;
+    let (app, proxy, mut direct) = held(HOLD).await;
     let lose = async {
-        until_a_creation_waits(&mut direct).await;
+        until_one_waits(&mut direct).await;
         proxy.half_open().await;
         direct.execute(RELEASE).await.unwrap();
     };
@@ -94,6 +104,62 @@ async fn a_client_that_cannot_get_the_answer_reads_which_task_may_exist() {
             .contains(&tasks[1].to_string())
     );
     proxy.forward().await;
+}
+
+/// A failed attempt waits for its retry.
+const FAIL: &str = "
+    UPDATE tasker.step_queue SET state = 'waiting_for_retry', sort_key = 1, attempt = 2,
+                                 due_at = now() + interval '1 hour';
+    INSERT INTO tasker.workflow_step_transitions (workflow_step_uuid, to_state, sort_key)
+    SELECT workflow_step_uuid, 'waiting_for_retry', 1 FROM tasker.step_queue";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_whose_answers_are_lost_take_effect_once() {
+    let reset = json!({"action_type": "reset_for_retry", "reset_by": "ann", "reason": "mended"});
+    let complete = json!({
+        "action_type": "complete_manually", "completed_by": "ann", "reason": "done by hand",
+        "completion_data": {},
+    });
+    for (method, action, first, later) in [
+        ("PATCH", reset, "enqueued", 200),
+        ("PATCH", complete, "complete", 409),
+        ("DELETE", json!({}), "cancelled", 409),
+    ] {
+        let (app, proxy, mut direct) = held("SELECT 1").await;
+        direct.execute(FAIL).await.unwrap();
+        direct.execute(HOLD_STEPS).await.unwrap();
+        let (task, step): (Uuid, Uuid) =
+            sqlx::query_as("SELECT task_uuid, workflow_step_uuid FROM tasker.workflow_steps")
+                .fetch_one(&mut direct)
+                .await
+                .unwrap();
+        let path = match method {
+            "PATCH" => format!("/v1/tasks/{task}/workflow_steps/{step}"),
+            _ => format!("/v1/tasks/{task}"),
+        };
+        let request = || {
+            Request::builder()
+                .method(method)
+                .uri(&path)
+                .header("content-type", "application/json")
+                .body(Body::from(action.to_string()))
+                .unwrap()
+        };
+        let lose = async {
+            until_one_waits(&mut direct).await;
+            proxy.cut().await;
+            direct.execute(RELEASE).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(app.send(request()), lose);
+        assert_eq!(answer.status, 200, "{first}: {answer:?}");
+        assert_eq!(answer.json()["status"], first);
+        let moves: i64 = sqlx::query_scalar("SELECT count(*) FROM tasker.workflow_step_transitions")
+            .fetch_one(&mut direct)
+            .await
+            .unwrap();
+        assert_eq!(moves, 2, "{first}");
+        assert_eq!(app.send(request()).await.status, later, "{first}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

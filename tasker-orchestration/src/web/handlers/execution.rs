@@ -48,11 +48,13 @@ pub(crate) async fn cancel_task(
     State(state): State<ApiState>,
     ApiPath(task_uuid): ApiPath<Uuid>,
 ) -> ApiResult<ApiJson<TaskCancelled>> {
+    // Shows a repetition that the first run took effect.
+    let operation = Uuid::now_v7();
     let outcome = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
         Box::pin(async move {
             sqlx::query_scalar::<_, String>("SELECT tasker.task_cancel($1, $2)")
                 .bind(task_uuid)
-                .bind(Json(json!({"reason": "cancelled"})))
+                .bind(Json(json!({"reason": "cancelled", "operation": operation})))
                 .fetch_one(connection)
                 .await
         })
@@ -186,7 +188,8 @@ pub(crate) async fn patch_workflow_step(
         step_uuid,
         action: name,
         result: result.map(Value::Object),
-        metadata: json!({"reason": name, "by": by, "note": why}),
+        // The id shows a repetition that the first run took effect.
+        metadata: json!({"reason": name, "by": by, "note": why, "operation": Uuid::now_v7()}),
     };
     let outcome = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
         Box::pin(operate(connection, operation.clone()))
