@@ -52,7 +52,7 @@ pub(crate) struct WorkflowStep {
     #[schema(value_type = Option<Object>)]
     pub(crate) inputs: Option<Box<RawValue>>,
     /// The handler's result.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub(crate) results: Option<Box<RawValue>>,
     /// Higher runs earlier.
     pub(crate) priority: i32,

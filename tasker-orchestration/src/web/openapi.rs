@@ -1,12 +1,15 @@
 //! The OpenAPI document of the service's own routes.
 
-use utoipa::OpenApi;
+use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{Modify, OpenApi};
 
 use super::handlers::{analytics, cache, dlq, execution, history, retirement, tasks, templates};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(description = "Creates tasks from registered templates, and reports their state."),
+    modifiers(&ClosedActions),
     paths(
         tasks::create_task,
         tasks::list_tasks,
@@ -42,6 +45,28 @@ use super::handlers::{analytics, cache, dlq, execution, history, retirement, tas
     )
 )]
 struct OrchestrationApi;
+
+/// Says that the variants of an action take no other fields, which the derive says of structs alone.
+struct ClosedActions;
+
+impl Modify for ClosedActions {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let schemas = document
+            .components
+            .as_mut()
+            .map(|components| &mut components.schemas);
+        let action = schemas.and_then(|schemas| schemas.get_mut("StepAction"));
+        let Some(RefOr::T(Schema::OneOf(action))) = action else {
+            return;
+        };
+        for variant in &mut action.items {
+            if let RefOr::T(Schema::Object(variant)) = variant {
+                let none = AdditionalProperties::FreeForm(false);
+                variant.additional_properties = Some(Box::new(none));
+            }
+        }
+    }
+}
 
 /// Returns the document of the service's own routes, without the shared ones.
 #[must_use]

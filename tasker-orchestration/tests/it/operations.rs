@@ -133,6 +133,40 @@ async fn the_api_is_documented_and_every_documented_route_exists() {
 }
 
 #[tokio::test]
+async fn the_api_is_documented_with_the_bounds_that_it_keeps() {
+    let document = TestApp::start()
+        .await
+        .get("/api-docs/openapi.json")
+        .await
+        .json();
+    let schemas = &document["components"]["schemas"];
+    let actions = schemas["StepAction"]["oneOf"].as_array().unwrap();
+    for (action, by) in actions
+        .iter()
+        .zip(["reset_by", "resolved_by", "completed_by"])
+    {
+        assert_eq!(action["additionalProperties"], false, "{by}");
+        let bounds = |field: &str| {
+            let field = &action["properties"][field];
+            (field["minLength"].clone(), field["maxLength"].clone())
+        };
+        assert_eq!(bounds(by), (json!(1), json!(255)));
+        assert_eq!(bounds("reason"), (json!(1), json!(10_000)), "{by}");
+    }
+    let notes = &schemas["DlqUpdate"]["properties"]["resolution_notes"];
+    assert_eq!(notes["minLength"], 1);
+    let results = &schemas["WorkflowStep"]["properties"]["results"];
+    assert_eq!(results.get("type"), None, "any JSON");
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let unavailable = &operation["responses"]["503"];
+            let is_incomplete = unavailable["description"] == "`database_unavailable`";
+            assert!(!is_incomplete, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn counters_of_failures_exist_at_zero_before_the_first_failure() {
     let metrics = TestApp::start().await.get("/metrics").await.text;
     for series in [

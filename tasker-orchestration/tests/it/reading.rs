@@ -84,7 +84,10 @@ async fn a_step_is_read_and_changed_without_reading_the_other_steps_of_its_task(
     let steps = json!({"steps": [step("one"), step("other")]});
     app.register("order", steps).await;
     let task = app.task_of("order", json!({})).await.json();
-    let path = format!("/v1/tasks/{}/workflow_steps", task["task_uuid"].as_str().unwrap());
+    let path = format!(
+        "/v1/tasks/{}/workflow_steps",
+        task["task_uuid"].as_str().unwrap()
+    );
     let listed = app.get(&path).await.json();
     assert_eq!(listed.as_array().unwrap().len(), 2);
     sqlx::query(
@@ -109,7 +112,10 @@ async fn a_step_is_read_and_changed_without_reading_the_other_steps_of_its_task(
         .body(Body::from(action.to_string()))
         .unwrap();
     let changed = app.send(request).await;
-    assert_eq!((changed.status, &changed.json()["status"]), (200, &json!("complete")));
+    assert_eq!(
+        (changed.status, &changed.json()["status"]),
+        (200, &json!("complete"))
+    );
 }
 
 /// Finished tasks, whose number only retention limits. One template has none.

@@ -153,10 +153,11 @@ async fn operations_whose_answers_are_lost_take_effect_once() {
         let (answer, ()) = tokio::join!(app.send(request()), lose);
         assert_eq!(answer.status, 200, "{first}: {answer:?}");
         assert_eq!(answer.json()["status"], first);
-        let moves: i64 = sqlx::query_scalar("SELECT count(*) FROM tasker.workflow_step_transitions")
-            .fetch_one(&mut direct)
-            .await
-            .unwrap();
+        let moves: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM tasker.workflow_step_transitions")
+                .fetch_one(&mut direct)
+                .await
+                .unwrap();
         assert_eq!(moves, 2, "{first}");
         assert_eq!(app.send(request()).await.status, later, "{first}");
     }

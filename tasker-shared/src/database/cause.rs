@@ -100,7 +100,10 @@ impl DatabaseError {
             Self::Standby => DatabaseCause::ReadOnly,
             Self::NoSession { .. } | Self::MissingTable(_) => DatabaseCause::NotMigrated,
             Self::Migration { source, .. } => of_migration(source),
-            Self::Url | Self::SharedSession | Self::SharedDirectSession | Self::HalfApplied { .. } => DatabaseCause::Other,
+            Self::Url
+            | Self::SharedSession
+            | Self::SharedDirectSession
+            | Self::HalfApplied { .. } => DatabaseCause::Other,
         }
     }
 }

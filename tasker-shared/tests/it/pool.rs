@@ -105,13 +105,11 @@ async fn a_request_that_waits_for_a_new_connection_takes_no_outdated_one() {
     // Another test may have had all connections replaced that were there within the last second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     proxy.delay(Duration::from_millis(300)).await;
-    let (mut connection, ()) = tokio::join!(
-        async { database::acquire(&pool).await.unwrap() },
-        async {
+    let (mut connection, ()) =
+        tokio::join!(async { database::acquire(&pool).await.unwrap() }, async {
             database::note_failure(&DatabaseError::Standby);
             drop(outdated);
-        }
-    );
+        });
     assert_ne!(pid(&mut connection).await.unwrap(), outdated_pid);
 }
 

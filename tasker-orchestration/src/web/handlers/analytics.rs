@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::sync::Arc;
 use tasker_shared::database::DatabaseError;
 use tasker_shared::registry::RegistryError;
-use tasker_web::{ApiQuery, ApiResult, Problem, ProblemBody, bad_query};
+use tasker_web::{ApiQuery, ApiResult, Problem, bad_query};
 use utoipa::IntoParams;
 
 use crate::analytics::{self, BottleneckAnalysis, CachedAnswer, PerformanceMetrics};
@@ -42,7 +42,6 @@ pub(crate) struct PerformanceQuery {
         (status = 200, description = "The figures", body = PerformanceMetrics, headers(
             ("age" = u64, description = "Seconds since the figures were computed"),
             ("cache-control" = String, description = "The time for which they are kept"))),
-        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_performance(
@@ -86,7 +85,6 @@ pub(crate) struct BottlenecksQuery {
         (status = 200, description = "The analysis", body = BottleneckAnalysis, headers(
             ("age" = u64, description = "Seconds since the analysis was computed"),
             ("cache-control" = String, description = "The time for which it is kept"))),
-        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_bottlenecks(

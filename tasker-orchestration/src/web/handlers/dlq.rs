@@ -251,7 +251,7 @@ pub(crate) struct DlqUpdate {
     #[schema(min_length = 1, max_length = 255)]
     resolved_by: String,
     /// The reason given.
-    #[schema(max_length = 10_000)]
+    #[schema(min_length = 1, max_length = 10_000)]
     resolution_notes: Option<String>,
     /// Added to the entry's metadata.
     #[schema(value_type = Option<Object>)]

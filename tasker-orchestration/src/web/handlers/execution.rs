@@ -41,7 +41,6 @@ pub(crate) struct TaskCancelled {
         (status = 200, description = "Cancelled", body = TaskCancelled),
         (status = 404, description = "`task_not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`task_ended`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn cancel_task(
@@ -81,7 +80,6 @@ pub(crate) async fn cancel_task(
     responses(
         (status = 200, description = "The step", body = WorkflowStep),
         (status = 404, description = "`step_not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_workflow_step(
@@ -110,16 +108,20 @@ pub(crate) enum StepAction {
     /// Runs a failed step again with all its attempts, or a waiting one now.
     ResetForRetry {
         /// The operator.
+        #[schema(min_length = 1, max_length = 255)]
         reset_by: String,
         /// The reason given.
+        #[schema(min_length = 1, max_length = 10_000)]
         reason: String,
     },
     /// Counts the step as done, without a result. A decision then chooses no branches, and a
     /// batchable step no batches.
     ResolveManually {
         /// The operator.
+        #[schema(min_length = 1, max_length = 255)]
         resolved_by: String,
         /// The reason given.
+        #[schema(min_length = 1, max_length = 10_000)]
         reason: String,
     },
     /// Counts the step as complete, with this result.
@@ -128,8 +130,10 @@ pub(crate) enum StepAction {
         #[schema(value_type = Object)]
         completion_data: Map<String, Value>,
         /// The reason given.
+        #[schema(min_length = 1, max_length = 10_000)]
         reason: String,
         /// The operator.
+        #[schema(min_length = 1, max_length = 255)]
         completed_by: String,
     },
 }
@@ -148,7 +152,6 @@ pub(crate) enum StepAction {
         (status = 404, description = "`step_not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`step_state_conflict`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_body` or `validation_failed`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn patch_workflow_step(
@@ -246,7 +249,6 @@ pub(crate) struct StepAudit {
     responses(
         (status = 200, description = "Its recorded attempts, oldest first", body = Vec<StepAudit>),
         (status = 404, description = "`step_not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_step_audit(
@@ -314,7 +316,6 @@ pub(crate) struct WorkerView {
     tag = "execution",
     responses(
         (status = 200, description = "Workers, and those that were lost in the last hour", body = Vec<WorkerView>),
-        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn list_workers(
@@ -359,7 +360,6 @@ pub(crate) struct CallableQueue {
     tag = "execution",
     responses(
         (status = 200, description = "The queue by callable, the oldest first", body = Vec<CallableQueue>),
-        (status = 503, description = "`database_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_queue(
