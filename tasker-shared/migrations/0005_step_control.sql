@@ -412,20 +412,29 @@ LANGUAGE sql STABLE AS $$
     ORDER BY v.workflow_step_uuid
 $$;
 
--- For lists of tasks. `complete` is in neither, because most tasks are complete. `most_recent` is in
+-- For lists of tasks. `complete` is in none, because most tasks are complete. `most_recent` is in
 -- no condition, because the update that clears it would then write to every index of its table.
 CREATE INDEX IF NOT EXISTS tasks_unfinished ON tasker.tasks (task_uuid)
     WHERE ended_at IS NULL AND NOT complete;
-CREATE INDEX IF NOT EXISTS task_transitions_failed ON tasker.task_transitions (to_state, task_uuid)
-    WHERE to_state IN ('error', 'cancelled', 'resolved_manually', 'blocked_by_failures');
+CREATE INDEX IF NOT EXISTS tasks_failed ON tasker.tasks (named_task_uuid, task_uuid)
+    WHERE ended_at IS NOT NULL AND NOT complete;
+-- Tasks of other software, which does not set `ended_at` either.
+CREATE INDEX IF NOT EXISTS tasks_of_others ON tasker.tasks (task_uuid)
+    WHERE template_hash IS NULL AND ended_at IS NULL AND NOT complete;
+-- The states that many tasks are in for a while are in none: `pending` and `steps_in_process`.
+CREATE INDEX IF NOT EXISTS task_transitions_to_state
+    ON tasker.task_transitions (to_state, task_uuid)
+    WHERE to_state NOT IN ('pending', 'steps_in_process', 'complete');
 
 -- Returns the ids of the newest `p_limit` tasks before `p_before`: those of one namespace, of one name
 -- and in one state, each unless null.
+--
+-- No branch computes the states of all unfinished tasks, but for `pending`, which most of these are in.
 CREATE FUNCTION tasker.tasks_list(
     p_namespace text, p_name text, p_status text, p_before uuid, p_limit bigint
 ) RETURNS SETOF uuid
 LANGUAGE plpgsql STABLE ROWS 100
-SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashagg = off AS $$
 DECLARE
     v_before uuid := coalesce(p_before, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
     v_named uuid[];
@@ -437,16 +446,40 @@ BEGIN
             WHERE (p_namespace IS NULL OR s.name = p_namespace)
                 AND (p_name IS NULL OR n.name = p_name));
     END IF;
-    IF p_status IN ('error', 'cancelled', 'resolved_manually', 'blocked_by_failures') THEN
+    IF p_status IN ('error', 'cancelled', 'resolved_manually') AND v_named IS NULL THEN
         RETURN QUERY
         SELECT x.task_uuid FROM tasker.task_transitions x
-        WHERE x.to_state IN ('error', 'cancelled', 'resolved_manually', 'blocked_by_failures')
+        WHERE x.to_state NOT IN ('pending', 'steps_in_process', 'complete')
             AND x.to_state = p_status AND x.most_recent AND x.task_uuid < v_before
-            AND (v_named IS NULL OR (
-                SELECT t.named_task_uuid FROM tasker.tasks t WHERE t.task_uuid = x.task_uuid
-            ) = ANY (v_named))
         ORDER BY x.task_uuid DESC LIMIT p_limit;
-    ELSIF p_status <> 'complete' THEN
+    ELSIF p_status IN ('error', 'cancelled', 'resolved_manually') THEN
+        RETURN QUERY
+        SELECT l.task_uuid FROM (
+            SELECT f.task_uuid FROM unnest(v_named) n (id)
+            CROSS JOIN LATERAL (
+                SELECT t.task_uuid FROM (
+                    SELECT t.task_uuid FROM tasker.tasks t
+                    WHERE t.ended_at IS NOT NULL AND NOT t.complete AND t.named_task_uuid = n.id
+                        AND t.task_uuid < v_before AND EXISTS (
+                            SELECT FROM tasker.task_transitions x
+                            WHERE x.to_state NOT IN ('pending', 'steps_in_process', 'complete')
+                                AND x.to_state = p_status AND x.task_uuid = t.task_uuid)
+                    ORDER BY t.task_uuid DESC OFFSET 0
+                ) t
+                CROSS JOIN LATERAL tasker.task_states(t.task_uuid) c (state)
+                WHERE c.state = p_status
+                ORDER BY t.task_uuid DESC LIMIT p_limit
+            ) f
+            UNION ALL
+            (SELECT t.task_uuid FROM tasker.tasks t
+             CROSS JOIN LATERAL tasker.task_states(t.task_uuid) c (state)
+             WHERE t.template_hash IS NULL AND t.ended_at IS NULL AND NOT t.complete
+                 AND t.task_uuid < v_before AND t.named_task_uuid = ANY (v_named)
+                 AND c.state = p_status
+             ORDER BY t.task_uuid DESC LIMIT p_limit)
+        ) l
+        ORDER BY l.task_uuid DESC LIMIT p_limit;
+    ELSIF p_status = 'pending' THEN
         RETURN QUERY
         SELECT t.task_uuid FROM tasker.tasks t
         CROSS JOIN LATERAL tasker.task_states(t.task_uuid) c (state)
@@ -454,6 +487,55 @@ BEGIN
             AND (v_named IS NULL OR t.named_task_uuid = ANY (v_named))
             AND c.state = p_status
         ORDER BY t.task_uuid DESC LIMIT p_limit;
+    ELSIF p_status <> 'complete' THEN
+        RETURN QUERY
+        -- Seen from the queue. A task of ours whose state is recorded as `steps_in_process` has begun.
+        (SELECT q.task_uuid FROM (
+            SELECT q.task_uuid,
+                   bool_or(q.claimed_by IS NOT NULL OR q.attempt > 1) AS begun,
+                   bool_and(q.claimed_by IS NULL AND q.state = 'waiting_for_retry') AS retries
+            FROM tasker.step_queue q
+            WHERE p_status IN ('steps_in_process', 'waiting_for_retry') AND q.task_uuid < v_before
+            GROUP BY q.task_uuid ORDER BY q.task_uuid DESC
+         ) q
+         CROSS JOIN LATERAL tasker.task_states(q.task_uuid) c (state)
+         WHERE CASE
+                 WHEN p_status = 'waiting_for_retry' THEN q.retries
+                 ELSE q.begun OR EXISTS (
+                     SELECT FROM tasker.workflow_steps s
+                     WHERE s.task_uuid = q.task_uuid AND (s.processed OR s.attempts > 0) OFFSET 0)
+             END
+             AND (v_named IS NULL OR (
+                 SELECT t.named_task_uuid FROM tasker.tasks t WHERE t.task_uuid = q.task_uuid
+             ) = ANY (v_named))
+             AND c.state = p_status
+         ORDER BY q.task_uuid DESC LIMIT p_limit)
+        UNION
+        (SELECT t.task_uuid FROM tasker.tasks t
+         CROSS JOIN LATERAL tasker.task_states(t.task_uuid) c (state)
+         WHERE p_status = 'steps_in_process'
+             AND t.template_hash IS NULL AND t.ended_at IS NULL AND NOT t.complete
+             AND t.task_uuid < v_before
+             AND (v_named IS NULL OR t.named_task_uuid = ANY (v_named))
+             AND c.state = p_status
+         ORDER BY t.task_uuid DESC LIMIT p_limit)
+        UNION
+        -- Many tasks were in the state before they ended.
+        (SELECT x.task_uuid FROM (
+            SELECT DISTINCT x.task_uuid FROM tasker.task_transitions x
+            JOIN tasker.tasks t USING (task_uuid)
+            WHERE x.to_state NOT IN ('pending', 'steps_in_process', 'complete')
+                AND x.to_state = p_status AND x.task_uuid < v_before
+                AND t.ended_at IS NULL AND NOT t.complete
+            ORDER BY x.task_uuid DESC
+         ) x
+         CROSS JOIN LATERAL tasker.task_states(x.task_uuid) c (state)
+         WHERE (v_named IS NULL OR (
+                 SELECT t.named_task_uuid FROM tasker.tasks t WHERE t.task_uuid = x.task_uuid
+             ) = ANY (v_named))
+             AND c.state = p_status
+         ORDER BY x.task_uuid DESC LIMIT p_limit)
+        ORDER BY 1 DESC LIMIT p_limit;
     ELSIF v_named IS NULL THEN
         RETURN QUERY
         SELECT t.task_uuid FROM tasker.tasks t

@@ -305,13 +305,13 @@ async fn tasks_of_before_are_read_with_their_times_in_utc() {
     }
     let indexes: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_indexes WHERE schemaname = 'tasker' AND indexname IN
-             ('tasks_unfinished', 'task_transitions_failed', 'tasks_named_task_uuid_task_uuid',
-              'tasks_dlq_resolution_status')",
+             ('tasks_unfinished', 'tasks_failed', 'tasks_of_others', 'task_transitions_to_state',
+              'tasks_named_task_uuid_task_uuid', 'tasks_dlq_resolution_status')",
     )
     .fetch_one(workspace.pool())
     .await
     .unwrap();
-    assert_eq!(indexes, 4);
+    assert_eq!(indexes, 6);
     let path = format!(
         "/v1/tasks/{OLD_TASK}/workflow_steps/{}/audit",
         step["workflow_step_uuid"].as_str().unwrap()
