@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{CliError, exit};
 use crate::output::{self, Cell, Format, OutputArgs};
-use crate::service::{ServiceArgs, WorkerArgs};
+use crate::service::{ServiceArgs, Shape, WorkerArgs};
 use crate::style::{Paint, Style};
 use crate::task::steps::text;
 
@@ -72,7 +72,8 @@ impl CacheCommand {
 impl Status {
     async fn run(self) -> Result<(), CliError> {
         let service = self.service.connect()?;
-        let health = service.get(&["health", "detailed"], &[]).await?;
+        let shape = Shape::Object(&["checks"]);
+        let health = service.get(&["health", "detailed"], &[], shape).await?;
         let checks = &health["checks"];
         let parts = serde_json::json!({
             "cache": checks["cache"], "directory": checks["directory"],
@@ -104,7 +105,8 @@ impl Entries {
         }
         let service = self.service.connect()?;
         let path = ["v1", "templates", "cache", "entries"];
-        let entries = service.get(&path, &query).await?;
+        let shape = Shape::Object(&["entries"]);
+        let entries = service.get(&path, &query, shape).await?;
         if self.output.output == Format::Json {
             return output::json(&entries);
         }
@@ -142,7 +144,8 @@ impl Clear {
     async fn run(self) -> Result<(), CliError> {
         let worker = self.worker.connect()?;
         let path = ["templates", "cache"];
-        let answer = worker.send(Method::DELETE, &path, &[], None).await?;
+        let shape = Shape::Object(&["success"]);
+        let answer = worker.send(Method::DELETE, &path, &[], None, shape).await?;
         match self.output.output {
             Format::Json => output::json(&answer),
             Format::Table => output::text(&format!("cleared: {answer}\n")),

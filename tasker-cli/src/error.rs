@@ -82,6 +82,15 @@ pub(crate) enum CliError {
         /// The problem, as the service describes it.
         problem: Box<Value>,
     },
+    /// Something that is not a service answered, such as a proxy with a login page.
+    #[error("{url} is not a Tasker service: it answered with status {status} and {answer}")]
+    Stranger {
+        url: String,
+        /// The option that the address is from.
+        option: &'static str,
+        status: u16,
+        answer: String,
+    },
     #[error("{url} is not the address of a service")]
     BadUrl { url: String },
     #[error("{name} is not the name of a template")]
@@ -126,6 +135,7 @@ impl CliError {
             Self::Read { .. } | Self::ReadPath { .. } | Self::NoFiles { .. } => exit::NO_INPUT,
             Self::Database(_)
             | Self::Service { .. }
+            | Self::Stranger { .. }
             | Self::Registry(RegistryError::Database(_)) => exit::UNAVAILABLE,
             Self::Refused { status, .. } if *status >= 500 => exit::UNAVAILABLE,
             Self::Runtime(_) => exit::INTERNAL,
@@ -171,6 +181,11 @@ impl CliError {
             ),
             Self::Service { option, .. } => {
                 format!("check {option}, and that the service runs")
+            }
+            Self::Stranger { option, .. } => {
+                format!(
+                    "check {option}, and proxies that may answer for the service with a login page"
+                )
             }
             Self::UnknownConfigKey { nearest, .. } => format!("perhaps {nearest} is meant"),
             Self::BadUrl { .. } => String::from(

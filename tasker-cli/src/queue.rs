@@ -5,9 +5,11 @@ use serde_json::Value;
 
 use crate::error::{CliError, exit};
 use crate::output::{self, Cell, Format, OutputArgs};
-use crate::service::ServiceArgs;
+use crate::service::{ServiceArgs, Shape};
 use crate::style::{Paint, Style};
 use crate::task::steps::text;
+
+const SHAPE: Shape = Shape::List(&["callable", "due", "later", "claimed"]);
 
 /// Arguments of `tasker queue`.
 #[derive(Debug, Args)]
@@ -20,7 +22,8 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) async fn run(self) -> Result<u8, CliError> {
-        let queue = self.service.connect()?.get(&["v1", "queue"], &[]).await?;
+        let service = self.service.connect()?;
+        let queue = service.get(&["v1", "queue"], &[], SHAPE).await?;
         if self.output.output == Format::Json {
             output::json(&queue)?;
             return Ok(exit::OK);

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::redirect::Policy;
 use serde_json::Value;
 use url::Url;
 
@@ -77,6 +79,9 @@ impl Service {
         }
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(limit.request_timeout))
+            // Services do not redirect. Whoever does is in front of them, and may answer a request
+            // that it never passed on.
+            .redirect(Policy::none())
             .user_agent(concat!("tasker/", env!("CARGO_PKG_VERSION")))
             .build();
         let failed = |source| CliError::Service {
@@ -96,20 +101,23 @@ impl Service {
         &self,
         path: &[&str],
         query: &[(&str, &str)],
+        shape: Shape,
     ) -> Result<Value, CliError> {
-        self.send(Method::GET, path, query, None).await
+        self.send(Method::GET, path, query, None, shape).await
     }
 
     /// Sends a request with a JSON body, if there is one, and returns the JSON of the answer.
     ///
     /// # Errors
-    /// [`CliError::Service`] if the service does not answer, [`CliError::Refused`] if it refuses.
+    /// [`CliError::Service`] if the service does not answer, [`CliError::Refused`] if it refuses,
+    /// [`CliError::Stranger`] if something else answers.
     pub(crate) async fn send(
         &self,
         method: Method,
         path: &[&str],
         query: &[(&str, &str)],
         body: Option<&Value>,
+        shape: Shape,
     ) -> Result<Value, CliError> {
         let mut url = self.base.clone();
         if let Ok(mut parts) = url.path_segments_mut() {
@@ -129,19 +137,66 @@ impl Service {
         };
         let answered = async {
             let answer = request.send().await?;
-            Ok((answer.status(), answer.text().await?))
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            Ok((status, headers, answer.text().await?))
         };
-        let (status, text) = progress::during("waiting for the service", answered)
+        let (status, headers, text) = progress::during("waiting for the service", answered)
             .await
             .map_err(failed)?;
-        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let stranger = |answer: String| CliError::Stranger {
+            url: shown(&self.base),
+            option: self.option,
+            status: status.as_u16(),
+            answer,
+        };
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        if status.is_redirection() {
+            let target = header(LOCATION).and_then(|target| self.base.join(target).ok());
+            let host = target.as_ref().and_then(Url::host_str);
+            let host = host.unwrap_or("an unknown host");
+            return Err(stranger(format!("a redirection to {host}")));
+        }
+        let Ok(json) = serde_json::from_str::<Value>(&text) else {
+            let kind = header(CONTENT_TYPE).unwrap_or("content of no type");
+            return Err(stranger(format!("{kind} that is not JSON")));
+        };
         if status.is_success() {
-            return Ok(json);
+            return match shape.missing_in(&json) {
+                None => Ok(json),
+                Some(missing) => Err(stranger(format!("JSON without {missing}"))),
+            };
+        }
+        if !json["code"].is_string() {
+            return Err(stranger(String::from("JSON that describes no problem")));
         }
         Err(CliError::Refused {
             status: status.as_u16(),
             problem: Box::new(json),
         })
+    }
+}
+
+/// The part of an answer that a command cannot do without.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape {
+    /// An object with these keys.
+    Object(&'static [&'static str]),
+    /// A list of objects with these keys.
+    List(&'static [&'static str]),
+}
+
+impl Shape {
+    fn missing_in(self, json: &Value) -> Option<&'static str> {
+        let absent = |keys: &'static [&'static str], value: &Value| {
+            keys.iter().copied().find(|key| value[key].is_null())
+        };
+        match self {
+            Self::Object(keys) => absent(keys, json),
+            Self::List(keys) => match json.as_array() {
+                None => Some("a list"),
+                Some(items) => items.iter().find_map(|item| absent(keys, item)),
+            },
+        }
     }
 }
 

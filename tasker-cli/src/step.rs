@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::error::{CliError, exit};
 use crate::output::{self, Format, OutputArgs};
-use crate::service::{Service, ServiceArgs};
+use crate::service::{Service, ServiceArgs, Shape};
 use crate::task::{read_json, steps};
 
 #[derive(Debug, Subcommand)]
@@ -78,8 +78,9 @@ impl StepArgs {
         let task = self.task.to_string();
         let step = self.step_uuid(&service, &task).await?;
         let path = ["v1", "tasks", &task, "workflow_steps", &step];
+        let shape = Shape::Object(&["name", "status"]);
         let answer = service
-            .send(Method::PATCH, &path, &[], Some(action))
+            .send(Method::PATCH, &path, &[], Some(action), shape)
             .await?;
         match self.output.output {
             Format::Json => output::json(&answer)?,
@@ -96,9 +97,9 @@ impl StepArgs {
         if self.step.parse::<Uuid>().is_ok() {
             return Ok(self.step.clone());
         }
-        let listed = service
-            .get(&["v1", "tasks", task, "workflow_steps"], &[])
-            .await?;
+        let path = ["v1", "tasks", task, "workflow_steps"];
+        let shape = Shape::List(&["name", "workflow_step_uuid"]);
+        let listed = service.get(&path, &[], shape).await?;
         let all = listed.as_array().map(Vec::as_slice).unwrap_or_default();
         let found = all
             .iter()

@@ -5,9 +5,11 @@ use serde_json::Value;
 
 use crate::error::{CliError, exit};
 use crate::output::{self, Cell, Format, OutputArgs};
-use crate::service::ServiceArgs;
+use crate::service::{ServiceArgs, Shape};
 use crate::style::{Paint, Style};
 use crate::task::steps::text;
+
+const SHAPE: Shape = Shape::List(&["worker_uuid", "running", "capacity"]);
 
 /// Arguments of `tasker workers`.
 #[derive(Debug, Args)]
@@ -20,7 +22,8 @@ pub(crate) struct Workers {
 
 impl Workers {
     pub(crate) async fn run(self) -> Result<u8, CliError> {
-        let workers = self.service.connect()?.get(&["v1", "workers"], &[]).await?;
+        let service = self.service.connect()?;
+        let workers = service.get(&["v1", "workers"], &[], SHAPE).await?;
         if self.output.output == Format::Json {
             output::json(&workers)?;
             return Ok(exit::OK);

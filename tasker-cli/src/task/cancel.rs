@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::steps;
 use crate::error::{CliError, exit};
 use crate::output::{self, Format, OutputArgs};
-use crate::service::ServiceArgs;
+use crate::service::{ServiceArgs, Shape};
 
 /// Arguments of `tasker task cancel`.
 #[derive(Debug, Args)]
@@ -25,7 +25,10 @@ impl Cancel {
         let uuid = self.task.to_string();
         let service = self.service.connect()?;
         let path = ["v1", "tasks", &uuid];
-        let answer = service.send(Method::DELETE, &path, &[], None).await?;
+        let shape = Shape::Object(&["status"]);
+        let answer = service
+            .send(Method::DELETE, &path, &[], None, shape)
+            .await?;
         match self.output.output {
             Format::Json => output::json(&answer)?,
             Format::Table => {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::steps::{STATES, paint_of, text};
 use crate::error::{CliError, exit};
 use crate::output::{self, Cell, Format, OutputArgs};
-use crate::service::ServiceArgs;
+use crate::service::{ServiceArgs, Shape};
 use crate::style::Style;
 
 /// Arguments of `tasker task list`.
@@ -49,11 +49,9 @@ impl List {
             .into_iter()
             .filter_map(|(key, value)| Some((key, value?)))
             .collect();
-        let page = self
-            .service
-            .connect()?
-            .get(&["v1", "tasks"], &query)
-            .await?;
+        let service = self.service.connect()?;
+        let shape = Shape::Object(&["tasks"]);
+        let page = service.get(&["v1", "tasks"], &query, shape).await?;
         if self.output.output == Format::Json {
             output::json(&page)?;
             return Ok(exit::OK);

@@ -13,7 +13,7 @@ use super::steps;
 use crate::error::{CliError, exit};
 use crate::output::{self, Format, OutputArgs};
 use crate::progress;
-use crate::service::{Service, ServiceArgs};
+use crate::service::{Service, ServiceArgs, Shape};
 use crate::style::Style;
 
 /// The pause between two looks at a task.
@@ -75,8 +75,10 @@ impl Run {
                 request[key] = value;
             }
         }
+        let path = ["v1", "tasks"];
+        let shape = Shape::Object(&["task_uuid", "status", "step_count"]);
         let created = service
-            .send(Method::POST, &["v1", "tasks"], &[], Some(&request))
+            .send(Method::POST, &path, &[], Some(&request), shape)
             .await?;
         if !self.wait {
             match self.output.output {
@@ -119,7 +121,8 @@ impl Run {
             version.to_owned()
         } else {
             let path = ["v1", "handlers", namespace, name];
-            let found = service.get(&path, &[]).await?;
+            let shape = Shape::Object(&["version"]);
+            let found = service.get(&path, &[], shape).await?;
             steps::text(&found, "version").to_owned()
         };
         Ok((namespace.to_owned(), name.to_owned(), version))
@@ -140,7 +143,7 @@ fn sentence(created: &Value) -> String {
 async fn wait(service: &Service, uuid: &str, limit: Duration) -> Result<Value, CliError> {
     let deadline = Instant::now() + limit;
     loop {
-        let task = service.get(&["v1", "tasks", uuid], &[]).await?;
+        let task = steps::get(service, uuid).await?;
         if steps::has_ended(&task) || Instant::now() >= deadline {
             return Ok(task);
         }

@@ -23,11 +23,7 @@ pub(crate) struct Show {
 impl Show {
     pub(super) async fn run(self) -> Result<u8, CliError> {
         let task = self.task.to_string();
-        let task = self
-            .service
-            .connect()?
-            .get(&["v1", "tasks", &task], &[])
-            .await?;
+        let task = steps::get(&self.service.connect()?, &task).await?;
         match self.output.output {
             Format::Json => output::json(&task)?,
             Format::Table => output::text(&steps::draw(&task, Style::of_stdout()))?,

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::error::exit;
+use crate::error::{CliError, exit};
+use crate::service::{Service, Shape};
 use crate::style::{Paint, Style};
 
 /// States that a task can have, those of other software on the database included.
@@ -26,6 +27,19 @@ pub(super) const STATES: [&str; 12] = [
 
 /// States in which a task stays.
 const ENDS: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
+
+/// Gets a task with its steps.
+pub(super) async fn get(service: &Service, uuid: &str) -> Result<Value, CliError> {
+    let keys = &[
+        "task_uuid",
+        "status",
+        "completed_steps",
+        "total_steps",
+        "steps",
+    ];
+    let path = ["v1", "tasks", uuid];
+    service.get(&path, &[], Shape::Object(keys)).await
+}
 
 /// Returns true if the task has ended.
 pub(crate) fn has_ended(task: &Value) -> bool {

@@ -40,7 +40,7 @@ impl Watch {
         let uuid = self.task.to_string();
         let mut last = String::new();
         loop {
-            let task = service.get(&["v1", "tasks", &uuid], &[]).await?;
+            let task = steps::get(&service, &uuid).await?;
             let drawing = match self.output.output {
                 Format::Json => format!("{task}\n"),
                 Format::Table => steps::draw(&task, style),

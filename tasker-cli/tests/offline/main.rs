@@ -5,10 +5,13 @@
 mod broken;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/http.rs"]
+mod http;
 
 mod authors;
 mod config;
 mod help;
+mod service;
 mod terminal;
 mod validate;
 

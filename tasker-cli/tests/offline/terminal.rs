@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::broken::WARNED;
 use crate::common::program;
+use crate::http::read_request;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -142,12 +143,7 @@ fn a_terminal_shows_progress_and_a_pipe_does_not() {
 
 /// Reads a request and answers with an empty list.
 fn answer(mut connection: TcpStream) {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        connection.read_exact(&mut byte).unwrap();
-        request.extend(byte);
-    }
+    read_request(&mut connection);
     let body = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n[]";
     connection.write_all(body).unwrap();
 }

@@ -1,0 +1,117 @@
+//! Answers that are not those of a service.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::thread;
+
+use crate::common::{Outcome, outcome, program};
+use crate::http::read_request;
+
+const TASK: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Every command that asks a service.
+const COMMANDS: [&str; 14] = [
+    "task run shop/orders",
+    "task run shop/orders/1.0.0",
+    "task run shop/orders/1.0.0 --wait",
+    "task list",
+    "task show TASK",
+    "task watch TASK",
+    "task cancel TASK",
+    "step retry TASK pay --reason again",
+    "step resolve TASK TASK --reason again",
+    "queue",
+    "workers",
+    "cache status",
+    "cache entries",
+    "cache clear",
+];
+
+/// Runs each command against a server that answers every request with `answer`.
+fn each_command(answer: &'static str, check: impl Fn(&str, &Outcome)) {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://ada:s3cret@{}", server.local_addr().unwrap());
+    thread::spawn(move || {
+        for connection in server.incoming() {
+            respond(connection.unwrap(), answer);
+        }
+    });
+    for command in COMMANDS {
+        let command = command.replace("TASK", TASK);
+        let mut process = program(Path::new("/"));
+        process
+            .args(command.split(' '))
+            .env("TASKER_URL", &url)
+            .env("TASKER_WORKER_URL", &url);
+        check(&command, &outcome(&mut process));
+    }
+}
+
+fn respond(mut connection: TcpStream, answer: &str) {
+    read_request(&mut connection);
+    connection.write_all(answer.as_bytes()).unwrap();
+}
+
+fn assert_stranger(command: &str, outcome: &Outcome, cause: &str) {
+    assert_eq!(outcome.code, 69, "{command}: {outcome:?}");
+    assert_eq!(outcome.stdout, "", "{command}");
+    let worker = if command == "cache clear" {
+        "check --worker-url or TASKER_WORKER_URL"
+    } else {
+        "check --url or TASKER_URL"
+    };
+    for part in ["is not a Tasker service", cause, worker] {
+        assert!(outcome.stderr.contains(part), "{command}: {outcome:?}");
+    }
+    assert!(!outcome.stderr.contains("s3cret"), "{command}: {outcome:?}");
+}
+
+#[test]
+fn a_login_page_is_not_an_answer() {
+    let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 20\r\n\
+                connection: close\r\n\r\n<html>log in!</html>";
+    each_command(page, |command, outcome| {
+        assert_stranger(
+            command,
+            outcome,
+            "status 200 and text/html that is not JSON",
+        );
+    });
+}
+
+#[test]
+fn a_redirection_is_not_followed_and_its_host_is_named() {
+    // The host does not exist, so whoever follows reports that it cannot be reached.
+    let page = "HTTP/1.1 302 Found\r\nlocation: http://login.invalid/?back=s3cret\r\n\
+                content-length: 0\r\nconnection: close\r\n\r\n";
+    each_command(page, |command, outcome| {
+        assert_stranger(
+            command,
+            outcome,
+            "status 302 and a redirection to login.invalid",
+        );
+    });
+}
+
+#[test]
+fn json_without_what_a_command_needs_is_not_an_answer() {
+    let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\
+                connection: close\r\n\r\n{\"ok\":true}";
+    each_command(json, |command, outcome| {
+        assert_stranger(command, outcome, "status 200 and JSON without ");
+    });
+}
+
+#[test]
+fn an_error_page_of_a_proxy_is_not_a_refusal() {
+    let page = "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\
+                connection: close\r\n\r\nno";
+    each_command(page, |command, outcome| {
+        assert_stranger(
+            command,
+            outcome,
+            "status 403 and text/plain that is not JSON",
+        );
+    });
+}
