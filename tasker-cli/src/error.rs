@@ -91,8 +91,12 @@ pub(crate) enum CliError {
         status: u16,
         answer: String,
     },
-    #[error("{url} is not the address of a service")]
-    BadUrl { url: String },
+    #[error("{option} is not the address of a service: {url}")]
+    BadUrl {
+        url: String,
+        /// The option that the address is from.
+        option: &'static str,
+    },
     #[error("{name} is not the name of a template")]
     BadTemplateName { name: String },
     #[error("a template cannot be named {namespace}/{name}")]

@@ -7,6 +7,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::redirect::Policy;
 use serde_json::Value;
+use tasker_shared::config::redact;
 use url::Url;
 
 use crate::error::CliError;
@@ -19,10 +20,11 @@ pub(crate) struct ServiceArgs {
     #[arg(
         long,
         env = "TASKER_URL",
+        hide_env_values = true,
         value_name = "URL",
         default_value = "http://127.0.0.1:8080"
     )]
-    url: Url,
+    url: String,
     #[command(flatten)]
     limit: LimitArgs,
 }
@@ -34,10 +36,11 @@ pub(crate) struct WorkerArgs {
     #[arg(
         long,
         env = "TASKER_WORKER_URL",
+        hide_env_values = true,
         value_name = "URL",
         default_value = "http://127.0.0.1:8081"
     )]
-    worker_url: Url,
+    worker_url: String,
     #[command(flatten)]
     limit: LimitArgs,
 }
@@ -60,23 +63,28 @@ pub(crate) struct Service {
 
 impl ServiceArgs {
     pub(crate) fn connect(&self) -> Result<Service, CliError> {
-        Service::new(self.url.clone(), "--url or TASKER_URL", self.limit)
+        Service::new(&self.url, "--url or TASKER_URL", self.limit)
     }
 }
 
 impl WorkerArgs {
     pub(crate) fn connect(&self) -> Result<Service, CliError> {
         let option = "--worker-url or TASKER_WORKER_URL";
-        Service::new(self.worker_url.clone(), option, self.limit)
+        Service::new(&self.worker_url, option, self.limit)
     }
 }
 
 impl Service {
-    fn new(base: Url, option: &'static str, limit: LimitArgs) -> Result<Self, CliError> {
+    fn new(base: &str, option: &'static str, limit: LimitArgs) -> Result<Self, CliError> {
+        // Parsed here, because clap would print a URL that it cannot parse with its password.
         // Services speak plain HTTP; TLS is the affair of a proxy in front of them.
-        if base.scheme() != "http" {
-            return Err(CliError::BadUrl { url: shown(&base) });
-        }
+        let base = Url::parse(base)
+            .ok()
+            .filter(|url| url.scheme() == "http")
+            .ok_or_else(|| CliError::BadUrl {
+                url: redact::url(base),
+                option,
+            })?;
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(limit.request_timeout))
             // Services do not redirect. Whoever does is in front of them, and may answer a request
@@ -202,5 +210,5 @@ impl Shape {
 
 /// Returns a URL without user, password and query.
 fn shown(url: &Url) -> String {
-    tasker_shared::config::redact::url(url.as_str())
+    redact::url(url.as_str())
 }

@@ -79,3 +79,31 @@ fn a_service_or_database_that_is_not_there_has_its_own_exit_code() {
     );
     assert!(!outcome.stderr.contains("s3cret"), "{outcome:?}");
 }
+
+#[test]
+fn no_password_of_an_address_is_shown() {
+    let secret = |value: &str, arguments: &[&str]| {
+        let mut command = crate::common::program(Path::new("/"));
+        command.args(arguments);
+        for name in ["TASKER_URL", "TASKER_WORKER_URL", "DATABASE_URL"] {
+            command.env(name, value);
+        }
+        let outcome = crate::common::outcome(&mut command);
+        assert!(!outcome.stdout.contains("s3cret"), "{outcome:?}");
+        assert!(!outcome.stderr.contains("s3cret"), "{outcome:?}");
+        outcome.code
+    };
+    for command in [
+        &["task", "list"][..],
+        &["cache", "clear"],
+        &["template", "list"],
+    ] {
+        for url in ["http://ada:s3cret@localhost", "http://ada:s3cret@host:x"] {
+            assert_eq!(secret(url, &[command, &["--help"]].concat()), 0);
+        }
+    }
+    for command in [&["task", "list"][..], &["cache", "clear"]] {
+        assert_eq!(secret("http://ada:s3cret@host:x", command), 64);
+        assert_eq!(secret("https://ada:s3cret@host", command), 64);
+    }
+}
