@@ -146,9 +146,18 @@ impl Clear {
         let path = ["templates", "cache"];
         let shape = Shape::Object(&["success"]);
         let answer = worker.send(Method::DELETE, &path, &[], None, shape).await?;
+        let is_cleared = answer["success"] == true;
         match self.output.output {
-            Format::Json => output::json(&answer),
-            Format::Table => output::text(&format!("cleared: {answer}\n")),
+            Format::Json => output::json(&answer)?,
+            Format::Table if is_cleared => output::text(&format!("cleared: {answer}\n"))?,
+            Format::Table => {}
         }
+        if is_cleared {
+            return Ok(());
+        }
+        let cause = answer["distributed"]["error"].as_str();
+        Err(CliError::NotCleared {
+            cause: cause.unwrap_or("the worker gives no cause").to_owned(),
+        })
     }
 }

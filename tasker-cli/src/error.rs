@@ -91,6 +91,8 @@ pub(crate) enum CliError {
         status: u16,
         answer: String,
     },
+    #[error("not all cached templates are deleted: {cause}")]
+    NotCleared { cause: String },
     #[error("{option} is not the address of a service: {url}")]
     BadUrl {
         url: String,
@@ -151,6 +153,7 @@ impl CliError {
             | Self::UnknownStep { .. }
             | Self::UnknownConfigKey { .. }
             | Self::NotEnded { .. }
+            | Self::NotCleared { .. }
             | Self::Refused { .. }
             | Self::Registry(_) => exit::NO,
         }
@@ -190,6 +193,9 @@ impl CliError {
                 format!(
                     "check {option}, and proxies that may answer for the service with a login page"
                 )
+            }
+            Self::NotCleared { .. } => {
+                String::from("clear again once Redis works; `tasker cache status` shows its state")
             }
             Self::UnknownConfigKey { nearest, .. } => format!("perhaps {nearest} is meant"),
             Self::BadUrl { .. } => String::from(

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 
 use crate::common::{Outcome, outcome, program};
-use crate::http::read_request;
+use crate::http::{read_request, response, serve};
 
 const TASK: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -114,4 +114,24 @@ fn an_error_page_of_a_proxy_is_not_a_refusal() {
             "status 403 and text/plain that is not JSON",
         );
     });
+}
+
+#[test]
+fn a_cache_that_is_not_cleared_everywhere_is_a_failure() {
+    let body = r#"{"success":false,"distributed":{"attempted":true,"error":"Redis is away"}}"#;
+    let run = |more: &[&str]| {
+        let mut command = program(Path::new("/"));
+        command.args(["cache", "clear"]).args(more);
+        outcome(command.env("TASKER_WORKER_URL", serve(vec![response(200, body)])))
+    };
+    for outcome in [run(&[]), run(&["--output", "json"])] {
+        assert_eq!(outcome.code, 1, "{outcome:?}");
+        for part in [
+            "error: not all cached templates are deleted: Redis is away",
+            "help: clear again once Redis works",
+        ] {
+            assert!(outcome.stderr.contains(part), "{outcome:?}");
+        }
+        assert!(!outcome.stdout.contains("cleared"), "{outcome:?}");
+    }
 }
