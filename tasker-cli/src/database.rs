@@ -26,7 +26,15 @@ impl DatabaseArgs {
     /// [`CliError::Config`] if the configuration is wrong, [`CliError::Database`] if PostgreSQL cannot
     /// be connected to.
     pub(crate) async fn connect(&self) -> Result<PgPool, CliError> {
-        let mut config = ConfigLoader::load_from_process()?.common.database;
+        let config = ConfigLoader::load_from_process()?.common.database;
+        self.connect_with(config).await
+    }
+
+    /// Does the same with the database of a loaded configuration.
+    pub(crate) async fn connect_with(
+        &self,
+        mut config: DatabaseConfig,
+    ) -> Result<PgPool, CliError> {
         if let Some(url) = &self.database_url
             && config.url != *url
         {

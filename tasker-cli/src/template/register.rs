@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use tasker_shared::config::ConfigLoader;
 use tasker_shared::registry::TaskHandlerRegistry;
 
 use super::report::{Report, ReportFormat};
@@ -18,7 +19,8 @@ Examples:
   tasker template register orders.yaml --output json
 
 Files without errors are registered together or not at all. Exit code 1 means that a file has errors;
-the others are registered.";
+the others are registered. The keys strict_boot, on_changed_version and max_file_bytes of
+common.task_templates hold as they do for a worker.";
 
 /// Arguments of `tasker template register`.
 #[derive(Debug, Args)]
@@ -35,8 +37,9 @@ pub(crate) struct Register {
 
 impl Register {
     pub(super) async fn run(self) -> Result<u8, CliError> {
-        let pool = self.database.connect().await?;
-        let registry = TaskHandlerRegistry::new(pool);
+        let config = ConfigLoader::load_from_process()?.common;
+        let pool = self.database.connect_with(config.database).await?;
+        let registry = TaskHandlerRegistry::new(pool).with_task_templates(config.task_templates);
         let registering = registry.register_template_files(&self.paths);
         let result = progress::during("registering templates", registering).await?;
         let report = Report::from(result);

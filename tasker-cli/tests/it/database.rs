@@ -176,6 +176,46 @@ async fn templates_are_registered_listed_compared_and_retired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_are_registered_as_the_configuration_of_templates_says() {
+    let app = App::start().await;
+    let run = async |variable: (&'static str, &'static str), file: &'static str| {
+        let mut command = program(app.folder.path());
+        command
+            .args(["template", "register", file])
+            .envs(app.environment())
+            .env(
+                format!("TASKER__COMMON__TASK_TEMPLATES__{}", variable.0),
+                variable.1,
+            );
+        tokio::task::spawn_blocking(move || outcome(&mut command))
+            .await
+            .unwrap()
+    };
+    app.write("orders.yaml", GOOD);
+    let refuse = ("ON_CHANGED_VERSION", "refuse");
+    assert_eq!(run(refuse, "orders.yaml").await.code, 0);
+    let listed = app.json(&["template", "list"]).await;
+    let changed = GOOD.replace("max_attempts: 5", "max_attempts: 6");
+    app.write("orders.yaml", &changed);
+    let refused = run(refuse, "orders.yaml").await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stdout.contains("[changed_version]"), "{refused:?}");
+    assert_eq!(app.json(&["template", "list"]).await, listed);
+
+    app.write("broken.yaml", "name: a\nsteps: []\n");
+    let strict = run(("STRICT_BOOT", "true"), ".").await;
+    assert_eq!(strict.code, 1, "{strict:?}");
+    assert_eq!(app.json(&["template", "list"]).await, listed);
+
+    let long = format!("{changed}#{}\n", "x".repeat(1024));
+    app.write("orders.yaml", &long);
+    let limited = run(("MAX_FILE_BYTES", "1024"), "orders.yaml").await;
+    assert_eq!(limited.code, 1, "{limited:?}");
+    assert!(limited.stdout.contains("max_file_bytes"), "{limited:?}");
+    assert_eq!(app.json(&["template", "list"]).await, listed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_check_finds_exactly_the_problems_that_registering_finds() {
     let app = App::start().await;
     broken::write(app.folder.path());

@@ -109,11 +109,16 @@ impl TaskHandlerRegistry {
             Some(cache_config) => Self::with_cache(db_pool, cache_provider, cache_config.clone()),
             None => Self::new(db_pool),
         };
-        Self {
-            task_templates: config.task_templates.clone(),
-            ..registry
-        }
-        .with_event_publisher(event_publisher)
+        registry
+            .with_task_templates(config.task_templates.clone())
+            .with_event_publisher(event_publisher)
+    }
+
+    /// Registers files as `task_templates` says. Its search paths are not used.
+    #[must_use]
+    pub fn with_task_templates(mut self, task_templates: TaskTemplatesConfig) -> Self {
+        self.task_templates = task_templates;
+        self
     }
 
     /// Publishes the registry's events to `event_publisher`.
