@@ -29,7 +29,8 @@ Exit codes:
   69  the service or the database cannot be reached
   70  internal error
   73  an output file cannot be written
-  78  wrong configuration";
+  78  wrong configuration
+  130 a signal ended the wait for a task";
 
 /// Checks, explains and compares templates, and operates tasks.
 #[derive(Debug, Parser)]

@@ -30,6 +30,8 @@ pub(crate) mod exit {
     pub(crate) const CANNOT_CREATE: u8 = 73;
     /// The configuration is wrong.
     pub(crate) const CONFIG: u8 = 78;
+    /// A signal ended the command, as a shell reports it for Ctrl-C.
+    pub(crate) const INTERRUPTED: u8 = 130;
 }
 
 /// A command failed.
@@ -113,8 +115,17 @@ pub(crate) enum CliError {
         #[source]
         source: serde_json::Error,
     },
+    /// A later error of a command that knows its task, which is there and runs on.
+    #[error("task {task} cannot be followed")]
+    Follow {
+        task: String,
+        #[source]
+        source: Box<CliError>,
+    },
     #[error("task {task} has not ended within {seconds} s")]
     NotEnded { task: String, seconds: u64 },
+    #[error("a signal ended the command")]
+    Interrupted,
     #[error("the answer cannot be written")]
     Output(#[source] io::Error),
     #[error("the program cannot start")]
@@ -144,11 +155,13 @@ impl CliError {
             | Self::Stranger { .. }
             | Self::Registry(RegistryError::Database(_)) => exit::UNAVAILABLE,
             Self::Refused { status, .. } if *status >= 500 => exit::UNAVAILABLE,
+            Self::Follow { source, .. } => source.exit_code(),
             Self::Runtime(_) => exit::INTERNAL,
             // Nobody reads the output any more, as with `| head`.
             Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => exit::OK,
             Self::Output(_) | Self::Write { .. } => exit::CANNOT_CREATE,
             Self::Config(_) => exit::CONFIG,
+            Self::Interrupted => exit::INTERRUPTED,
             Self::Template { .. }
             | Self::UnknownStep { .. }
             | Self::UnknownConfigKey { .. }
@@ -156,6 +169,26 @@ impl CliError {
             | Self::NotCleared { .. }
             | Self::Refused { .. }
             | Self::Registry(_) => exit::NO,
+        }
+    }
+
+    /// Returns true if the same request may succeed soon, as after a restart of the service.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Service { .. } => true,
+            Self::Refused { status, .. } | Self::Stranger { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+
+    /// Names the task in an error, so that its id is not lost.
+    pub(crate) fn of_task(self, task: &str) -> Self {
+        match self {
+            named @ Self::NotEnded { .. } => named,
+            source => Self::Follow {
+                task: task.to_owned(),
+                source: Box::new(source),
+            },
         }
     }
 
@@ -211,6 +244,9 @@ impl CliError {
                 String::from("write JSON in quotes, @FILE, or @- for standard input")
             }
             Self::UnknownStep { .. } => String::from("write one of these names, or a step's id"),
+            Self::Follow { task, .. } => {
+                format!("do not create it again; `tasker task watch {task}` waits for its end")
+            }
             Self::NotEnded { task, .. } => {
                 format!("`tasker task watch {task}` waits on; `tasker queue` shows waiting steps")
             }

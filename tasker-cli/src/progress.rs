@@ -9,34 +9,46 @@ use tokio::time::{Instant, interval_at};
 const AFTER: Duration = Duration::from_secs(1);
 /// The time between two pictures.
 const EVERY: Duration = Duration::from_millis(200);
+/// Clears the line.
+const CLEAR: &str = "\r\x1b[K";
 const PICTURES: [char; 4] = ['|', '/', '-', '\\'];
 
 /// Awaits `work`. Shows `doing` and the seconds so far on standard error if that is a terminal.
 pub(crate) async fn during<T>(doing: &str, work: impl Future<Output = T>) -> T {
-    if !io::stderr().is_terminal() {
+    if !is_shown() {
         return work.await;
     }
     let begun = Instant::now();
     let mut ticks = interval_at(begun + AFTER, EVERY);
     let mut pictures = PICTURES.iter().cycle();
-    let mut is_shown = false;
+    let mut was_shown = false;
     let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {
             done = &mut work => {
-                if is_shown {
-                    show("\r\x1b[K");
+                if was_shown {
+                    show(CLEAR);
                 }
                 return done;
             }
             _ = ticks.tick() => {
-                is_shown = true;
+                was_shown = true;
                 let picture = pictures.next().unwrap_or(&'.');
                 let seconds = begun.elapsed().as_secs();
-                show(&format!("\r\x1b[K{picture} {doing} ({seconds} s)"));
+                show(&format!("{CLEAR}{picture} {doing} ({seconds} s)"));
             }
         }
     }
+}
+
+/// Prints a line to standard error, in place of the one that shows progress.
+pub(crate) fn note(text: &str) {
+    let clear = if is_shown() { CLEAR } else { "" };
+    show(&format!("{clear}{text}\n"));
+}
+
+fn is_shown() -> bool {
+    io::stderr().is_terminal()
 }
 
 fn show(text: &str) {

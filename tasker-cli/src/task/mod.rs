@@ -2,6 +2,7 @@
 
 mod cancel;
 mod list;
+mod looks;
 mod run;
 mod show;
 pub(crate) mod steps;

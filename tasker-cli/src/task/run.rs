@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
+use super::looks::{Deadline, Look, interrupted, look};
 use super::steps;
 use crate::error::{CliError, exit};
 use crate::output::{self, Format, OutputArgs};
@@ -25,7 +26,9 @@ Examples:
   tasker task run shop/orders/1.2.0 --context @order.json --wait
 
 With --wait, exit code 0 means that the task is complete, 1 that it failed, was cancelled, or has not
-ended in time.";
+ended in time. The wait goes on while the service restarts.
+
+A request without an answer may have created a task. Send it again with the same --idempotency-key.";
 
 /// Arguments of `tasker task run`.
 #[derive(Debug, Args)]
@@ -80,16 +83,27 @@ impl Run {
         let created = service
             .send(Method::POST, &path, &[], Some(&request), shape)
             .await?;
+        let uuid = steps::text(&created, "task_uuid");
+        let followed = self.follow(&service, uuid, &created).await;
+        followed.map_err(|error| error.of_task(uuid))
+    }
+
+    /// Prints the new task, or waits for its end.
+    async fn follow(&self, service: &Service, uuid: &str, created: &Value) -> Result<u8, CliError> {
         if !self.wait {
             match self.output.output {
-                Format::Json => output::json(&created)?,
-                Format::Table => output::text(&sentence(&created))?,
+                Format::Json => output::json(created)?,
+                Format::Table => output::text(&sentence(created))?,
             }
             return Ok(exit::OK);
         }
-        let uuid = steps::text(&created, "task_uuid");
         let limit = Duration::from_secs(self.wait_limit);
-        let waiting = wait(&service, uuid, limit);
+        let waiting = async {
+            tokio::select! {
+                task = wait(service, uuid, limit) => task,
+                () = interrupted() => Err(CliError::Interrupted),
+            }
+        };
         let task = progress::during(&format!("waiting for task {uuid}"), waiting).await?;
         match self.output.output {
             Format::Json => output::json(&task)?,
@@ -141,10 +155,10 @@ fn sentence(created: &Value) -> String {
 
 /// Returns the task once it has ended, or as it is after `limit`.
 async fn wait(service: &Service, uuid: &str, limit: Duration) -> Result<Value, CliError> {
-    let deadline = Instant::now() + limit;
+    let deadline = Deadline::after(limit);
     loop {
-        let task = steps::get(service, uuid).await?;
-        if steps::has_ended(&task) || Instant::now() >= deadline {
+        let Look { task, .. } = look(service, uuid, deadline).await?;
+        if steps::has_ended(&task) || deadline.is_over() {
             return Ok(task);
         }
         sleep(PAUSE).await;

@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use super::looks::{Deadline, look};
 use super::steps;
 use crate::error::CliError;
 use crate::output::{self, Format, OutputArgs};
@@ -26,6 +27,9 @@ pub(crate) struct Watch {
     /// The pause between two looks, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 500)]
     interval_ms: u64,
+    /// The longest time that the service may be away, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    outage_limit: u64,
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
@@ -39,8 +43,9 @@ impl Watch {
         let in_place = std::io::stdout().is_terminal();
         let uuid = self.task.to_string();
         let mut last = String::new();
+        // The first look is not repeated, because the address may be wrong.
+        let mut task = steps::get(&service, &uuid).await?;
         loop {
-            let task = steps::get(&service, &uuid).await?;
             let drawing = match self.output.output {
                 Format::Json => format!("{task}\n"),
                 Format::Table => steps::draw(&task, style),
@@ -57,6 +62,14 @@ impl Watch {
                 return Ok(steps::exit_code(&task));
             }
             sleep(Duration::from_millis(self.interval_ms)).await;
+            let deadline = Deadline::after(Duration::from_secs(self.outage_limit));
+            let look = look(&service, &uuid, deadline).await;
+            let look = look.map_err(|error| error.of_task(&uuid))?;
+            if look.was_away && in_place {
+                // The warning is below the last drawing.
+                last.clear();
+            }
+            task = look.task;
         }
     }
 }

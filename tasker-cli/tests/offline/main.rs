@@ -10,6 +10,7 @@ mod http;
 
 mod authors;
 mod config;
+mod follow;
 mod help;
 mod service;
 mod terminal;
