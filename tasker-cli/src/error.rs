@@ -172,6 +172,16 @@ impl CliError {
         }
     }
 
+    pub(crate) fn no_files(paths: &[PathBuf]) -> Self {
+        let paths: Vec<String> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        Self::NoFiles {
+            paths: paths.join(", "),
+        }
+    }
+
     /// Returns true if the same request may succeed soon, as after a restart of the service.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
@@ -290,7 +300,8 @@ fn remedy_for(problem: &Value) -> Option<String> {
         .iter()
         .filter_map(|error| {
             let (pointer, detail) = (error["pointer"].as_str()?, error["detail"].as_str()?);
-            Some(format!("{pointer} {detail}"))
+            // The empty pointer is the whole body.
+            Some(format!("{pointer} {detail}").trim_start().to_owned())
         })
         .collect();
     if !fields.is_empty() {
@@ -301,8 +312,11 @@ fn remedy_for(problem: &Value) -> Option<String> {
             String::from("`tasker template list` shows the registered templates")
         }
         "task_not_found" => String::from("`tasker task list` shows the tasks"),
-        "task_ended" | "step_state_conflict" => {
+        "task_ended" | "step_state_conflict" | "step_not_found" => {
             String::from("`tasker task show` shows the state of the task and its steps")
+        }
+        "route_not_found" => {
+            String::from("check the address; orchestration and workers have different routes")
         }
         _ => return None,
     })

@@ -52,10 +52,10 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn painted(text: impl Into<String>, paint: Paint) -> Self {
-        Self {
-            text: text.into(),
-            paint,
-        }
+        // A line break would tear the row apart, and others may steer the terminal.
+        let text: String = text.into();
+        let text = text.replace(char::is_control, " ");
+        Self { text, paint }
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval_at};
 
+use crate::style;
+
 /// The time after which the line appears.
 const AFTER: Duration = Duration::from_secs(1);
 /// The time between two pictures.
@@ -48,7 +50,7 @@ pub(crate) fn note(text: &str) {
 }
 
 fn is_shown() -> bool {
-    io::stderr().is_terminal()
+    io::stderr().is_terminal() && !style::is_dumb()
 }
 
 fn show(text: &str) {

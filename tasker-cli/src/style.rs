@@ -14,6 +14,11 @@ pub(crate) enum Paint {
     Blue,
 }
 
+/// Returns true if the terminal says that it knows neither colours nor movements of the cursor.
+pub(crate) fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 /// Paints texts, or leaves them as they are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
@@ -23,10 +28,9 @@ pub(crate) struct Style {
 impl Style {
     /// Returns the style of standard output: colours if it is a terminal, unless `NO_COLOR` is set.
     pub(crate) fn of_stdout() -> Self {
-        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
-            is_on: std::io::stdout().is_terminal() && !is_dumb && !is_unwanted,
+            is_on: std::io::stdout().is_terminal() && !is_dumb() && !is_unwanted,
         }
     }
 

@@ -120,17 +120,19 @@ impl Run {
 
     /// Returns namespace, name and version; asks the service for the version if none is given.
     async fn template(&self, service: &Service) -> Result<(String, String, String), CliError> {
+        let unnamed = || CliError::BadTemplateName {
+            name: self.template.clone(),
+        };
         let parts: Vec<&str> = self.template.split('/').collect();
         let (namespace, name, version) = match parts.as_slice() {
             [name] => ("default", *name, None),
             [namespace, name] => (*namespace, *name, None),
             [namespace, name, version] => (*namespace, *name, Some(*version)),
-            _ => {
-                return Err(CliError::BadTemplateName {
-                    name: self.template.clone(),
-                });
-            }
+            _ => return Err(unnamed()),
         };
+        if parts.contains(&"") {
+            return Err(unnamed());
+        }
         let version = if let Some(version) = version {
             version.to_owned()
         } else {

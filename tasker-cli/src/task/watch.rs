@@ -12,7 +12,7 @@ use super::steps;
 use crate::error::CliError;
 use crate::output::{self, Format, OutputArgs};
 use crate::service::ServiceArgs;
-use crate::style::Style;
+use crate::style::{self, Style};
 
 const AFTER_HELP: &str = "\
 On a terminal the drawing is renewed in place. Otherwise each drawing that differs from the one before
@@ -40,7 +40,7 @@ impl Watch {
     /// Runs until the task ends, or until a person stops it.
     pub(super) async fn run(self) -> Result<u8, CliError> {
         let (service, style) = (self.service.connect()?, Style::of_stdout());
-        let in_place = std::io::stdout().is_terminal();
+        let in_place = std::io::stdout().is_terminal() && !style::is_dumb();
         let uuid = self.task.to_string();
         let mut last = String::new();
         // The first look is not repeated, because the address may be wrong.

@@ -1,5 +1,6 @@
 //! Reading of one template file.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -9,20 +10,21 @@ use crate::error::CliError;
 
 /// Reads and checks a template; `-` is standard input.
 pub(super) fn read(path: &Path) -> Result<TemplateDocument, CliError> {
+    let limits = TemplateLimits::default();
     let mut bytes = Vec::new();
+    // One byte over the limit is enough to refuse a file, and some devices have no end.
     let read = if path == Path::new("-") {
-        std::io::stdin().read_to_end(&mut bytes).map(|_| ())
+        let stdin = std::io::stdin().lock();
+        stdin.take(limits.max_bytes + 1).read_to_end(&mut bytes)
     } else {
-        std::fs::read(path).map(|read| bytes = read)
+        File::open(path).and_then(|file| file.take(limits.max_bytes + 1).read_to_end(&mut bytes))
     };
     read.map_err(|source| CliError::Read {
         path: path.to_owned(),
         source,
     })?;
-    TemplateDocument::from_yaml(&bytes, TemplateLimits::default()).map_err(|source| {
-        CliError::Template {
-            path: path.to_owned(),
-            source,
-        }
+    TemplateDocument::from_yaml(&bytes, limits).map_err(|source| CliError::Template {
+        path: path.to_owned(),
+        source,
     })
 }

@@ -42,6 +42,9 @@ impl Register {
         let registry = TaskHandlerRegistry::new(pool).with_task_templates(config.task_templates);
         let registering = registry.register_template_files(&self.paths);
         let result = progress::during("registering templates", registering).await?;
+        if result.total_files == 0 && result.errors.is_empty() {
+            return Err(CliError::no_files(&self.paths));
+        }
         let report = Report::from(result);
         output::text(&match self.output.output {
             Format::Json => report.render(ReportFormat::Json)?,

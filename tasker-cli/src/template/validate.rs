@@ -45,14 +45,7 @@ impl Validate {
         let check =
             checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         if check.total_files == 0 && check.errors.is_empty() {
-            let paths: Vec<String> = self
-                .paths
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect();
-            return Err(CliError::NoFiles {
-                paths: paths.join(", "),
-            });
+            return Err(CliError::no_files(&self.paths));
         }
         let report = Report::from(check);
         output::text(&report.render(self.output)?)?;

@@ -216,6 +216,14 @@ async fn files_are_registered_as_the_configuration_of_templates_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_folder_without_templates_is_not_registered_in_silence() {
+    let app = App::start().await;
+    let outcome = app.run(&["template", "register", "."]).await;
+    let remedy = "name files, or folders with files";
+    assert_refused(&outcome, 66, "no template file is in .", remedy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_check_finds_exactly_the_problems_that_registering_finds() {
     let app = App::start().await;
     broken::write(app.folder.path());

@@ -187,6 +187,11 @@ async fn wrong_input_is_refused_with_a_sentence_and_a_remedy() {
         "a/b/c/d is not the name of a template",
         "write NAME,",
     );
+    for name in ["", "shop/", "shop//1.0.0"] {
+        let outcome = app.run(&["task", "run", name]).await;
+        let sentence = "is not the name of a template";
+        assert_refused(&outcome, 64, sentence, "write NAME,");
+    }
     let outcome = app
         .run(&["task", "run", "shop/orders", "--context", "{id"])
         .await;

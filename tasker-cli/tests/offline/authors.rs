@@ -166,3 +166,13 @@ fn a_new_template_is_good_and_overwrites_nothing() {
         assert_eq!(outcome.stdout, "");
     }
 }
+
+#[test]
+fn a_device_without_an_end_is_refused() {
+    let outcome = run_in("/".as_ref(), &["template", "graph", "/dev/zero"]);
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("more than the limit"),
+        "{outcome:?}"
+    );
+}

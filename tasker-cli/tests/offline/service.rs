@@ -135,3 +135,27 @@ fn a_cache_that_is_not_cleared_everywhere_is_a_failure() {
         assert!(!outcome.stdout.contains("cleared"), "{outcome:?}");
     }
 }
+
+#[test]
+fn the_address_of_another_service_has_a_remedy() {
+    let body = r#"{"code":"route_not_found","detail":"No route matches."}"#;
+    let mut command = program(Path::new("/"));
+    command.arg("queue");
+    let outcome = outcome(command.env("TASKER_URL", serve(vec![response(404, body)])));
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("help: check the address"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn names_of_others_do_not_steer_the_terminal_or_tear_rows_apart() {
+    let body = r#"[{"worker_uuid":"1","name":"a\nb\u001b[2J","running":0,"capacity":1}]"#;
+    let mut command = program(Path::new("/"));
+    command.arg("workers");
+    let outcome = outcome(command.env("TASKER_URL", serve(vec![response(200, body)])));
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(outcome.stdout.lines().count(), 2, "{outcome:?}");
+    assert!(!outcome.stdout.contains('\x1b'), "{outcome:?}");
+}

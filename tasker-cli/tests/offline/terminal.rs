@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::broken::WARNED;
 use crate::common::program;
-use crate::http::read_request;
+use crate::http::{read_request, response, serve};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -96,6 +96,30 @@ fn a_terminal_shows_colours_and_a_pipe_does_not() {
 
 fn finished(mut child: Child) -> bool {
     child.wait().unwrap().success()
+}
+
+#[test]
+fn a_dumb_terminal_gets_no_escape_sequences() {
+    let task = r#"{"task_uuid":"1","status":"pending","completed_steps":0,"total_steps":1,
+        "steps":[]}"#;
+    let answers = [task.to_owned(), task.replace("pending", "complete")];
+    let url = serve(answers.iter().map(|body| response(200, body)).collect());
+    let (person, end) = terminal();
+    let mut dumb = program("/".as_ref());
+    let nobody = "00000000-0000-0000-0000-000000000000";
+    let child = dumb
+        .args(["task", "watch", nobody, "--interval-ms", "1"])
+        .args(["--url", &url])
+        .env("TERM", "dumb")
+        .stderr(Stdio::from(end.try_clone().unwrap()))
+        .stdout(Stdio::from(end))
+        .spawn()
+        .unwrap();
+    drop(dumb);
+    let shown = rest(&read_all(person));
+    assert!(shown.contains("complete"), "{shown:?}");
+    assert!(!shown.contains('\x1b'), "{shown:?}");
+    assert!(finished(child));
 }
 
 #[test]
