@@ -49,17 +49,19 @@ pub(crate) fn succeed(mut command: Command) -> Result<(), XtaskError> {
     })
 }
 
-/// Builds packages in a profile, and becomes the program of the first one. Signals then reach it
-/// directly. Returns only if that fails.
+/// Builds packages and examples of them in a profile, and becomes the program of the first package.
+/// Signals then reach it directly. Returns only if that fails.
 pub(crate) fn become_tool(
     profile: &str,
     packages: &[&str],
+    examples: &[&str],
     arguments: impl IntoIterator<Item = OsString>,
 ) -> XtaskError {
     // Together, because by themselves the packages would enable other features of dependencies.
     let mut build = cargo("build");
     build.args(["--profile", profile, "--bins"]);
     build.args(packages.iter().flat_map(|package| ["--package", package]));
+    build.args(examples.iter().flat_map(|example| ["--example", example]));
     if let Err(error) = succeed(build) {
         return error;
     }

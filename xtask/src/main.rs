@@ -31,7 +31,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Run a worker and two orchestration services, and show what the cache does.
+    /// Show tasks that run, a worker that is killed, and the cache of templates.
     #[command(disable_help_flag = true)]
     Demo(Arguments),
     /// Run all tests of the workspace. Further arguments are those of `cargo test`.
@@ -84,14 +84,15 @@ fn main() -> ExitCode {
 fn chaos(mode: &str, arguments: Vec<OsString>) -> XtaskError {
     let packages = ["tasker-chaos", "tasker-worker", "tasker-orchestration"];
     let arguments = std::iter::once(mode.into()).chain(arguments);
-    launch::become_tool("dev", &packages, arguments)
+    launch::become_tool("dev", &packages, &[], arguments)
 }
 
 fn run(task: Task) -> Result<ExitCode, XtaskError> {
     match task {
         Task::Demo(Arguments { arguments }) => {
             let packages = ["tasker-demo", "tasker-worker", "tasker-orchestration"];
-            return Err(launch::become_tool("dev", &packages, arguments));
+            let examples = ["example_worker"];
+            return Err(launch::become_tool("dev", &packages, &examples, arguments));
         }
         Task::Test(Arguments { arguments }) => {
             let mut tests = launch::with_servers();
@@ -130,6 +131,7 @@ fn run(task: Task) -> Result<ExitCode, XtaskError> {
             return Err(launch::become_tool(
                 "bench-run",
                 &["tasker-bench"],
+                &[],
                 arguments,
             ));
         }
