@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::Bench;
 use crate::counters;
-use crate::error::{BenchError, Result};
+use crate::error::{Result, expect};
 use crate::fixtures::{self, SMALL};
 use crate::measure::ms;
 use crate::report::{Bar, Report};
@@ -102,9 +102,9 @@ async fn boot(world: &World, pool: &PgPool, folder: &Path) -> Result<Boot> {
     let took = started.elapsed();
     let written = wal(pool).await? - before;
     process.stop().await;
-    BenchError::expect("invalidation", &true, &found.invalidation.attempted)?;
-    BenchError::expect("invalidation error", &None, &found.invalidation.error)?;
-    BenchError::expect("registered templates", &TEMPLATES, &found.registered.len())?;
+    expect("invalidation", &true, &found.invalidation.attempted)?;
+    expect("invalidation error", &None, &found.invalidation.error)?;
+    expect("registered templates", &TEMPLATES, &found.registered.len())?;
     Ok(Boot {
         ms: ms(took),
         statements: sent.len() as f64,
@@ -153,7 +153,7 @@ fn write_files(folder: &Path) -> Result<Vec<Vec<u8>>> {
     let files = names.iter().map(|name| {
         let text = fixtures::yaml("boot", name, SMALL);
         let path = folder.join(format!("{name}.yaml"));
-        std::fs::write(&path, &text).map_err(|source| BenchError::File { path, source })?;
+        std::fs::write(path, &text)?;
         Ok(text.into_bytes())
     });
     files.collect()

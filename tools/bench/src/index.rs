@@ -11,7 +11,7 @@ use tasker_test_support::TestDatabase;
 
 use crate::Bench;
 use crate::counters;
-use crate::error::{BenchError, Result};
+use crate::error::{Failure, Result};
 use crate::fixtures::VERSION;
 use crate::idle::resolve_for;
 use crate::measure::ms;
@@ -65,8 +65,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
 fn load(url: &str) -> Result<(f64, f64)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
-        .map_err(BenchError::Runtime)?;
+        .build()?;
     let config = CacheConfig {
         enabled: true,
         ..CacheConfig::default()
@@ -80,7 +79,7 @@ fn load(url: &str) -> Result<(f64, f64)> {
             registry
                 .resolve("namespace_7", "template_7", VERSION)
                 .await?;
-            Ok::<_, BenchError>((registry, started.elapsed()))
+            Ok::<_, Failure>((registry, started.elapsed()))
         }));
     });
     let mut took = Duration::ZERO;

@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use tasker_test_support::RedisServer;
 
 use crate::Bench;
-use crate::error::{BenchError, Result};
+use crate::error::{Failure, Result, expect};
 use crate::fixtures::SMALL;
 use crate::measure::ms;
 use crate::report::Bar;
@@ -60,7 +60,7 @@ async fn invalidate(world: &World, templates: &Arc<Templates>) -> Result<Invalid
     let process = world.process().await?;
     let mut watcher = world.redis().await?;
     let held: usize = watcher.exists(&templates.keys).await?;
-    BenchError::expect("cached templates", &TEMPLATES, &held)?;
+    expect("cached templates", &TEMPLATES, &held)?;
     let other = OtherClient::start(&world.redis_url)?;
     let shared = Arc::clone(templates);
     let started = Instant::now();
@@ -68,14 +68,14 @@ async fn invalidate(world: &World, templates: &Arc<Templates>) -> Result<Invalid
         while watcher.exists::<_, u64>(&shared.keys).await? > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Ok::<_, BenchError>(started.elapsed())
+        Ok::<_, Failure>(started.elapsed())
     });
     let invalidation = process.registry.invalidate_all_templates().await;
     let whole = started.elapsed();
     let gone = watching.await??;
     let during = other.stop().await?;
     process.stop().await;
-    BenchError::expect("invalidation error", &None, &invalidation.error)?;
+    expect("invalidation error", &None, &invalidation.error)?;
 
     let other = OtherClient::start(&world.redis_url)?;
     tokio::time::sleep(whole).await;

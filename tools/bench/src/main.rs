@@ -26,13 +26,13 @@ mod steps;
 mod warm;
 mod world;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use tasker_test_support::causes;
 
-use crate::error::{BenchError, Result};
+use crate::error::Result;
 use crate::measure::Effort;
 use crate::report::Report;
 use crate::world::World;
@@ -117,11 +117,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            let mut cause: Option<&dyn Error> = Some(&error);
-            while let Some(error) = cause {
-                eprintln!("error: {error}");
-                cause = error.source();
-            }
+            eprintln!("error: {}", causes(&*error));
             ExitCode::FAILURE
         }
     }
@@ -135,8 +131,7 @@ fn run(options: &Options) -> Result<bool> {
     metrics::set_global_recorder(recorder).expect("no other recorder is installed");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()
-        .map_err(BenchError::Runtime)?;
+        .build()?;
     runtime.block_on(async {
         let world = World::create().await?;
         let mut bench = Bench {

@@ -9,7 +9,7 @@ use tasker_shared::registry::{TaskHandlerRegistry, Tier};
 use tasker_shared::types::HandlerMetadata;
 
 use crate::Bench;
-use crate::error::{BenchError, Result};
+use crate::error::{Result, expect};
 use crate::fixtures::{LARGE, SMALL, VERSION};
 use crate::measure::{rate, rounds};
 use crate::report::Bar;
@@ -116,6 +116,6 @@ fn allocations(registry: &TaskHandlerRegistry, templates: &Templates) -> Result<
             local += usize::from(matches!(resolved, Some(Ok(found)) if found.tier == Tier::Local));
         }
     });
-    BenchError::expect("warm resolves", &RESOLVES, &local)?;
+    expect("warm resolves", &RESOLVES, &local)?;
     Ok(counted.count_total as f64 / RESOLVES as f64)
 }

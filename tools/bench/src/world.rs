@@ -13,7 +13,7 @@ use tasker_shared::models::core::task_template::{TemplateDocument, TemplateLimit
 use tasker_shared::registry::{TaskHandlerRegistry, Tier};
 use tasker_test_support::{TestDatabase, redis_connection};
 
-use crate::error::{BenchError, Result};
+use crate::error::{Result, expect};
 use crate::fixtures::{self, Size, VERSION};
 use crate::measure::rate;
 
@@ -81,7 +81,7 @@ impl World {
     /// Returns a registry with empty caches whose index is not loaded.
     pub(crate) async fn process_on(&self, pool: PgPool) -> Result<Process> {
         let provider = CacheProvider::from_config_graceful(&self.cache_config()).await;
-        BenchError::expect("Redis in use", &true, &provider.is_enabled())?;
+        expect("Redis in use", &true, &provider.is_enabled())?;
         Ok(self.process_with(pool, provider))
     }
 
@@ -198,7 +198,7 @@ pub(crate) async fn resolve(
             for number in numbers {
                 let name = &names[number % names.len()];
                 let resolved = registry.resolve(namespace, name, VERSION).await?;
-                BenchError::expect("tier", &tier, &resolved.tier)?;
+                expect("tier", &tier, &resolved.tier)?;
             }
             Ok(())
         },

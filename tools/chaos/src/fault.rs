@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use tasker_test_support::{TcpProxy, redis_connection};
 
-use crate::error::ChaosError;
+use crate::error::Result;
 use crate::world::{DUMP_KEYS, Link, Servers, World};
 
 /// Added to a round trip by a slow link, half of it each way.
@@ -197,12 +197,7 @@ impl Fault {
     /// Makes the servers, or the links in `links`, fail for about `length`. Returns when they are
     /// well again. Only waits for faults of processes, which their owner does, and ends faults that
     /// began before the boot.
-    pub(crate) async fn happen(
-        self,
-        world: &World,
-        links: &[Link],
-        length: Duration,
-    ) -> Result<(), ChaosError> {
+    pub(crate) async fn happen(self, world: &World, links: &[Link], length: Duration) -> Result {
         match self {
             Self::RedisLink(spoil) => {
                 let links: Vec<_> = links.iter().map(|link| &link.redis).collect();
@@ -246,7 +241,7 @@ impl Fault {
     }
 
     /// Begins a fault that lasts until [`Fault::end`].
-    pub(crate) async fn begin(self, world: &World) -> Result<(), ChaosError> {
+    pub(crate) async fn begin(self, world: &World) -> Result {
         match self {
             Self::Kill => {
                 // The restart loads the dump.
@@ -289,7 +284,7 @@ impl Fault {
         Ok(())
     }
 
-    async fn end(self, world: &World) -> Result<(), ChaosError> {
+    async fn end(self, world: &World) -> Result {
         match self {
             // Returns when the server no longer answers that it is loading.
             Self::Kill | Self::KillEmpty | Self::BootAbsent | Self::Loading => {
@@ -367,7 +362,7 @@ impl Spoil {
 }
 
 /// Moves each key of the first primary, with its slot, to the second one, spread over `length`.
-async fn move_slots(world: &World, length: Duration) -> Result<(), ChaosError> {
+async fn move_slots(world: &World, length: Duration) -> Result {
     let cluster = world.cluster()?;
     let mut connection = redis_connection(&cluster.url()).await?;
     let keys: Vec<String> = redis::cmd("KEYS")

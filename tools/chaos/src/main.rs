@@ -31,7 +31,7 @@ use clap::{Parser, Subcommand};
 use tasker_test_support::causes;
 use tokio::runtime::Builder;
 
-use crate::error::ChaosError;
+use crate::error::Result;
 use crate::subject::Subjects;
 
 /// Lets servers and processes fail, and judges what Tasker does.
@@ -74,28 +74,22 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {}", causes(&error));
+            eprintln!("error: {}", causes(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
-fn in_runtime<T>(work: impl Future<Output = Result<T, ChaosError>>) -> Result<T, ChaosError> {
+fn in_runtime<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(ChaosError::Runtime)?.block_on(work)
+    runtime?.block_on(work)
 }
 
 /// Gives registries a runtime to themselves, apart from the control, and from servers and proxies.
-fn in_process(
-    work: impl AsyncFnOnce(&Subjects) -> Result<bool, ChaosError>,
-) -> Result<bool, ChaosError> {
+fn in_process(work: impl AsyncFnOnce(&Subjects) -> Result<bool>) -> Result<bool> {
     let runtime = |threads| {
         let mut builder = Builder::new_multi_thread();
-        builder
-            .worker_threads(threads)
-            .enable_all()
-            .build()
-            .map_err(ChaosError::Runtime)
+        builder.worker_threads(threads).enable_all().build()
     };
     let (subjects, control) = (runtime(2)?, runtime(1)?);
     let handles = (subjects.handle().clone(), control.handle().clone());

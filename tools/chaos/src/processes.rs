@@ -7,7 +7,7 @@ use reqwest::Client;
 use tasker_test_support::{ServiceProcess, TestkitError, free_port};
 use tokio::sync::Mutex;
 
-use crate::error::ChaosError;
+use crate::error::Result;
 use crate::soak::levels::Levels;
 use crate::world::World;
 
@@ -55,10 +55,16 @@ struct Slot {
     port: u16,
 }
 
+impl Slot {
+    fn ended(&self) -> String {
+        format!("{} ended before it was stopped", self.member.name)
+    }
+}
+
 impl Processes {
     /// Prepares all members, one for each link of the world. [`Processes::start`] starts each.
-    pub(crate) fn new(world: &World, members: Vec<Member>) -> Result<Self, ChaosError> {
-        let program = std::env::current_exe().map_err(ChaosError::io("finding this program"))?;
+    pub(crate) fn new(world: &World, members: Vec<Member>) -> Result<Self> {
+        let program = std::env::current_exe()?;
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let path = |folder: &str| root.join(folder).display().to_string();
         let mut slots = Vec::new();
@@ -95,7 +101,7 @@ impl Processes {
     }
 
     /// Starts a member as the process with this number, and waits until it is ready.
-    pub(crate) async fn start(&self, member: usize, number: u16) -> Result<(), ChaosError> {
+    pub(crate) async fn start(&self, member: usize, number: u16) -> Result {
         let number_text = number.to_string();
         let slot = &self.slots[member];
         let mut environment: Vec<_> = slot
@@ -113,11 +119,8 @@ impl Processes {
         while !self.is_ready(member, started).await {
             started.check_alive()?;
             if start.elapsed() > READY_LIMIT {
-                return Err(ChaosError::TooSlow {
-                    what: slot.member.name,
-                    action: "get ready",
-                    seconds: READY_LIMIT.as_secs(),
-                });
+                let name = slot.member.name;
+                return Err(format!("{name} was not ready within {READY_LIMIT:?}").into());
             }
             tokio::time::sleep(READY_POLL).await;
         }
@@ -139,10 +142,10 @@ impl Processes {
         &self,
         member: usize,
         ending: Ending,
-    ) -> Result<(u16, String, Option<TestkitError>), ChaosError> {
+    ) -> Result<(u16, String, Option<TestkitError>)> {
         let slot = &self.slots[member];
         let process = slot.process.lock().await.take();
-        let (number, process) = process.ok_or(ChaosError::Ended(slot.member.name))?;
+        let (number, process) = process.ok_or_else(|| slot.ended())?;
         let lost = process.check_alive().err();
         match ending {
             Ending::Kill => process.kill().await?,
@@ -152,11 +155,7 @@ impl Processes {
     }
 
     /// Stops a member from running for so long. Returns the number of its process.
-    pub(crate) async fn freeze(
-        &self,
-        member: usize,
-        length: Duration,
-    ) -> Result<Option<u16>, ChaosError> {
+    pub(crate) async fn freeze(&self, member: usize, length: Duration) -> Result<Option<u16>> {
         let process = self.slots[member].process.lock().await;
         let Some((number, process)) = &*process else {
             return Ok(None);
@@ -168,11 +167,11 @@ impl Processes {
     }
 
     /// Reads the levels of all processes.
-    pub(crate) async fn add_levels(&self, levels: &mut Levels) -> Result<(), ChaosError> {
+    pub(crate) async fn add_levels(&self, levels: &mut Levels) -> Result {
         for slot in &self.slots {
             let process = slot.process.lock().await;
             let running = process.as_ref().and_then(|(_, it)| it.proc_folder());
-            let folder = running.ok_or(ChaosError::Ended(slot.member.name))?;
+            let folder = running.ok_or_else(|| slot.ended())?;
             levels.add_process(slot.member.name, &folder)?;
         }
         Ok(())

@@ -10,7 +10,7 @@ use tasker_test_support::{
     PostgresServer, RedisCluster, RedisSentinel, RedisServer, TcpProxy, redis_connection,
 };
 
-use crate::error::ChaosError;
+use crate::error::Result;
 
 /// The database of the server's own that runs use.
 const DATABASE: &str = "postgres";
@@ -50,7 +50,7 @@ impl World {
         postgres: &Arc<PostgresServer>,
         servers: Servers,
         links: usize,
-    ) -> Result<Self, ChaosError> {
+    ) -> Result<Self> {
         let slow_load = servers.slow_load.map(|length| {
             // The server sleeps so long over each key of a dump, and answers clients in between.
             (length.as_micros() / u128::from(DUMP_KEYS)).to_string()
@@ -82,16 +82,16 @@ impl World {
         Ok(world)
     }
 
-    pub(crate) fn cluster(&self) -> Result<&RedisCluster, ChaosError> {
+    pub(crate) fn cluster(&self) -> Result<&RedisCluster> {
         self.cluster
             .as_ref()
-            .ok_or(ChaosError::NotStarted("cluster"))
+            .ok_or_else(|| "this world has no cluster".into())
     }
 
-    pub(crate) fn sentinel(&self) -> Result<&RedisSentinel, ChaosError> {
+    pub(crate) fn sentinel(&self) -> Result<&RedisSentinel> {
         self.sentinel
             .as_ref()
-            .ok_or(ChaosError::NotStarted("sentinel"))
+            .ok_or_else(|| "this world has no sentinel".into())
     }
 
     /// Returns the URL of the database, without a proxy.
@@ -132,33 +132,29 @@ impl World {
     }
 
     /// Runs a command on a connection of its own, without a proxy.
-    pub(crate) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> Result<T, ChaosError> {
+    pub(crate) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> Result<T> {
         ask(&self.redis.url(), words).await
     }
 
-    pub(crate) async fn order(&self, words: &[&str]) -> Result<(), ChaosError> {
+    pub(crate) async fn order(&self, words: &[&str]) -> Result {
         self.ask::<Value>(words).await.map(drop)
     }
 
     /// Runs a command while Redis demands `password`.
-    pub(crate) async fn order_with(
-        &self,
-        password: &str,
-        words: &[&str],
-    ) -> Result<(), ChaosError> {
+    pub(crate) async fn order_with(&self, password: &str, words: &[&str]) -> Result {
         let login = format!("redis://:{password}@");
         let url = self.redis.url().replace("redis://", &login);
         ask::<Value>(&url, words).await.map(drop)
     }
 
     /// Returns how many backends listen for notifications.
-    pub(crate) async fn listeners(&self) -> Result<i64, ChaosError> {
+    pub(crate) async fn listeners(&self) -> Result<i64> {
         let count = format!("SELECT count(*) {LISTENERS}");
         let count = sqlx::query_scalar(AssertSqlSafe(count));
         Ok(count.fetch_one(&mut self.connect().await?).await?)
     }
 
-    pub(crate) async fn terminate_listeners(&self) -> Result<(), ChaosError> {
+    pub(crate) async fn terminate_listeners(&self) -> Result {
         let terminate = format!("SELECT pg_terminate_backend(pid) {LISTENERS}");
         let terminate = sqlx::query(AssertSqlSafe(terminate));
         terminate.execute(&mut self.connect().await?).await?;
@@ -166,7 +162,7 @@ impl World {
     }
 }
 
-async fn ask<T: FromRedisValue>(url: &str, words: &[&str]) -> Result<T, ChaosError> {
+async fn ask<T: FromRedisValue>(url: &str, words: &[&str]) -> Result<T> {
     let mut command = Cmd::new();
     command.arg(words);
     let mut connection = redis_connection(url).await?;

@@ -7,7 +7,7 @@ use tasker_test_support::PostgresServer;
 use super::fleet::{Fleet, register_linear};
 use super::loaded::load_finished;
 use crate::Bench;
-use crate::error::{BenchError, Result};
+use crate::error::Result;
 use crate::measure::ms;
 use crate::report::{Bar, Report};
 
@@ -91,6 +91,6 @@ async fn ask(fleet: &Fleet, path: &str) -> Result<f64> {
     if status == 200 {
         return Ok(took);
     }
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    Err(BenchError::Answer { status, answer })
+    let answer = String::from_utf8_lossy(&answer);
+    Err(format!("a request was answered with {status}: {answer}").into())
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::error::{BenchError, Result};
+use crate::error::{Result, expect};
 
 /// A connection that is kept open.
 pub(super) struct Client {
@@ -16,10 +16,8 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(BenchError::Http)?;
-        stream.set_nodelay(true).map_err(BenchError::Http)?;
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
         Ok(Self {
             address,
             stream: BufReader::new(stream),
@@ -33,38 +31,35 @@ impl Client {
             self.address,
             body.len()
         );
-        let answer = async {
-            self.stream.write_all(request.as_bytes()).await?;
-            let (mut status, mut length) = (0, 0);
-            let mut header = String::new();
-            loop {
-                header.clear();
-                if self.stream.read_line(&mut header).await? == 0 {
-                    return Err(std::io::ErrorKind::UnexpectedEof.into());
-                }
-                let line = header.trim_end();
-                if line.is_empty() {
-                    break;
-                }
-                if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
-                    status = rest[..3.min(rest.len())].parse().unwrap_or(0);
-                } else if let Some((name, value)) = line.split_once(": ")
-                    && name.eq_ignore_ascii_case("content-length")
-                {
-                    length = value.parse().unwrap_or(0);
-                }
+        self.stream.write_all(request.as_bytes()).await?;
+        let (mut status, mut length) = (0, 0);
+        let mut header = String::new();
+        loop {
+            header.clear();
+            if self.stream.read_line(&mut header).await? == 0 {
+                return Err("a connection was closed before the answer".into());
             }
-            let mut body = vec![0; length];
-            self.stream.read_exact(&mut body).await?;
-            Ok((status, body))
-        };
-        answer.await.map_err(BenchError::Http)
+            let line = header.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
+                status = rest[..3.min(rest.len())].parse().unwrap_or(0);
+            } else if let Some((name, value)) = line.split_once(": ")
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.parse().unwrap_or(0);
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await?;
+        Ok((status, body))
     }
 
     /// Creates a task of `bench/{template}`, and waits for its end.
     pub(super) async fn run_task(&mut self, template: &str) -> Result {
         let answer = self.create("/v1/tasks?wait=9s", template).await?;
-        BenchError::expect(
+        expect(
             "state of a task",
             &Some("complete"),
             &answer["status"].as_str(),
@@ -82,8 +77,8 @@ impl Client {
         );
         let (status, answer) = self.send(&format!("POST {path}"), &body).await?;
         if status != 201 {
-            let answer = String::from_utf8_lossy(&answer).into_owned();
-            return Err(BenchError::Answer { status, answer });
+            let answer = String::from_utf8_lossy(&answer);
+            return Err(format!("a request was answered with {status}: {answer}").into());
         }
         Ok(serde_json::from_slice(&answer)?)
     }

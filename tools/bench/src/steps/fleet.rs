@@ -14,7 +14,7 @@ use tasker_worker::{Handlers, StepContext};
 use tokio::sync::Mutex;
 
 use super::client::Client;
-use crate::error::{BenchError, Result};
+use crate::error::Result;
 use crate::measure::{Numbers, load, ms};
 use crate::world::{PATIENCE, migrated_pool};
 
@@ -185,7 +185,7 @@ async fn start(
 ) -> Result<(ServiceProcess, SocketAddr)> {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
     let text = address.to_string();
-    let program = std::env::current_exe().map_err(BenchError::Runtime)?;
+    let program = std::env::current_exe()?;
     let folder = folder.path().to_string_lossy();
     let mut environment = vec![
         (ROLE, role),
@@ -210,7 +210,7 @@ async fn start(
             return Ok((service, address));
         }
         if started.elapsed() > PATIENCE {
-            return Err(BenchError::NotReady(service.log()));
+            return Err(format!("a service is not ready; its log:\n{}", service.log()).into());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

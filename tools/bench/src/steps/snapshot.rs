@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::fleet::{FOREIGN, FOREIGN_CALLABLE, Fleet};
 use super::{percentile, second_half};
 use crate::Bench;
-use crate::error::{BenchError, Result};
+use crate::error::{Result, expect};
 use crate::measure::{ms, rounds};
 use crate::report::Bar;
 
@@ -139,7 +139,7 @@ impl Claimer {
                     attempt: row.attempt?,
                 })
             });
-            BenchError::expect("a claimed step", &true, &id.is_some())?;
+            expect("a claimed step", &true, &id.is_some())?;
             if let Some(id) = id {
                 self.complete(id).await?;
             }

@@ -15,7 +15,7 @@ use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
 use tokio::task::JoinSet;
 
 use crate::clock;
-use crate::error::ChaosError;
+use crate::error::Result;
 use crate::judge::history::{Answer, History, REGISTERED, Read};
 use crate::templates::{self, STAYING, VERSION, WATCHED};
 
@@ -31,10 +31,8 @@ const READERS: usize = 4;
 const WRITE_PAUSE_MS: std::ops::Range<u64> = 30..90;
 const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
-pub(crate) async fn run(process: &str) -> Result<(), ChaosError> {
-    let process = process
-        .parse()
-        .map_err(|_| ChaosError::NotANumber(PROCESS))?;
+pub(crate) async fn run(process: &str) -> Result {
+    let process = process.parse::<u32>()?;
     let context = connect().await?;
     let registry = &context.task_handler_registry;
     let mut work = JoinSet::new();
@@ -47,11 +45,11 @@ pub(crate) async fn run(process: &str) -> Result<(), ChaosError> {
     if let Some(ended) = work.join_next().await {
         ended?;
     }
-    Err(ChaosError::Ended("a reader or the writer"))
+    Err("a reader or the writer ended before it was stopped".into())
 }
 
 /// Connects, and waits for PostgreSQL as long as it takes.
-async fn connect() -> Result<SystemContext, ChaosError> {
+async fn connect() -> Result<SystemContext> {
     let config = ConfigLoader::load_from_process()?;
     loop {
         match SystemContext::connect(config.clone()).await {

@@ -21,7 +21,7 @@ use tasker_test_support::{PostgresServer, TestkitError};
 use tokio::task::JoinSet;
 
 use crate::clock;
-use crate::error::ChaosError;
+use crate::error::Result;
 use crate::judge::history::History;
 use crate::judge::judge;
 use crate::processes::{Ending, Processes};
@@ -78,7 +78,7 @@ impl Run {
     }
 
     /// Starts a member as a new process, and returns the number of the process.
-    async fn start(&self, member: usize) -> Result<u16, ChaosError> {
+    async fn start(&self, member: usize) -> Result<u16> {
         // The orchestration service reads the versions of a template from PostgreSQL before it asks
         // the registry.
         let process = self.note(|history| history.process(member, member == ORCHESTRATION));
@@ -87,7 +87,7 @@ impl Run {
     }
 
     /// Kills an agent and notes its output. Returns an error if it had ended by itself before.
-    async fn kill(&self, member: usize) -> Result<Option<TestkitError>, ChaosError> {
+    async fn kill(&self, member: usize) -> Result<Option<TestkitError>> {
         let (process, output, lost) = self.processes.end(member, Ending::Kill).await?;
         self.note(|history| {
             for line in output.lines() {
@@ -99,7 +99,7 @@ impl Run {
 }
 
 /// Runs processes under faults, prints the report, and returns true if every promise held.
-pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
+pub(crate) async fn run(options: Options) -> Result<bool> {
     let (length, seed) = (options.length(), options.seed());
     let bound = options.max_staleness_ms;
     println!("chaos for {length:?}, seed {seed}, max_staleness_ms {bound}");
@@ -120,7 +120,7 @@ pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
     let mut connection = run.world.connect().await?;
     audit::install(&mut connection).await?;
     let prepared = writers::prepare(&run, &mut connection).await;
-    prepared.ok_or(ChaosError::Ended("the preparation"))?;
+    prepared.ok_or("the templates could not be written")?;
     drop(connection);
     for agent in AGENTS {
         run.start(agent).await?;

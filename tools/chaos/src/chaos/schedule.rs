@@ -9,7 +9,7 @@ use tasker_test_support::TestkitError;
 use super::Run;
 use super::members::{AGENTS, MEMBERS};
 use crate::clock;
-use crate::error::ChaosError;
+use crate::error::Result;
 use crate::fault::{Deck, Fault, Mode};
 
 const LENGTH_MS: std::ops::Range<u64> = 300..2500;
@@ -43,7 +43,7 @@ pub(super) struct Schedule {
 }
 
 /// Lets faults happen until the run ends. Returns when everything is well again.
-pub(super) async fn run(run: &Run, seed: u64) -> Result<Schedule, ChaosError> {
+pub(super) async fn run(run: &Run, seed: u64) -> Result<Schedule> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut schedule = Schedule::default();
     let mut coming = Deck::of(Fault::all(Mode::Chaos));
@@ -80,7 +80,7 @@ async fn happen(
     fault: Fault,
     member: Option<usize>,
     length: Duration,
-) -> Result<Option<TestkitError>, ChaosError> {
+) -> Result<Option<TestkitError>> {
     match (fault, member) {
         (Fault::ProcessKilled, Some(member)) => {
             let lost = run.kill(member).await?;
@@ -103,7 +103,7 @@ async fn happen(
 }
 
 /// Lets nothing happen for a while once all members listen, and returns when that was.
-async fn calm(run: &Run) -> Result<Option<(u64, u64)>, ChaosError> {
+async fn calm(run: &Run) -> Result<Option<(u64, u64)>> {
     let began = clock::now();
     let members = i64::try_from(MEMBERS.len()).unwrap_or(i64::MAX);
     while run.world.listeners().await? < members {

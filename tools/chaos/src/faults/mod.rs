@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::error::ChaosError;
+use crate::error::Result;
 use crate::fault::{Fault, Mode};
 use crate::report::Misses;
 use crate::subject::{Subjects, cache};
@@ -35,17 +35,15 @@ pub(crate) struct Options {
 }
 
 /// Runs the rows and prints each when it is done. Returns true if every bar is met.
-pub(crate) async fn run(subjects: &Subjects, options: &Options) -> Result<bool, ChaosError> {
+pub(crate) async fn run(subjects: &Subjects, options: &Options) -> Result<bool> {
     let known: Vec<&str> = Fault::all(Mode::Faults).map(Fault::name).collect();
     let unknown = options
         .only
         .iter()
         .find(|name| !known.contains(&name.as_str()));
     if let Some(name) = unknown {
-        return Err(ChaosError::NoSuchRow {
-            name: name.clone(),
-            known: known.join(", "),
-        });
+        let known = known.join(", ");
+        return Err(format!("no row is called {name}; there are: {known}").into());
     }
     println!("Times in ms, p50 / p99 / longest.\n");
     let headings = Figures::default().columns().map(|(heading, _)| heading);
@@ -67,7 +65,7 @@ async fn run_row(
     fault: Fault,
     local_tier: bool,
     options: &Options,
-) -> Result<bool, ChaosError> {
+) -> Result<bool> {
     let times_count = !options.quick;
     let (seconds, around) = if options.quick { (1, 300) } else { (10, 2000) };
     let length = Duration::from_secs(options.seconds.unwrap_or(seconds));

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::figures::{Figures, Measured};
-use crate::error::ChaosError;
+use crate::error::{Failure, Result};
 use crate::fault::Fault;
 use crate::subject::load::Load;
 use crate::subject::{CONNECTING, IN_USE_LIMIT, Subject, Subjects, cache_on, in_use, pool};
@@ -25,7 +25,7 @@ pub(super) async fn run(
     local_tier: bool,
     length: Duration,
     around: Duration,
-) -> Result<Figures, ChaosError> {
+) -> Result<Figures> {
     let world = World::start(&subjects.postgres, fault.servers(length), 1).await?;
     if fault.is_at_boot() {
         fault.begin(&world).await?;
@@ -73,7 +73,7 @@ pub(super) async fn run(
         let since = if fault.heals_itself() { started } else { over };
         let back = used.then(|| since.elapsed());
         tokio::time::sleep(around).await;
-        Ok::<_, ChaosError>(([began, started, over], back))
+        Ok::<_, Failure>(([began, started, over], back))
     };
     let (times, back) = tokio::select! {
         outcome = play => outcome?,

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::error::ChaosError;
+use crate::error::Result;
 use crate::report::Misses;
 use crate::world::World;
 
@@ -51,7 +51,7 @@ pub(crate) struct Levels(Vec<(&'static str, Kind, usize)>);
 
 impl Levels {
     /// Reads the connections that the servers of a world have.
-    pub(crate) async fn of_servers(world: &World) -> Result<Self, ChaosError> {
+    pub(crate) async fn of_servers(world: &World) -> Result<Self> {
         let clients: String = world.ask(&["CLIENT", "LIST", "TYPE", "NORMAL"]).await?;
         let backends: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
@@ -72,21 +72,13 @@ impl Levels {
     }
 
     /// Reads the levels of a process from its folder below `/proc`.
-    pub(crate) fn add_process(
-        &mut self,
-        owner: &'static str,
-        folder: &str,
-    ) -> Result<(), ChaosError> {
-        let failed = || ChaosError::io("reading below /proc");
-        let status = std::fs::read_to_string(format!("{folder}/status")).map_err(failed())?;
+    pub(crate) fn add_process(&mut self, owner: &'static str, folder: &str) -> Result {
+        let status = std::fs::read_to_string(format!("{folder}/status"))?;
         let resident = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
         let resident = resident.and_then(|kib| kib.parse().ok());
-        let entries = |name: &str| {
-            let entries = std::fs::read_dir(format!("{folder}/{name}")).map_err(failed());
-            entries.map(Iterator::count)
-        };
+        let entries = |name| std::fs::read_dir(format!("{folder}/{name}")).map(Iterator::count);
         self.add(owner, Kind::Memory, resident.unwrap_or_default());
         self.add(owner, Kind::Threads, entries("task")?);
         self.add(owner, Kind::Files, entries("fd")?);

@@ -13,7 +13,7 @@ use clap::Args;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::error::ChaosError;
+use crate::error::{Failure, Result};
 use crate::fault::{Fault, Mode};
 use crate::report::Misses;
 use crate::subject::load::Load;
@@ -77,7 +77,7 @@ struct Soak<'a> {
 }
 
 /// Runs for so long, and returns true if no request failed and all levels are even.
-pub(crate) async fn run(subjects: &Subjects, options: Options) -> Result<bool, ChaosError> {
+pub(crate) async fn run(subjects: &Subjects, options: Options) -> Result<bool> {
     let (length, seed) = (options.length(), options.seed());
     println!("random faults for {} s, seed {seed}", length.as_secs());
     let tasks = || subjects.runtime.metrics().num_alive_tasks();
@@ -124,7 +124,7 @@ pub(crate) async fn run(subjects: &Subjects, options: Options) -> Result<bool, C
 }
 
 impl<'a> Soak<'a> {
-    async fn start(subjects: &'a Subjects) -> Result<Self, ChaosError> {
+    async fn start(subjects: &'a Subjects) -> Result<Self> {
         let world = World::start(&subjects.postgres, Servers::default(), 1).await?;
         let mut under_test = Vec::new();
         for local_tier in [true, false] {
@@ -149,7 +149,7 @@ impl<'a> Soak<'a> {
     }
 
     /// Lets `fault` happen for about `length` under load, and waits until Redis is in use again.
-    async fn run(&mut self, fault: Fault, length: Duration) -> Result<(), ChaosError> {
+    async fn run(&mut self, fault: Fault, length: Duration) -> Result {
         let Subjects {
             runtime, commits, ..
         } = self.subjects;
@@ -166,7 +166,7 @@ impl<'a> Soak<'a> {
             }
             let back = over.elapsed();
             tokio::time::sleep(CALM).await;
-            Ok::<_, ChaosError>(back)
+            Ok::<_, Failure>(back)
         };
         let registrar = Some(&self.under_test[0]);
         let back = tokio::select! {
@@ -203,7 +203,7 @@ impl<'a> Soak<'a> {
         }
     }
 
-    async fn levels(&self) -> Result<Levels, ChaosError> {
+    async fn levels(&self) -> Result<Levels> {
         tokio::time::sleep(SETTLE).await;
         for subject in &self.under_test {
             subject.until_connected().await?;

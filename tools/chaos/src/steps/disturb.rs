@@ -11,7 +11,7 @@ use super::history::process_of;
 use super::members::{LEASE_SECONDS, MEMBERS, WORKERS};
 use super::{Chaos, agent};
 use crate::clock;
-use crate::error::ChaosError;
+use crate::error::{Failure, Result};
 use crate::fault::{Deck, Fault, Mode};
 use crate::processes::Ending;
 
@@ -43,11 +43,7 @@ impl Disturbed {
 
 /// Lets faults happen until the run ends: of servers and links, and of processes unless they must
 /// stay. Returns when everything is well again.
-pub(super) async fn run(
-    chaos: &Chaos,
-    seed: u64,
-    processes_stay: bool,
-) -> Result<Disturbed, ChaosError> {
+pub(super) async fn run(chaos: &Chaos, seed: u64, processes_stay: bool) -> Result<Disturbed> {
     let of_processes = async {
         if processes_stay {
             return Ok(Disturbed::default());
@@ -60,7 +56,7 @@ pub(super) async fn run(
     Ok(disturbed)
 }
 
-async fn servers(chaos: &Chaos, seed: u64) -> Result<BTreeMap<Fault, usize>, ChaosError> {
+async fn servers(chaos: &Chaos, seed: u64) -> Result<BTreeMap<Fault, usize>> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut happened = BTreeMap::new();
     let mut deck = Deck::of(Fault::all(Mode::Steps).filter(|fault| !fault.is_of_process()));
@@ -80,7 +76,7 @@ async fn servers(chaos: &Chaos, seed: u64) -> Result<BTreeMap<Fault, usize>, Cha
     Ok(happened)
 }
 
-async fn processes(chaos: &Chaos, seed: u64) -> Result<Disturbed, ChaosError> {
+async fn processes(chaos: &Chaos, seed: u64) -> Result<Disturbed> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut disturbed = Disturbed::default();
     let mut deck = Deck::of(Fault::all(Mode::Steps).filter(|fault| fault.is_of_process()));
@@ -106,7 +102,7 @@ async fn processes(chaos: &Chaos, seed: u64) -> Result<Disturbed, ChaosError> {
     Ok(disturbed)
 }
 
-async fn freeze(chaos: &Chaos, member: usize, random: &mut StdRng) -> Result<(), ChaosError> {
+async fn freeze(chaos: &Chaos, member: usize, random: &mut StdRng) -> Result {
     let length = Duration::from_millis(random.random_range(FREEZE_MS));
     let start = clock::now();
     let frozen = chaos.processes.freeze(member, length).await?;
@@ -120,14 +116,12 @@ async fn freeze(chaos: &Chaos, member: usize, random: &mut StdRng) -> Result<(),
 impl Chaos {
     /// Starts a member as a new process, as a supervisor does: again if it ends because PostgreSQL
     /// cannot be reached.
-    pub(super) async fn start(&self, member: usize) -> Result<(), ChaosError> {
+    pub(super) async fn start(&self, member: usize) -> Result {
         let mut attempt = 1;
         loop {
             let number = self.next_process();
             match self.processes.start(member, number).await {
-                Err(ChaosError::Servers(TestkitError::Exited { .. }))
-                    if attempt < START_ATTEMPTS =>
-                {
+                Err(error) if attempt < START_ATTEMPTS && has_exited(&error) => {
                     attempt += 1;
                     tokio::time::sleep(START_PAUSE).await;
                 }
@@ -138,11 +132,7 @@ impl Chaos {
 
     /// Ends the process of a member and notes its output. Returns an error if it had ended by itself
     /// before.
-    pub(super) async fn end(
-        &self,
-        member: usize,
-        ending: Ending,
-    ) -> Result<Option<TestkitError>, ChaosError> {
+    pub(super) async fn end(&self, member: usize, ending: Ending) -> Result<Option<TestkitError>> {
         let (process, output, lost) = self.processes.end(member, ending).await?;
         let moment = clock::now();
         self.note(|history| {
@@ -152,6 +142,12 @@ impl Chaos {
         });
         Ok(lost)
     }
+}
+
+/// Returns true if a process ended before it was ready.
+fn has_exited(error: &Failure) -> bool {
+    let error = error.downcast_ref::<TestkitError>();
+    matches!(error, Some(TestkitError::Exited { .. }))
 }
 
 /// A worker's words for a late result.

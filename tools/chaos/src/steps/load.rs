@@ -17,7 +17,7 @@ use super::members::ORCHESTRATIONS;
 use super::operators::act_all;
 use super::shapes::{NAMESPACE, Shape, VERSION};
 use crate::clock;
-use crate::error::ChaosError;
+use crate::error::Result;
 
 const CREATORS: u64 = 4;
 const PAUSE_MS: std::ops::Range<u64> = 50..300;
@@ -29,10 +29,7 @@ const CHANGE_MS: std::ops::Range<u64> = 500..2000;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Registers the first document of each template.
-pub(super) async fn prepare(
-    chaos: &Chaos,
-    connection: &mut PgConnection,
-) -> Result<(), ChaosError> {
+pub(super) async fn prepare(chaos: &Chaos, connection: &mut PgConnection) -> Result {
     sqlx::query("INSERT INTO tasker.task_namespaces (name) VALUES ($1)")
         .bind(NAMESPACE)
         .execute(&mut *connection)

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::chaos::Options;
 use crate::clock::MILLISECOND;
-use crate::error::ChaosError;
+use crate::error::Result;
 use crate::processes::{Ending, Processes};
 use crate::report::Misses;
 use crate::soak::levels::Levels;
@@ -76,7 +76,7 @@ impl Chaos {
 }
 
 /// Runs tasks under faults, prints the report, and returns true if every promise held.
-pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
+pub(crate) async fn run(options: Options) -> Result<bool> {
     let (length, seed) = (options.length(), options.seed());
     println!("chaos of steps for {length:?}, seed {seed}");
     let chaos = start().await?;
@@ -86,7 +86,7 @@ pub(crate) async fn run(options: Options) -> Result<bool, ChaosError> {
 
 /// Runs tasks under faults of servers and links, in processes that stay. Returns true if every promise
 /// held and all levels are even.
-pub(crate) async fn soak(length: Duration, seed: u64) -> Result<bool, ChaosError> {
+pub(crate) async fn soak(length: Duration, seed: u64) -> Result<bool> {
     println!("soak of steps for {length:?}, seed {seed}");
     let chaos = start().await?;
     let (mut disturbed, mut settled) = disturb(&chaos, FIRST_LAP, seed, true).await?;
@@ -108,7 +108,7 @@ pub(crate) async fn soak(length: Duration, seed: u64) -> Result<bool, ChaosError
 }
 
 /// Starts the servers and all members, with the templates.
-async fn start() -> Result<Arc<Chaos>, ChaosError> {
+async fn start() -> Result<Arc<Chaos>> {
     let postgres = Arc::new(PostgresServer::start().await?);
     let world = World::start(&postgres, Servers::default(), MEMBERS.len()).await?;
     let chaos = Arc::new(Chaos {
@@ -139,7 +139,7 @@ async fn disturb(
     length: Duration,
     seed: u64,
     processes_stay: bool,
-) -> Result<(Disturbed, Duration), ChaosError> {
+) -> Result<(Disturbed, Duration)> {
     chaos.ending.store(false, Ordering::Relaxed);
     let mut work = JoinSet::new();
     load::start(chaos, seed, &mut work);
@@ -155,7 +155,7 @@ async fn disturb(
 }
 
 /// Reads the levels while nothing runs.
-async fn levels(chaos: &Chaos) -> Result<Levels, ChaosError> {
+async fn levels(chaos: &Chaos) -> Result<Levels> {
     tokio::time::sleep(IDLE).await;
     let mut levels = Levels::of_servers(&chaos.world).await?;
     chaos.processes.add_levels(&mut levels).await?;
@@ -163,11 +163,7 @@ async fn levels(chaos: &Chaos) -> Result<Levels, ChaosError> {
 }
 
 /// Stops all members, and prints the judge's verdict on the whole history.
-async fn report(
-    chaos: &Chaos,
-    disturbed: &Disturbed,
-    settled: Duration,
-) -> Result<Misses, ChaosError> {
+async fn report(chaos: &Chaos, disturbed: &Disturbed, settled: Duration) -> Result<Misses> {
     answers(chaos).await;
     for member in 0..MEMBERS.len() {
         chaos.end(member, Ending::Stop).await?;
@@ -182,7 +178,7 @@ async fn report(
 }
 
 /// Waits until every task has ended. Returns how long that took.
-async fn settle(chaos: &Chaos) -> Result<Duration, ChaosError> {
+async fn settle(chaos: &Chaos) -> Result<Duration> {
     let started = Instant::now();
     let mut connection = chaos.world.connect().await?;
     loop {

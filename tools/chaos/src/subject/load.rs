@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::{COUNT, Commits, Subject};
-use crate::error::ChaosError;
+use crate::error::Result;
 use crate::templates::{STAYING, VERSION, marker, name};
 
 /// The mean pause of a resolver between two requests. Without it, sixteen resolvers would wait for
@@ -69,11 +69,11 @@ impl Load {
 
     /// Stops the resolvers and returns their requests. One that does not end within half a minute
     /// has failed.
-    pub(crate) async fn end(self) -> Result<Vec<Sample>, ChaosError> {
+    pub(crate) async fn end(self) -> Result<Vec<Sample>> {
         self.end_within(LIMIT).await
     }
 
-    async fn end_within(mut self, limit: Duration) -> Result<Vec<Sample>, ChaosError> {
+    async fn end_within(mut self, limit: Duration) -> Result<Vec<Sample>> {
         self.shared.stop.store(true, Ordering::Relaxed);
         let stopped = Instant::now();
         for mut resolver in self.resolvers.drain(..) {

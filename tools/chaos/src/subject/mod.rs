@@ -17,7 +17,7 @@ use tasker_test_support::PostgresServer;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use crate::error::ChaosError;
+use crate::error::{Failure, Result};
 use crate::templates::{STAYING, VERSION, document, name};
 use crate::world::World;
 use observer::Observer;
@@ -70,7 +70,7 @@ pub(crate) struct Registration {
 }
 
 impl Subjects {
-    pub(crate) async fn create(runtime: Handle, control: Handle) -> Result<Self, ChaosError> {
+    pub(crate) async fn create(runtime: Handle, control: Handle) -> Result<Self> {
         // Metrics are recorded from now on, as in the services.
         let observer = Observer::install();
         let postgres = Arc::new(PostgresServer::start().await?);
@@ -96,11 +96,7 @@ impl Subjects {
     }
 
     /// Starts a subject in the runtime of all subjects.
-    pub(crate) async fn start(
-        &self,
-        url: &str,
-        config: CacheConfig,
-    ) -> Result<Subject, ChaosError> {
+    pub(crate) async fn start(&self, url: &str, config: CacheConfig) -> Result<Subject> {
         let pool = pool(url)?;
         let starting = self.runtime.spawn(async move {
             warm_up(&pool).await?;
@@ -118,7 +114,7 @@ impl Subjects {
         subject: Option<&Subject>,
         every: Duration,
         note: impl Fn(Registration),
-    ) -> ChaosError {
+    ) -> Failure {
         loop {
             for registrar in [Some(&self.writer), subject].into_iter().flatten() {
                 // Not one at once after the other, because each wakes all processes.
@@ -135,7 +131,7 @@ impl Subjects {
         }
     }
 
-    async fn register_one(&self, registrar: &Subject) -> Result<Duration, ChaosError> {
+    async fn register_one(&self, registrar: &Subject) -> Result<Duration> {
         let number = rand::random_range(0..COUNT);
         let marker = self.commits.next.fetch_add(1, Ordering::Relaxed);
         let document = TemplateDocument::from_json(document(STAYING, &name(number), marker))?;
@@ -151,7 +147,7 @@ impl Subjects {
     }
 
     /// Ends a subject and everything that it runs in the background.
-    pub(crate) async fn stop(&self, subject: Subject) -> Result<(), ChaosError> {
+    pub(crate) async fn stop(&self, subject: Subject) -> Result {
         let stopping = self.runtime.spawn(async move {
             subject.registry.shutdown().await;
             subject.provider.shutdown().await;
@@ -197,7 +193,7 @@ impl Subject {
     }
 
     /// Waits until Redis is in use over all connections, before anything fails.
-    pub(crate) async fn until_connected(&self) -> Result<(), ChaosError> {
+    pub(crate) async fn until_connected(&self) -> Result {
         let connected = async {
             in_use(self).await;
             loop {
@@ -245,7 +241,7 @@ pub(crate) fn cache_on(world: &World, through_link: bool, local_tier: bool) -> C
 }
 
 /// Returns a pool as the services have it.
-pub(crate) fn pool(url: &str) -> Result<PgPool, ChaosError> {
+pub(crate) fn pool(url: &str) -> Result<PgPool> {
     Ok(database_pool::create(&DatabaseConfig {
         url: url.to_owned(),
         ..DatabaseConfig::default()
@@ -254,7 +250,7 @@ pub(crate) fn pool(url: &str) -> Result<PgPool, ChaosError> {
 
 /// Opens all connections of the pool and prepares the statement that loads a template, because both
 /// take round trips that say nothing about Redis.
-async fn warm_up(pool: &PgPool) -> Result<(), ChaosError> {
+async fn warm_up(pool: &PgPool) -> Result {
     let mut held = Vec::new();
     for _ in 0..pool.options().get_max_connections() {
         held.push(pool.acquire().await?);
@@ -274,11 +270,7 @@ async fn warm_up(pool: &PgPool) -> Result<(), ChaosError> {
 }
 
 /// Waits for a step that has to succeed.
-async fn within<T>(action: &'static str, work: impl Future<Output = T>) -> Result<T, ChaosError> {
+async fn within<T>(action: &'static str, work: impl Future<Output = T>) -> Result<T> {
     let done = tokio::time::timeout(LIMIT, work).await;
-    done.map_err(|_| ChaosError::TooSlow {
-        what: "a registry",
-        action,
-        seconds: LIMIT.as_secs(),
-    })
+    done.map_err(|_| format!("a registry did not {action} within {LIMIT:?}").into())
 }
