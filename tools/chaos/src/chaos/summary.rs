@@ -142,7 +142,7 @@ fn failures(history: &History, schedule: &Schedule, misses: &mut Misses) {
 
 fn violations(history: &History, verdict: &Verdict, misses: &mut Misses) {
     println!("\nviolations");
-    for rule in Rule::ALL {
+    for &rule in Rule::ALL {
         let broken = verdict.violations.iter().filter(|it| it.rule == rule);
         let count = broken.clone().count();
         line(rule.label(), count);

@@ -18,38 +18,31 @@ mod timeline;
 use std::collections::HashMap;
 
 use history::{Answer, Change, History, Read, Write};
+use strum::{IntoStaticStr, VariantArray};
 use timeline::Timeline;
 
 /// A way in which a read is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
 pub(crate) enum Rule {
+    #[strum(to_string = "older than the bound")]
     Stale,
+    #[strum(to_string = "not found, but there")]
     FalselyAbsent,
+    #[strum(to_string = "never written under this name")]
     NeverWritten,
+    #[strum(to_string = "of a write not yet begun")]
     NotYetWritten,
+    #[strum(to_string = "went back within a process")]
     WentBack,
+    #[strum(to_string = "own write not seen")]
     OwnWriteMissed,
 }
 
 impl Rule {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Stale,
-        Self::FalselyAbsent,
-        Self::NeverWritten,
-        Self::NotYetWritten,
-        Self::WentBack,
-        Self::OwnWriteMissed,
-    ];
+    pub(crate) const ALL: &[Self] = Self::VARIANTS;
 
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::Stale => "older than the bound",
-            Self::FalselyAbsent => "not found, but there",
-            Self::NeverWritten => "never written under this name",
-            Self::NotYetWritten => "of a write not yet begun",
-            Self::WentBack => "went back within a process",
-            Self::OwnWriteMissed => "own write not seen",
-        }
+    pub(crate) fn label(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -10,28 +10,23 @@ use crate::report::Misses;
 use crate::world::World;
 
 /// A kind of resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
 pub(crate) enum Kind {
+    #[strum(to_string = "KiB of memory")]
     Memory,
+    #[strum(to_string = "tasks")]
     Tasks,
+    #[strum(to_string = "threads")]
     Threads,
+    #[strum(to_string = "file descriptors")]
     Files,
+    #[strum(to_string = "connections to Redis")]
     Redis,
+    #[strum(to_string = "connections to PostgreSQL")]
     Postgres,
 }
 
 impl Kind {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Memory => "KiB of memory",
-            Self::Tasks => "tasks",
-            Self::Threads => "threads",
-            Self::Files => "file descriptors",
-            Self::Redis => "connections to Redis",
-            Self::Postgres => "connections to PostgreSQL",
-        }
-    }
-
     /// Returns the growth that is even.
     fn more(self, before: usize) -> usize {
         match self {
@@ -89,8 +84,7 @@ impl Levels {
     pub(crate) fn compare(&self, before: &Self, misses: &mut Misses) {
         for ((owner, kind, after), (_, _, before)) in self.0.iter().zip(&before.0) {
             let more = kind.more(*before);
-            let label = kind.label();
-            let text = format!("{after} {label} of {owner} after {before}, {more} more are even");
+            let text = format!("{after} {kind} of {owner} after {before}, {more} more are even");
             misses.wrong(*after > before + more, text);
         }
     }
@@ -104,7 +98,7 @@ impl fmt::Display for Levels {
                 write!(f, "\n    {owner}:")?;
                 last = owner;
             }
-            write!(f, " {level} {},", kind.label())?;
+            write!(f, " {level} {kind},")?;
         }
         Ok(())
     }

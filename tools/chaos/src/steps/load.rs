@@ -34,7 +34,7 @@ pub(super) async fn prepare(chaos: &Chaos, connection: &mut PgConnection) -> Res
         .bind(NAMESPACE)
         .execute(&mut *connection)
         .await?;
-    for shape in Shape::ALL {
+    for &shape in Shape::ALL {
         register(chaos, connection, shape, 0, clock::now()).await?;
     }
     Ok(())

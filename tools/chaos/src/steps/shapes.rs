@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 pub(crate) const NAMESPACE: &str = "chaos_steps";
 pub(crate) const VERSION: &str = "1.0.0";
@@ -23,7 +24,8 @@ const PARTS: usize = 8;
 pub(crate) type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The form of a template. Its name is that of the variant in small letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Shape {
     Linear,
     Diamond,
@@ -59,26 +61,10 @@ impl Behaviour {
 }
 
 impl Shape {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Linear,
-        Self::Diamond,
-        Self::Fan,
-        Self::Decision,
-        Self::Batch,
-    ];
+    pub(crate) const ALL: &[Self] = Self::VARIANTS;
 
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Linear => "linear",
-            Self::Diamond => "diamond",
-            Self::Fan => "fan",
-            Self::Decision => "decision",
-            Self::Batch => "batch",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|shape| shape.name() == name)
+        self.into()
     }
 
     /// Returns every step of the template: its name, its type and its dependencies. The last step's

@@ -49,7 +49,7 @@ pub(super) fn print(
 
 fn tasks(history: &History, refusals: &BTreeMap<String, usize>, misses: &mut Misses) {
     println!("\ntasks");
-    for shape in Shape::ALL {
+    for &shape in Shape::ALL {
         let of_shape = |state: Option<&str>| {
             let tasks = history.tasks.values();
             let tasks = tasks.filter(|task| task.shape == shape.name());
@@ -108,7 +108,7 @@ fn attempts(history: &History, verdict: &Verdict, misses: &mut Misses) {
 
 fn violations(verdict: &Verdict, misses: &mut Misses) {
     println!("\nviolations");
-    for rule in Rule::ALL {
+    for &rule in Rule::ALL {
         let broken = verdict.violations.iter().filter(|it| it.rule == rule);
         let count = broken.clone().count();
         line(rule.label(), count);

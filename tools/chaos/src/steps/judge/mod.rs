@@ -11,80 +11,59 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use strum::{IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
 use super::history::{Action, History, Run, Span};
 
-/// A way in which a promise is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A way in which a promise is broken, labelled with the number of the promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
 pub(crate) enum Rule {
+    #[strum(to_string = "1: a task did not end")]
     NotEnded,
+    #[strum(to_string = "1: another end was answered than is recorded")]
     OtherAnswer,
+    #[strum(to_string = "2: other steps or edges than the template gives")]
     WrongGraph,
+    #[strum(to_string = "2: the end does not follow from the steps")]
     WrongEnd,
+    #[strum(to_string = "2: started before a dependency was complete")]
     StartedEarly,
+    #[strum(to_string = "2: ran on, or recorded, other values")]
     WrongInputs,
+    #[strum(to_string = "2: read another checkpoint than was saved")]
     OtherCheckpoint,
+    #[strum(to_string = "2: an end not recorded once")]
     NotRecordedOnce,
+    #[strum(to_string = "2: complete without a run")]
     NeverRan,
+    #[strum(to_string = "2: an attempt number used twice")]
     AttemptTwice,
+    #[strum(to_string = "2: an effect without its result")]
     EffectNotOnce,
+    #[strum(to_string = "3: attempts overlap without a freeze")]
     Overlap,
+    #[strum(to_string = "3: a late result was recorded")]
     LateResult,
+    #[strum(to_string = "3: more attempts than allowed")]
     TooManyAttempts,
+    #[strum(to_string = "4: another document")]
     WrongDocument,
+    #[strum(to_string = "5: an attempt without a transition")]
     Silent,
+    #[strum(to_string = "5: a transition with a wrong reason")]
     WrongReason,
+    #[strum(to_string = "5: an operator's action that was not due")]
     NotAsked,
+    #[strum(to_string = "5: a failed task is not in the DLQ")]
     WrongDlq,
 }
 
 impl Rule {
-    pub(crate) const ALL: [Self; 19] = [
-        Self::NotEnded,
-        Self::OtherAnswer,
-        Self::WrongGraph,
-        Self::WrongEnd,
-        Self::StartedEarly,
-        Self::WrongInputs,
-        Self::OtherCheckpoint,
-        Self::NotRecordedOnce,
-        Self::NeverRan,
-        Self::AttemptTwice,
-        Self::EffectNotOnce,
-        Self::Overlap,
-        Self::LateResult,
-        Self::TooManyAttempts,
-        Self::WrongDocument,
-        Self::Silent,
-        Self::WrongReason,
-        Self::NotAsked,
-        Self::WrongDlq,
-    ];
+    pub(crate) const ALL: &[Self] = Self::VARIANTS;
 
-    /// Returns the rule with the number of the promise that it belongs to.
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::NotEnded => "1: a task did not end",
-            Self::OtherAnswer => "1: another end was answered than is recorded",
-            Self::WrongGraph => "2: other steps or edges than the template gives",
-            Self::WrongEnd => "2: the end does not follow from the steps",
-            Self::StartedEarly => "2: started before a dependency was complete",
-            Self::WrongInputs => "2: ran on, or recorded, other values",
-            Self::OtherCheckpoint => "2: read another checkpoint than was saved",
-            Self::NotRecordedOnce => "2: an end not recorded once",
-            Self::NeverRan => "2: complete without a run",
-            Self::AttemptTwice => "2: an attempt number used twice",
-            Self::EffectNotOnce => "2: an effect without its result",
-            Self::Overlap => "3: attempts overlap without a freeze",
-            Self::LateResult => "3: a late result was recorded",
-            Self::TooManyAttempts => "3: more attempts than allowed",
-            Self::WrongDocument => "4: another document",
-            Self::Silent => "5: an attempt without a transition",
-            Self::WrongReason => "5: a transition with a wrong reason",
-            Self::NotAsked => "5: an operator's action that was not due",
-            Self::WrongDlq => "5: a failed task is not in the DLQ",
-        }
+    pub(crate) fn label(self) -> &'static str {
+        self.into()
     }
 }
 

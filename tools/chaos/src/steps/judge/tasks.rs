@@ -96,7 +96,7 @@ fn document(
 ) {
     let of_task = steps.values().filter_map(|(id, _)| runs.get(id)).flatten();
     let markers: BTreeSet<i64> = of_task.map(|run| run.marker).collect();
-    let (Some(marker), Some(shape)) = (markers.first(), Shape::named(&task.shape)) else {
+    let (Some(marker), Ok(shape)) = (markers.first(), task.shape.parse::<Shape>()) else {
         return;
     };
     let marker = u32::try_from(*marker).unwrap_or_default();

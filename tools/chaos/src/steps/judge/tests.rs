@@ -358,7 +358,7 @@ fn another_document_is_found() {
     assert_eq!(replaced, BTreeSet::from([Rule::WrongDocument]));
     let of_the_future = broken(history(), |history| history.versions[0].start = 201);
     assert_eq!(of_the_future, BTreeSet::from([Rule::WrongDocument]));
-    assert!(Shape::named("linear").is_some());
+    assert!("linear".parse::<Shape>().is_ok());
 }
 
 #[test]
