@@ -9,6 +9,7 @@
     clippy::print_stdout,
     reason = "this program talks to the person who runs it"
 )]
+#![expect(clippy::cast_precision_loss, reason = "counts are small")]
 
 mod boot;
 mod cache_off;
@@ -47,9 +48,6 @@ struct Options {
     /// Only these rows.
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
     only: Vec<Row>,
-    /// Steps that are run while a forgotten transaction is open; 500,000, or 40,000 with --quick.
-    #[arg(long, value_name = "COUNT")]
-    snapshot_steps: Option<usize>,
     /// Let PostgreSQL wait for the disk in `steps`, as in production. The bars are for a server that
     /// does not.
     #[arg(long)]
@@ -79,7 +77,6 @@ struct Bench {
     world: World,
     effort: Effort,
     report: Report,
-    snapshot_steps: usize,
     fsync: bool,
 }
 
@@ -137,11 +134,6 @@ fn run(options: &Options) -> Result<bool> {
         let mut bench = Bench {
             report: Report::new(&world.servers().await?, options.quick),
             effort: Effort::new(options.quick),
-            snapshot_steps: options.snapshot_steps.unwrap_or(if options.quick {
-                40_000
-            } else {
-                500_000
-            }),
             fsync: options.fsync,
             world,
         };

@@ -11,7 +11,7 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
-    quick: bool,
+    pub(crate) quick: bool,
 }
 
 impl Effort {
@@ -62,7 +62,6 @@ where
 }
 
 /// Returns the operations per second of a [`load`].
-#[expect(clippy::cast_precision_loss, reason = "counts are small")]
 pub(crate) async fn rate<T, F, Fut>(
     concurrency: usize,
     numbers: Range<usize>,

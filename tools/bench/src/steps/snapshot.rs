@@ -25,8 +25,8 @@ const STEPS: usize = 4;
 const CLAIMS: usize = 50;
 
 pub(crate) async fn measure(bench: &mut Bench) -> Result {
-    let steps = bench.snapshot_steps;
-    let (_, _, report) = bench.parts();
+    let (_, effort, report) = bench.parts();
+    let steps = if effort.quick { 40_000 } else { 500_000 };
     let server = PostgresServer::start().await?;
     let held = Fleet::start(&server, 1).await?;
     let free = Fleet::start(&server, 1).await?;
@@ -79,7 +79,6 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
     Ok(())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "the count is small")]
 async fn dead_rows(pool: &PgPool) -> Result<f64> {
     let dead = sqlx::query_scalar(
         "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = 'tasker.step_queue'::regclass",
