@@ -61,7 +61,6 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
     add(report, what, &again, &parses, (2.0, 4.0));
     let wal = again.iter().map(|boot| boot.wal_bytes);
     report.alone(what, "bytes of WAL", wal, Bar::NeverOver(WAL_NOISE));
-    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
     let rows = rows_written.into_iter().map(|rows| rows as f64);
     report.alone(what, "rows written", rows, Bar::Exactly(0.0));
     Ok(())
@@ -85,7 +84,6 @@ fn add(
     report.alone(what, "statements", counts, Bar::NeverOver(statements));
 }
 
-#[expect(clippy::cast_precision_loss, reason = "the count is small")]
 async fn boot(world: &World, pool: &PgPool, folder: &Path) -> Result<Boot> {
     // A worker has migrated the database before, so it has one connection, which is idle.
     let process = world.process_on(pool.clone()).await?;

@@ -27,7 +27,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
             let operations = 0..effort.of(2_000);
             let pairs = rounds(
                 effort.rounds,
-                async || {
+                || {
                     resolve(
                         &registry,
                         &templates,
@@ -35,9 +35,8 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
                         operations.clone(),
                         Tier::Database,
                     )
-                    .await
                 },
-                async || bare(world, &templates, concurrency, operations.len()).await,
+                || bare(world, &templates, concurrency, operations.len()),
             )
             .await?;
             let what = format!("resolve, cache off, {}, c={concurrency}", size.label);
@@ -45,7 +44,6 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
         }
         let one = resolve(&registry, &templates, 1, 0..1, Tier::Database);
         let (_, sent) = counters::statements(one).await?;
-        #[expect(clippy::cast_precision_loss, reason = "the count is small")]
         let count = [sent.len() as f64];
         let what = format!("resolve, cache off, {}", size.label);
         report.alone(what, "statements", count, Bar::Exactly(1.0));

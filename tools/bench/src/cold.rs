@@ -31,7 +31,6 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
 }
 
 /// Returns the statements that loaded the document, the GETs and the SETs.
-#[expect(clippy::cast_precision_loss, reason = "counts are small")]
 async fn resolve_at_once(world: &World, templates: &Arc<Templates>) -> Result<[f64; 3]> {
     let mut redis = world.redis().await?;
     let () = redis.del(&templates.keys).await?;

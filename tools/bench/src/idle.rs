@@ -14,7 +14,6 @@ use crate::report::Bar;
 /// A process that has just resolved still polls once more.
 const SETTLE: Duration = Duration::from_secs(5);
 
-#[expect(clippy::cast_precision_loss, reason = "counts are small")]
 pub(crate) async fn measure(bench: &mut Bench) -> Result {
     let (world, effort, report) = bench.parts();
     let templates = world.register("idle", 1, SMALL).await?;

@@ -88,13 +88,11 @@ fn load(url: &str) -> Result<(f64, f64)> {
         runtime.block_on(registry.shutdown());
         took = elapsed;
     }
-    #[expect(clippy::cast_precision_loss, reason = "there is less memory than that")]
     let mib = counted.bytes_current as f64 / MIB;
     Ok((ms(took), mib))
 }
 
 /// Returns the milliseconds that PostgreSQL spends on a poll while nothing changes.
-#[expect(clippy::cast_precision_loss, reason = "the count is small")]
 async fn idle_poll(world: &World, pool: &PgPool) -> Result<f64> {
     let process = world.local_process(pool.clone()).await;
     let active_time = async || {

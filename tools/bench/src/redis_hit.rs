@@ -48,8 +48,8 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
         // A round takes 30 ms, so it takes many of them for a stable median.
         let pairs = rounds(
             3 * effort.rounds,
-            async || ours(world, &templates).await,
-            async || get_and_parse(&redis, &plain_keys).await,
+            || ours(world, &templates),
+            || get_and_parse(&redis, &plain_keys),
         )
         .await?;
         let what = format!("first resolve, Redis hit, {}, c={CONCURRENCY}", size.label);

@@ -37,7 +37,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
         for concurrency in [1, 64] {
             let pairs = rounds(
                 effort.rounds,
-                async || {
+                || {
                     resolve(
                         registry,
                         &templates,
@@ -45,9 +45,8 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
                         operations.clone(),
                         Tier::Local,
                     )
-                    .await
                 },
-                async || get(&bare, concurrency, operations.len()).await,
+                || get(&bare, concurrency, operations.len()),
             )
             .await?;
             let what = format!("warm resolve, {}, c={concurrency}", size.label);
@@ -60,8 +59,8 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
     }
     let pairs = rounds(
         effort.rounds,
-        async || resolve(registry, &sizes[1], 1, operations.clone(), Tier::Local).await,
-        async || resolve(registry, &sizes[0], 1, operations.clone(), Tier::Local).await,
+        || resolve(registry, &sizes[1], 1, operations.clone(), Tier::Local),
+        || resolve(registry, &sizes[0], 1, operations.clone(), Tier::Local),
     )
     .await?;
     let what = "warm resolve, 50 KB, c=1";
@@ -103,7 +102,6 @@ async fn get(bare: &Arc<Bare>, concurrency: usize, operations: usize) -> Result<
 }
 
 /// Returns the allocations of a resolve, counted over a thousand.
-#[expect(clippy::cast_precision_loss, reason = "the count is small")]
 fn allocations(registry: &TaskHandlerRegistry, templates: &Templates) -> Result<f64> {
     const RESOLVES: usize = 1_000;
     let Templates {

@@ -16,7 +16,6 @@ struct Process {
 
 /// Returns the CPU time in seconds that all descendants of this process have used, without this
 /// process itself, which is the client.
-#[expect(clippy::cast_precision_loss, reason = "ticks of years fit")]
 pub(super) fn of_servers() -> f64 {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut children: HashMap<u32, Vec<Process>> = HashMap::new();
@@ -38,7 +37,6 @@ pub(super) fn of_servers() -> f64 {
 }
 
 /// Returns the memory of the services whose environment has all of `variables`, in MiB.
-#[expect(clippy::cast_precision_loss, reason = "there is less memory than that")]
 pub(super) fn resident_mib(variables: &[String]) -> f64 {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let own = fs::read_to_string("/proc/self/comm").unwrap_or_default();

@@ -103,7 +103,6 @@ impl Fleet {
             Ok(())
         };
         let took = load(CONCURRENCY, 0..count, &self.clients, caller).await?;
-        #[expect(clippy::cast_precision_loss, reason = "counts are small")]
         Ok(count as f64 / took.as_secs_f64())
     }
 
@@ -120,7 +119,6 @@ impl Fleet {
     }
 
     /// Runs one task that fans out and joins, from the request to the end.
-    #[expect(clippy::cast_precision_loss, reason = "the count is small")]
     pub(super) async fn fan_steps_per_second(&self) -> Result<f64> {
         let started = Instant::now();
         self.clients[0].lock().await.run_task(FAN).await?;

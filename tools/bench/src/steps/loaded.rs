@@ -90,12 +90,7 @@ async fn compare(loaded: &Fleet, empty: &Fleet, effort: Effort, report: &mut Rep
         let times = fleet.times(effort.of(SINGLE_TASKS)).await?;
         Ok(percentile(times, 0.5))
     };
-    let pairs = rounds(
-        effort.few_rounds(),
-        async || single(loaded).await,
-        async || single(empty).await,
-    )
-    .await?;
+    let pairs = rounds(effort.few_rounds(), || single(loaded), || single(empty)).await?;
     let what = "task of 4 steps, c=1, median, loaded";
     report.compared(what, "ms", YARDSTICK, &pairs, Bar::AtMost(1.3));
 
@@ -123,8 +118,8 @@ async fn compare(loaded: &Fleet, empty: &Fleet, effort: Effort, report: &mut Rep
 
     let pairs = rounds(
         effort.few_rounds(),
-        async || fans(loaded, effort).await,
-        async || fans(empty, effort).await,
+        || fans(loaded, effort),
+        || fans(empty, effort),
     )
     .await?;
     let what = "steps of a fan-out, loaded";

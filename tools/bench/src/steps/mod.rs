@@ -89,8 +89,8 @@ async fn concurrent(fleet: &Fleet, effort: Effort, report: &mut Report) -> Resul
 async fn fan(fleet: &Fleet, effort: Effort, report: &mut Report) -> Result {
     let pairs = rounds(
         effort.few_rounds(),
-        async || fans(fleet, effort).await,
-        async || bare_rate(fleet, FAN_JOBS, effort).await,
+        || fans(fleet, effort),
+        || bare_rate(fleet, FAN_JOBS, effort),
     )
     .await?;
     let what = "steps of a fan-out of 1,000 and a join";
@@ -107,7 +107,6 @@ async fn fans(fleet: &Fleet, effort: Effort) -> Result<f64> {
     Ok(percentile(rates, 0.5))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts are small")]
 async fn count_statements(server: &PostgresServer, fleet: &Fleet, report: &mut Report) -> Result {
     const TASKS: usize = 200;
     let tasks = async { fleet.times(TASKS).await.map(|_times| ()) };
@@ -121,7 +120,6 @@ async fn count_statements(server: &PostgresServer, fleet: &Fleet, report: &mut R
     Ok(())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts are small")]
 async fn workers(
     server: &PostgresServer,
     one: &Fleet,
@@ -134,16 +132,16 @@ async fn workers(
         let several = Fleet::start(server, count).await?;
         let pairs = rounds(
             effort.few_rounds(),
-            async || several.tasks_per_second(tasks).await,
-            async || one.tasks_per_second(tasks).await,
+            || several.tasks_per_second(tasks),
+            || one.tasks_per_second(tasks),
         )
         .await?;
         let what = format!("tasks of 4 steps, c=64, {count} worker processes");
         report.compared(what, "/s", "one worker", &pairs, Bar::AtLeast(1.0));
         let pairs = rounds(
             effort.few_rounds(),
-            async || fans(&several, effort).await,
-            async || fans(one, effort).await,
+            || fans(&several, effort),
+            || fans(one, effort),
         )
         .await?;
         let what = format!("steps of a fan-out, {count} worker processes");
@@ -163,7 +161,6 @@ async fn bare_rate(fleet: &Fleet, concurrency: usize, effort: Effort) -> Result<
 }
 
 /// Returns the result of `work`, and the servers' CPU time for each of `count`, in milliseconds.
-#[expect(clippy::cast_precision_loss, reason = "counts are small")]
 async fn with_cpu<T>(work: impl Future<Output = Result<T>>, count: usize) -> Result<(T, f64)> {
     let before = cpu::of_servers();
     let result = work.await?;
@@ -171,7 +168,6 @@ async fn with_cpu<T>(work: impl Future<Output = Result<T>>, count: usize) -> Res
 }
 
 #[expect(
-    clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "counts are small"
