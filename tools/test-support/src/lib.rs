@@ -48,6 +48,7 @@ pub use held_folder::HeldFolder;
 pub use pgbouncer::PgBouncer;
 pub use ports::free as free_port;
 pub use postgres_server::PostgresServer;
+pub use processes::{cpu_seconds_of_descendants, resident_kib};
 pub use programs::{ensure_program, postgres_program};
 pub use redis_cluster::RedisCluster;
 pub use redis_control::connection as redis_connection;

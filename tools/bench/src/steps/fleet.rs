@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_test_support::{HeldFolder, PostgresServer, ServiceProcess, TestDatabase, free_port};
+use tasker_test_support::{
+    HeldFolder, PostgresServer, ServiceProcess, TestDatabase, free_port, resident_kib,
+};
 use tasker_worker::{Handlers, StepContext};
 use tokio::sync::Mutex;
 
@@ -19,7 +21,7 @@ use crate::measure::{Numbers, load, ms};
 use crate::world::{PATIENCE, migrated_pool};
 
 /// Set for a process of this program that is to be a service. Its value names which.
-pub(super) const ROLE: &str = "BENCH_ROLE";
+const ROLE: &str = "BENCH_ROLE";
 /// Four steps in a line.
 pub(super) const LINEAR: &str = "linear";
 /// A first step, a thousand after it, and one after all of them.
@@ -48,7 +50,8 @@ pub(crate) fn become_service() -> Option<ExitCode> {
 pub(super) struct Fleet {
     pub(super) pool: PgPool,
     pub(super) clients: Arc<Vec<Mutex<Client>>>,
-    _services: Vec<ServiceProcess>,
+    _orchestration: ServiceProcess,
+    workers: Vec<ServiceProcess>,
     _folder: HeldFolder,
     /// Dropped last.
     pub(super) database: TestDatabase,
@@ -72,10 +75,10 @@ impl Fleet {
         let folder = HeldFolder::create()?;
         let (orchestration, address) =
             start("orchestration", &database, &folder, environment).await?;
-        let mut services = vec![orchestration];
+        let mut started = Vec::new();
         for _ in 0..workers {
             let worker = start("worker", &database, &folder, environment).await?;
-            services.push(worker.0);
+            started.push(worker.0);
         }
         let mut clients = Vec::new();
         for _ in 0..CONCURRENCY {
@@ -84,13 +87,21 @@ impl Fleet {
         let fleet = Self {
             pool,
             clients: Arc::new(clients),
-            _services: services,
+            _orchestration: orchestration,
+            workers: started,
             _folder: folder,
             database,
         };
         fleet.tasks_per_second(CONCURRENCY * 4).await?;
         fleet.fan_steps_per_second().await?;
         Ok(fleet)
+    }
+
+    /// Returns the memory of the workers, in MiB.
+    pub(super) fn workers_mib(&self) -> f64 {
+        let folders = self.workers.iter().filter_map(ServiceProcess::proc_folder);
+        let kib: usize = folders.filter_map(|folder| resident_kib(&folder)).sum();
+        kib as f64 / 1024.0
     }
 
     /// Runs linear tasks, 64 at a time.

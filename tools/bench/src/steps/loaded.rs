@@ -3,8 +3,8 @@
 use sqlx::{Connection, PgConnection};
 use tasker_test_support::PostgresServer;
 
-use super::fleet::{CONCURRENCY, Fleet, ROLE};
-use super::{SINGLE_TASKS, TASKS, cpu, fans, percentile, with_cpu};
+use super::fleet::{CONCURRENCY, Fleet};
+use super::{SINGLE_TASKS, TASKS, fans, percentile, with_cpu};
 use crate::Bench;
 use crate::error::Result;
 use crate::measure::{Effort, rounds};
@@ -27,12 +27,8 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
     let loaded = Fleet::start(&server, 1).await?;
     load(&loaded, effort).await?;
     compare(&loaded, &empty, effort, report).await?;
-    let mib = |fleet: &Fleet| {
-        let url = format!("DATABASE_URL={}", fleet.database.url());
-        cpu::resident_mib(&[format!("{ROLE}=worker"), url])
-    };
     let what = "memory of a worker, 1,000,000 finished and 100,000 queued";
-    let pair = [(mib(&loaded), mib(&empty))];
+    let pair = [(loaded.workers_mib(), empty.workers_mib())];
     report.compared(what, "MiB", "empty database", &pair, Bar::AtMost(1.3));
     Ok(())
 }

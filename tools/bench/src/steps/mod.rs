@@ -4,13 +4,12 @@
 mod analytics;
 mod bare;
 mod client;
-mod cpu;
 mod fleet;
 mod loaded;
 mod snapshot;
 mod statements;
 
-use tasker_test_support::PostgresServer;
+use tasker_test_support::{PostgresServer, cpu_seconds_of_descendants};
 
 use self::bare::BareJobs;
 use self::fleet::{CONCURRENCY, FAN_STEPS, Fleet};
@@ -162,9 +161,12 @@ async fn bare_rate(fleet: &Fleet, concurrency: usize, effort: Effort) -> Result<
 
 /// Returns the result of `work`, and the servers' CPU time for each of `count`, in milliseconds.
 async fn with_cpu<T>(work: impl Future<Output = Result<T>>, count: usize) -> Result<(T, f64)> {
-    let before = cpu::of_servers();
+    let before = cpu_seconds_of_descendants();
     let result = work.await?;
-    Ok((result, (cpu::of_servers() - before) * 1e3 / count as f64))
+    Ok((
+        result,
+        (cpu_seconds_of_descendants() - before) * 1e3 / count as f64,
+    ))
 }
 
 #[expect(

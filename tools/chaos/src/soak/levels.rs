@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use tasker_test_support::resident_kib;
+
 use crate::error::Result;
 use crate::report::Misses;
 use crate::world::World;
@@ -68,13 +70,9 @@ impl Levels {
 
     /// Reads the levels of a process from its folder below `/proc`.
     pub(crate) fn add_process(&mut self, owner: &'static str, folder: &str) -> Result {
-        let status = std::fs::read_to_string(format!("{folder}/status"))?;
-        let resident = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
-        let resident = resident.and_then(|kib| kib.parse().ok());
         let entries = |name| std::fs::read_dir(format!("{folder}/{name}")).map(Iterator::count);
-        self.add(owner, Kind::Memory, resident.unwrap_or_default());
+        let resident = resident_kib(folder).unwrap_or_default();
+        self.add(owner, Kind::Memory, resident);
         self.add(owner, Kind::Threads, entries("task")?);
         self.add(owner, Kind::Files, entries("fd")?);
         Ok(())
