@@ -95,9 +95,9 @@ async fn a_frozen_redis_costs_the_budget_at_most_and_is_used_when_it_thaws() {
     let cache = Arc::new(provider(&strict(&server.url())).await);
     let load = Load::on(&cache);
     load.until_in_use().await;
-    server.freeze().await.expect("the server freezes");
+    server.freeze().expect("the server freezes");
     load.until_open().await;
-    server.thaw().await.expect("the server thaws");
+    server.thaw().expect("the server thaws");
     load.until_in_use().await;
     let longest = load.end().await;
     assert!(longest < FAR_ABOVE_BUDGET, "{longest:?}");
@@ -133,13 +133,13 @@ async fn connections_that_say_nothing_are_replaced() {
 async fn an_idle_process_notices_that_redis_is_frozen() {
     let server = server().await;
     let cache = provider(&strict(&server.url())).await;
-    server.freeze().await.expect("the server freezes");
+    server.freeze().expect("the server freezes");
     // Asking for the status would ask Redis; the provider's debug output does not.
     eventually("the breaker is open", Duration::from_secs(15), async || {
         format!("{cache:?}").contains("breaker_open: true")
     })
     .await;
-    server.thaw().await.expect("the server thaws");
+    server.thaw().expect("the server thaws");
     eventually("Redis is in use again", BACK_IN_USE, async || {
         cache.status().await.healthy
     })

@@ -39,20 +39,20 @@ async fn a_process_polls_while_it_resolves_and_is_silent_while_it_does_not() {
     register(&app).await;
     let registry = app.local_only(app.cache_config());
     resolve_for(&registry, Duration::from_secs(1)).await;
-    let statements = async || server.log().await.matches("LOG:  execute").count();
+    let statements = || server.log().matches("LOG:  execute").count();
 
-    let before = statements().await;
+    let before = statements();
     resolve_for(&registry, Duration::from_secs(4)).await;
-    let while_resolving = statements().await - before;
+    let while_resolving = statements() - before;
     assert!(
         (4..=8).contains(&while_resolving),
         "{while_resolving} in 4 s"
     );
 
     tokio::time::sleep(FORGOTTEN).await;
-    let before = statements().await;
+    let before = statements();
     tokio::time::sleep(FORGOTTEN).await;
-    assert_eq!(statements().await, before);
+    assert_eq!(statements(), before);
 
     // A request for the index' age polls first.
     let status = registry.index_status().await.unwrap();

@@ -260,7 +260,7 @@ impl Fault {
                 world.links[0].postgres.delay(POSTGRES_SLOW / 2).await;
                 world.redis.kill().await?;
             }
-            Self::Freeze => world.redis.freeze().await?,
+            Self::Freeze => world.redis.freeze()?,
             Self::Full => world.order(&["CONFIG", "SET", "maxmemory", "1"]).await?,
             // Its primary does not exist, so it keeps its keys.
             Self::Replica => world.order(&["REPLICAOF", "127.0.0.1", "1"]).await?,
@@ -294,7 +294,7 @@ impl Fault {
                 world.redis.restart().await?;
                 world.links[0].postgres.forward().await;
             }
-            Self::Freeze => world.redis.thaw().await?,
+            Self::Freeze => world.redis.thaw()?,
             Self::Full => world.order(&["CONFIG", "SET", "maxmemory", "0"]).await?,
             Self::Replica => world.order(&["REPLICAOF", "NO", "ONE"]).await?,
             Self::Password | Self::BootPassword => {

@@ -35,7 +35,6 @@ mod redis_sentinel;
 mod redis_server;
 mod service_process;
 mod shared;
-mod supervisor;
 mod tcp_proxy;
 mod test_database;
 mod tls_files;

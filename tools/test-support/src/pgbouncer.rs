@@ -7,14 +7,14 @@ use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 use crate::account::Account;
-use crate::supervisor::Supervised;
+use crate::service_process::ServiceProcess;
 use crate::{TestkitError, ensure_program, folder, ports};
 
 /// A pgbouncer on a free loopback port, with default settings but for its mode. It is stopped and its
 /// files are removed on drop, or when this process ends, however it ends.
 #[derive(Debug)]
 pub struct PgBouncer {
-    process: Supervised,
+    process: ServiceProcess,
     url: Url,
 }
 
@@ -46,14 +46,14 @@ impl PgBouncer {
         let file = folder.path().join("pgbouncer.ini");
         std::fs::write(&file, settings).map_err(TestkitError::Folder)?;
         let command = [program.into(), file.into()];
-        let process = Supervised::new("pgbouncer", folder, account, "TERM", &command, &[])?;
+        let process = ServiceProcess::new("pgbouncer", folder, account, "TERM", &command, &[])?;
         url.set_host(Some("127.0.0.1"))?;
         url.set_port(Some(port))
             .map_err(|()| TestkitError::NoHost)?;
         let pooler = Self { process, url };
         pooler
             .process
-            .restart(async || answers(pooler.url()).await)
+            .restart_until(async || answers(pooler.url()).await)
             .await?;
         Ok(pooler)
     }
@@ -62,12 +62,6 @@ impl PgBouncer {
     #[must_use]
     pub fn url(&self) -> &str {
         self.url.as_str()
-    }
-
-    /// Returns everything that the pooler wrote to its log.
-    #[must_use]
-    pub fn log(&self) -> String {
-        self.process.log()
     }
 }
 

@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
+use std::ops::Deref;
 
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::account::Account;
 use crate::docker::Image;
-use crate::supervisor::Supervised;
+use crate::service_process::ServiceProcess;
 use crate::{TestkitError, folder, ports, programs};
 
 /// The number of ports that are tried if another process takes the free one first.
@@ -46,14 +47,10 @@ const SETTINGS: [(&str, &str); 4] = [
 /// the named change has happened. Two of them at once on one server may fail, but leak nothing.
 #[derive(Debug)]
 pub struct PostgresServer {
-    process: Supervised,
+    process: ServiceProcess,
     port: u16,
 }
 
-#[expect(
-    clippy::unused_async,
-    reason = "callers await all controls of a server alike"
-)]
 impl PostgresServer {
     /// Starts an empty server and waits until it answers, 30 s at most.
     pub async fn start() -> Result<Self, TestkitError> {
@@ -89,7 +86,7 @@ impl PostgresServer {
             command.push(primary.into());
             command.extend(["-p".into(), port.to_string().into()]);
             command.extend(options(local.iter().chain(&SETTINGS).chain(settings)).map(Into::into));
-            let process = Supervised::new("postgres", folder, account, "INT", &command, &[])?;
+            let process = ServiceProcess::new("postgres", folder, account, "INT", &command, &[])?;
             let server = Self { process, port };
             match server.restart().await {
                 Err(TestkitError::Exited { log, .. })
@@ -114,21 +111,10 @@ impl PostgresServer {
         self.port
     }
 
-    /// Stops the server in an orderly way: sessions end with an error, data are kept.
-    pub async fn stop(&self) -> Result<(), TestkitError> {
-        self.process.stop().await
-    }
-
-    /// Kills every process of the server at once. Connections are closed, new ones refused.
-    /// Committed data are there after a [`restart`](Self::restart).
-    pub async fn kill(&self) -> Result<(), TestkitError> {
-        self.process.kill().await
-    }
-
     /// Starts the server again, on the same port and with its data, after stopping it if it runs.
     pub async fn restart(&self) -> Result<(), TestkitError> {
         let url = self.url("postgres");
-        self.process.restart(|| answers(&url)).await
+        self.restart_until(|| answers(&url)).await
     }
 
     /// Makes a standby a primary. Returns when it takes writes.
@@ -142,7 +128,7 @@ impl PostgresServer {
     /// when it was promoted.
     pub async fn follow(&self, primary: &Self) -> Result<(), TestkitError> {
         self.stop().await?;
-        let data = self.process.folder().join("data");
+        let data = self.folder().join("data");
         let setting = format!("primary_conninfo = '{}'\n", primary.url("postgres"));
         let mut settings = File::options()
             .append(true)
@@ -154,21 +140,13 @@ impl PostgresServer {
         std::fs::write(data.join("standby.signal"), "").map_err(TestkitError::Folder)?;
         self.restart().await
     }
+}
 
-    /// Suspends the server: connections stay open, the kernel accepts new ones, and nothing is
-    /// answered.
-    pub async fn freeze(&self) -> Result<(), TestkitError> {
-        self.process.freeze()
-    }
+impl Deref for PostgresServer {
+    type Target = ServiceProcess;
 
-    /// Resumes a frozen server. It then executes everything that was sent to it meanwhile.
-    pub async fn thaw(&self) -> Result<(), TestkitError> {
-        self.process.thaw()
-    }
-
-    /// Returns everything that the server wrote to its log, over all restarts.
-    pub async fn log(&self) -> String {
-        self.process.log()
+    fn deref(&self) -> &ServiceProcess {
+        &self.process
     }
 }
 

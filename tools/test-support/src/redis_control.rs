@@ -63,7 +63,7 @@ pub(crate) async fn until(
     let start = Instant::now();
     while !reached().await.unwrap_or(false) {
         if start.elapsed() > AGREE_DEADLINE {
-            let log = server.log().await;
+            let log = server.log();
             return Err(TestkitError::too_slow(what, action, AGREE_DEADLINE, &log));
         }
         tokio::time::sleep(POLL).await;

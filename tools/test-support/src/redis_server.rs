@@ -1,6 +1,7 @@
 //! A Redis of a test's own, to kill, freeze and restart.
 
 use std::ffi::OsString;
+use std::ops::Deref;
 use std::os::unix::fs::chown;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::account::Account;
 use crate::docker::Image;
 use crate::redis_launch::Launch;
-use crate::supervisor::Supervised;
+use crate::service_process::ServiceProcess;
 use crate::{TestkitError, TlsFiles, folder, ports, programs, redis_connection};
 
 /// The number of ports that are tried if another process takes the free one first.
@@ -24,17 +25,13 @@ const SETTINGS: [&str; 4] = ["--save", "", "--appendonly", "no"];
 /// the named change has happened. Two of them at once on one server may fail, but leak nothing.
 #[derive(Debug)]
 pub struct RedisServer {
-    process: Supervised,
+    process: ServiceProcess,
     port: u16,
     tls_port: Option<u16>,
     /// The port for the other nodes of a cluster.
     bus_port: u16,
 }
 
-#[expect(
-    clippy::unused_async,
-    reason = "callers await all controls of a server alike"
-)]
 impl RedisServer {
     /// Starts a server and waits until it answers, 30 s at most.
     pub async fn start() -> Result<Self, TestkitError> {
@@ -91,7 +88,7 @@ impl RedisServer {
     /// Returns the URL of the same server through its Unix socket.
     #[must_use]
     pub fn unix_url(&self) -> Option<String> {
-        let socket = self.process.folder().join("redis.sock");
+        let socket = self.folder().join("redis.sock");
         Some(format!("unix://{}", socket.display()))
     }
 
@@ -101,35 +98,9 @@ impl RedisServer {
         self.port
     }
 
-    /// Stops the server in an orderly way. Connections are closed; new ones are refused.
-    pub async fn stop(&self) -> Result<(), TestkitError> {
-        self.process.stop().await
-    }
-
-    /// Kills the server. Connections are closed; new ones are refused.
-    pub async fn kill(&self) -> Result<(), TestkitError> {
-        self.process.kill().await
-    }
-
     /// Starts the server again, empty and on the same port, after stopping it if it runs.
     pub async fn restart(&self) -> Result<(), TestkitError> {
-        self.process.restart(|| is_up(self.port)).await
-    }
-
-    /// Suspends the server: connections stay open, the kernel accepts new ones, and nothing is
-    /// answered.
-    pub async fn freeze(&self) -> Result<(), TestkitError> {
-        self.process.freeze()
-    }
-
-    /// Resumes a frozen server. It then executes everything that was sent to it meanwhile.
-    pub async fn thaw(&self) -> Result<(), TestkitError> {
-        self.process.thaw()
-    }
-
-    /// Returns everything that the server wrote to its log, over all restarts.
-    pub async fn log(&self) -> String {
-        self.process.log()
+        self.restart_until(|| is_up(self.port)).await
     }
 
     /// Starts the server that `launch` describes. Calls it again if another process took one of its
@@ -164,7 +135,8 @@ impl RedisServer {
             ]);
             command.extend(SETTINGS.map(Into::into));
             command.extend(launch.arguments.into_iter().map(Into::into));
-            let process = Supervised::new("redis-server", folder, account, "TERM", &command, &[])?;
+            let process =
+                ServiceProcess::new("redis-server", folder, account, "TERM", &command, &[])?;
             let server = Self {
                 process,
                 port,
@@ -180,6 +152,14 @@ impl RedisServer {
                 outcome => return outcome.map(|()| server),
             }
         }
+    }
+}
+
+impl Deref for RedisServer {
+    type Target = ServiceProcess;
+
+    fn deref(&self) -> &ServiceProcess {
+        &self.process
     }
 }
 

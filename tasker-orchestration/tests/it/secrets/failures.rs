@@ -96,9 +96,9 @@ async fn fail_and_restore(servers: &PasswordServers, service: &mut Service) -> O
     redis.restart().await?;
     service.request_when("healthy").await?;
 
-    redis.freeze().await?;
+    redis.freeze()?;
     service.request_when("degraded").await?;
-    redis.thaw().await?;
+    redis.thaw()?;
     service.request_when("healthy").await?;
 
     servers.lock_postgres(true).await?;

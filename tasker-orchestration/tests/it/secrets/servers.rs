@@ -127,7 +127,7 @@ impl PasswordServers {
         let nobody = self.database_url_with(&Secret::new());
         let start = Instant::now();
         while PgConnection::connect(&nobody).await.is_ok() {
-            let log = self.postgres.log().await;
+            let log = self.postgres.log();
             assert!(start.elapsed() < PATIENCE, "no password is required: {log}");
             tokio::time::sleep(POLL).await;
         }

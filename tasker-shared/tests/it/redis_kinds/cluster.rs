@@ -246,17 +246,14 @@ async fn a_node_that_is_used_as_a_single_server_serves_its_own_keys_and_says_so_
 #[tokio::test]
 async fn a_cluster_that_is_absent_at_start_is_used_when_it_arrives() {
     let cluster = three().await;
-    cluster.nodes()[1]
-        .freeze()
-        .await
-        .expect("a primary freezes");
+    cluster.nodes()[1].freeze().expect("a primary freezes");
     let mut late = with(config(&cluster));
     if let Some(redis) = &mut late.redis {
         redis.connection_timeout_seconds = 1;
     }
     let cache = CacheProvider::from_config_graceful(&late).await;
     assert!(!cache.is_enabled(), "one primary is silent");
-    cluster.nodes()[1].thaw().await.expect("it thaws");
+    cluster.nodes()[1].thaw().expect("it thaws");
     eventually("the cache is in use", Duration::from_secs(15), async || {
         cache.is_enabled()
     })

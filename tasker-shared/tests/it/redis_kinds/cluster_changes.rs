@@ -87,10 +87,7 @@ async fn a_frozen_primary_is_replaced_and_not_waited_for() {
     let cache = strict(&cluster).await;
     let load = Load::on(&cache);
     load.until_in_use(SOON).await;
-    cluster.nodes()[2]
-        .freeze()
-        .await
-        .expect("a primary freezes");
+    cluster.nodes()[2].freeze().expect("a primary freezes");
     until_open(&cache).await;
     eventually("a failover", Duration::from_secs(20), async || {
         cluster
@@ -100,7 +97,7 @@ async fn a_frozen_primary_is_replaced_and_not_waited_for() {
     })
     .await;
     load.until_in_use(Duration::from_secs(10)).await;
-    cluster.nodes()[2].thaw().await.expect("it thaws");
+    cluster.nodes()[2].thaw().expect("it thaws");
     load.until_in_use(BACK_IN_USE).await;
     let longest = load.end().await;
     assert!(longest < FAR_ABOVE_BUDGET, "{longest:?}");

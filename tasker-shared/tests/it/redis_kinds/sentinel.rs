@@ -91,10 +91,7 @@ async fn any_sentinel_will_do() {
         .kill()
         .await
         .expect("a sentinel is killed");
-    watched.sentinels()[1]
-        .freeze()
-        .await
-        .expect("a sentinel freezes");
+    watched.sentinels()[1].freeze().expect("a sentinel freezes");
     works(&provider(&with(config(&watched))).await).await;
 }
 
@@ -125,12 +122,9 @@ async fn a_sentinel_that_names_a_replica_is_not_believed() {
     let () = ask(&mut raw(&watched.servers()[1]).await, "REPLICAOF NO ONE").await;
     let () = ask(&mut replica, &format!("REPLICAOF 127.0.0.1 {port}")).await;
     for sentinel in watched.sentinels() {
-        sentinel.freeze().await.expect("a sentinel freezes");
+        sentinel.freeze().expect("a sentinel freezes");
     }
-    watched.sentinels()[0]
-        .thaw()
-        .await
-        .expect("a sentinel thaws");
+    watched.sentinels()[0].thaw().expect("a sentinel thaws");
     let reason = refusal(&with(RedisConfig {
         nodes: Vec::new(),
         ..config(&watched)

@@ -68,11 +68,11 @@ async fn a_linear_task_and_a_fan_out_take_few_statements() {
 
     for (name, most) in [("linear", 6), ("fan", 200)] {
         sleep(Duration::from_millis(300)).await;
-        let before = server.log().await.len();
+        let before = server.log().len();
         let (_, state) = engine.run(name, json!({})).await;
         assert_eq!(state, "complete");
         sleep(Duration::from_millis(300)).await;
-        let log = server.log().await;
+        let log = server.log();
         let count = statements(&log, before);
         assert!(
             (4..=most).contains(&count),

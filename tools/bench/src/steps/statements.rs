@@ -18,9 +18,9 @@ pub(super) async fn beside_creation(
     work: impl Future<Output = Result>,
 ) -> Result<usize> {
     set(pool, "ALTER SYSTEM SET log_statement = 'all'").await?;
-    let before = server.log().await.len();
+    let before = server.log().len();
     work.await?;
-    let log = server.log().await;
+    let log = server.log();
     set(pool, "ALTER SYSTEM RESET log_statement").await?;
     let is_creation = |text: &str| {
         text.contains("INSERT INTO tasker.tasks") || text.contains("FROM tasker.named_tasks")

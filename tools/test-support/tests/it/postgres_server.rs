@@ -35,7 +35,7 @@ async fn a_killed_server_keeps_what_was_committed() {
             .unwrap(),
         42
     );
-    assert!(server.log().await.contains("select number from kept"));
+    assert!(server.log().contains("select number from kept"));
 }
 
 #[tokio::test]
@@ -44,15 +44,15 @@ async fn a_frozen_server_is_silent_until_it_is_thawed() {
     let mut connection = PgConnection::connect(&server.url("postgres"))
         .await
         .unwrap();
-    server.freeze().await.unwrap();
+    server.freeze().unwrap();
     {
         let mut query = std::pin::pin!(scalar(&mut connection, "select 7"));
         let limit = Duration::from_millis(300);
         assert!(tokio::time::timeout(limit, &mut query).await.is_err());
-        server.thaw().await.unwrap();
+        server.thaw().unwrap();
         assert_eq!(query.await.unwrap(), 7);
     }
-    server.freeze().await.unwrap();
+    server.freeze().unwrap();
     let port = server.port();
     drop(server);
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());

@@ -75,7 +75,7 @@ async fn a_cluster_can_talk_tls_and_is_gone_after_drop() {
     let files = tls.authority().parent().unwrap().to_path_buf();
     let ports: Vec<u16> = cluster.nodes().iter().map(RedisServer::port).collect();
     // A node that does not run on must go all the same.
-    cluster.nodes()[0].freeze().await.unwrap();
+    cluster.nodes()[0].freeze().unwrap();
     drop((cluster, tls));
     assert!(!files.exists());
     for port in ports {

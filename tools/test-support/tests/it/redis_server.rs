@@ -47,10 +47,10 @@ async fn a_killed_server_refuses_and_comes_back_empty_on_its_port() {
 #[tokio::test]
 async fn a_frozen_server_is_silent_until_it_is_thawed() {
     let server = RedisServer::start().await.unwrap();
-    server.freeze().await.unwrap();
+    server.freeze().unwrap();
     assert!(TcpStream::connect(("127.0.0.1", server.port())).is_ok());
     assert!(ping(&server.url()).await.is_err());
-    server.thaw().await.unwrap();
+    server.thaw().unwrap();
     assert_eq!(ping(&server.url()).await.unwrap(), "PONG");
 }
 
@@ -58,7 +58,7 @@ async fn a_frozen_server_is_silent_until_it_is_thawed() {
 async fn a_frozen_server_is_gone_after_drop() {
     let server = RedisServer::start().await.unwrap();
     let port = server.port();
-    server.freeze().await.unwrap();
+    server.freeze().unwrap();
     let start = Instant::now();
     drop(server);
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
