@@ -1,7 +1,7 @@
 //! The processes of a run, each with its own link to the servers.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Client;
 use tasker_test_support::{ServiceProcess, TestkitError, free_port};
@@ -13,26 +13,21 @@ use crate::world::World;
 
 /// Longer than any fault lasts.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-const READY_LIMIT: Duration = Duration::from_mins(1);
-const READY_POLL: Duration = Duration::from_millis(20);
+
+/// The variables with the addresses of services.
+pub(crate) const WORKER_ADDRESS: &str = "TASKER__WORKER__WEB__BIND_ADDRESS";
+pub(crate) const ORCHESTRATION_ADDRESS: &str = "TASKER__ORCHESTRATION__WEB__BIND_ADDRESS";
 
 /// A member of a run. It is one process at a time.
 pub(crate) struct Member {
     pub(crate) name: &'static str,
     pub(crate) program: &'static str,
-    pub(crate) ready: Ready,
+    /// The variable with the address of a service. Other members count as ready when they run.
+    pub(crate) address: Option<&'static str>,
     /// The variable that has the number of the process.
     pub(crate) numbered_by: Option<&'static str>,
     /// Further variables.
     pub(crate) environment: Vec<(&'static str, String)>,
-}
-
-/// The sign that a process is ready.
-pub(crate) enum Ready {
-    /// It says so over HTTP, at the address that this variable gives it.
-    Http(&'static str),
-    /// It has printed a line that begins like this.
-    Line(&'static str),
 }
 
 /// The way in which a process is ended.
@@ -77,10 +72,10 @@ impl Processes {
                 ("TASKER_TEMPLATE_PATH", path("config/tasks")),
                 ("TASKER__COMMON__CACHE__ENABLED", String::from("true")),
             ]);
-            if let Ready::Http(address) = member.ready {
-                let own = (address, format!("127.0.0.1:{port}"));
-                member.environment.push(own);
-            }
+            let address = member
+                .address
+                .map(|name| (name, format!("127.0.0.1:{port}")));
+            member.environment.extend(address);
             slots.push(Slot {
                 member,
                 process: Mutex::new(None),
@@ -113,27 +108,13 @@ impl Processes {
         environment.extend(slot.member.numbered_by.map(|name| (name, &*number_text)));
         let name = slot.member.program;
         let mut process = slot.process.lock().await;
-        let started = ServiceProcess::start(name, &self.programs.join(name), &environment).await?;
-        let (_, started) = process.insert((number, started));
-        let start = Instant::now();
-        while !self.is_ready(member, started).await {
-            started.check_alive()?;
-            if start.elapsed() > READY_LIMIT {
-                let name = slot.member.name;
-                return Err(format!("{name} was not ready within {READY_LIMIT:?}").into());
-            }
-            tokio::time::sleep(READY_POLL).await;
-        }
+        let program = self.programs.join(name);
+        let started = match slot.member.address {
+            Some(_) => ServiceProcess::start_ready(name, &program, &environment, slot.port).await?,
+            None => ServiceProcess::start(name, &program, &environment).await?,
+        };
+        *process = Some((number, started));
         Ok(())
-    }
-
-    async fn is_ready(&self, member: usize, process: &ServiceProcess) -> bool {
-        if let Ready::Line(begin) = self.slots[member].member.ready {
-            return process.log().lines().any(|line| line.starts_with(begin));
-        }
-        let url = format!("{}/health/ready", self.url(member));
-        let answer = self.http.get(&url).send().await;
-        answer.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// Ends the process of a member. Returns its number, its output, and an error if it had ended by

@@ -53,7 +53,7 @@ impl PgBouncer {
         let pooler = Self { process, url };
         pooler
             .process
-            .restart_until(async || answers(pooler.url()).await)
+            .restart_until(async || answers(pooler.url()).await.map(|()| true))
             .await?;
         Ok(pooler)
     }

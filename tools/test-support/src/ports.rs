@@ -1,8 +1,10 @@
-//! Free ports for servers that cannot choose one themselves.
+//! Free ports for servers that cannot choose one themselves, and requests to them.
 
 use std::net::{Ipv4Addr, TcpListener};
 
 use rand::RngExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::TestkitError;
 
@@ -18,4 +20,16 @@ pub fn free() -> Result<u16, TestkitError> {
         .map(|_| random.random_range(RANGE))
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .ok_or(TestkitError::NoFreePort)
+}
+
+/// Sends a request to a server on this port, and returns the first bytes of its answer.
+pub(crate) async fn ask(port: u16, request: &str) -> Result<String, TestkitError> {
+    let answer = async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = [0; 16];
+        let read = stream.read(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer[..read]).into_owned())
+    };
+    answer.await.map_err(TestkitError::Socket)
 }

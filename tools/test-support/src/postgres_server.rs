@@ -114,7 +114,8 @@ impl PostgresServer {
     /// Starts the server again, on the same port and with its data, after stopping it if it runs.
     pub async fn restart(&self) -> Result<(), TestkitError> {
         let url = self.url("postgres");
-        self.restart_until(|| answers(&url)).await
+        let is_up = async || answers(&url).await.map(|()| true);
+        self.restart_until(is_up).await
     }
 
     /// Makes a standby a primary. Returns when it takes writes.

@@ -4,9 +4,6 @@ use std::ffi::OsString;
 use std::ops::Deref;
 use std::os::unix::fs::chown;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
 use crate::account::Account;
 use crate::docker::Image;
 use crate::redis_launch::Launch;
@@ -182,18 +179,9 @@ pub(crate) async fn answers(url: &str) -> Result<(), TestkitError> {
     Ok(redis::cmd("PING").query_async(&mut connection).await?)
 }
 
-/// Fails unless a Redis on this port answers a PING with anything but "still loading". Requiring a
+/// Returns true if a Redis on this port answers a PING with anything but "still loading". Requiring a
 /// password is an answer.
-async fn is_up(port: u16) -> Result<(), TestkitError> {
-    let probe = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.write_all(b"PING\r\n").await?;
-        let mut reply = [0; 16];
-        let read = stream.read(&mut reply).await?;
-        if read > 0 && !reply.starts_with(b"-LOADING") {
-            return Ok(());
-        }
-        Err(std::io::ErrorKind::NotConnected.into())
-    };
-    probe.await.map_err(TestkitError::Socket)
+async fn is_up(port: u16) -> Result<bool, TestkitError> {
+    let answer = ports::ask(port, "PING\r\n").await?;
+    Ok(!answer.is_empty() && !answer.starts_with("-LOADING"))
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::account::Account;
 use crate::held_shell::HeldShell;
-use crate::{TestkitError, folder, processes};
+use crate::{TestkitError, folder, ports, processes};
 
 const SCRIPT: &str = include_str!("service_process.sh");
 const POLL: Duration = Duration::from_millis(10);
@@ -20,6 +20,8 @@ const POLL: Duration = Duration::from_millis(10);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const START_DEADLINE: Duration = Duration::from_secs(10);
 const READY_DEADLINE: Duration = Duration::from_secs(30);
+/// Longer, because a service waits for servers that fail.
+const SERVICE_DEADLINE: Duration = Duration::from_mins(1);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The limit for the processes of a killed server to vanish.
 const VANISH_DEADLINE: Duration = Duration::from_secs(5);
@@ -45,6 +47,21 @@ impl ServiceProcess {
         let command = [program.into()];
         let process = Self::new(name, folder, None, "TERM", &command, environment)?;
         process.run().await?;
+        Ok(process)
+    }
+
+    /// Starts a service as [`start`](Self::start) does, and waits until it says that it is ready on
+    /// this port, a minute at most.
+    pub async fn start_ready(
+        name: &'static str,
+        program: &Path,
+        environment: &[(&str, &str)],
+        port: u16,
+    ) -> Result<Self, TestkitError> {
+        let process = Self::start(name, program, environment).await?;
+        let request = "GET /health/ready HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        let is_ready = async || Ok(ports::ask(port, request).await?.contains(" 200"));
+        process.until(SERVICE_DEADLINE, is_ready).await?;
         Ok(process)
     }
 
@@ -149,25 +166,28 @@ impl ServiceProcess {
     /// at once if the program ends instead.
     pub(crate) async fn restart_until(
         &self,
-        probe: impl AsyncFn() -> Result<(), TestkitError>,
+        probe: impl AsyncFn() -> Result<bool, TestkitError>,
     ) -> Result<(), TestkitError> {
         self.stop().await?;
         self.run().await?;
+        self.until(READY_DEADLINE, probe).await
+    }
+
+    async fn until(
+        &self,
+        deadline: Duration,
+        probe: impl AsyncFn() -> Result<bool, TestkitError>,
+    ) -> Result<(), TestkitError> {
         let start = Instant::now();
         loop {
             self.check_alive()?;
-            if let Ok(Ok(())) = tokio::time::timeout(PROBE_TIMEOUT, probe()).await {
+            if let Ok(Ok(true)) = tokio::time::timeout(PROBE_TIMEOUT, probe()).await {
                 return self.check_alive();
             }
-            if start.elapsed() > READY_DEADLINE {
-                let action = "accept connections";
+            if start.elapsed() > deadline {
+                let action = "get ready";
                 let log = self.log();
-                return Err(TestkitError::too_slow(
-                    self.program,
-                    action,
-                    READY_DEADLINE,
-                    &log,
-                ));
+                return Err(TestkitError::too_slow(self.program, action, deadline, &log));
             }
             tokio::time::sleep(POLL).await;
         }

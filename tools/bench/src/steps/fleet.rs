@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use super::client::Client;
 use crate::error::Result;
 use crate::measure::{Numbers, load, ms};
-use crate::world::{PATIENCE, migrated_pool};
+use crate::world::migrated_pool;
 
 /// Set for a process of this program that is to be a service. Its value names which.
 const ROLE: &str = "BENCH_ROLE";
@@ -209,18 +209,7 @@ async fn start(
         ("RUST_LOG", "error"),
     ];
     environment.extend(more);
-    let service = ServiceProcess::start(role, &program, &environment).await?;
-    let started = Instant::now();
-    loop {
-        service.check_alive()?;
-        if let Ok(mut client) = Client::connect(address).await
-            && let Ok((200, _)) = client.send("GET /health/ready", "").await
-        {
-            return Ok((service, address));
-        }
-        if started.elapsed() > PATIENCE {
-            return Err(format!("a service is not ready; its log:\n{}", service.log()).into());
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let port = address.port();
+    let service = ServiceProcess::start_ready(role, &program, &environment, port).await?;
+    Ok((service, address))
 }

@@ -1,7 +1,7 @@
 //! The members of a run: two agents, a worker and an orchestration service.
 
 use super::agent;
-use crate::processes::{Member, Ready};
+use crate::processes::{Member, ORCHESTRATION_ADDRESS, WORKER_ADDRESS};
 
 /// Their names, by index.
 pub(super) const MEMBERS: [&str; 4] = ["agent 1", "agent 2", "worker", "orchestration"];
@@ -13,23 +13,16 @@ pub(super) const ORCHESTRATION: usize = 3;
 pub(super) fn all(max_staleness_ms: u32) -> Vec<Member> {
     let one = |(index, name)| {
         let is_agent = AGENTS.contains(&index);
-        let (program, ready) = match index {
-            WORKER => (
-                "tasker-worker",
-                Ready::Http("TASKER__WORKER__WEB__BIND_ADDRESS"),
-            ),
-            ORCHESTRATION => (
-                "tasker-orchestration",
-                Ready::Http("TASKER__ORCHESTRATION__WEB__BIND_ADDRESS"),
-            ),
-            // It has read a template.
-            _ => ("tasker-chaos", Ready::Line("r ")),
+        let (program, address) = match index {
+            WORKER => ("tasker-worker", Some(WORKER_ADDRESS)),
+            ORCHESTRATION => ("tasker-orchestration", Some(ORCHESTRATION_ADDRESS)),
+            _ => ("tasker-chaos", None),
         };
         let bound = max_staleness_ms.to_string();
         Member {
             name,
             program,
-            ready,
+            address,
             numbered_by: is_agent.then_some(agent::PROCESS),
             environment: vec![
                 ("TASKER__COMMON__CACHE__MAX_STALENESS_MS", bound),

@@ -1,7 +1,7 @@
 //! The members of a run: workers, and orchestration services.
 
 use super::agent;
-use crate::processes::{Member, Ready};
+use crate::processes::{Member, ORCHESTRATION_ADDRESS, WORKER_ADDRESS};
 use crate::world::World;
 
 pub(super) const MEMBERS: [&str; 5] = [
@@ -22,16 +22,10 @@ pub(super) const STALENESS_MS: u64 = 1000;
 pub(super) fn all(world: &World) -> Vec<Member> {
     let one = |(index, name)| {
         let is_worker = WORKERS.contains(&index);
-        let (program, ready) = if is_worker {
-            (
-                "tasker-chaos",
-                Ready::Http("TASKER__WORKER__WEB__BIND_ADDRESS"),
-            )
+        let (program, address) = if is_worker {
+            ("tasker-chaos", WORKER_ADDRESS)
         } else {
-            (
-                "tasker-orchestration",
-                Ready::Http("TASKER__ORCHESTRATION__WEB__BIND_ADDRESS"),
-            )
+            ("tasker-orchestration", ORCHESTRATION_ADDRESS)
         };
         let log = if is_worker { "warn" } else { "error" };
         let environment = vec![
@@ -57,7 +51,7 @@ pub(super) fn all(world: &World) -> Vec<Member> {
         Member {
             name,
             program,
-            ready,
+            address: Some(address),
             numbered_by: is_worker.then_some(agent::PROCESS),
             environment,
         }
