@@ -12,6 +12,8 @@ use crate::TestkitError;
 /// port of a server that is killed and restarted.
 const RANGE: std::ops::Range<u16> = 18_000..32_000;
 
+const START_ATTEMPTS: usize = 5;
+
 /// Returns a port that was free on the loopback address a moment ago. Another process may take it
 /// before the server does, so callers try again with another one.
 pub fn free() -> Result<u16, TestkitError> {
@@ -20,6 +22,19 @@ pub fn free() -> Result<u16, TestkitError> {
         .map(|_| random.random_range(RANGE))
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .ok_or(TestkitError::NoFreePort)
+}
+
+/// Starts a server on a free port, and again on others while another process takes one of them first.
+pub(crate) async fn start_on<S>(
+    start: impl AsyncFn(u16) -> Result<S, TestkitError>,
+) -> Result<S, TestkitError> {
+    for _ in 1..START_ATTEMPTS {
+        match start(free()?).await {
+            Err(TestkitError::Exited { log, .. }) if log.contains("bind") => {}
+            outcome => return outcome,
+        }
+    }
+    start(free()?).await
 }
 
 /// Sends a request to a server on this port, and returns the first bytes of its answer.

@@ -12,9 +12,6 @@ use crate::docker::Image;
 use crate::service_process::ServiceProcess;
 use crate::{TestkitError, folder, ports, programs};
 
-/// The number of ports that are tried if another process takes the free one first.
-const PORT_ATTEMPTS: usize = 5;
-
 /// Creates the database cluster on the first start only. A `data` folder that exists is complete.
 const START: &str = r#"
 bin=$1 data=$2 primary=$3
@@ -75,11 +72,9 @@ impl PostgresServer {
             ("listen_addresses", "127.0.0.1"),
             ("unix_socket_directories", ""),
         ];
-        let mut attempt = 1;
-        loop {
+        ports::start_on(async |port| {
             let account = Account::unprivileged()?;
             let folder = folder::create("tasker-postgres-", account)?;
-            let port = ports::free()?;
             let mut command: Vec<OsString> =
                 ["/bin/sh", "-c", START, "postgres"].map(Into::into).into();
             command.extend([bin.clone().into(), folder.path().join("data").into()]);
@@ -88,15 +83,9 @@ impl PostgresServer {
             command.extend(options(local.iter().chain(&SETTINGS).chain(settings)).map(Into::into));
             let process = ServiceProcess::new("postgres", folder, account, "INT", &command, &[])?;
             let server = Self { process, port };
-            match server.restart().await {
-                Err(TestkitError::Exited { log, .. })
-                    if attempt < PORT_ATTEMPTS && log.contains("could not bind") =>
-                {
-                    attempt += 1;
-                }
-                outcome => return outcome.map(|()| server),
-            }
-        }
+            server.restart().await.map(|()| server)
+        })
+        .await
     }
 
     /// Returns the URL of a database on this server. `postgres` exists from the start.

@@ -10,8 +10,6 @@ use crate::redis_launch::Launch;
 use crate::service_process::ServiceProcess;
 use crate::{TestkitError, TlsFiles, folder, ports, programs, redis_connection};
 
-/// The number of ports that are tried if another process takes the free one first.
-const PORT_ATTEMPTS: usize = 5;
 /// Nothing is written to disk: a restart comes back empty.
 const SETTINGS: [&str; 4] = ["--save", "", "--appendonly", "no"];
 
@@ -107,12 +105,10 @@ impl RedisServer {
         launch: impl Fn() -> Result<Launch, TestkitError>,
     ) -> Result<Self, TestkitError> {
         let program = programs::ensure_redis().await?;
-        let mut attempt = 1;
-        loop {
+        ports::start_on(async |port| {
             let launch = launch()?;
             let account = Account::unprivileged()?;
             let folder = folder::create("tasker-redis-", account)?;
-            let port = ports::free()?;
             let mut command: Vec<OsString> = vec![program.clone().into()];
             if sentinel {
                 // A sentinel keeps what it learns in its configuration file.
@@ -140,15 +136,9 @@ impl RedisServer {
                 tls_port: launch.tls_port,
                 bus_port: launch.bus_port,
             };
-            match server.restart().await {
-                Err(TestkitError::Exited { log, .. })
-                    if attempt < PORT_ATTEMPTS && log.contains("bind") =>
-                {
-                    attempt += 1;
-                }
-                outcome => return outcome.map(|()| server),
-            }
-        }
+            server.restart().await.map(|()| server)
+        })
+        .await
     }
 }
 
