@@ -80,7 +80,7 @@ pub enum TestkitError {
     /// A connection or command failed.
     #[error("Redis refused a connection or a command")]
     Redis(#[from] redis::RedisError),
-    /// No node of a cluster, or no sentinel, names a primary.
+    /// No node of a cluster names a primary.
     #[error("no primary is known")]
     NoPrimary,
     /// Certificates could not be created.

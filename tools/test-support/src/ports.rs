@@ -12,6 +12,7 @@ use crate::TestkitError;
 /// port of a server that is killed and restarted.
 const RANGE: std::ops::Range<u16> = 18_000..32_000;
 
+/// The number of ports that are tried for a server.
 const START_ATTEMPTS: usize = 5;
 
 /// Returns a port that was free on the loopback address a moment ago. Another process may take it

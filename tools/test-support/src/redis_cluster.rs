@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::redis_control::{ask, text, until};
+use crate::redis_control::{ask, until};
 use crate::redis_launch::Launch;
 use crate::{RedisServer, TestkitError, TlsFiles};
 
@@ -12,6 +12,9 @@ const SLOTS: usize = 16384;
 const NODE_TIMEOUT_MS: &str = "1500";
 /// Keys that one step of a move transfers.
 const KEYS_A_STEP: &str = "100";
+
+/// The ranges in an answer to `CLUSTER SLOTS`.
+type Slots = Vec<Vec<Value>>;
 
 /// A cluster of servers on this machine's loopback address. Node `n` is a primary at first if `n`
 /// is below the number of primaries, and else a replica of the primary `n % primaries`.
@@ -41,7 +44,7 @@ impl RedisCluster {
         let mut ids = Vec::new();
         for _ in 0..primaries * (1 + replicas_of_each) {
             let node = start_node(arguments, tls).await?;
-            ids.push(text(ask(&node, &["CLUSTER", "MYID"]).await?));
+            ids.push(ask(&node, &["CLUSTER", "MYID"]).await?);
             nodes.push(node);
         }
         let cluster = Self { nodes, ids };
@@ -71,7 +74,7 @@ impl RedisCluster {
     pub async fn primary_of(&self, slot: u16) -> Result<usize, TestkitError> {
         let mut last = None;
         for node in &self.nodes {
-            match ask(node, &["CLUSTER", "SLOTS"]).await {
+            match ask::<Slots>(node, &["CLUSTER", "SLOTS"]).await {
                 Ok(answer) => {
                     if let Some(found) = self.owner(&answer, slot) {
                         return Ok(found);
@@ -90,7 +93,7 @@ impl RedisCluster {
             Ok(self.all_see(replica, "slave").await? && self.follows(replica).await?)
         })
         .await?;
-        ask(&self.nodes[replica], &["CLUSTER", "FAILOVER"]).await?;
+        let () = ask(&self.nodes[replica], &["CLUSTER", "FAILOVER"]).await?;
         self.until("promote a replica", async || {
             self.all_see(replica, "master").await
         })
@@ -115,29 +118,23 @@ impl RedisCluster {
         for slot in slots {
             let slot = slot.to_string();
             let set = ["CLUSTER", "SETSLOT", &slot];
-            ask(
-                target,
-                &[&set[..], &["IMPORTING", &self.ids[from]]].concat(),
-            )
-            .await?;
-            ask(source, &[&set[..], &["MIGRATING", &self.ids[to]]].concat()).await?;
+            let importing = [&set[..], &["IMPORTING", &self.ids[from]]].concat();
+            let () = ask(target, &importing).await?;
+            let () = ask(source, &[&set[..], &["MIGRATING", &self.ids[to]]].concat()).await?;
             loop {
                 let page = ["CLUSTER", "GETKEYSINSLOT", &slot, KEYS_A_STEP];
-                let keys: Vec<String> = match ask(source, &page).await? {
-                    Value::Array(keys) => keys.into_iter().map(text).collect(),
-                    _ => Vec::new(),
-                };
+                let keys: Vec<String> = ask(source, &page).await?;
                 if keys.is_empty() {
                     break;
                 }
                 let mut command = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
                 command.extend(keys.iter().map(String::as_str));
-                ask(source, &command).await?;
+                let () = ask(source, &command).await?;
             }
             // The new owner first, so that no client is redirected to a node that refuses the slot.
             let told = [&set[..], &["NODE", &self.ids[to]]].concat();
-            ask(target, &told).await?;
-            ask(source, &told).await?;
+            let () = ask(target, &told).await?;
+            let () = ask(source, &told).await?;
         }
         Ok(())
     }
@@ -146,7 +143,7 @@ impl RedisCluster {
     /// cluster is healthy.
     pub async fn add_primary(&mut self) -> Result<(), TestkitError> {
         let node = start_node(&[], None).await?;
-        self.ids.push(text(ask(&node, &["CLUSTER", "MYID"]).await?));
+        self.ids.push(ask(&node, &["CLUSTER", "MYID"]).await?);
         self.nodes.push(node);
         self.introduce(self.nodes.len() - 1).await?;
         self.until_met().await?;
@@ -159,13 +156,13 @@ impl RedisCluster {
             if number < primaries {
                 let first = (number * SLOTS / primaries).to_string();
                 let last = ((number + 1) * SLOTS / primaries - 1).to_string();
-                ask(node, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await?;
+                let () = ask(node, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await?;
             }
         }
         self.until_met().await?;
         for (number, node) in self.nodes.iter().enumerate().skip(primaries) {
             let primary = &self.ids[number % primaries];
-            ask(node, &["CLUSTER", "REPLICATE", primary]).await?;
+            let () = ask(node, &["CLUSTER", "REPLICATE", primary]).await?;
         }
         self.until("replicate", async || {
             for replica in primaries..self.nodes.len() {
@@ -184,11 +181,11 @@ impl RedisCluster {
         let node = &self.nodes[number];
         // Nodes take seconds to settle equal epochs.
         let epoch = (number + 1).to_string();
-        ask(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
+        let () = ask(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
         if number > 0 {
             let (port, bus) = (node.port().to_string(), node.bus_port().to_string());
             let command = ["CLUSTER", "MEET", "127.0.0.1", &port, &bus];
-            ask(&self.nodes[0], &command).await?;
+            let () = ask(&self.nodes[0], &command).await?;
         }
         Ok(())
     }
@@ -197,7 +194,7 @@ impl RedisCluster {
     async fn until_met(&self) -> Result<(), TestkitError> {
         self.until("meet", async || {
             for node in &self.nodes {
-                let known = text(ask(node, &["CLUSTER", "NODES"]).await?);
+                let known: String = ask(node, &["CLUSTER", "NODES"]).await?;
                 if !self.ids.iter().all(|id| known.contains(id)) || known.contains("handshake") {
                     return Ok(false);
                 }
@@ -211,7 +208,7 @@ impl RedisCluster {
     async fn all_see(&self, node: usize, role: &str) -> Result<bool, TestkitError> {
         let is_seen = |line: &str| line.starts_with(&self.ids[node]) && line.contains(role);
         for viewer in &self.nodes {
-            let known = text(ask(viewer, &["CLUSTER", "NODES"]).await?);
+            let known: String = ask(viewer, &["CLUSTER", "NODES"]).await?;
             if !known.lines().any(is_seen) {
                 return Ok(false);
             }
@@ -221,18 +218,18 @@ impl RedisCluster {
 
     /// Returns `true` if this replica is in sync with its primary.
     async fn follows(&self, replica: usize) -> Result<bool, TestkitError> {
-        let state = ask(&self.nodes[replica], &["INFO", "replication"]).await?;
-        Ok(text(state).contains("master_link_status:up"))
+        let state: String = ask(&self.nodes[replica], &["INFO", "replication"]).await?;
+        Ok(state.contains("master_link_status:up"))
     }
 
     async fn is_well(&self) -> Result<bool, TestkitError> {
         let mut answering = vec![false; self.nodes.len()];
-        let mut views = Vec::new();
+        let mut views: Vec<Slots> = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
-            let Ok(state) = ask(node, &["CLUSTER", "INFO"]).await else {
+            let Ok(state) = ask::<String>(node, &["CLUSTER", "INFO"]).await else {
                 continue;
             };
-            if !text(state).contains("cluster_state:ok") {
+            if !state.contains("cluster_state:ok") {
                 return Ok(false);
             }
             answering[number] = true;
@@ -249,14 +246,8 @@ impl RedisCluster {
     }
 
     /// Returns the node whose port an answer to `CLUSTER SLOTS` has for `slot`.
-    fn owner(&self, answer: &Value, slot: u16) -> Option<usize> {
-        let Value::Array(ranges) = answer else {
-            return None;
-        };
+    fn owner(&self, ranges: &[Vec<Value>], slot: u16) -> Option<usize> {
         ranges.iter().find_map(|range| {
-            let Value::Array(range) = range else {
-                return None;
-            };
             let [
                 Value::Int(first),
                 Value::Int(last),

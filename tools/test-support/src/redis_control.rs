@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Value};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError};
 
 use crate::{RedisServer, TestkitError};
 
@@ -34,22 +34,14 @@ async fn connection_within(
 }
 
 /// Sends one command to the server's port without TLS and returns the answer. Fails after 5 s.
-pub(crate) async fn ask(server: &RedisServer, words: &[&str]) -> Result<Value, TestkitError> {
+pub(crate) async fn ask<T: FromRedisValue>(
+    server: &RedisServer,
+    words: &[&str],
+) -> Result<T, TestkitError> {
     let mut connection = connection_within(&server.url(), ASK_LIMIT).await?;
     let mut command = redis::Cmd::new();
     command.arg(words);
-    let answer: Result<Value, RedisError> = command.query_async(&mut connection).await;
-    Ok(answer?)
-}
-
-/// Returns the text of an answer, or of its first entry if it is a list.
-pub(crate) fn text(answer: Value) -> String {
-    match answer {
-        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Value::SimpleString(text) | Value::VerbatimString { text, .. } => text,
-        Value::Array(items) => items.into_iter().next().map(text).unwrap_or_default(),
-        _ => String::new(),
-    }
+    Ok(command.query_async(&mut connection).await?)
 }
 
 /// Waits until `reached` returns `true`; `action` names that for the error. Errors count as

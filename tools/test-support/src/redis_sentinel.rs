@@ -1,6 +1,8 @@
 //! A primary, its replica and the sentinels that watch them, of a test's own.
 
-use crate::redis_control::{ask, text, until};
+use redis::Value;
+
+use crate::redis_control::{ask, until};
 use crate::{RedisServer, TestkitError};
 
 /// The silence after which the sentinels replace the primary.
@@ -34,7 +36,7 @@ impl RedisSentinel {
         let primary = RedisServer::start_with(&arguments).await?;
         let replica = RedisServer::start_with(&arguments).await?;
         let port = primary.port().to_string();
-        ask(&replica, &["REPLICAOF", "127.0.0.1", &port]).await?;
+        let () = ask(&replica, &["REPLICAOF", "127.0.0.1", &port]).await?;
         let mut sentinels = Vec::new();
         for _ in 0..3 {
             sentinels.push(RedisServer::start_sentinel(sentinel_arguments).await?);
@@ -69,13 +71,15 @@ impl RedisSentinel {
     pub async fn until_primary(&self, server: usize) -> Result<(), TestkitError> {
         let port = self.servers[server].port().to_string();
         self.until("replace the primary", async || {
+            let question = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY_NAME];
             for sentinel in &self.sentinels {
-                let (_, named) = named(sentinel).await?;
+                let (_, named): (String, String) = ask(sentinel, &question).await?;
                 if named != port {
                     return Ok(false);
                 }
             }
-            Ok(text(ask(&self.servers[server], &["ROLE"]).await?) == "master")
+            let state: String = ask(&self.servers[server], &["INFO", "replication"]).await?;
+            Ok(state.contains("role:master"))
         })
         .await
     }
@@ -83,28 +87,26 @@ impl RedisSentinel {
     async fn watch(&self, port: &str) -> Result<(), TestkitError> {
         for sentinel in &self.sentinels {
             let name = PRIMARY_NAME;
-            ask(
-                sentinel,
-                &["SENTINEL", "MONITOR", name, "127.0.0.1", port, "2"],
-            )
-            .await?;
+            let monitor = ["SENTINEL", "MONITOR", name, "127.0.0.1", port, "2"];
+            let () = ask(sentinel, &monitor).await?;
             for (setting, value) in [
                 ("down-after-milliseconds", DOWN_AFTER_MS),
                 ("failover-timeout", FAILOVER_TIMEOUT_MS),
             ] {
-                ask(sentinel, &["SENTINEL", "SET", name, setting, value]).await?;
+                let () = ask(sentinel, &["SENTINEL", "SET", name, setting, value]).await?;
             }
         }
         self.until("know each other", async || {
             for sentinel in &self.sentinels {
-                let quorum = ask(sentinel, &["SENTINEL", "CKQUORUM", PRIMARY_NAME]).await?;
-                let replicas = ask(sentinel, &["SENTINEL", "REPLICAS", PRIMARY_NAME]).await?;
-                let replica = text(replicas).is_empty();
-                if replica || !text(quorum).starts_with("OK 3 ") {
+                let quorum = ["SENTINEL", "CKQUORUM", PRIMARY_NAME];
+                let quorum: String = ask(sentinel, &quorum).await?;
+                let replicas = ["SENTINEL", "REPLICAS", PRIMARY_NAME];
+                let replicas: Vec<Value> = ask(sentinel, &replicas).await?;
+                if replicas.is_empty() || !quorum.starts_with("OK 3 ") {
                     return Ok(false);
                 }
             }
-            let state = text(ask(&self.servers[1], &["INFO", "replication"]).await?);
+            let state: String = ask(&self.servers[1], &["INFO", "replication"]).await?;
             Ok(state.contains("master_link_status:up"))
         })
         .await
@@ -116,20 +118,5 @@ impl RedisSentinel {
         reached: impl AsyncFn() -> Result<bool, TestkitError>,
     ) -> Result<(), TestkitError> {
         until(&self.sentinels[0], "the sentinel", action, reached).await
-    }
-}
-
-/// Returns host and port of the primary, as the sentinel sees it.
-async fn named(sentinel: &RedisServer) -> Result<(String, String), TestkitError> {
-    let question = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY_NAME];
-    match ask(sentinel, &question).await? {
-        redis::Value::Array(parts) => {
-            let mut parts = parts.into_iter().map(text);
-            Ok((
-                parts.next().unwrap_or_default(),
-                parts.next().unwrap_or_default(),
-            ))
-        }
-        _ => Err(TestkitError::NoPrimary),
     }
 }
