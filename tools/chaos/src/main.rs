@@ -26,8 +26,9 @@ mod templates;
 mod world;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tasker_test_support::causes;
 use tokio::runtime::Builder;
 
@@ -49,7 +50,36 @@ enum Mode {
     /// Measure the delays that requests notice under each fault of Redis.
     Faults(faults::Options),
     /// Let Redis fail at random for a long time and compare the levels of resources.
-    Soak(soak::Options),
+    Soak(Course),
+}
+
+/// The length of a run, and its seed.
+#[derive(Debug, Clone, Copy, Args)]
+struct Course {
+    /// The length of the run, in minutes. Default: one of chaos, sixty of soak.
+    #[arg(long, conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..=1440))]
+    minutes: Option<u64>,
+    /// The length of the run, in seconds.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: Option<u64>,
+    /// Decides which faults happen and which templates are read and written. Default: random.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Run tasks in processes of workers and services, and judge how they end, instead of reads.
+    #[arg(long)]
+    steps: bool,
+}
+
+impl Course {
+    /// Returns the length of the run, by default so many minutes.
+    fn length(&self, minutes: u64) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(60 * self.minutes.unwrap_or(minutes)))
+    }
+
+    /// Returns the seed, a random one if none was given.
+    fn seed(&self) -> u64 {
+        self.seed.unwrap_or_else(rand::random)
+    }
 }
 
 fn main() -> ExitCode {
@@ -59,15 +89,21 @@ fn main() -> ExitCode {
         return steps::agent::run(&process);
     } else {
         match Cli::parse().mode {
-            Mode::Chaos(options) if options.steps => in_runtime(steps::run(options)),
+            Mode::Chaos(chaos::Options { course, .. }) if course.steps => {
+                in_runtime(steps::run(course.length(1), course.seed()))
+            }
             Mode::Chaos(options) => in_runtime(chaos::run(options)),
             Mode::Faults(options) => {
                 in_process(async |subjects| faults::run(subjects, &options).await)
             }
-            Mode::Soak(options) if options.steps => {
-                in_runtime(steps::soak(options.length(), options.seed()))
+            Mode::Soak(course) => {
+                let (length, seed) = (course.length(60), course.seed());
+                if course.steps {
+                    in_runtime(steps::soak(length, seed))
+                } else {
+                    in_process(async |subjects| soak::run(subjects, length, seed).await)
+                }
             }
-            Mode::Soak(options) => in_process(async |subjects| soak::run(subjects, options).await),
         }
     };
     match outcome {

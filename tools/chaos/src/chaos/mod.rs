@@ -14,12 +14,12 @@ mod writers;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use clap::Args;
 use tasker_test_support::{PostgresServer, TestkitError};
 use tokio::task::JoinSet;
 
+use crate::Course;
 use crate::clock;
 use crate::error::Result;
 use crate::judge::history::History;
@@ -28,36 +28,14 @@ use crate::processes::{Ending, Processes};
 use crate::world::{Servers, World};
 use members::{AGENTS, MEMBERS, ORCHESTRATION, WORKER};
 
-/// The length of a run, its seed and its bound.
+/// A run, and its bound.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Options {
-    /// The length of the run, in minutes. Default: one.
-    #[arg(long, conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..=1440))]
-    minutes: Option<u64>,
-    /// The length of the run, in seconds.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    seconds: Option<u64>,
-    /// Decides which faults happen and which templates are read and written. Default: random.
-    #[arg(long)]
-    seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) course: Course,
     /// The bound, in milliseconds; 0 demands linearizable reads.
     #[arg(long, default_value_t = 1000, conflicts_with = "steps")]
     max_staleness_ms: u32,
-    /// Run tasks, and judge how they end, instead of reads.
-    #[arg(long)]
-    pub(crate) steps: bool,
-}
-
-impl Options {
-    /// Returns the length of the run.
-    pub(crate) fn length(&self) -> Duration {
-        Duration::from_secs(self.seconds.unwrap_or(60 * self.minutes.unwrap_or(1)))
-    }
-
-    /// Returns the seed, a random one if none was given.
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed.unwrap_or_else(rand::random)
-    }
 }
 
 /// The state that readers, writers and faults share.
@@ -100,7 +78,7 @@ impl Run {
 
 /// Runs processes under faults, prints the report, and returns true if every promise held.
 pub(crate) async fn run(options: Options) -> Result<bool> {
-    let (length, seed) = (options.length(), options.seed());
+    let (length, seed) = (options.course.length(1), options.course.seed());
     let bound = options.max_staleness_ms;
     println!("chaos for {length:?}, seed {seed}, max_staleness_ms {bound}");
 

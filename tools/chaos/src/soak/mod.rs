@@ -9,7 +9,6 @@ pub(crate) mod levels;
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -40,30 +39,6 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// Levels are printed after so many faults.
 const PRINT_EVERY: usize = 50;
 
-/// The length of a run, and its seed.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Options {
-    /// The length of the run, in minutes.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
-    minutes: u64,
-    /// Decides which faults happen. Default: random.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Run tasks in processes of workers and services instead.
-    #[arg(long)]
-    pub(crate) steps: bool,
-}
-
-impl Options {
-    pub(crate) fn length(&self) -> Duration {
-        Duration::from_mins(self.minutes)
-    }
-
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed.unwrap_or_else(rand::random)
-    }
-}
-
 struct Soak<'a> {
     subjects: &'a Subjects,
     world: World,
@@ -77,8 +52,7 @@ struct Soak<'a> {
 }
 
 /// Runs for so long, and returns true if no request failed and all levels are even.
-pub(crate) async fn run(subjects: &Subjects, options: Options) -> Result<bool> {
-    let (length, seed) = (options.length(), options.seed());
+pub(crate) async fn run(subjects: &Subjects, length: Duration, seed: u64) -> Result<bool> {
     println!("random faults for {} s, seed {seed}", length.as_secs());
     let tasks = || subjects.runtime.metrics().num_alive_tasks();
     let idle_tasks = tasks();

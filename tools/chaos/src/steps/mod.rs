@@ -23,7 +23,6 @@ use std::time::{Duration, Instant};
 use tasker_test_support::PostgresServer;
 use tokio::task::JoinSet;
 
-use crate::chaos::Options;
 use crate::clock::MILLISECOND;
 use crate::error::Result;
 use crate::processes::{Ending, Processes};
@@ -76,8 +75,7 @@ impl Chaos {
 }
 
 /// Runs tasks under faults, prints the report, and returns true if every promise held.
-pub(crate) async fn run(options: Options) -> Result<bool> {
-    let (length, seed) = (options.length(), options.seed());
+pub(crate) async fn run(length: Duration, seed: u64) -> Result<bool> {
     println!("chaos of steps for {length:?}, seed {seed}");
     let chaos = start().await?;
     let (disturbed, settled) = disturb(&chaos, length, seed, false).await?;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use strum::{IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
-use super::history::{Action, History, Run, Span};
+use super::history::History;
 
 /// A way in which a promise is broken, labelled with the number of the promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
@@ -103,25 +103,13 @@ impl Verdict {
 /// be given to new tasks.
 pub(crate) fn judge(history: &History, staleness: u64) -> Verdict {
     let mut verdict = Verdict::default();
-    let mut runs: BTreeMap<Uuid, Vec<&Run>> = BTreeMap::new();
-    for run in &history.runs {
-        runs.entry(run.step).or_default().push(run);
-    }
-    let mut spans: BTreeMap<Uuid, Vec<&Span>> = BTreeMap::new();
-    for span in &history.spans {
-        spans.entry(span.step).or_default().push(span);
-    }
+    let runs = by_step(history.runs.iter().map(|run| (run.step, run)));
+    let mut spans = by_step(history.spans.iter().map(|span| (span.step, span)));
     for spans in spans.values_mut() {
         spans.sort_by_key(|span| span.start);
     }
-    let mut effects: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-    for (step, attempt) in &history.effects {
-        effects.entry(*step).or_default().push(*attempt);
-    }
-    let mut actions: BTreeMap<Uuid, Vec<Action>> = BTreeMap::new();
-    for action in &history.actions {
-        actions.entry(action.step).or_default().push(*action);
-    }
+    let effects = by_step(history.effects.iter().copied());
+    let actions = by_step(history.actions.iter().map(|action| (action.step, *action)));
     tasks::judge(history, &runs, staleness, &mut verdict);
     for (id, step) in &history.steps {
         let runs = runs.get(id).map_or(&[][..], Vec::as_slice);
@@ -133,4 +121,12 @@ pub(crate) fn judge(history: &History, staleness: u64) -> Verdict {
     }
     verdict.recoveries.sort_unstable();
     verdict
+}
+
+fn by_step<T>(items: impl Iterator<Item = (Uuid, T)>) -> BTreeMap<Uuid, Vec<T>> {
+    let mut by_step: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (step, item) in items {
+        by_step.entry(step).or_default().push(item);
+    }
+    by_step
 }
