@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::error::XtaskError;
+use crate::{Failure, Result};
 
 /// Returns the root of the workspace.
 pub(crate) fn root() -> PathBuf {
@@ -38,15 +38,12 @@ pub(crate) fn with_servers() -> Command {
 }
 
 /// Runs a command to its end.
-pub(crate) fn succeed(mut command: Command) -> Result<(), XtaskError> {
-    let status = command.status().map_err(XtaskError::spawn(&command))?;
-    if status.success() {
-        return Ok(());
+pub(crate) fn succeed(mut command: Command) -> Result {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{} failed: {status}", shown(&command)).into()),
+        Err(error) => Err(format!("{} cannot be run: {error}", shown(&command)).into()),
     }
-    Err(XtaskError::Command {
-        command: shown(&command),
-        status,
-    })
 }
 
 /// Builds packages and examples of them in a profile, and becomes the program of the first package.
@@ -56,7 +53,7 @@ pub(crate) fn become_tool(
     packages: &[&str],
     examples: &[&str],
     arguments: impl IntoIterator<Item = OsString>,
-) -> XtaskError {
+) -> Failure {
     // Together, because by themselves the packages would enable other features of dependencies.
     let mut build = cargo("build");
     build.args(["--profile", profile, "--bins"]);
@@ -68,7 +65,7 @@ pub(crate) fn become_tool(
     let folder = if profile == "dev" { "debug" } else { profile };
     let own = match std::env::current_exe() {
         Ok(own) => own,
-        Err(error) => return XtaskError::file("the program's own path")(error),
+        Err(error) => return error.into(),
     };
     let target = own.ancestors().nth(2).unwrap_or(Path::new("target"));
     let mut tool = Command::new(target.join(folder).join(packages[0]));
@@ -77,9 +74,9 @@ pub(crate) fn become_tool(
 }
 
 /// Replaces this process by a command. Returns only if that fails.
-pub(crate) fn become_command(mut command: Command) -> XtaskError {
+pub(crate) fn become_command(mut command: Command) -> Failure {
     let error = command.exec();
-    XtaskError::spawn(&command)(error)
+    format!("{} cannot be run: {error}", shown(&command)).into()
 }
 
 fn shown(command: &Command) -> String {

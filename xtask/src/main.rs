@@ -4,12 +4,6 @@
 //! Each builds and starts a program of this workspace, which gets its own servers. This program
 //! depends on no other crate of the workspace, so it builds while they do not.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "this program talks to the person who runs it"
-)]
-
-mod error;
 mod generate;
 mod launch;
 
@@ -19,7 +13,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::XtaskError;
+/// Failures are printed and end the program, so none has a type.
+type Failure = Box<dyn Error>;
+type Result<T = ()> = std::result::Result<T, Failure>;
 
 /// Development tasks of Tasker.
 #[derive(Debug, Parser)]
@@ -68,31 +64,26 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    run(Cli::parse().task).unwrap_or_else(|error| {
-        eprint!("error: {error}");
-        let mut source = error.source();
-        while let Some(cause) = source {
-            eprint!(": {cause}");
-            source = cause.source();
-        }
-        eprintln!();
-        error.exit_code()
-    })
+    let Err(error) = run(Cli::parse().task) else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
 }
 
 /// Becomes a mode of `tasker-chaos`, which starts the services as well.
-fn chaos(mode: &str, arguments: Vec<OsString>) -> XtaskError {
+fn chaos(mode: &str, arguments: Vec<OsString>) -> Failure {
     let packages = ["tasker-chaos", "tasker-worker", "tasker-orchestration"];
     let arguments = std::iter::once(mode.into()).chain(arguments);
     launch::become_tool("dev", &packages, &[], arguments)
 }
 
-fn run(task: Task) -> Result<ExitCode, XtaskError> {
+fn run(task: Task) -> Result {
     match task {
         Task::Demo(Arguments { arguments }) => {
             let packages = ["tasker-demo", "tasker-worker", "tasker-orchestration"];
             let examples = ["example_worker"];
-            return Err(launch::become_tool("dev", &packages, &examples, arguments));
+            Err(launch::become_tool("dev", &packages, &examples, arguments))
         }
         Task::Test(Arguments { arguments }) => {
             let mut tests = launch::with_servers();
@@ -104,7 +95,7 @@ fn run(task: Task) -> Result<ExitCode, XtaskError> {
                 "--no-fail-fast",
             ]);
             tests.args(arguments);
-            return Err(launch::become_command(tests));
+            Err(launch::become_command(tests))
         }
         Task::Pooled(Arguments { arguments }) => {
             let mut tests = launch::with_servers();
@@ -125,20 +116,17 @@ fn run(task: Task) -> Result<ExitCode, XtaskError> {
                 tests.args(["--skip", module]);
             }
             tests.args(arguments);
-            return Err(launch::become_command(tests));
+            Err(launch::become_command(tests))
         }
-        Task::Bench(Arguments { arguments }) => {
-            return Err(launch::become_tool(
-                "bench-run",
-                &["tasker-bench"],
-                &[],
-                arguments,
-            ));
-        }
-        Task::Chaos(Arguments { arguments }) => return Err(chaos("chaos", arguments)),
-        Task::Faults(Arguments { arguments }) => return Err(chaos("faults", arguments)),
-        Task::Soak(Arguments { arguments }) => return Err(chaos("soak", arguments)),
-        Task::Generate { check } => generate::run(check)?,
+        Task::Bench(Arguments { arguments }) => Err(launch::become_tool(
+            "bench-run",
+            &["tasker-bench"],
+            &[],
+            arguments,
+        )),
+        Task::Chaos(Arguments { arguments }) => Err(chaos("chaos", arguments)),
+        Task::Faults(Arguments { arguments }) => Err(chaos("faults", arguments)),
+        Task::Soak(Arguments { arguments }) => Err(chaos("soak", arguments)),
+        Task::Generate { check } => generate::run(check),
     }
-    Ok(ExitCode::SUCCESS)
 }
