@@ -83,9 +83,6 @@ pub enum TestkitError {
     /// No node of a cluster names a primary.
     #[error("no primary is known")]
     NoPrimary,
-    /// Certificates could not be created.
-    #[error("certificates cannot be created")]
-    Certificates(#[from] rcgen::Error),
     /// A server's URL is invalid. The URL is not shown, because it may contain a password.
     #[error("the server's URL is invalid")]
     Url(#[from] url::ParseError),

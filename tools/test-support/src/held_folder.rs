@@ -27,7 +27,7 @@ impl HeldFolder {
     }
 
     /// Creates a folder that the servers of this crate can read.
-    pub(crate) fn create_for_servers() -> Result<Self, TestkitError> {
+    pub fn create_for_servers() -> Result<Self, TestkitError> {
         Self::create_as(Account::unprivileged()?)
     }
 

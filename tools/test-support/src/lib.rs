@@ -6,8 +6,7 @@
 //! databases and keys of their own: [`TestDatabase`] is a new database on the shared server.
 //!
 //! [`PostgresServer`] and [`RedisServer`] are servers of a test's own, to kill, freeze and restart.
-//! [`RedisCluster`] and [`RedisSentinel`] consist of several, [`TlsFiles`] are certificates for
-//! them, and [`TcpProxy`] breaks the connection to any server. They need the servers' programs;
+//! [`RedisCluster`] and [`RedisSentinel`] consist of several, and [`TcpProxy`] breaks the connection to any server. They need the servers' programs;
 //! [`ensure_program`] installs what is missing where that is possible. All listen on the loopback
 //! address only.
 //!
@@ -30,14 +29,12 @@ mod processes;
 mod programs;
 mod redis_cluster;
 mod redis_control;
-mod redis_launch;
 mod redis_sentinel;
 mod redis_server;
 mod service_process;
 mod shared;
 mod tcp_proxy;
 mod test_database;
-mod tls_files;
 
 pub use access::Access;
 pub use error::{TestkitError, causes};
@@ -57,4 +54,3 @@ pub use service_process::ServiceProcess;
 pub use shared::{SharedServer, postgres, redis};
 pub use tcp_proxy::TcpProxy;
 pub use test_database::TestDatabase;
-pub use tls_files::TlsFiles;

@@ -3,8 +3,7 @@
 use redis::Value;
 
 use crate::redis_control::{ask, until};
-use crate::redis_launch::Launch;
-use crate::{RedisServer, TestkitError, TlsFiles};
+use crate::{RedisServer, TestkitError};
 
 /// Slots of a cluster.
 const SLOTS: usize = 16384;
@@ -29,25 +28,32 @@ pub struct RedisCluster {
 impl RedisCluster {
     /// Starts a cluster whose primaries have so many replicas each, and waits until it is healthy.
     pub async fn start(primaries: usize, replicas_of_each: usize) -> Result<Self, TestkitError> {
-        Self::start_with(primaries, replicas_of_each, &[], None).await
+        Self::start_with(primaries, replicas_of_each, &[]).await
     }
 
-    /// Starts a cluster with further command line arguments for every node, and with TLS for
-    /// clients and between nodes if there are files for it. The nodes' ports without TLS stay open.
+    /// Starts a cluster with further command line arguments for every node.
     pub async fn start_with(
         primaries: usize,
         replicas_of_each: usize,
         arguments: &[&str],
-        tls: Option<&TlsFiles>,
     ) -> Result<Self, TestkitError> {
-        let mut nodes = Vec::new();
-        let mut ids = Vec::new();
-        for _ in 0..primaries * (1 + replicas_of_each) {
-            let node = start_node(arguments, tls).await?;
-            ids.push(ask(&node, &["CLUSTER", "MYID"]).await?);
-            nodes.push(node);
+        let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
+        let nodes = vec![arguments; primaries * (1 + replicas_of_each)];
+        Self::start_each(primaries, &nodes).await
+    }
+
+    /// Starts a cluster of nodes, each with further command line arguments of its own.
+    pub async fn start_each(
+        primaries: usize,
+        arguments: &[Vec<String>],
+    ) -> Result<Self, TestkitError> {
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            ids: Vec::new(),
+        };
+        for arguments in arguments {
+            cluster.add_node(arguments).await?;
         }
-        let cluster = Self { nodes, ids };
         cluster.join(primaries).await?;
         Ok(cluster)
     }
@@ -139,15 +145,31 @@ impl RedisCluster {
         Ok(())
     }
 
-    /// Adds a primary without slots, further arguments or TLS as the last node, and waits until the
+    /// Adds a primary without slots or further arguments as the last node, and waits until the
     /// cluster is healthy.
     pub async fn add_primary(&mut self) -> Result<(), TestkitError> {
-        let node = start_node(&[], None).await?;
-        self.ids.push(ask(&node, &["CLUSTER", "MYID"]).await?);
-        self.nodes.push(node);
+        self.add_node(&[]).await?;
         self.introduce(self.nodes.len() - 1).await?;
         self.until_met().await?;
         self.until_well().await
+    }
+
+    async fn add_node(&mut self, arguments: &[String]) -> Result<(), TestkitError> {
+        let mut all = vec![
+            "--cluster-enabled",
+            "yes",
+            "--cluster-config-file",
+            "nodes.conf",
+            "--cluster-node-timeout",
+            NODE_TIMEOUT_MS,
+            "--repl-diskless-sync-delay",
+            "0",
+        ];
+        all.extend(arguments.iter().map(String::as_str));
+        let node = RedisServer::start_node(&all).await?;
+        self.ids.push(ask(&node, &["CLUSTER", "MYID"]).await?);
+        self.nodes.push(node);
+        Ok(())
     }
 
     async fn join(&self, primaries: usize) -> Result<(), TestkitError> {
@@ -274,30 +296,4 @@ impl RedisCluster {
     ) -> Result<(), TestkitError> {
         until(&self.nodes[0], "the cluster", action, reached).await
     }
-}
-
-async fn start_node(
-    arguments: &[&str],
-    tls: Option<&TlsFiles>,
-) -> Result<RedisServer, TestkitError> {
-    RedisServer::launch(false, || {
-        let mut launch = Launch::with(&[
-            "--cluster-enabled",
-            "yes",
-            "--cluster-config-file",
-            "nodes.conf",
-            "--cluster-node-timeout",
-            NODE_TIMEOUT_MS,
-            "--repl-diskless-sync-delay",
-            "0",
-        ]);
-        launch.listen_for_nodes()?;
-        if let Some(tls) = tls {
-            launch.listen_for_tls(tls)?;
-            launch.add(&["--tls-cluster", "yes", "--tls-replication", "yes"]);
-        }
-        launch.add(arguments);
-        Ok(launch)
-    })
-    .await
 }

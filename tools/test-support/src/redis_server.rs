@@ -6,12 +6,18 @@ use std::os::unix::fs::chown;
 
 use crate::account::Account;
 use crate::docker::Image;
-use crate::redis_launch::Launch;
 use crate::service_process::ServiceProcess;
-use crate::{TestkitError, TlsFiles, folder, ports, programs, redis_connection};
+use crate::{TestkitError, folder, ports, programs, redis_connection};
 
 /// Nothing is written to disk: a restart comes back empty.
 const SETTINGS: [&str; 4] = ["--save", "", "--appendonly", "no"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Sentinel,
+    Node,
+}
 
 /// An empty Redis or Valkey server on a free loopback port that writes nothing to disk. It is
 /// stopped and its files are removed on drop, or when this process ends, however it ends.
@@ -22,7 +28,6 @@ const SETTINGS: [&str; 4] = ["--save", "", "--appendonly", "no"];
 pub struct RedisServer {
     process: ServiceProcess,
     port: u16,
-    tls_port: Option<u16>,
     /// The port for the other nodes of a cluster.
     bus_port: u16,
 }
@@ -36,39 +41,25 @@ impl RedisServer {
     /// Starts a server with further command line arguments, such as `["--requirepass", "secret"]`,
     /// and waits until it answers, 30 s at most.
     pub async fn start_with(arguments: &[&str]) -> Result<Self, TestkitError> {
-        Self::launch(false, || Ok(Launch::with(arguments))).await
-    }
-
-    /// Starts a server that also listens for TLS, shows the server's certificate, and demands one
-    /// from its clients unless the arguments say otherwise.
-    pub async fn start_tls(tls: &TlsFiles, arguments: &[&str]) -> Result<Self, TestkitError> {
-        Self::launch(false, || {
-            let mut launch = Launch::default();
-            launch.listen_for_tls(tls)?;
-            launch.add(arguments);
-            Ok(launch)
-        })
-        .await
+        Self::launch(Kind::Plain, arguments).await
     }
 
     /// Starts a sentinel that watches nothing yet.
     pub(crate) async fn start_sentinel(arguments: &[&str]) -> Result<Self, TestkitError> {
-        Self::launch(true, || Ok(Launch::with(arguments))).await
+        Self::launch(Kind::Sentinel, arguments).await
     }
 
-    /// Returns the port for the other nodes of a cluster; 0 outside of a cluster.
+    /// Starts a node of a cluster that does not exist yet.
+    pub(crate) async fn start_node(arguments: &[&str]) -> Result<Self, TestkitError> {
+        Self::launch(Kind::Node, arguments).await
+    }
+
+    /// Returns the port for the other nodes of a cluster.
     pub(crate) fn bus_port(&self) -> u16 {
         self.bus_port
     }
 
-    /// Returns the server's URL with TLS, by a name in its certificate. None without TLS.
-    #[must_use]
-    pub fn tls_url(&self) -> Option<String> {
-        self.tls_port
-            .map(|port| format!("rediss://localhost:{port}"))
-    }
-
-    /// Returns host and port, without TLS.
+    /// Returns host and port.
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -98,19 +89,13 @@ impl RedisServer {
         self.restart_until(|| is_up(self.port)).await
     }
 
-    /// Starts the server that `launch` describes. Calls it again if another process took one of its
-    /// ports.
-    pub(crate) async fn launch(
-        sentinel: bool,
-        launch: impl Fn() -> Result<Launch, TestkitError>,
-    ) -> Result<Self, TestkitError> {
+    async fn launch(kind: Kind, arguments: &[&str]) -> Result<Self, TestkitError> {
         let program = programs::ensure_redis().await?;
         ports::start_on(async |port| {
-            let launch = launch()?;
             let account = Account::unprivileged()?;
             let folder = folder::create("tasker-redis-", account)?;
             let mut command: Vec<OsString> = vec![program.clone().into()];
-            if sentinel {
+            if kind == Kind::Sentinel {
                 // A sentinel keeps what it learns in its configuration file.
                 let file = folder.path().join("sentinel.conf");
                 std::fs::write(&file, "").map_err(TestkitError::Folder)?;
@@ -127,14 +112,18 @@ impl RedisServer {
                 folder.path().join("redis.sock").into(),
             ]);
             command.extend(SETTINGS.map(Into::into));
-            command.extend(launch.arguments.into_iter().map(Into::into));
+            // The default, 10,000 above, is in the range of outgoing connections.
+            let bus_port = ports::free()?;
+            if kind == Kind::Node {
+                command.extend(["--cluster-port".into(), bus_port.to_string().into()]);
+            }
+            command.extend(arguments.iter().map(Into::into));
             let process =
                 ServiceProcess::new("redis-server", folder, account, "TERM", &command, &[])?;
             let server = Self {
                 process,
                 port,
-                tls_port: launch.tls_port,
-                bus_port: launch.bus_port,
+                bus_port,
             };
             server.restart().await.map(|()| server)
         })

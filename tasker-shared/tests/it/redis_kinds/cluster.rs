@@ -7,9 +7,10 @@ use tasker_shared::cache::{
     BadAnswer, BreakerState, CacheError, CacheProvider, CacheService, keys,
 };
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
-use tasker_test_support::{RedisCluster, RedisServer, TlsFiles};
+use tasker_test_support::{RedisCluster, RedisServer, free_port};
 
 use super::logs::Logs;
+use super::tls_files::{self, TlsFiles};
 use super::{path, refusal, with, works};
 use crate::cache::{SOON, TTL, ask, eventually, provider, raw};
 
@@ -120,8 +121,11 @@ async fn a_hash_tag_in_the_prefix_puts_everything_into_one_slot() {
 
 #[tokio::test]
 async fn a_cluster_with_tls_users_and_client_certificates_is_used() {
-    let tls = TlsFiles::create().expect("certificates are made");
-    let cluster = RedisCluster::start_with(3, 0, &[], Some(&tls))
+    let tls = TlsFiles::create();
+    let ports = [0; 3].map(|_| free_port().expect("a free port"));
+    let between = ["--tls-cluster", "yes", "--tls-replication", "yes"].map(String::from);
+    let arguments = ports.map(|port| [tls.arguments(port), between.to_vec()].concat());
+    let cluster = RedisCluster::start_each(3, &arguments)
         .await
         .expect("a cluster with TLS starts");
     for node in cluster.nodes() {
@@ -133,7 +137,7 @@ async fn a_cluster_with_tls_users_and_client_certificates_is_used() {
     }
     let [certificate, key] = tls.client();
     let good = || RedisConfig {
-        url: cluster.nodes()[0].tls_url().expect("a node with TLS"),
+        url: tls_files::url(ports[0]),
         username: String::from("ann"),
         password: "secret".into(),
         tls_ca_file: path(tls.authority()),
@@ -183,7 +187,7 @@ async fn a_server_without_a_cluster_is_refused() {
 #[tokio::test]
 async fn a_cluster_with_a_slot_that_nobody_serves_is_not_used() {
     let options = ["--cluster-require-full-coverage", "no"];
-    let cluster = RedisCluster::start_with(3, 0, &options, None)
+    let cluster = RedisCluster::start_with(3, 0, &options)
         .await
         .expect("a cluster starts");
     // Old gossip of another node can make a node serve the slot again.

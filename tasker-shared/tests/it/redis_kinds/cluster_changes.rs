@@ -81,7 +81,7 @@ async fn a_lost_primary_costs_the_budget_at_most_and_its_replica_is_used() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_primary_is_replaced_and_not_waited_for() {
-    let cluster = RedisCluster::start_with(3, 1, &["--cluster-require-full-coverage", "no"], None)
+    let cluster = RedisCluster::start_with(3, 1, &["--cluster-require-full-coverage", "no"])
         .await
         .expect("a cluster starts");
     let cache = strict(&cluster).await;
@@ -106,7 +106,7 @@ async fn a_frozen_primary_is_replaced_and_not_waited_for() {
 #[tokio::test]
 async fn a_primary_without_a_replica_is_named_and_used_when_it_is_back() {
     let options = ["--cluster-require-full-coverage", "no"];
-    let cluster = RedisCluster::start_with(3, 0, &options, None)
+    let cluster = RedisCluster::start_with(3, 0, &options)
         .await
         .expect("a cluster starts");
     let cache = provider(&with(config(&cluster))).await;

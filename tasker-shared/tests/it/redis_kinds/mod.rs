@@ -8,6 +8,7 @@ pub(crate) mod logs;
 mod registry;
 mod sentinel;
 mod tls;
+mod tls_files;
 mod unix_socket;
 
 use std::path::Path;

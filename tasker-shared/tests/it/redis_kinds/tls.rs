@@ -4,24 +4,20 @@ use std::fs;
 
 use tasker_shared::cache::{CacheProvider, CacheService};
 use tasker_shared::config::tasker::RedisConfig;
-use tasker_test_support::{RedisServer, TlsFiles};
 
+use super::tls_files::{TlsFiles, TlsServer};
 use super::{path, refusal, with, works};
 use crate::cache::{SOON, eventually, provider};
 
-fn url(server: &RedisServer) -> String {
-    server.tls_url().expect("a server with TLS")
-}
-
-fn trusting(server: &RedisServer, tls: &TlsFiles) -> RedisConfig {
+fn trusting(server: &TlsServer, tls: &TlsFiles) -> RedisConfig {
     RedisConfig {
-        url: url(server),
+        url: server.url.clone(),
         tls_ca_file: path(tls.authority()),
         ..RedisConfig::default()
     }
 }
 
-fn with_certificate(server: &RedisServer, tls: &TlsFiles) -> RedisConfig {
+fn with_certificate(server: &TlsServer, tls: &TlsFiles) -> RedisConfig {
     let [certificate, key] = tls.client();
     RedisConfig {
         tls_cert_file: path(certificate),
@@ -30,29 +26,17 @@ fn with_certificate(server: &RedisServer, tls: &TlsFiles) -> RedisConfig {
     }
 }
 
-async fn without_client_certificates(tls: &TlsFiles) -> RedisServer {
-    RedisServer::start_tls(tls, &["--tls-auth-clients", "no"])
-        .await
-        .expect("a server with TLS starts")
-}
-
-async fn with_client_certificates(tls: &TlsFiles) -> RedisServer {
-    RedisServer::start_tls(tls, &[])
-        .await
-        .expect("a server with TLS starts")
-}
-
-fn files() -> TlsFiles {
-    TlsFiles::create().expect("certificates are made")
+async fn without_client_certificates(tls: &TlsFiles) -> TlsServer {
+    tls.start(&["--tls-auth-clients", "no"]).await
 }
 
 #[tokio::test]
 async fn a_configured_private_authority_is_trusted() {
-    let tls = files();
+    let tls = TlsFiles::create();
     let server = without_client_certificates(&tls).await;
     works(&provider(&with(trusting(&server, &tls))).await).await;
     let by_address = RedisConfig {
-        url: url(&server).replace("localhost", "127.0.0.1"),
+        url: server.url.replace("localhost", "127.0.0.1"),
         ..trusting(&server, &tls)
     };
     works(&provider(&with(by_address)).await).await;
@@ -60,7 +44,7 @@ async fn a_configured_private_authority_is_trusted() {
 
 #[tokio::test]
 async fn a_server_whose_authority_is_not_trusted_is_not_used() {
-    let tls = files();
+    let tls = TlsFiles::create();
     let server = without_client_certificates(&tls).await;
     for authority in [String::new(), path(tls.other_authority())] {
         let reason = refusal(&with(RedisConfig {
@@ -74,15 +58,13 @@ async fn a_server_whose_authority_is_not_trusted_is_not_used() {
 
 #[tokio::test]
 async fn a_server_whose_certificate_does_not_name_it_is_not_used() {
-    let tls = files();
+    let tls = TlsFiles::create();
     let addresses = ["--bind", "127.0.0.1", "127.0.0.2"];
     let arguments = [&["--tls-auth-clients", "no"], &addresses[..]].concat();
-    let server = RedisServer::start_tls(&tls, &arguments)
-        .await
-        .expect("a server with TLS starts");
+    let server = tls.start(&arguments).await;
     works(&provider(&with(trusting(&server, &tls))).await).await;
     let other_name = RedisConfig {
-        url: url(&server).replace("localhost", "127.0.0.2"),
+        url: server.url.replace("localhost", "127.0.0.2"),
         ..trusting(&server, &tls)
     };
     let reason = refusal(&with(other_name)).await;
@@ -94,25 +76,25 @@ async fn a_server_whose_certificate_does_not_name_it_is_not_used() {
 
 #[tokio::test]
 async fn a_client_certificate_is_shown_to_a_server_that_wants_one() {
-    let tls = files();
-    let server = with_client_certificates(&tls).await;
+    let tls = TlsFiles::create();
+    let server = tls.start(&[]).await;
     works(&provider(&with(with_certificate(&server, &tls))).await).await;
 }
 
 #[tokio::test]
 async fn a_missing_client_certificate_is_reported() {
-    let tls = files();
-    let server = with_client_certificates(&tls).await;
+    let tls = TlsFiles::create();
+    let server = tls.start(&[]).await;
     let reason = refusal(&with(trusting(&server, &tls))).await;
     assert!(reason.contains("CertificateRequired"), "{reason}");
 }
 
 #[tokio::test]
 async fn a_plain_url_does_not_get_into_a_port_with_tls() {
-    let tls = files();
+    let tls = TlsFiles::create();
     let server = without_client_certificates(&tls).await;
     let reason = refusal(&with(RedisConfig {
-        url: url(&server).replace("rediss", "redis"),
+        url: server.url.replace("rediss", "redis"),
         connection_timeout_seconds: 1,
         ..RedisConfig::default()
     }))
@@ -125,8 +107,8 @@ async fn a_plain_url_does_not_get_into_a_port_with_tls() {
 
 #[tokio::test]
 async fn files_that_cannot_be_used_are_named() {
-    let tls = files();
-    let server = with_client_certificates(&tls).await;
+    let tls = TlsFiles::create();
+    let server = tls.start(&[]).await;
     let good = || with_certificate(&server, &tls);
     let [_, other_key] = tls.server();
     let garbage = path(tls.authority().with_file_name("garbage.pem"));
@@ -175,7 +157,7 @@ async fn files_that_cannot_be_used_are_named() {
 
 #[tokio::test]
 async fn a_corrected_file_is_used_without_a_restart() {
-    let tls = files();
+    let tls = TlsFiles::create();
     let server = without_client_certificates(&tls).await;
     let late = path(tls.authority().with_file_name("late.pem"));
     let cache = CacheProvider::from_config_graceful(&with(RedisConfig {
