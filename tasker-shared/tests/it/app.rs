@@ -238,6 +238,13 @@ pub(crate) fn marker(metadata: &tasker_shared::types::HandlerMetadata) -> Value 
     document["task_handler"]["initialization"]["marker"].clone()
 }
 
+/// Registers the template that most tests are about, with this marker.
+pub(crate) async fn put(registry: &TaskHandlerRegistry, marker: impl Into<Value>) {
+    let document = template("payments", "refund", marker);
+    let registered = registry.register_task_template(&document).await;
+    registered.expect("it is registered");
+}
+
 /// The marker of the template that most tests are about, as this registry resolves it.
 pub(crate) async fn current(registry: &TaskHandlerRegistry) -> Value {
     let resolved = registry.get_template("payments", "refund", "1.0.0").await;

@@ -9,7 +9,7 @@ use tasker_shared::database::{DatabaseCause, migrator};
 use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
 use tasker_test_support::PostgresServer;
 
-use crate::app::{eventually, pool, template};
+use crate::app::{current, eventually, pool, put};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_index_has_the_error_of_its_last_poll_and_a_shut_down_one_says_so() {
@@ -22,14 +22,8 @@ async fn a_stale_index_has_the_error_of_its_last_poll_and_a_shut_down_one_says_s
         ..CacheConfig::default()
     };
     let registry = TaskHandlerRegistry::with_cache(pool, Arc::new(CacheProvider::noop()), config);
-    registry
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
-    registry
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
+    put(&registry, 1).await;
+    current(&registry).await;
     server.stop().await.unwrap();
     let stale = eventually("the index is stale because nothing listens", || async {
         let error = registry

@@ -10,7 +10,7 @@ use tasker_shared::registry::Tier;
 use tasker_shared::types::{ContentHash, HandlerMetadata};
 use uuid::Uuid;
 
-use crate::app::{TestApp, eventually, marker, template};
+use crate::app::{TestApp, current, eventually, marker, put, template};
 use crate::metrics_view::Metrics;
 use crate::redis_kinds::logs::Logs;
 use crate::redis_view::{filled, keys, own_redis, redis_connection};
@@ -21,10 +21,7 @@ async fn each_tier_is_used_in_its_turn() {
     let redis = own_redis().await;
     let first = app.with_redis(&redis.url()).await;
     let second = app.with_redis(&redis.url()).await;
-    first
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
+    put(&first, 1).await;
 
     let cold = first.resolve("payments", "refund", "1.0.0").await.unwrap();
     assert_eq!(cold.tier, Tier::Database);
@@ -63,14 +60,8 @@ async fn an_entry_has_the_specified_key_and_the_configured_time_to_live() {
         ..app.cache_config()
     };
     let registry = app.with_redis_config(&redis.url(), config).await;
-    registry
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
-    registry
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
+    put(&registry, 1).await;
+    current(&registry).await;
 
     let key = app.key("payments", "refund", "1.0.0");
     filled(&redis.url(), &key).await;
@@ -91,19 +82,13 @@ async fn an_unusable_entry_is_a_miss_and_is_replaced() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let writer = app.uncached();
-    writer
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
+    put(&writer, 1).await;
     let key = app.key("payments", "refund", "1.0.0");
     let mut connection = redis_connection(&redis.url()).await;
 
     let good = {
         let registry = app.with_redis(&redis.url()).await;
-        registry
-            .get_template("payments", "refund", "1.0.0")
-            .await
-            .unwrap();
+        current(&registry).await;
         filled(&redis.url(), &key).await
     };
     let spoiled = [
@@ -150,14 +135,8 @@ async fn an_old_document_in_redis_is_not_used() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let registry = app.with_redis(&redis.url()).await;
-    registry
-        .register_task_template(&template("payments", "refund", "old"))
-        .await
-        .unwrap();
-    registry
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
+    put(&registry, "old").await;
+    current(&registry).await;
     let key = app.key("payments", "refund", "1.0.0");
     let old = filled(&redis.url(), &key).await;
 
@@ -183,10 +162,7 @@ async fn the_value_is_the_json_of_the_metadata() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let registry = app.with_redis(&redis.url()).await;
-    registry
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
+    put(&registry, 1).await;
     let resolved = registry
         .get_template("payments", "refund", "1.0.0")
         .await
@@ -204,10 +180,7 @@ async fn a_forged_value_with_the_genuine_hash_is_not_used_and_is_reported_once()
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let registry = app.with_redis(&redis.url()).await;
-    registry
-        .register_task_template(&template("payments", "refund", "genuine"))
-        .await
-        .unwrap();
+    put(&registry, "genuine").await;
     let genuine = registry
         .get_template("payments", "refund", "1.0.0")
         .await

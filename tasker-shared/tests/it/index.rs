@@ -7,7 +7,7 @@ use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
 use tasker_test_support::{PostgresServer, TestDatabase};
 
-use crate::app::{TestApp, current, eventually, marker, pool, template};
+use crate::app::{TestApp, current, eventually, marker, pool, put, template};
 use crate::every_cache::with_every_cache;
 
 with_every_cache! {
@@ -144,10 +144,7 @@ async fn with_a_bound_of_zero_every_resolve_sees_what_was_committed_before_it(ap
     let reader = app.registry_with(config).await;
     let writer = app.uncached();
     for round in 0..50 {
-        writer
-            .register_task_template(&template("payments", "refund", round))
-            .await
-            .unwrap();
+        put(&writer, round).await;
         assert_eq!(current(&reader).await, json!(round));
     }
 }
@@ -160,10 +157,7 @@ async fn a_process_sees_its_own_writes(app: TestApp) {
     };
     let registry = app.registry_with(config).await;
     for round in 0..50 {
-        registry
-            .register_task_template(&template("payments", "refund", round))
-            .await
-            .unwrap();
+        put(&registry, round).await;
         assert_eq!(current(&registry).await, json!(round));
     }
 }
@@ -198,10 +192,7 @@ async fn a_restored_backup_is_noticed_by_its_clock_and_by_its_history() {
             .register_task_template(&template("payments", "refund", round))
             .await
             .unwrap();
-        reader
-            .get_template("payments", "refund", "1.0.0")
-            .await
-            .unwrap();
+        current(&reader).await;
     }
     // Does the work of a restore: rows and clock of an earlier time, behind the triggers' back.
     let restore = [
@@ -259,10 +250,7 @@ async fn a_lost_database_is_survived_within_the_bound_and_told_past_it() {
         ..app.cache_config()
     });
     for registry in [&patient, &strict, &stale] {
-        registry
-            .get_template("payments", "refund", "1.0.0")
-            .await
-            .unwrap();
+        current(registry).await;
     }
 
     server.kill().await.unwrap();
@@ -343,10 +331,7 @@ async fn a_change_is_told_even_if_its_transaction_has_emptied_the_clock() {
         .register_task_template(&document)
         .await
         .unwrap();
-    reader
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
+    current(&reader).await;
     app.commit(&[
         "DELETE FROM tasker.template_clock",
         "UPDATE tasker.named_tasks SET configuration =

@@ -4,7 +4,7 @@ use redis::AsyncCommands;
 use serde_json::json;
 use tasker_shared::registry::inspection::Inspection;
 
-use crate::app::{TestApp, current, template};
+use crate::app::{TestApp, current, put, template};
 use crate::redis_view::{filled, own_redis, redis_connection};
 
 fn verified() -> Inspection {
@@ -20,10 +20,7 @@ async fn each_tier_is_listed_with_its_document_and_whether_that_is_current() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let registry = app.with_redis(&redis.url()).await;
-    registry
-        .register_task_template(&template("payments", "refund", "current"))
-        .await
-        .unwrap();
+    put(&registry, "current").await;
     let listed = registry.cache_entries(&verified()).await.unwrap();
     assert_eq!((listed.caching, listed.total), (true, 1));
     assert!(listed.directory_fresh && listed.directory_age_ms.is_some());
@@ -31,10 +28,7 @@ async fn each_tier_is_listed_with_its_document_and_whether_that_is_current() {
     assert!(!entry.local.held && !entry.redis.as_ref().unwrap().held);
     assert!(entry.database.as_ref().unwrap().matches_directory);
 
-    registry
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
+    current(&registry).await;
     let key = app.key("payments", "refund", "1.0.0");
     let value = filled(&redis.url(), &key).await;
     let listed = registry.cache_entries(&verified()).await.unwrap();
@@ -73,10 +67,7 @@ async fn a_document_that_redis_refuses_to_return_is_not_reported_as_wrong() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let registry = app.with_redis(&redis.url()).await;
-    registry
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
+    put(&registry, 1).await;
     current(&registry).await;
     filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
     let () = redis::cmd("ACL")

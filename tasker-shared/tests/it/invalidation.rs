@@ -4,7 +4,7 @@ use redis::AsyncCommands;
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::registry::Tier;
 
-use crate::app::{TestApp, eventually, folder, template};
+use crate::app::{TestApp, current, eventually, folder, put, template};
 use crate::redis_view::{filled, keys, own_redis, redis_connection};
 
 #[tokio::test]
@@ -12,19 +12,10 @@ async fn registering_deletes_the_cached_entry() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let registry = app.with_redis(&redis.url()).await;
-    registry
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
-    registry
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
+    put(&registry, 1).await;
+    current(&registry).await;
     filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
-    registry
-        .register_task_template(&template("payments", "refund", 2))
-        .await
-        .unwrap();
+    put(&registry, 2).await;
     assert!(keys(&redis.url(), &app.prefix).await.is_empty());
 }
 

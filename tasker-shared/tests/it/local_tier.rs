@@ -4,7 +4,7 @@ use serde_json::json;
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::metrics::{TEMPLATE_LOCAL_BYTES, TEMPLATE_LOCAL_ENTRIES};
 
-use crate::app::{TestApp, current, template};
+use crate::app::{TestApp, current, put, template};
 use crate::metrics_view::Metrics;
 
 #[tokio::test]
@@ -35,10 +35,7 @@ async fn a_document_that_arrives_after_its_template_was_replaced_is_not_kept() {
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let first = app.with_redis(&redis.url()).await;
-    first
-        .register_task_template(&template("payments", "refund", "old"))
-        .await
-        .unwrap();
+    put(&first, "old").await;
     assert_eq!(current(&first).await, json!("old"));
     filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
     first.shutdown().await;

@@ -9,7 +9,7 @@ use tasker_shared::registry::RegistrationStatus;
 
 use uuid::Uuid;
 
-use crate::app::{TestApp, document, template, waits_for_a_lock};
+use crate::app::{TestApp, document, put, template, waits_for_a_lock};
 use crate::every_cache::with_every_cache;
 
 with_every_cache! {
@@ -65,10 +65,7 @@ pub(crate) async fn written_rows(app: &TestApp) -> Vec<(String, String)> {
 
 async fn a_number_that_is_written_otherwise_is_other_content(app: TestApp) {
     let registry = app.registry().await;
-    registry
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
+    put(&registry, 1).await;
     let changed = registry
         .register_task_template(&template("payments", "refund", 1.0))
         .await
@@ -268,10 +265,7 @@ async fn a_registry_that_resolved_nothing_shuts_down(app: TestApp) {
     for registers in [false, true] {
         let registry = app.registry().await;
         if registers {
-            registry
-                .register_task_template(&template("payments", "refund", 1))
-                .await
-                .unwrap();
+            put(&registry, 1).await;
         }
         tokio::time::timeout(std::time::Duration::from_secs(10), registry.shutdown())
             .await

@@ -7,7 +7,7 @@ use tasker_shared::events::{EventPublisher, RegistryEvent};
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::registry::RegistryError;
 
-use crate::app::{TestApp, marker, template};
+use crate::app::{TestApp, current, marker, put, template};
 use crate::every_cache::with_every_cache;
 
 with_every_cache! {
@@ -82,14 +82,8 @@ async fn a_caller_that_goes_away_does_not_stop_the_load_of_the_others(app: TestA
 async fn a_registry_that_is_shut_down_leaves_no_work_behind() {
     let app = TestApp::start().await;
     let registry = app.local_only(app.cache_config());
-    registry
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
-    registry
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
+    put(&registry, 1).await;
+    current(&registry).await;
     registry.shutdown().await;
     registry.shutdown().await;
     let error = registry
@@ -101,10 +95,7 @@ async fn a_registry_that_is_shut_down_leaves_no_work_behind() {
 
 async fn an_invalidation_loses_nothing(app: TestApp) {
     let registry = app.registry().await;
-    registry
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
+    put(&registry, 1).await;
     let resolve = async || {
         let resolved = registry.get_template("payments", "refund", "1.0.0").await;
         assert_eq!(marker(&resolved.unwrap()), json!(1));

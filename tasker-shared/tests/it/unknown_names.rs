@@ -7,7 +7,7 @@ use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::metrics::{DIRECTORY_POLLS, DIRECTORY_TEMPLATES, TEMPLATE_LOCAL_ENTRIES};
 use tasker_shared::registry::RegistryError;
 
-use crate::app::{TestApp, template};
+use crate::app::{TestApp, current, put};
 use crate::metrics_view::Metrics;
 
 /// The registry's promise, whatever the flood.
@@ -24,14 +24,8 @@ async fn a_flood_of_unknown_names_costs_few_polls_and_no_memory() {
         max_staleness_ms: 3_600_000,
         ..app.cache_config()
     }));
-    registry
-        .register_task_template(&template("payments", "refund", 1))
-        .await
-        .unwrap();
-    registry
-        .get_template("payments", "refund", "1.0.0")
-        .await
-        .unwrap();
+    put(&registry, 1).await;
+    current(&registry).await;
     let before = metrics.sum(&DIRECTORY_POLLS);
     let started = Instant::now();
     let callers: Vec<_> = (0..CALLERS)
