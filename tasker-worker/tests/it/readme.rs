@@ -10,7 +10,8 @@ const README: &str = include_str!("../../../README.md");
 const EXAMPLE: &str = include_str!("../../examples/refund_worker.rs");
 
 async fn start(database: &str, templates: &TempDir) -> ServiceProcess {
-    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let port = free_port().unwrap();
+    let address = format!("127.0.0.1:{port}");
     let folder = templates.path().to_string_lossy();
     let environment = [
         ("DATABASE_URL", database),
@@ -19,18 +20,8 @@ async fn start(database: &str, templates: &TempDir) -> ServiceProcess {
         ("TASKER_TEMPLATE_PATH", &*folder),
     ];
     let program = example_program("tasker-worker", "refund_worker");
-    let worker = ServiceProcess::start("refund_worker", &program, &environment)
-        .await
-        .unwrap();
-    let ready = format!("http://{address}/health/ready");
-    while !reqwest::get(&ready)
-        .await
-        .is_ok_and(|answer| answer.status().is_success())
-    {
-        worker.check_alive().unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    worker
+    let worker = ServiceProcess::start_ready("refund_worker", &program, &environment, port);
+    worker.await.unwrap()
 }
 
 #[test]
