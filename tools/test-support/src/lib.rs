@@ -5,10 +5,10 @@
 //! started from the programs of this machine. Tests change nothing that the variables name but
 //! databases and keys of their own: [`TestDatabase`] is a new database on the shared server.
 //!
-//! [`PostgresServer`] and [`RedisServer`] are servers of a test's own, to kill, freeze and restart.
-//! [`RedisCluster`] and [`RedisSentinel`] consist of several, and [`TcpProxy`] breaks the connection to any server. They need the servers' programs;
-//! [`ensure_program`] installs what is missing where that is possible. All listen on the loopback
-//! address only.
+//! [`PostgresServer`] and [`RedisServer`] are servers of a test's own, to kill, freeze and restart as
+//! [`ServiceProcess`]es. [`RedisCluster`] and [`RedisSentinel`] consist of several, and [`TcpProxy`]
+//! breaks the connection to any server. They need the servers' programs; [`ensure_program`] installs
+//! what is missing where that is possible. All listen on the loopback address only.
 //!
 //! Servers end with the process that started them, however it ends: a supervising shell holds the
 //! other end of a pipe and cleans up when the pipe closes.

@@ -25,7 +25,7 @@ pub fn free() -> Result<u16, TestkitError> {
         .ok_or(TestkitError::NoFreePort)
 }
 
-/// Starts a server on a free port, and again on others while another process takes one of them first.
+/// Starts a server on a free port, and again on another one if a process took that first.
 pub(crate) async fn start_on<S>(
     start: impl AsyncFn(u16) -> Result<S, TestkitError>,
 ) -> Result<S, TestkitError> {

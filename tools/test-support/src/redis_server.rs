@@ -158,8 +158,8 @@ pub(crate) async fn answers(url: &str) -> Result<(), TestkitError> {
     Ok(redis::cmd("PING").query_async(&mut connection).await?)
 }
 
-/// Returns true if a Redis on this port answers a PING with anything but "still loading". Requiring a
-/// password is an answer.
+/// Returns true if a Redis on this port answers a PING with anything but "still loading". Requiring
+/// a password is an answer.
 async fn is_up(port: u16) -> Result<bool, TestkitError> {
     let answer = ports::ask(port, "PING\r\n").await?;
     Ok(!answer.is_empty() && !answer.starts_with("-LOADING"))

@@ -26,8 +26,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The limit for the processes of a killed server to vanish.
 const VANISH_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A program with a folder of its own. On drop, or when this process ends, however it ends, the program
-/// gets its stop signal, such as SIGTERM, is killed five seconds later, and its folder is removed.
+/// A program with a folder of its own. On drop, or when this process ends, however it ends, the
+/// program gets its stop signal, such as SIGTERM, is killed five seconds later, and its folder is
+/// removed.
 #[derive(Debug)]
 pub struct ServiceProcess {
     program: &'static str,
@@ -132,8 +133,8 @@ impl ServiceProcess {
         Ok(())
     }
 
-    /// Suspends the program and its children: connections stay open, the kernel accepts new ones, and
-    /// nothing is answered.
+    /// Suspends the program and its children: connections stay open, the kernel accepts new ones,
+    /// and nothing is answered.
     pub fn freeze(&self) -> Result<(), TestkitError> {
         // A suspended parent starts no new children.
         let parent: Vec<Pid> = self.running_pid().into_iter().collect();
@@ -162,8 +163,8 @@ impl ServiceProcess {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Starts the program again, after stopping it if it runs, and waits until the probe succeeds. Fails
-    /// at once if the program ends instead.
+    /// Starts the program again, after stopping it if it runs, and waits until the probe returns
+    /// true. Fails at once if the program ends instead.
     pub(crate) async fn restart_until(
         &self,
         probe: impl AsyncFn() -> Result<bool, TestkitError>,
