@@ -1,10 +1,11 @@
-//! Rows of `tasker.tasks`, and the one statement that creates a task with its steps and edges.
+//! Rows of `tasker.tasks`, and the one statement that creates tasks with their steps and edges.
 //!
 //! Times are read as `timestamptz`, because a schema that other software created keeps them without
 //! a zone, in UTC. The time zone of our sessions is UTC, so the cast is right for both types.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -15,6 +16,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use tasker_shared::models::core::task_request::TaskRequest;
+use tasker_shared::models::core::task_template::FreeForm;
 
 use crate::models::workflow_step::WorkflowStep;
 
@@ -71,44 +73,46 @@ pub(crate) struct NewEdge {
     pub(crate) to: Uuid,
 }
 
-/// Creates a task, its steps and their edges, and queues the steps that wait for nothing, in one
-/// statement. Returns the time of creation, or `None` if a task with the same identity exists.
+/// Creates tasks, their steps and edges, and queues the steps that wait for nothing, in one statement.
+/// Returns the ids and times of creation of those whose identity no task had.
 ///
-/// Exactly one of any number of concurrent calls with one identity creates a task. If the call is
-/// cancelled or the connection breaks, the task may exist; [`find_by_identity`] finds out.
+/// Waits for locks for `lock_wait` at most, or for as long as the session does. Exactly one of any number
+/// of concurrent calls with one identity creates a task. If the call is cancelled or the connection breaks,
+/// the tasks may exist; [`find_by_identity`] finds out.
 pub(crate) async fn create(
     connection: &mut PgConnection,
-    task: &NewTask,
-) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
-    if !task.steps.is_empty() {
-        return insert(connection, task).await;
+    tasks: &[impl AsRef<NewTask>],
+    lock_wait: Option<Duration>,
+) -> Result<Vec<(Uuid, DateTime<Utc>)>, sqlx::Error> {
+    let tasks = || tasks.iter().map(AsRef::as_ref);
+    if tasks().all(|task: &NewTask| !task.steps.is_empty()) {
+        return insert(connection, tasks, lock_wait).await;
     }
-    // Nothing will ever run in it that could end it.
+    // Nothing will ever run in some that could end them.
     let mut transaction = connection.begin().await?;
-    let created = insert(&mut transaction, task).await?;
-    if created.is_some() {
-        sqlx::query("SELECT tasker.tasks_settle(ARRAY[$1], '{}')")
-            .bind(task.task_uuid)
-            .execute(&mut *transaction)
-            .await?;
-    }
+    let created = insert(&mut transaction, tasks, lock_wait).await?;
+    let idle: Vec<Uuid> = tasks()
+        .filter(|task| task.steps.is_empty() && created.iter().any(|(id, _)| *id == task.task_uuid))
+        .map(|task| task.task_uuid)
+        .collect();
+    sqlx::query("SELECT tasker.tasks_settle($1, '{}')")
+        .bind(idle)
+        .execute(&mut *transaction)
+        .await?;
     transaction.commit().await?;
     Ok(created)
 }
 
-async fn insert(
+async fn insert<'a, I: Iterator<Item = &'a NewTask>>(
     connection: &mut PgConnection,
-    task: &NewTask,
-) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
-    let (request, steps, edges) = (&task.request, &task.steps, &task.edges);
-    let step_uuids: Vec<Uuid> = steps.iter().map(|s| s.workflow_step_uuid).collect();
-    let named_steps: Vec<Uuid> = steps.iter().map(|s| s.named_step_uuid).collect();
-    let retryable: Vec<bool> = steps.iter().map(|s| s.retryable).collect();
-    let max_attempts: Vec<i32> = steps.iter().map(|s| s.max_attempts).collect();
-    let callables: Vec<&str> = steps.iter().map(|s| &*s.callable).collect();
-    let dependencies: Vec<i32> = steps.iter().map(|s| s.dependencies).collect();
-    let from: Vec<Uuid> = edges.iter().map(|e| e.from).collect();
-    let to: Vec<Uuid> = edges.iter().map(|e| e.to).collect();
+    tasks: impl Fn() -> I,
+    lock_wait: Option<Duration>,
+) -> Result<Vec<(Uuid, DateTime<Utc>)>, sqlx::Error> {
+    let steps = || tasks().flat_map(|task| task.steps.iter().map(move |step| (task, step)));
+    let edges = || tasks().flat_map(|task| task.edges.iter().map(move |edge| (task, edge)));
+    // 0 would be no limit.
+    let lock_wait = lock_wait.map(|wait| wait.as_millis().max(1).to_string());
+    // The order of the insertions keeps two calls with the same identities from waiting for each other.
     let created = sqlx::query!(
         r#"
         WITH task AS (
@@ -116,82 +120,103 @@ async fn insert(
                 (task_uuid, named_task_uuid, template_hash, identity_hash, context, initiator,
                  source_system, reason, tags, options, priority, requested_at, correlation_id,
                  parent_correlation_id, awaited, created_at, updated_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, now(), now())
+            SELECT t.task, t.named_task, t.template_hash, t.identity_hash, t.context::jsonb,
+                   t.initiator, t.source_system, t.reason, t.tags, t.options::jsonb, t.priority,
+                   t.requested_at, t.correlation_id, t.parent_correlation_id, t.awaited, now(), now()
+            FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[],
+                        $7::text[], $8::text[], $9::jsonb[], $10::text[], $11::int[],
+                        $12::timestamptz[], $13::uuid[], $14::uuid[], $15::bool[])
+                AS t (task, named_task, template_hash, identity_hash, context, initiator,
+                      source_system, reason, tags, options, priority, requested_at, correlation_id,
+                      parent_correlation_id, awaited)
+            WHERE $16::text IS NULL OR set_config('lock_timeout', $16, true) IS NOT NULL
+            ORDER BY t.identity_hash
             ON CONFLICT (identity_hash) DO NOTHING
-            RETURNING task_uuid, created_at
-        ), transition AS (
+            RETURNING task_uuid, created_at, priority
+        ), transitions AS (
             INSERT INTO tasker.task_transitions
                 (task_transition_uuid, task_uuid, to_state, sort_key, most_recent, created_at,
                  updated_at)
-            SELECT $16, task_uuid, 'pending', 1, true, now(), now() FROM task
+            SELECT t.transition, task.task_uuid, 'pending', 1, true, now(), now()
+            FROM unnest($17::uuid[], $1::uuid[]) AS t (transition, task_uuid)
+            JOIN task USING (task_uuid)
         ), steps AS (
             INSERT INTO tasker.workflow_steps
                 (workflow_step_uuid, task_uuid, named_step_uuid, retryable, max_attempts,
                  callable, unmet_dependencies, priority, created_at, updated_at)
             SELECT s.step, task.task_uuid, s.named_step, s.retryable, s.max_attempts, s.callable,
-                   s.dependencies, $11, now(), now()
-            FROM task, unnest($17::uuid[], $18::uuid[], $19::bool[], $20::int[], $21::text[],
-                              $22::int[])
-                AS s (step, named_step, retryable, max_attempts, callable, dependencies)
+                   s.dependencies, task.priority, now(), now()
+            FROM unnest($18::uuid[], $19::uuid[], $20::uuid[], $21::bool[], $22::int[], $23::text[],
+                        $24::int[])
+                AS s (task_uuid, step, named_step, retryable, max_attempts, callable, dependencies)
+            JOIN task USING (task_uuid)
         ), edges AS (
             INSERT INTO tasker.workflow_step_edges
                 (workflow_step_edge_uuid, from_step_uuid, to_step_uuid, name, created_at,
                  updated_at)
             SELECT e.edge, e.from_step, e.to_step, 'provides', now(), now()
-            FROM task, unnest($23::uuid[], $24::uuid[], $25::uuid[])
-                AS e (edge, from_step, to_step)
-        ), priority AS (
+            FROM unnest($25::uuid[], $26::uuid[], $27::uuid[], $28::uuid[])
+                AS e (task_uuid, edge, from_step, to_step)
+            JOIN task USING (task_uuid)
+        ), priorities AS (
             INSERT INTO tasker.step_queue_priorities (priority)
-            SELECT tasker.queue_priority($11) FROM task WHERE $11 <> 0
+            SELECT DISTINCT tasker.queue_priority(priority) FROM task WHERE priority <> 0
             ON CONFLICT DO NOTHING
         ), queued AS (
             INSERT INTO tasker.step_queue
                 (task_uuid, workflow_step_uuid, callable, priority, due_at, state, sort_key,
                  attempt, uncounted)
-            SELECT task.task_uuid, s.step, s.callable, tasker.queue_priority($11), now(),
+            SELECT task.task_uuid, s.step, s.callable, tasker.queue_priority(task.priority), now(),
                    'enqueued', 0, 1, 0
-            FROM task, unnest($17::uuid[], $21::text[], $22::int[])
-                AS s (step, callable, dependencies)
+            FROM unnest($18::uuid[], $19::uuid[], $23::text[], $24::int[])
+                AS s (task_uuid, step, callable, dependencies)
+            JOIN task USING (task_uuid)
             WHERE s.dependencies = 0
         )
-        SELECT created_at::timestamptz AS "created_at!",
-               CASE WHEN $26 THEN tasker.steps_announce(now()) END::text AS announced
+        SELECT task_uuid, created_at::timestamptz AS "created_at!",
+               (SELECT tasker.steps_announce(now()) WHERE $29)::text AS announced
         FROM task
         "#,
-        task.task_uuid,
-        task.named_task_uuid,
-        task.template_hash,
-        task.identity_hash,
-        Json(&request.context) as _,
-        request.initiator,
-        request.source_system,
-        request.reason,
-        Json(&request.tags) as _,
-        request.options.as_ref().map(Json) as _,
-        request.priority.unwrap_or_default(),
-        task.requested_at,
-        task.correlation_id,
-        request.parent_correlation_id,
-        task.awaited,
-        Uuid::now_v7(),
-        &step_uuids,
-        &named_steps,
-        &retryable,
-        &max_attempts,
-        &callables as _,
-        &dependencies,
-        &new_ids(edges.len()),
-        &from,
-        &to,
-        task.announce,
+        &column(tasks().map(|t| t.task_uuid)),
+        &column(tasks().map(|t| t.named_task_uuid)),
+        &column(tasks().map(|t| &*t.template_hash)) as _,
+        &column(tasks().map(|t| &*t.identity_hash)) as _,
+        &column(tasks().map(|t| t.request.context.as_json())) as _,
+        &column(tasks().map(|t| &*t.request.initiator)) as _,
+        &column(tasks().map(|t| &*t.request.source_system)) as _,
+        &column(tasks().map(|t| &*t.request.reason)) as _,
+        &column(tasks().map(|t| Json(&t.request.tags))) as _,
+        &column(tasks().map(|t| t.request.options.as_ref().map(FreeForm::as_json))) as _,
+        &column(tasks().map(|t| t.request.priority.unwrap_or_default())),
+        &column(tasks().map(|t| t.requested_at)),
+        &column(tasks().map(|t| t.correlation_id)),
+        &column(tasks().map(|t| t.request.parent_correlation_id)) as _,
+        &column(tasks().map(|t| t.awaited)),
+        lock_wait,
+        &column(tasks().map(|_| Uuid::now_v7())),
+        &column(steps().map(|(t, _)| t.task_uuid)),
+        &column(steps().map(|(_, s)| s.workflow_step_uuid)),
+        &column(steps().map(|(_, s)| s.named_step_uuid)),
+        &column(steps().map(|(_, s)| s.retryable)),
+        &column(steps().map(|(_, s)| s.max_attempts)),
+        &column(steps().map(|(_, s)| &*s.callable)) as _,
+        &column(steps().map(|(_, s)| s.dependencies)),
+        &column(edges().map(|(t, _)| t.task_uuid)),
+        &column(edges().map(|_| Uuid::now_v7())),
+        &column(edges().map(|(_, e)| e.from)),
+        &column(edges().map(|(_, e)| e.to)),
+        tasks().any(|t| t.announce),
     )
-    .fetch_optional(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(created.map(|row| row.created_at))
+    Ok(created
+        .into_iter()
+        .map(|row| (row.task_uuid, row.created_at))
+        .collect())
 }
 
-fn new_ids(count: usize) -> Vec<Uuid> {
-    std::iter::repeat_with(Uuid::now_v7).take(count).collect()
+fn column<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    items.collect()
 }
 
 /// The answer to a request that repeats another one.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::models::task::{self, NewEdge, NewStep, NewTask, TaskIdentity};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use tasker_shared::database::{self, DatabaseError};
 use tasker_shared::metrics::TASKS_CREATED;
 use tasker_shared::models::core::task_request::TaskRequest;
@@ -25,6 +25,7 @@ use super::errors::{TaskInitializationError as Error, Violation};
 use super::identity::identity_hash;
 use super::prepared::{PreparedTemplate, PreparedTemplates};
 use super::request_check;
+use super::together::{self, Attempt, Batch, Line};
 use super::turns::Turns;
 use crate::QUERY_LIMIT;
 use crate::template_loader::TemplateLoader;
@@ -44,6 +45,8 @@ const CHECK_LIMIT: Duration = Duration::from_secs(2);
 
 /// The time that is left for PostgreSQL's answer when a wait for a lock ends.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
+/// The longest wait for a lock of a statement that creates several tasks.
+const SHORT_LOCK_WAIT: Duration = Duration::from_millis(100);
 /// The least time for which a query is sent.
 const LEAST_LIMIT: Duration = Duration::from_millis(600);
 
@@ -142,8 +145,11 @@ impl TaskInitializer {
         let prepared = self.prepared.get(&template).await?;
         let new = self.plan(&request, &template, &prepared).await?;
         let failed = |error: sqlx::Error| unstorable(error.into());
-        if let Some(created_at) = task::create(transaction, &new).await.map_err(failed)? {
-            return Ok(made(&new, &prepared, created_at));
+        let new = [Arc::new(new)];
+        let created = task::create(transaction, &new, None).await.map_err(failed)?;
+        let [new] = new;
+        if let Some((_, created_at)) = created.first() {
+            return Ok(made(&new, &prepared, *created_at));
         }
         let existing = task::find_by_identity(transaction, &new.identity_hash);
         let existing = existing.await.map_err(failed)?;
@@ -194,7 +200,7 @@ impl TaskInitializer {
         let new = Arc::new(new);
         // A found task may be deleted before it is read. Then a new one can be made.
         for _ in 0..ATTEMPTS {
-            if let Some(created_at) = self.create(&new).await? {
+            if let Some(created_at) = self.create(&new, &prepared.line).await? {
                 creation.succeeded(created_at);
                 return Ok(made(&new, &prepared, created_at));
             }
@@ -262,25 +268,36 @@ impl TaskInitializer {
     /// attempt whose answer was lost may have made.
     ///
     /// Safe to repeat, because the second time finds the identity of the first.
-    async fn create(&self, new: &Arc<NewTask>) -> Result<Option<DateTime<Utc>>, Error> {
+    async fn create(
+        &self,
+        new: &Arc<NewTask>,
+        line: &Arc<Line>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let deadline = Instant::now() + QUERY_LIMIT;
         let unanswered = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&unanswered);
+        if together::suits(new) {
+            match self.create_together(new, line, deadline).await {
+                Attempt::Created(created_at) => return Ok(Some(created_at)),
+                Attempt::Exists => return Ok(None),
+                Attempt::Failed { may_exist } => {
+                    unanswered.store(u32::from(may_exist), Ordering::Relaxed);
+                }
+            }
+        }
+        let (tasks, counted) = ([Arc::clone(new)], Arc::clone(&unanswered));
         let created = self
-            .run(new, move |connection, new, deadline| {
-                let counted = Arc::clone(&counted);
+            .run(new, deadline, move |connection| {
+                let (tasks, counted) = (tasks.clone(), Arc::clone(&counted));
                 Box::pin(async move {
-                    counted.fetch_add(1, Ordering::Relaxed);
-                    let created = create_before(connection, new, deadline).await;
-                    // A refused attempt had no effect.
-                    if created.as_ref().is_err_and(database::is_refusal) {
-                        counted.fetch_sub(1, Ordering::Relaxed);
-                    }
-                    created
+                    // PostgreSQL then says before the deadline that nothing was created, and why.
+                    let wait = deadline.saturating_duration_since(Instant::now() + ANSWER_TIME);
+                    let wait = wait.min(database::pool::LOCK_TIMEOUT);
+                    counting(&counted, task::create(connection, &tasks, Some(wait))).await
                 })
             })
             .await;
         match created {
-            Ok(created) => Ok(created),
+            Ok(created) => Ok(created.first().map(|(_, created_at)| *created_at)),
             Err(error) if unanswered.load(Ordering::Relaxed) == 0 => Err(unstorable(error)),
             // An attempt may have been committed, so no caller may read that it was not.
             Err(error) => match timeout(CHECK_LIMIT, self.find(new)).await {
@@ -293,67 +310,88 @@ impl TaskInitializer {
         }
     }
 
+    /// Has a task created with others of its template. A statement that would wait for a lock, or that
+    /// PostgreSQL refuses because of one of them, creates none.
+    async fn create_together(
+        &self,
+        new: &Arc<NewTask>,
+        line: &Arc<Line>,
+        deadline: Instant,
+    ) -> Attempt {
+        line.create(new, |batch| Box::pin(self.lead(new, line, batch, deadline)))
+            .await
+    }
+
+    /// Creates a batch of tasks. Returns false if no statement could be sent.
+    async fn lead(
+        &self,
+        new: &NewTask,
+        line: &Arc<Line>,
+        batch: Batch,
+        deadline: Instant,
+    ) -> bool {
+        let unanswered = Arc::new(AtomicU32::new(0));
+        let created = self
+            .run(new, deadline, |connection| {
+                let (tasks, counted) = (batch.take(line), Arc::clone(&unanswered));
+                Box::pin(async move {
+                    let created = task::create(connection, &tasks, Some(SHORT_LOCK_WAIT));
+                    match counting(&counted, created).await {
+                        Err(error) if database::is_refusal(&error) => Ok(None),
+                        created => created.map(Some),
+                    }
+                })
+            })
+            .await;
+        let may_exist = unanswered.load(Ordering::Relaxed) > 0;
+        match &created {
+            Ok(Some(created)) => batch.answer(Ok(created)),
+            _ => batch.answer(Err(Attempt::Failed { may_exist })),
+        }
+        created.is_ok()
+    }
+
     async fn find(&self, new: &Arc<NewTask>) -> Result<Option<TaskIdentity>, DatabaseError> {
-        self.run(new, |connection, new, _deadline| {
-            Box::pin(task::find_by_identity(connection, &new.identity_hash))
+        let identity = new.identity_hash.clone();
+        self.run(new, Instant::now() + QUERY_LIMIT, move |connection| {
+            let identity = identity.clone();
+            Box::pin(async move { task::find_by_identity(connection, &identity).await })
         })
         .await
     }
 
-    /// Runs a query for a task, and passes it the moment at which it is given up. The wait for a turn counts.
+    /// Runs a query for a task until `deadline`. The wait for a turn counts.
     async fn run<T>(
         &self,
-        new: &Arc<NewTask>,
-        query: impl for<'c> Fn(
-            &'c mut PgConnection,
-            &'c NewTask,
-            Instant,
-        ) -> BoxFuture<'c, Result<T, sqlx::Error>>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    ) -> Result<T, DatabaseError>
-    where
-        T: Send,
-    {
-        let deadline = Instant::now() + QUERY_LIMIT;
+        new: &NewTask,
+        deadline: Instant,
+        query: impl for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
+    ) -> Result<T, DatabaseError> {
         let turn = timeout_at(deadline, self.connections.take(&new.request)).await;
         // All that have the turns of a template may wait for a lock.
         let unsent = || database::locked_recently().unwrap_or(DatabaseError::Late(QUERY_LIMIT));
         let _turn = turn.map_err(|_elapsed| unsent())?;
-        if deadline - Instant::now() < LEAST_LIMIT {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left < LEAST_LIMIT {
             return Err(unsent());
         }
-        database::run_idempotent(&self.pool, deadline - Instant::now(), |connection| {
-            let (new, query) = (Arc::clone(new), query.clone());
-            Box::pin(async move { query(connection, &new, deadline).await })
-        })
-        .await
-        .map_err(|error| error.with_limit(QUERY_LIMIT))
+        let answer = database::run_idempotent(&self.pool, left, query).await;
+        answer.map_err(|error| error.with_limit(QUERY_LIMIT))
     }
 }
 
-/// Creates a task. If less time is left until `deadline` than a wait for a lock may take, that wait is
-/// shorter, because PostgreSQL then says before the deadline that nothing was created, and why.
-async fn create_before(
-    connection: &mut PgConnection,
-    new: &NewTask,
-    deadline: Instant,
-) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
-    let wait = deadline.saturating_duration_since(Instant::now() + ANSWER_TIME);
-    if wait >= database::pool::LOCK_TIMEOUT {
-        return task::create(connection, new).await;
+/// Counts in `unanswered` a statement that had an effect which is not known.
+async fn counting<T>(
+    unanswered: &AtomicU32,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    unanswered.fetch_add(1, Ordering::Relaxed);
+    let answer = statement.await;
+    // A refused statement had no effect.
+    if answer.as_ref().is_err_and(database::is_refusal) {
+        unanswered.fetch_sub(1, Ordering::Relaxed);
     }
-    let mut transaction = connection.begin().await?;
-    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
-        // 0 would be no limit.
-        .bind(wait.as_millis().max(1).to_string())
-        .execute(&mut *transaction)
-        .await?;
-    let created = task::create(&mut transaction, new).await?;
-    transaction.commit().await?;
-    Ok(created)
+    answer
 }
 
 fn check(request: &TaskRequest) -> Result<(), Error> {

@@ -13,6 +13,7 @@ mod initializer;
 mod plan;
 mod prepared;
 mod request_check;
+mod together;
 mod turns;
 
 pub use errors::{TaskInitializationError, Violation};

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::check_pool::CheckPool;
 use super::errors::TaskInitializationError;
 use super::plan::StepPlan;
+use super::together::Line;
 use crate::QUERY_LIMIT;
 
 /// The most templates that are kept prepared. With more in use, some are prepared again.
@@ -35,6 +36,8 @@ pub(super) struct PreparedTemplate {
     pub(super) plan: StepPlan,
     /// The ids of the steps' names, in the order of the plan.
     pub(super) named_steps: Vec<Uuid>,
+    /// The tasks that wait to be created.
+    pub(super) line: Arc<Line>,
 }
 
 /// Prepared templates.
@@ -106,6 +109,7 @@ impl PreparedTemplates {
             input_schema,
             named_steps: names.iter().map(|name| ids[name]).collect(),
             plan,
+            line: Arc::default(),
         }))
     }
 }
