@@ -103,6 +103,7 @@ pub(crate) async fn create(
     Ok(created)
 }
 
+#[expect(clippy::too_many_lines, reason = "it is one statement")]
 async fn insert<'a, I: Iterator<Item = &'a NewTask>>(
     connection: &mut PgConnection,
     tasks: impl Fn() -> I,

@@ -146,7 +146,9 @@ impl TaskInitializer {
         let new = self.plan(&request, &template, &prepared).await?;
         let failed = |error: sqlx::Error| unstorable(error.into());
         let new = [Arc::new(new)];
-        let created = task::create(transaction, &new, None).await.map_err(failed)?;
+        let created = task::create(transaction, &new, None)
+            .await
+            .map_err(failed)?;
         let [new] = new;
         if let Some((_, created_at)) = created.first() {
             return Ok(made(&new, &prepared, *created_at));
@@ -323,13 +325,7 @@ impl TaskInitializer {
     }
 
     /// Creates a batch of tasks. Returns false if no statement could be sent.
-    async fn lead(
-        &self,
-        new: &NewTask,
-        line: &Arc<Line>,
-        batch: Batch,
-        deadline: Instant,
-    ) -> bool {
+    async fn lead(&self, new: &NewTask, line: &Arc<Line>, batch: Batch, deadline: Instant) -> bool {
         let unanswered = Arc::new(AtomicU32::new(0));
         let created = self
             .run(new, deadline, |connection| {

@@ -1,5 +1,9 @@
 //! The parts of a new task.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
 use serde_json::{Value, json};
 use sqlx::Row;
 use tasker_shared::config::tasker::TaskerConfig;
@@ -263,4 +267,120 @@ async fn a_step_is_created_with_the_attempts_of_its_environment() {
     .await
     .unwrap();
     assert_eq!(attempts, [("less".to_owned(), 2), ("same".to_owned(), 3)]);
+}
+
+fn identities(answers: &[(u16, Value)]) -> BTreeSet<&str> {
+    let bodies = answers.iter().map(|(_, body)| body);
+    bodies
+        .filter_map(|body| body["task_uuid"].as_str())
+        .collect()
+}
+
+/// Asks for a task of each context, all at once.
+async fn at_once(app: &TestApp, contexts: impl Iterator<Item = String>) -> Vec<(u16, Value)> {
+    let requests = contexts.map(|context| async move {
+        let body = format!(
+            r#"{{"name": "order", "namespace": "shop", "version": "1.0.0", "priority": 3,
+                 "context": {context}}}"#
+        );
+        let answer = app.post_body(body).await;
+        (answer.status, answer.json())
+    });
+    join_all(requests).await
+}
+
+#[tokio::test]
+async fn requests_that_come_at_once_get_a_task_each_and_equal_ones_the_same() {
+    let app = TestApp::start().await;
+    let steps = json!([
+        step("start", "standard", &[]),
+        step("left", "standard", &["start"]),
+        step("right", "standard", &["start"]),
+        step("end", "standard", &["left", "right"]),
+    ]);
+    app.register("order", json!({"steps": steps})).await;
+    let answers = at_once(&app, (0..60).map(|n| format!(r#"{{"order": {}}}"#, n % 40))).await;
+    let created = answers.iter().filter(|(status, _)| *status == 201).count();
+    assert_eq!(created, 40);
+    assert_eq!(identities(&answers).len(), 40);
+    for (n, (status, body)) in answers.iter().enumerate() {
+        assert_eq!(body["created"], json!(*status == 201));
+        let uuid = body["task_uuid"].as_str().unwrap();
+        let task = app.get(&format!("/v1/tasks/{uuid}")).await.json();
+        assert_eq!(task["context"], json!({"order": n % 40}));
+        let mapping = body["step_mapping"].as_object().unwrap();
+        assert_eq!(mapping.len(), 4);
+        for step in task["steps"].as_array().unwrap() {
+            assert_eq!(
+                mapping[step["name"].as_str().unwrap()],
+                step["workflow_step_uuid"]
+            );
+        }
+    }
+    assert_eq!(
+        rows(&app).await,
+        [
+            ("tasks", 40),
+            ("task_transitions", 40),
+            ("workflow_steps", 160),
+            ("step_queue", 40),
+            ("workflow_step_edges", 160),
+        ]
+    );
+    let edges_within_tasks: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM tasker.workflow_step_edges e
+         JOIN tasker.workflow_steps f ON f.workflow_step_uuid = e.from_step_uuid
+         JOIN tasker.workflow_steps t ON t.workflow_step_uuid = e.to_step_uuid
+             AND t.task_uuid = f.task_uuid AND t.priority = 3",
+    )
+    .fetch_one(app.pool())
+    .await
+    .unwrap();
+    assert_eq!(edges_within_tasks, 160);
+}
+
+#[tokio::test]
+async fn a_request_that_postgresql_refuses_spoils_no_other_of_the_same_moment() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    assert_eq!(app.task_of("order", json!({})).await.status, 201);
+    let contexts = (0..30).map(|n| match n {
+        // A jsonb cannot store it.
+        7 => String::from(r#"{"n": 1e140000}"#),
+        _ => format!(r#"{{"n": {n}}}"#),
+    });
+    let answers = at_once(&app, contexts).await;
+    for (n, (status, body)) in answers.iter().enumerate() {
+        assert_eq!(*status, if n == 7 { 422 } else { 201 }, "{body}");
+    }
+    assert_eq!(app.count("tasks").await, 30);
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_a_lock_holds_up_no_other_of_the_same_moment() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    assert_eq!(app.task_of("order", json!({"n": 7})).await.status, 201);
+    // Another session is about to create a task with this identity.
+    let mut other = app.pool().begin().await.unwrap();
+    sqlx::query("UPDATE tasker.tasks SET identity_hash = 'other'")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    let contexts = (0..20).map(|n| format!(r#"{{"n": {n}}}"#));
+    let answers = async {
+        let before = Instant::now();
+        let waits = at_once(&app, std::iter::once(String::from(r#"{"n": 7}"#)));
+        let others = async {
+            let answers = at_once(&app, contexts.filter(|context| !context.contains('7'))).await;
+            assert!(before.elapsed() < Duration::from_secs(3));
+            other.commit().await.unwrap();
+            answers
+        };
+        tokio::join!(waits, others)
+    };
+    let (waited, others) = answers.await;
+    assert!(others.iter().all(|(status, _)| *status == 201));
+    assert_eq!(waited[0].0, 201);
+    assert_eq!(app.count("tasks").await, 20);
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use http::Request;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 use tasker_shared::config::tasker::TaskerConfig;
 use tasker_test_support::{TcpProxy, TestDatabase};
@@ -29,6 +29,11 @@ const HOLD_STEPS: &str = "
     CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON tasker.workflow_step_transitions
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold();
     SELECT pg_advisory_lock(1)";
+
+/// A context with which a task is created alone, so that its creation waits for a lock for long.
+fn large() -> Value {
+    json!({"text": "x".repeat(20_000)})
+}
 
 /// A service behind a proxy, and a session that lets creations wait.
 async fn held(hold: &'static str) -> (TestApp, TcpProxy, PgConnection) {
@@ -75,7 +80,7 @@ async fn an_answer_that_is_lost_with_its_connection_is_found_again() {
         proxy.cut().await;
         direct.execute(RELEASE).await.unwrap();
     };
-    let (answer, ()) = tokio::join!(app.task_of("order", json!({})), lose);
+    let (answer, ()) = tokio::join!(app.task_of("order", large()), lose);
     assert_eq!(answer.status, 201, "{answer:?}");
     let tasks = tasks(&mut direct).await;
     assert_eq!(tasks.len(), 2, "the answered one and the one of before");
@@ -90,7 +95,7 @@ async fn a_client_that_cannot_get_the_answer_reads_which_task_may_exist() {
         proxy.half_open().await;
         direct.execute(RELEASE).await.unwrap();
     };
-    let (answer, ()) = tokio::join!(app.task_of("order", json!({})), lose);
+    let (answer, ()) = tokio::join!(app.task_of("order", large()), lose);
     assert_eq!(answer.status, 503, "{answer:?}");
     let problem = answer.problem();
     assert_eq!(problem["code"], "task_uncertain");
