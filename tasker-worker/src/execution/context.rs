@@ -279,7 +279,9 @@ impl StepContext {
 
 /// The error of a statement that completes a step in a handler's transaction.
 fn not_completed(error: sqlx::Error) -> StepError {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     if code.is_some_and(|code| code == ISOLATION_LEVEL) {
         return StepError::permanent(
             "complete_in needs a transaction of READ COMMITTED, because in others it does not see which \
