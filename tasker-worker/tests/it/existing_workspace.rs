@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::TaskerConfig;
 use tasker_shared::models::core::identity_strategy::IdentityStrategy;
@@ -28,23 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The task that the workspace had before.
 const OLD_TASK: &str = "019b0000-0000-7000-8000-000000000001";
 
-/// Creates a database with the schema, and some rows, of a workspace that existed before this
-/// software. Its time zone is not UTC.
-async fn existing_workspace() -> TestDatabase {
-    let database = TestDatabase::create().await.unwrap();
-    let zone = "SET timezone = 'America/New_York'";
-    for sql in [
-        format!("ALTER DATABASE {} {zone}", database.name()),
-        include_str!("existing_workspace.sql").to_owned(),
-    ] {
-        // Each on a connection of its own, because the zone is that of later ones.
-        let mut connection = PgConnection::connect(database.url()).await.unwrap();
-        connection.execute(AssertSqlSafe(sql)).await.unwrap();
-        connection.close().await.unwrap();
-    }
-    database
-}
-
 /// A worker and an orchestration service as two processes have them: each has its own context.
 struct Workspace {
     worker: Router,
@@ -59,7 +42,7 @@ struct Workspace {
 
 impl Workspace {
     async fn start(config: TaskerConfig) -> Self {
-        let database = existing_workspace().await;
+        let database = TestDatabase::create_existing_workspace().await.unwrap();
         let worker_context = context(&database, config.clone()).await;
         let orchestration_context = context(&database, config).await;
         let folder = folder(&[
@@ -193,7 +176,7 @@ fn is_now(time: &Value) -> bool {
 /// An older workspace has no column for strategies.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workspace_without_strategies_is_migrated() {
-    let database = existing_workspace().await;
+    let database = TestDatabase::create_existing_workspace().await.unwrap();
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
     connection
         .execute(

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::{TestkitError, postgres};
 
+const EXISTING_WORKSPACE: &str = include_str!("existing_workspace.sql");
 const DROP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An empty database with a unique name. It is dropped with its connections on drop. A test process
@@ -42,6 +43,19 @@ impl TestDatabase {
             url: url.into(),
             name,
         })
+    }
+
+    /// Creates a database with the schema, and some rows, of a workspace that existed before this
+    /// software. Its time zone is not UTC.
+    pub async fn create_existing_workspace() -> Result<Self, TestkitError> {
+        let database = Self::create().await?;
+        let zone = format!(
+            "ALTER DATABASE {} SET timezone = 'America/New_York'",
+            database.name
+        );
+        execute(&database.admin_url, zone).await?;
+        execute(&database.url, EXISTING_WORKSPACE.to_owned()).await?;
+        Ok(database)
     }
 
     /// Returns the database's URL.
