@@ -6,7 +6,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair,
 };
-
 use tasker_test_support::{HeldFolder, RedisServer, free_port};
 
 /// A server that listens for TLS.
