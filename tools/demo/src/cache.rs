@@ -25,7 +25,9 @@ pub(crate) async fn show_tiers(
     redis_url: &str,
     prefix: &str,
 ) -> Result<(), Failure> {
-    println!("\nThe same templates from each tier of the cache, in a development build:");
+    println!(
+        "\nThe same templates from each tier of the cache, without workers (development build):"
+    );
     println!(
         "{:<34} {:>10} {:>18}",
         "template found in", "resolving", "the whole request"
@@ -81,8 +83,8 @@ fn microseconds(seconds: f64) -> String {
     format!("{:.0} us", seconds * 1e6)
 }
 
-/// Changes a file, restarts the worker as a deployment does, and creates tasks meanwhile until one
-/// is made from the new template.
+/// Changes a file, starts the worker again as a deployment does, and creates tasks meanwhile until
+/// one is made from the new template.
 pub(crate) async fn show_change(
     worker: &mut Service<'_>,
     orchestration: &Service<'_>,
@@ -100,10 +102,7 @@ pub(crate) async fn show_change(
         file,
         content.replace("description: \"", "description: \"Changed: "),
     )?;
-    println!(
-        "\nchanged the file of {}, restarting the worker",
-        template.name
-    );
+    println!("\nchanged the file of {}, starting a worker", template.name);
 
     let committed = async {
         let mut connection = PgConnection::connect(database_url).await?;

@@ -96,6 +96,8 @@ async fn show(database: &TestDatabase, redis_url: &str, once: bool) -> Result<()
     tasks::show(&first, &registered).await?;
     tasks::show_kill(&first, named("storefront/checkout/1.2.0")?, &victim).await?;
 
+    // The steps of the next tasks would compete with the requests that are measured.
+    worker.process.stop().await?;
     // The templates are in the memory of this service, and in Redis.
     first.restart().await?;
     cache::delete_keys(redis_url, database.name()).await?;

@@ -69,7 +69,8 @@ pub(crate) async fn show(service: &Service<'_>, templates: &[Template]) -> Resul
     println!("{title:<34} status    steps      took  ran again");
     for template in templates {
         let (task, took) = run(service, template).await?;
-        let (name, steps, took) = (&template.name, &task["total_steps"], took.as_millis());
+        let (name, steps, took) = (&template.name, &task["steps"], took.as_millis());
+        let steps = steps.as_array().map_or(0, Vec::len);
         let again: Vec<String> = ran_again(&task)
             .map(|step| format!("{} ({} attempts)", text(&step["name"]), step["attempts"]))
             .collect();
