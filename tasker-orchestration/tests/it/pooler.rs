@@ -268,7 +268,7 @@ async fn transactions_have_the_bounds_of_sessions() {
         .await
         .unwrap();
     let mut admin = migrate(&database).await;
-    // A trigger shows the settings under which tasks are made.
+    // A trigger shows the settings of a transaction in which a template is prepared for tasks.
     admin
         .execute(
             "CREATE TABLE public.seen (name text, value text);
@@ -279,7 +279,7 @@ async fn transactions_have_the_bounds_of_sessions() {
                      'client_connection_check_interval']) AS s (name);
                  RETURN NEW;
              END $$;
-             CREATE TRIGGER see BEFORE INSERT ON tasker.tasks
+             CREATE TRIGGER see BEFORE INSERT ON tasker.template_documents
                  FOR EACH ROW EXECUTE FUNCTION public.see()",
         )
         .await

@@ -358,9 +358,7 @@ impl Session {
         }
         tracing::warn!(
             want,
-            "a claim took too long; the next ones read less of the queue and take fewer steps, so steps \
-             that are due for long may wait. Look for transactions that are open for long, and for steps \
-             that depend on very large results"
+            "a claim took too long; the next ones read less of the queue and take fewer steps"
         );
     }
 
