@@ -26,7 +26,7 @@ const MAX_CONTEXT: usize = 16 * 1024;
 /// The longest time for which a task waits for the statement that creates it with others.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// What became of a task that was to be created with others.
+/// The outcome for a task that was to be created with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempt {
     Created(DateTime<Utc>),

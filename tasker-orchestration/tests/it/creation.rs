@@ -32,16 +32,19 @@ fn step(name: &str, kind: &str, dependencies: &[&str]) -> Value {
     })
 }
 
-#[tokio::test]
-async fn a_task_is_made_with_its_steps_and_edges_and_its_first_step_is_queued() {
-    let app = TestApp::start().await;
-    let steps = json!([
+fn diamond() -> Value {
+    json!([
         step("start", "standard", &[]),
         step("left", "standard", &["start"]),
         step("right", "standard", &["start"]),
         step("end", "standard", &["left", "right"]),
-    ]);
-    app.register("diamond", json!({"steps": steps})).await;
+    ])
+}
+
+#[tokio::test]
+async fn a_task_is_made_with_its_steps_and_edges_and_its_first_step_is_queued() {
+    let app = TestApp::start().await;
+    app.register("diamond", json!({"steps": diamond()})).await;
 
     let answer = app.task_of("diamond", json!({"order": 7})).await;
     assert_eq!(answer.status, 201, "{answer:?}");
@@ -292,13 +295,7 @@ async fn at_once(app: &TestApp, contexts: impl Iterator<Item = String>) -> Vec<(
 #[tokio::test]
 async fn requests_that_come_at_once_get_a_task_each_and_equal_ones_the_same() {
     let app = TestApp::start().await;
-    let steps = json!([
-        step("start", "standard", &[]),
-        step("left", "standard", &["start"]),
-        step("right", "standard", &["start"]),
-        step("end", "standard", &["left", "right"]),
-    ]);
-    app.register("order", json!({"steps": steps})).await;
+    app.register("order", json!({"steps": diamond()})).await;
     let answers = at_once(&app, (0..60).map(|n| format!(r#"{{"order": {}}}"#, n % 40))).await;
     let created = answers.iter().filter(|(status, _)| *status == 201).count();
     assert_eq!(created, 40);

@@ -1,15 +1,13 @@
 //! One registration of this process as a worker: its claims, its handlers and its statements.
 
 mod claims;
+mod failures;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
-use sqlx::Connection;
-use tasker_shared::database::DatabaseError;
 use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, Failures, WorkerRow};
 use tasker_shared::metrics::{STEP_CLAIMS, STEPS_RUNNING, WORKER_LEASES_LOST};
 use tokio::sync::mpsc;
@@ -21,12 +19,10 @@ use super::answer::Answer;
 use super::claimed::{Claimed, Ended, Pending};
 use super::execute::execute;
 use super::heartbeat::{self, Lost, Running};
-use super::link::{
-    Link, STATEMENT_LIMIT, is_locked, is_too_slow, may_have_taken_effect, took_too_long,
-};
+use super::link::{Link, is_too_slow, took_too_long};
 use super::report::report;
 use super::shared::Shared;
-use super::unrecorded::{Unrecorded, is_of_single_ends};
+use super::unrecorded::Unrecorded;
 
 /// The pauses between attempts at a statement that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -34,8 +30,6 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 /// The interval at which the whole queue is read, because a claim may have been rolled back or an
 /// announcement of late steps lost.
 const SWEEP: Duration = Duration::from_secs(30);
-/// The longest that a single end waits for rows that others have locked. All else waits for it.
-const LOCK_TIMEOUT: &str = "200ms";
 /// The part of the time in which the whole queue is read, at most, if it takes long.
 const SWEEP_SHARE: u32 = 20;
 
@@ -343,87 +337,6 @@ impl Session {
                 }
                 self.failed(&error, batch, drained_by).await;
                 ControlFlow::Continue(())
-            }
-        }
-    }
-
-    /// Reads less of the queue after a claim was cancelled because it took too long. That happens
-    /// while a forgotten transaction keeps millions of dead rows.
-    fn narrow(&mut self, started: Instant, want: i32) {
-        if let Some(bounds) = self.before_sweep.take() {
-            self.bounds = bounds;
-            self.next_sweep = after_sweep(started);
-        } else {
-            self.bounds.narrow(Utc::now());
-        }
-        tracing::warn!(
-            want,
-            "a claim took too long; the next ones read less of the queue and take fewer steps"
-        );
-    }
-
-    /// Deals with a statement that failed, whether or not it took effect.
-    async fn failed(&mut self, error: &DatabaseError, batch: usize, drained_by: Option<Instant>) {
-        if may_have_taken_effect(error) {
-            self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
-        }
-        // One result that PostgreSQL refuses must not hold up the others.
-        if batch > 0 && is_of_single_ends(error) {
-            self.one_by_one(batch, drained_by).await;
-            return;
-        }
-        if self.statement_failures.begin() {
-            tracing::warn!(%error, results = batch, "a statement of the worker failed; trying again");
-        } else {
-            tracing::debug!(%error, results = batch, "a statement of the worker failed again");
-        }
-        sleep(self.pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        self.pause = (self.pause * 2).min(LAST_PAUSE);
-    }
-
-    /// Records the first `batch` ends one at a time, without a claim, which may be the cause as well.
-    /// Waits for rows that others have locked only for a moment, and for those of one task only once.
-    /// Stops when the worker begins to drain, and when that has had its time.
-    async fn one_by_one(&mut self, batch: usize, drained_by: Option<Instant>) {
-        let (worker, scope) = (self.worker, self.shared.scope.clone());
-        let draining = self.shared.draining.clone();
-        let is_over =
-            || drained_by.map_or_else(|| draining.is_cancelled(), |by| by <= Instant::now());
-        let mut locked = HashMap::new();
-        for ended in self.unrecorded.take(batch) {
-            if is_over() {
-                self.unrecorded.push(ended);
-                continue;
-            }
-            let task = ended.end.id.task_uuid;
-            if let Some(error) = locked.get(&task) {
-                self.unrecorded.set_aside(ended, error);
-                continue;
-            }
-            let answer = self.link.run(async |connection| {
-                let mut transaction = connection.begin().await?;
-                let limit = sqlx::query("SELECT set_config('lock_timeout', $1, true)");
-                limit.bind(LOCK_TIMEOUT).execute(&mut *transaction).await?;
-                let ends = [&ended.end];
-                let rows =
-                    execution::complete(&mut transaction, worker, &ends, 0, &scope, None).await?;
-                transaction.commit().await?;
-                Ok(rows)
-            });
-            match answer.await {
-                Ok(rows) => self.receive(rows, &[ended], 0, false),
-                Err(error) if is_of_single_ends(&error) => {
-                    self.unrecorded.set_aside(ended, &error);
-                    if is_locked(&error) {
-                        locked.insert(task, error);
-                    }
-                }
-                Err(error) => {
-                    if may_have_taken_effect(&error) {
-                        self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
-                    }
-                    self.unrecorded.push(ended);
-                }
             }
         }
     }
