@@ -11,12 +11,12 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Result;
-use crate::launch::{cargo, root, succeed, with_servers};
+use crate::launch::{ALL, cargo, root, succeed, with_servers};
 
 /// Renews the generated files. With `check`, changes nothing and fails if one is out of date.
 pub(crate) fn run(check: bool) -> Result {
     let (committed, wanted) = (root().join(".sqlx"), root().join("target/sqlx-queries"));
-    describe_queries(&wanted)?;
+    describe_queries(&wanted, check)?;
     if check {
         let mut compare = Command::new("diff");
         compare.args(["--recursive", "--brief"]);
@@ -31,13 +31,7 @@ pub(crate) fn run(check: bool) -> Result {
         }
     }
     let mut tests = cargo("test");
-    tests.args([
-        "--workspace",
-        "--all-features",
-        "--lib",
-        "--bins",
-        "--no-fail-fast",
-    ]);
+    tests.args(["--lib", "--bins", "--no-fail-fast"]).args(ALL);
     tests.arg("generated");
     if !check {
         tests.env("UPDATE_GENERATED", "1");
@@ -46,11 +40,15 @@ pub(crate) fn run(check: bool) -> Result {
 }
 
 /// Writes the types of all queries to a folder, as a database with the current schema reports them.
-fn describe_queries(folder: &Path) -> Result {
+/// Clippy has the crates checked, whose warnings fail if they are `denied`.
+fn describe_queries(folder: &Path, denied: bool) -> Result {
     empty(folder)?;
-    let mut check = with_servers();
-    check.args(["--migrations", "tasker-shared/migrations", "cargo", "check"]);
-    check.args(["--workspace", "--all-features", "--all-targets"]);
+    let mut check = with_servers()?;
+    check.args(["--migrations", "tasker-shared/migrations"]);
+    check.args(["cargo", "clippy", "--all-targets"]).args(ALL);
+    if denied {
+        check.args(["--", "-D", "warnings"]);
+    }
     // The build scripts of the crates with queries run again when this changes, so each query is
     // checked again.
     let now = SystemTime::now()

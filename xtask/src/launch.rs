@@ -1,11 +1,26 @@
-//! Starting cargo, and the tools of this workspace through it.
+//! Starting cargo, and the programs of this workspace through it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Failure, Result};
+use crate::Result;
+
+/// The features with which everything is built, because cargo compiles a crate again for each other
+/// set of features.
+pub(crate) const ALL: [&str; 2] = ["--workspace", "--all-features"];
+
+/// The services, and a worker with handlers. Examples also bring in the features of
+/// dev-dependencies, which tests have.
+const SERVICES: [&str; 6] = [
+    "--bin",
+    "tasker-worker",
+    "--bin",
+    "tasker-orchestration",
+    "--example",
+    "example_worker",
+];
 
 /// Returns the root of the workspace.
 pub(crate) fn root() -> PathBuf {
@@ -16,8 +31,15 @@ pub(crate) fn root() -> PathBuf {
 /// Returns a cargo command that runs in the workspace's root.
 pub(crate) fn cargo(subcommand: &str) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = command(program);
+    cargo.arg(subcommand);
+    cargo
+}
+
+/// Returns a command that runs in the workspace's root.
+fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command.arg(subcommand).current_dir(root());
+    command.current_dir(root());
     // `cargo run` describes this package in variables. Build scripts that read them would run
     // again, and with them half of the build, whenever they come and go.
     for (name, _) in std::env::vars_os() {
@@ -30,11 +52,28 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
 }
 
 /// Returns the command that runs the command appended to it with a PostgreSQL and a Redis.
-pub(crate) fn with_servers() -> Command {
-    let mut command = cargo("run");
-    command.args(["--quiet", "--package", "tasker-test-support"]);
-    command.args(["--bin", "with-servers", "--"]);
-    command
+pub(crate) fn with_servers() -> Result<Command> {
+    Ok(command(built("dev", "with-servers", &[])?))
+}
+
+/// Builds a tool, and the services if it is not optimised, and becomes the tool. Signals then reach
+/// it directly. Returns only if that fails.
+pub(crate) fn become_tool(profile: &str, tool: &str, arguments: Vec<OsString>) -> Result {
+    let services: &[&str] = if profile == "dev" { &SERVICES } else { &[] };
+    let tool = built(profile, tool, services)?;
+    become_command(Command::new(tool).args(arguments))
+}
+
+/// Builds a program in a profile, together with other targets, and returns its path.
+fn built(profile: &str, program: &str, others: &[&str]) -> Result<PathBuf> {
+    let mut build = cargo("build");
+    build.args(["--profile", profile, "--bin", program]);
+    build.args(ALL).args(others);
+    succeed(build)?;
+    let folder = if profile == "dev" { "debug" } else { profile };
+    let own = std::env::current_exe()?;
+    let target = own.ancestors().nth(2).unwrap_or(Path::new("target"));
+    Ok(target.join(folder).join(program))
 }
 
 /// Runs a command to its end.
@@ -46,37 +85,10 @@ pub(crate) fn succeed(mut command: Command) -> Result {
     }
 }
 
-/// Builds packages and examples of them in a profile, and becomes the program of the first package.
-/// Signals then reach it directly. Returns only if that fails.
-pub(crate) fn become_tool(
-    profile: &str,
-    packages: &[&str],
-    examples: &[&str],
-    arguments: impl IntoIterator<Item = OsString>,
-) -> Failure {
-    // Together, because by themselves the packages would enable other features of dependencies.
-    let mut build = cargo("build");
-    build.args(["--profile", profile, "--bins"]);
-    build.args(packages.iter().flat_map(|package| ["--package", package]));
-    build.args(examples.iter().flat_map(|example| ["--example", example]));
-    if let Err(error) = succeed(build) {
-        return error;
-    }
-    let folder = if profile == "dev" { "debug" } else { profile };
-    let own = match std::env::current_exe() {
-        Ok(own) => own,
-        Err(error) => return error.into(),
-    };
-    let target = own.ancestors().nth(2).unwrap_or(Path::new("target"));
-    let mut tool = Command::new(target.join(folder).join(packages[0]));
-    tool.args(arguments);
-    become_command(tool)
-}
-
 /// Replaces this process by a command. Returns only if that fails.
-pub(crate) fn become_command(mut command: Command) -> Failure {
+pub(crate) fn become_command(command: &mut Command) -> Result {
     let error = command.exec();
-    format!("{} cannot be run: {error}", shown(&command)).into()
+    Err(format!("{} cannot be run: {error}", shown(command)).into())
 }
 
 fn shown(command: &Command) -> String {

@@ -2,131 +2,94 @@
 //! and `generate`.
 //!
 //! Each builds and starts a program of this workspace, which gets its own servers. This program
-//! depends on no other crate of the workspace, so it builds while they do not.
+//! depends on no other crate, so it builds at once, and while the others do not.
 
 mod generate;
 mod launch;
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use crate::launch::{ALL, become_command, become_tool, with_servers};
 
 /// Failures are printed and end the program, so none has a type.
-type Failure = Box<dyn Error>;
-type Result<T = ()> = std::result::Result<T, Failure>;
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
-/// Development tasks of Tasker.
-#[derive(Debug, Parser)]
-#[command(name = "cargo xtask", version)]
-struct Cli {
-    #[command(subcommand)]
-    task: Task,
-}
+const HELP: &str = "\
+Development tasks of Tasker.
 
-#[derive(Debug, Subcommand)]
-enum Task {
-    /// Show tasks that run, a worker that is killed, and the cache of templates.
-    #[command(disable_help_flag = true)]
-    Demo(Arguments),
-    /// Run all tests of the workspace. Further arguments are those of `cargo test`.
-    #[command(disable_help_flag = true)]
-    Test(Arguments),
-    /// Run the tests of the registry and of the services behind a pgbouncer in transaction mode.
-    #[command(disable_help_flag = true)]
-    Pooled(Arguments),
-    /// Measure what resolving, booting, invalidating and running steps cost, beside their yardsticks.
-    #[command(disable_help_flag = true)]
-    Bench(Arguments),
-    /// Run real processes under random faults, and judge every read; with `--steps`, every task.
-    #[command(disable_help_flag = true)]
-    Chaos(Arguments),
-    /// Measure the delays that requests notice under each fault of Redis.
-    #[command(disable_help_flag = true)]
-    Faults(Arguments),
-    /// Let Redis fail at random for a long time, and compare the levels of resources.
-    #[command(disable_help_flag = true)]
-    Soak(Arguments),
-    /// Renew the files that are generated: the query cache, OpenAPI documents, the config reference.
-    Generate {
-        /// Change nothing; fail if a committed file is not what would be generated.
-        #[arg(long)]
-        check: bool,
-    },
-}
+Usage: cargo xtask TASK [ARGUMENTS]
 
-/// Arguments of the program that does the work.
-#[derive(Debug, Args)]
-struct Arguments {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
-}
+Tasks:
+  demo      Show tasks that run, a worker that is killed, and the cache of templates
+  test      Run all tests of the workspace. Further arguments are those of `cargo test`
+  pooled    Run the tests of the registry and of the services behind a pgbouncer in transaction mode
+  bench     Measure what resolving, booting, invalidating and running steps cost, beside their yardsticks
+  chaos     Run real processes under random faults, and judge every read; with `--steps`, every task
+  faults    Measure the delays that requests notice under each fault of Redis
+  soak      Let Redis fail at random for a long time, and compare the levels of resources
+  generate  Renew the files that are generated: the query cache, OpenAPI documents, the config reference.
+            With `--check`, change nothing; fail if a committed file is not what would be generated,
+            or if clippy has a warning
+
+`cargo xtask TASK --help` describes the arguments of demo, bench, chaos, faults and soak.
+";
+
+/// The tests that a pooler does not change: about Redis alone, about passwords, and those that
+/// have a pooler of their own.
+const NOT_POOLED: [&str; 5] = [
+    "cache::",
+    "cache_faults::",
+    "redis_kinds::",
+    "secrets",
+    "pooler::",
+];
 
 fn main() -> ExitCode {
-    let Err(error) = run(Cli::parse().task) else {
+    let mut arguments = std::env::args_os().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let Err(error) = run(&task.to_string_lossy(), arguments.collect()) else {
         return ExitCode::SUCCESS;
     };
     eprintln!("error: {error}");
     ExitCode::FAILURE
 }
 
-/// Becomes a mode of `tasker-chaos`, which starts the services as well.
-fn chaos(mode: &str, arguments: Vec<OsString>) -> Failure {
-    let packages = ["tasker-chaos", "tasker-worker", "tasker-orchestration"];
-    let arguments = std::iter::once(mode.into()).chain(arguments);
-    launch::become_tool("dev", &packages, &[], arguments)
-}
-
-fn run(task: Task) -> Result {
+fn run(task: &str, mut arguments: Vec<OsString>) -> Result {
     match task {
-        Task::Demo(Arguments { arguments }) => {
-            let packages = ["tasker-demo", "tasker-worker", "tasker-orchestration"];
-            let examples = ["example_worker"];
-            Err(launch::become_tool("dev", &packages, &examples, arguments))
+        "demo" => become_tool("dev", "tasker-demo", arguments),
+        "bench" => become_tool("bench-run", "tasker-bench", arguments),
+        "chaos" | "faults" | "soak" => {
+            arguments.insert(0, task.into());
+            become_tool("dev", "tasker-chaos", arguments)
         }
-        Task::Test(Arguments { arguments }) => {
-            let mut tests = launch::with_servers();
-            tests.args([
-                "cargo",
-                "test",
-                "--workspace",
-                "--all-features",
-                "--no-fail-fast",
-            ]);
-            tests.args(arguments);
-            Err(launch::become_command(tests))
+        "test" => {
+            let mut tests = with_servers()?;
+            tests.args(["cargo", "test", "--no-fail-fast"]).args(ALL);
+            become_command(tests.args(arguments))
         }
-        Task::Pooled(Arguments { arguments }) => {
-            let mut tests = launch::with_servers();
-            tests.args(["--pooler", "cargo", "test", "--all-features"]);
-            tests.args(["--no-fail-fast", "--test", "it"]);
-            for package in ["shared", "orchestration", "worker"] {
-                tests.args(["--package", &format!("tasker-{package}")]);
-            }
-            tests.arg("--");
-            // Tests about Redis alone, about passwords, and those that have a pooler of their own.
-            for module in [
-                "cache::",
-                "cache_faults::",
-                "redis_kinds::",
-                "secrets",
-                "pooler::",
-            ] {
-                tests.args(["--skip", module]);
-            }
-            tests.args(arguments);
-            Err(launch::become_command(tests))
+        "pooled" => {
+            let mut tests = with_servers()?;
+            tests
+                .args(["--pooler", "cargo", "test", "--no-fail-fast"])
+                .args(ALL);
+            tests.args(["--test", "it", "--exclude", "tasker-cli"]);
+            // Its features are enabled nevertheless, so that nothing is built again.
+            tests.args(["--exclude", "tasker-test-support", "--features"]);
+            tests.arg("tasker-test-support/test-services,tasker-test-support/test-messaging");
+            tests
+                .arg("--")
+                .args(NOT_POOLED.map(|module| format!("--skip={module}")));
+            become_command(tests.args(arguments))
         }
-        Task::Bench(Arguments { arguments }) => Err(launch::become_tool(
-            "bench-run",
-            &["tasker-bench"],
-            &[],
-            arguments,
-        )),
-        Task::Chaos(Arguments { arguments }) => Err(chaos("chaos", arguments)),
-        Task::Faults(Arguments { arguments }) => Err(chaos("faults", arguments)),
-        Task::Soak(Arguments { arguments }) => Err(chaos("soak", arguments)),
-        Task::Generate { check } => generate::run(check),
+        "generate" => match arguments.as_slice() {
+            [] => generate::run(false),
+            [option] if option == "--check" => generate::run(true),
+            _ => Err("usage: cargo xtask generate [--check]".into()),
+        },
+        "help" | "-h" | "--help" => Ok(write!(std::io::stdout(), "{HELP}")?),
+        _ => Err(format!("`{task}` is not a task\n\n{HELP}").into()),
     }
 }
