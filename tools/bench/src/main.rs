@@ -27,9 +27,10 @@ mod steps;
 mod warm;
 mod world;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tasker_test_support::causes;
 
@@ -46,31 +47,41 @@ struct Options {
     #[arg(long)]
     quick: bool,
     /// Only these rows.
-    #[arg(long, value_name = "ROW", value_delimiter = ',')]
-    only: Vec<Row>,
+    #[arg(long, value_name = "ROW", value_delimiter = ',', value_parser = ROWS.map(|(row, _)| row))]
+    only: Vec<String>,
     /// Let PostgreSQL wait for the disk in `steps`, as in production. The bars are for a server that
     /// does not.
     #[arg(long)]
     fsync: bool,
 }
 
-/// A row of the design's table, in the order in which they are measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Row {
-    Warm,
-    RedisHit,
-    CacheOff,
-    Cold,
-    Boot,
-    Index,
-    Idle,
-    Steps,
-    StepsLoaded,
-    StepsSnapshot,
-    Analytics,
+/// Measures a row.
+type Measure = for<'a> fn(&'a mut Bench) -> Pin<Box<dyn Future<Output = Result> + 'a>>;
+
+/// The rows of the design's table, in the order in which they are measured.
+const ROWS: [(&str, Measure); 12] = [
+    ("warm", |bench| Box::pin(warm::measure(bench))),
+    ("redis-hit", |bench| Box::pin(redis_hit::measure(bench))),
+    ("cache-off", |bench| Box::pin(cache_off::measure(bench))),
+    ("cold", |bench| Box::pin(cold::measure(bench))),
+    ("boot", |bench| Box::pin(boot::measure(bench))),
+    ("index", |bench| Box::pin(index::measure(bench))),
+    ("idle", |bench| Box::pin(idle::measure(bench))),
+    ("steps", |bench| Box::pin(steps::measure(bench))),
+    ("steps-loaded", |bench| {
+        Box::pin(steps::measure_loaded(bench))
+    }),
+    ("steps-snapshot", |bench| {
+        Box::pin(steps::measure_snapshot(bench))
+    }),
+    ("analytics", |bench| {
+        Box::pin(steps::measure_analytics(bench))
+    }),
     // Last, because it leaves memory of a million keys in Redis.
-    Invalidation,
-}
+    ("invalidation", |bench| {
+        Box::pin(invalidation::measure(bench))
+    }),
+];
 
 /// Everything that a row needs to be measured.
 struct Bench {
@@ -83,25 +94,6 @@ struct Bench {
 impl Bench {
     fn parts(&mut self) -> (&World, Effort, &mut Report) {
         (&self.world, self.effort, &mut self.report)
-    }
-}
-
-impl Row {
-    async fn measure(self, bench: &mut Bench) -> Result {
-        match self {
-            Self::Warm => warm::measure(bench).await,
-            Self::RedisHit => redis_hit::measure(bench).await,
-            Self::CacheOff => cache_off::measure(bench).await,
-            Self::Cold => cold::measure(bench).await,
-            Self::Boot => boot::measure(bench).await,
-            Self::Index => index::measure(bench).await,
-            Self::Idle => idle::measure(bench).await,
-            Self::Steps => steps::measure(bench).await,
-            Self::StepsLoaded => steps::measure_loaded(bench).await,
-            Self::StepsSnapshot => steps::measure_snapshot(bench).await,
-            Self::Analytics => steps::measure_analytics(bench).await,
-            Self::Invalidation => invalidation::measure(bench).await,
-        }
     }
 }
 
@@ -138,9 +130,10 @@ fn run(options: &Options) -> Result<bool> {
             world,
         };
         let mut measured = Ok(());
-        for row in Row::value_variants() {
-            if measured.is_ok() && (options.only.is_empty() || options.only.contains(row)) {
-                measured = row.measure(&mut bench).await;
+        for (row, measure) in ROWS {
+            let is_wanted = options.only.is_empty() || options.only.iter().any(|it| it == row);
+            if measured.is_ok() && is_wanted {
+                measured = measure(&mut bench).await;
             }
         }
         // Rows before a failure are shown as well.
