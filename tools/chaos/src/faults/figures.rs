@@ -5,21 +5,16 @@
 //! - The time *added* to a request is its duration, less the longest duration of any request of the
 //!   control, which has no Redis, at the same time. So the cost of a busy machine or a slow
 //!   PostgreSQL at that moment is not blamed on Redis, and everything else is.
-//! - A request is *touched* if it spent over 10 ms in the cache layer, as the cache layer's metrics
-//!   say. The share touched by a fault is the share beyond that of the time before it.
 
 use std::time::{Duration, Instant};
 
 use crate::fault::Fault;
 use crate::report::Misses;
 use crate::subject::load::Sample;
-use crate::subject::observer::{Event, Observation, Observed};
 use crate::subject::{IN_USE_LIMIT, Registration};
 
-const TOUCHED_AFTER: Duration = Duration::from_millis(10);
 /// Requests that are quicker than this are not compared with the control.
 const SLOW: Duration = Duration::from_millis(5);
-const ONSET: Duration = Duration::from_secs(1);
 
 /// Everything that was measured in a row.
 pub(super) struct Measured {
@@ -27,7 +22,6 @@ pub(super) struct Measured {
     pub(super) times: [Instant; 3],
     pub(super) samples: Vec<Sample>,
     pub(super) control: Vec<Sample>,
-    pub(super) observed: Observed,
     pub(super) registrations: Vec<Registration>,
     /// From the return of Redis until it was in use again, or from the loss if it heals itself.
     pub(super) back: Option<Duration>,
@@ -67,21 +61,12 @@ pub(super) struct Figures {
     pub(super) during: Spread,
     pub(super) after: Spread,
     pub(super) added: Duration,
-    /// The longest time of a request in the cache layer.
-    pub(super) in_cache: Duration,
-    pub(super) touched_at_onset: f64,
-    pub(super) touched: f64,
-    pub(super) touched_while_open: usize,
-    pub(super) openings: usize,
-    pub(super) gets_before: usize,
-    /// Outdated documents of Redis that were refused after its return.
-    pub(super) refused_after: usize,
-    /// The longest time for which an answer had been outdated when its request began.
-    pub(super) outdated_for: Duration,
+    /// Answers of Redis before the fault.
+    pub(super) from_redis_before: usize,
     /// The median duration of registrations with Redis, less that without.
     pub(super) slower: Duration,
-    /// The longest wait of a registration for Redis.
-    pub(super) delete: Duration,
+    /// The longest registration with Redis, less the longest without.
+    pub(super) longer: Duration,
     pub(super) back: Option<Duration>,
     pub(super) late: Duration,
 }
@@ -89,13 +74,10 @@ pub(super) struct Figures {
 impl Figures {
     pub(super) fn of(measured: &Measured) -> Self {
         let [began, fault, over] = measured.times;
-        let Measured {
-            control, observed, ..
-        } = measured;
-        let all = measured
-            .samples
-            .iter()
-            .filter(|sample| sample.started >= began);
+        let control = &measured.control;
+        let samples = measured.samples.iter();
+        let failed = samples.clone().filter(|sample| sample.failed).count();
+        let all = samples.filter(|sample| sample.started >= began);
         let (before, from_fault): (Vec<&Sample>, Vec<&Sample>) =
             all.partition(|sample| sample.ended() < fault);
         let (after, during): (Vec<&Sample>, Vec<&Sample>) =
@@ -103,63 +85,31 @@ impl Figures {
         let spread = |samples: &[&Sample]| Spread::of(samples.iter().map(|sample| sample.took));
         let slow = from_fault.iter().filter(|sample| sample.took > SLOW);
 
-        let gets = observed.of(Event::Get).filter(|get| get.started >= began);
-        let (gets_before, gets): (Vec<&Observation>, Vec<&Observation>) =
-            gets.partition(|get| get.ended() < fault);
-        let is_touched = |get: &&&Observation| get.took > TOUCHED_AFTER;
-        let usual = ratio(gets_before.iter().filter(is_touched).count(), before.len());
-        let touched: Vec<_> = gets.iter().filter(is_touched).collect();
-        let share = |end: Instant| {
-            let touched = touched.iter().filter(|get| get.started < end).count();
-            let requests = from_fault
-                .iter()
-                .filter(|sample| sample.started < end)
-                .count();
-            (ratio(touched, requests) - usual).max(0.0)
-        };
-        let since = |event, moment| {
-            observed
-                .of(event)
-                .filter(move |seen| seen.ended() >= moment)
-        };
         let registered = |with_redis: bool| {
             let all = measured.registrations.iter();
             let registered =
                 all.filter(|it| it.with_redis == with_redis && (fault..over).contains(&it.ended));
-            Spread::of(registered.map(|it| it.took)).p50
+            Spread::of(registered.map(|it| it.took))
         };
+        let (with_redis, without) = (registered(true), registered(false));
         Self {
-            failed: measured
-                .samples
-                .iter()
-                .filter(|sample| sample.failed)
-                .count(),
+            failed,
             before: spread(&before),
             during: spread(&during),
             after: spread(&after),
             added: longest(
                 slow.map(|sample| sample.took.saturating_sub(longest_beside(sample, control))),
             ),
-            in_cache: longest(gets.iter().map(|get| get.took)),
-            touched_at_onset: share(over.min(fault + ONSET)),
-            touched: share(over),
-            touched_while_open: touched
-                .iter()
-                .filter(|get| observed.open_at(get.started))
-                .count(),
-            openings: since(Event::BreakerOpened, fault).count(),
-            gets_before: gets_before.len(),
-            refused_after: since(Event::Refused, over).count(),
-            outdated_for: longest(from_fault.iter().map(|sample| sample.outdated_for)),
-            slower: registered(true).saturating_sub(registered(false)),
-            delete: longest(since(Event::Delete, fault).map(|delete| delete.took)),
+            from_redis_before: before.iter().filter(|sample| sample.from_redis).count(),
+            slower: with_redis.p50.saturating_sub(without.p50),
+            longer: with_redis.max.saturating_sub(without.max),
             back: measured.back,
             late: measured.late,
         }
     }
 
     /// Returns the columns of the table with their headings.
-    pub(super) fn columns(&self) -> [(&'static str, String); 13] {
+    pub(super) fn columns(&self) -> [(&'static str, String); 9] {
         let ms = |duration: Duration| format!("{:.1}", 1000.0 * duration.as_secs_f64());
         let spread = |spread: Spread| {
             format!(
@@ -169,8 +119,6 @@ impl Figures {
                 ms(spread.max)
             )
         };
-        let (onset, all) = (100.0 * self.touched_at_onset, 100.0 * self.touched);
-        let touched = format!("{onset:.1}% / {all:.1}% / {}", self.touched_while_open);
         let requests = self.before.count + self.during.count + self.after.count;
         [
             ("requests", requests.to_string()),
@@ -179,26 +127,20 @@ impl Figures {
             ("during", spread(self.during)),
             ("after", spread(self.after)),
             ("added", ms(self.added)),
-            ("in cache", ms(self.in_cache)),
-            ("touched: first second / all / open", touched),
-            ("opened", self.openings.to_string()),
             ("start late", ms(self.late)),
             ("back", self.back.map_or_else(|| String::from("never"), ms)),
             (
-                "registering: slower / wait",
-                format!("{} / {}", ms(self.slower), ms(self.delete)),
+                "registering: slower / longer",
+                format!("{} / {}", ms(self.slower), ms(self.longer)),
             ),
-            ("outdated for", ms(self.outdated_for)),
         ]
     }
 
-    /// Returns the bars that a row misses. `bound` is `max_staleness_ms`.
-    pub(super) fn misses(&self, fault: Fault, local_tier: bool, bound: Duration) -> Misses {
+    /// Returns the bars that a row misses.
+    pub(super) fn misses(&self, fault: Fault, local_tier: bool) -> Misses {
         let mut misses = Misses::default();
-        let counts = self.during.count + self.after.count;
         // Without reads of Redis a row shows nothing, because they are all that it could delay.
         let reads_redis = !local_tier && !fault.is_at_boot();
-        let never_met = fault == Fault::Kill && self.refused_after == 0;
         for (wrong, text) in [
             (self.failed > 0, "requests failed"),
             (
@@ -206,58 +148,31 @@ impl Figures {
                 "there was no load",
             ),
             (
-                self.outdated_for > bound,
-                "an answer was outdated for longer than the bound",
-            ),
-            (
-                reads_redis && self.gets_before == 0,
-                "no read of Redis was observed before the fault",
-            ),
-            (
-                reads_redis && never_met,
-                "no outdated document was met in Redis after its return",
+                reads_redis && self.from_redis_before == 0,
+                "nothing was read from Redis before the fault",
             ),
             (self.back.is_none(), "Redis was not in use again"),
         ] {
             misses.wrong(wrong, text);
         }
         let ms = |duration: Duration| 1000.0 * duration.as_secs_f64();
-        let while_open = 100.0 * ratio(self.touched_while_open, counts);
         let back = if fault.heals_itself() { 5000.0 } else { 2000.0 };
         // Each with its bar and its ceiling. A busy machine explains no time past the ceiling, not
         // even in a row of one second: a request that hangs until the shortest fault is over takes
         // that.
         for (value, bar, ceiling, text) in [
-            (ms(self.added), 60.0, 700.0, "ms were added to a request"),
+            (self.added, 60.0, 700.0, "ms were added to a request"),
             (
-                100.0 * self.touched_at_onset,
-                5.0,
-                90.0,
-                "% were touched in the first second",
-            ),
-            (100.0 * self.touched, 5.0, 90.0, "% were touched in all"),
-            (
-                while_open,
-                0.0,
-                25.0,
-                "% were touched while the breaker was open",
-            ),
-            (
-                ms(self.back.unwrap_or_default()),
+                self.back.unwrap_or_default(),
                 back,
                 ms(IN_USE_LIMIT),
                 "ms until in use again",
             ),
-            (ms(self.late), 500.0, 5000.0, "ms late at the start"),
-            (ms(self.slower), 30.0, 500.0, "ms slower registrations"),
-            (
-                ms(self.delete),
-                30.0,
-                500.0,
-                "ms that a registration waited for Redis",
-            ),
+            (self.late, 500.0, 5000.0, "ms late at the start"),
+            (self.slower, 30.0, 500.0, "ms slower registrations"),
+            (self.longer, 60.0, 700.0, "ms were added to a registration"),
         ] {
-            misses.above(value, bar, ceiling, text);
+            misses.above(ms(value), bar, ceiling, text);
         }
         misses
     }
@@ -272,12 +187,4 @@ fn longest_beside(sample: &Sample, control: &[Sample]) -> Duration {
     let is_beside =
         |other: &&Sample| other.started < sample.ended() && other.ended() > sample.started;
     longest(control.iter().filter(is_beside).map(|other| other.took))
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "there are far fewer requests than 2^52"
-)]
-fn ratio(part: usize, whole: usize) -> f64 {
-    part as f64 / whole.max(1) as f64
 }

@@ -11,13 +11,8 @@ use clap::Args;
 
 use crate::error::Result;
 use crate::fault::{Fault, Mode};
-use crate::report::Misses;
-use crate::subject::{Subjects, cache};
+use crate::subject::Subjects;
 use figures::Figures;
-
-/// The runs that a row has to hold. A machine that was busy once is not busy each time, and a
-/// regression is there each time.
-const ATTEMPTS: usize = 3;
 
 /// Which rows, and how long.
 #[derive(Debug, Args)]
@@ -66,30 +61,13 @@ async fn run_row(
     local_tier: bool,
     options: &Options,
 ) -> Result<bool> {
-    let times_count = !options.quick;
     let (seconds, around) = if options.quick { (1, 300) } else { (10, 2000) };
     let length = Duration::from_secs(options.seconds.unwrap_or(seconds));
     let around = Duration::from_millis(around);
-    let bound = Duration::from_millis(cache(local_tier).max_staleness_ms);
-    for attempt in 1.. {
-        let figures = row::run(subjects, fault, local_tier, length, around).await?;
-        let misses = figures.misses(fault, local_tier, bound);
-        let again = if attempt == 1 { "" } else { ", again" };
-        let tier = if local_tier { "on" } else { "off" };
-        let columns = figures.columns().map(|(_, value)| value);
-        let columns = columns.join(" | ");
-        println!(
-            "| {}{again} | {tier} | {columns} | {misses} |",
-            fault.label()
-        );
-        if !wants_another(attempt, &misses, times_count) {
-            return Ok(misses.hold(times_count));
-        }
-    }
-    Ok(false)
-}
-
-/// Returns true if a row is run again: it did not hold, and a busy machine can be the only reason.
-fn wants_another(attempt: usize, misses: &Misses, times_count: bool) -> bool {
-    attempt < ATTEMPTS && !misses.hold(times_count) && misses.hold(false)
+    let figures = row::run(subjects, fault, local_tier, length, around).await?;
+    let misses = figures.misses(fault, local_tier);
+    let tier = if local_tier { "on" } else { "off" };
+    let columns = figures.columns().map(|(_, value)| value).join(" | ");
+    println!("| {} | {tier} | {columns} | {misses} |", fault.label());
+    Ok(misses.hold(!options.quick))
 }

@@ -44,13 +44,8 @@ pub(super) async fn run(
     // The control shares neither runtime nor pool with the subject, so that a cache layer that
     // blocks its runtime is not excused.
     let without_redis = Subject::without_redis(pool(&url)?);
-    let control = Load::start(
-        &subjects.control,
-        &without_redis,
-        &subjects.commits,
-        CONTROL_RESOLVERS,
-    );
-    let load = Load::start(&subjects.runtime, &subject, &subjects.commits, RESOLVERS);
+    let control = Load::start(&subjects.control, &without_redis, CONTROL_RESOLVERS);
+    let load = Load::start(&subjects.runtime, &subject, RESOLVERS);
     // With a slow PostgreSQL, registrations with and without Redis cannot be compared, because they
     // take different paths. A template that changes while it is loaded costs several round trips
     // then, which the control has at other moments.
@@ -83,7 +78,6 @@ pub(super) async fn run(
         times,
         samples: load.end().await?,
         control: control.end().await?,
-        observed: subjects.observer.take(),
         registrations: std::mem::take(&mut noted()),
         back,
         late: subject.connected_in.saturating_sub(CONNECTING),

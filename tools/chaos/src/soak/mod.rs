@@ -124,10 +124,7 @@ impl<'a> Soak<'a> {
 
     /// Lets `fault` happen for about `length` under load, and waits until Redis is in use again.
     async fn run(&mut self, fault: Fault, length: Duration) -> Result {
-        let Subjects {
-            runtime, commits, ..
-        } = self.subjects;
-        let start = |subject| Load::start(runtime, subject, commits, RESOLVERS);
+        let start = |subject| Load::start(&self.subjects.runtime, subject, RESOLVERS);
         let loads: Vec<Load> = self.under_test.iter().map(start).collect();
         let play = async {
             tokio::time::sleep(CALM).await;
@@ -158,8 +155,6 @@ impl<'a> Soak<'a> {
                 self.longest = self.longest.max(sample.took);
             }
         }
-        // The observations would use more memory all the time.
-        drop(self.subjects.observer.take());
         Ok(())
     }
 

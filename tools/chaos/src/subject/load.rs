@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tasker_shared::registry::TaskHandlerRegistry;
+use tasker_shared::registry::{TaskHandlerRegistry, Tier};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::{COUNT, Commits, Subject};
+use super::{COUNT, Subject};
 use crate::error::Result;
-use crate::templates::{STAYING, VERSION, marker, name};
+use crate::templates::{STAYING, VERSION, name};
 
 /// The mean pause of a resolver between two requests. Without it, sixteen resolvers would wait for
 /// each other on two cores.
@@ -24,8 +24,7 @@ pub(crate) struct Sample {
     pub(crate) started: Instant,
     pub(crate) took: Duration,
     pub(crate) failed: bool,
-    /// For how long a newer document had been committed when the request began.
-    pub(crate) outdated_for: Duration,
+    pub(crate) from_redis: bool,
 }
 
 impl Sample {
@@ -49,17 +48,12 @@ pub(crate) struct Load {
 
 impl Load {
     /// Starts `count` resolvers on the runtime `on`, each with its own share of the templates.
-    pub(crate) fn start(
-        on: &Handle,
-        subject: &Subject,
-        commits: &Arc<Commits>,
-        count: usize,
-    ) -> Self {
+    pub(crate) fn start(on: &Handle, subject: &Subject, count: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let start = |resolver| {
             let numbers = (resolver..COUNT).step_by(count).collect();
-            let (registry, commits) = (Arc::clone(&subject.registry), Arc::clone(commits));
-            on.spawn(resolve(registry, commits, numbers, Arc::clone(&shared)))
+            let registry = Arc::clone(&subject.registry);
+            on.spawn(resolve(registry, numbers, Arc::clone(&shared)))
         };
         Self {
             resolvers: (0..count).map(start).collect(),
@@ -86,7 +80,7 @@ impl Load {
                     started: stopped,
                     took: stopped.elapsed(),
                     failed: true,
-                    outdated_for: Duration::ZERO,
+                    from_redis: false,
                 });
             }
         }
@@ -112,32 +106,20 @@ impl Shared {
     }
 }
 
-async fn resolve(
-    registry: Arc<TaskHandlerRegistry>,
-    commits: Arc<Commits>,
-    numbers: Vec<usize>,
-    shared: Arc<Shared>,
-) {
+async fn resolve(registry: Arc<TaskHandlerRegistry>, numbers: Vec<usize>, shared: Arc<Shared>) {
     for number in numbers.into_iter().cycle() {
         if shared.stop.load(Ordering::Relaxed) {
             break;
         }
         let name = name(number);
-        let (current, committed) = commits.of(number);
         let started = Instant::now();
-        let resolved = registry.get_template(STAYING, &name, VERSION).await;
-        let mut sample = Sample {
+        let resolved = registry.resolve(STAYING, &name, VERSION).await;
+        shared.push(Sample {
             started,
             took: started.elapsed(),
             failed: resolved.is_err(),
-            outdated_for: Duration::ZERO,
-        };
-        if let Ok(found) = &resolved
-            && marker(found.document.get()) < Some(current)
-        {
-            sample.outdated_for = started.saturating_duration_since(committed);
-        }
-        shared.push(sample);
+            from_redis: resolved.is_ok_and(|found| found.tier == Tier::Redis),
+        });
         tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
     }
 }

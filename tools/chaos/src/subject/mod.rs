@@ -1,10 +1,8 @@
 //! Registries under test within this process, each as a process of its own would have it.
 
 pub(crate) mod load;
-pub(crate) mod observer;
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -20,10 +18,9 @@ use tokio::task::JoinSet;
 use crate::error::{Failure, Result};
 use crate::templates::{STAYING, VERSION, document, name};
 use crate::world::World;
-use observer::Observer;
 
 /// The number of templates. Each resolver of a load has its own share, so that no two requests
-/// wait for the same load and each read of Redis belongs to one request.
+/// wait for the same load.
 pub(crate) const COUNT: usize = 128;
 /// The time that a step may take that has to succeed.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -39,17 +36,9 @@ pub(crate) struct Subjects {
     pub(crate) runtime: Handle,
     /// Runs controls and nothing else.
     pub(crate) control: Handle,
-    pub(crate) observer: Observer,
     pub(crate) postgres: Arc<PostgresServer>,
     /// A process without Redis that registers as well.
     pub(crate) writer: Subject,
-    pub(crate) commits: Arc<Commits>,
-}
-
-/// The last committed marker of each template, with the moment after its commit.
-pub(crate) struct Commits {
-    last: Mutex<Vec<(u32, Instant)>>,
-    next: AtomicU32,
 }
 
 /// A registry with its own pool and cache provider.
@@ -71,8 +60,6 @@ pub(crate) struct Registration {
 
 impl Subjects {
     pub(crate) async fn create(runtime: Handle, control: Handle) -> Result<Self> {
-        // Metrics are recorded from now on, as in the services.
-        let observer = Observer::install();
         let postgres = Arc::new(PostgresServer::start().await?);
         let pool = pool(&postgres.url("postgres"))?;
         migrator::migrate(&pool).await?;
@@ -85,13 +72,8 @@ impl Subjects {
         Ok(Self {
             runtime,
             control,
-            observer,
             postgres,
             writer,
-            commits: Arc::new(Commits {
-                last: Mutex::new(vec![(0, Instant::now()); COUNT]),
-                next: AtomicU32::new(1),
-            }),
         })
     }
 
@@ -132,18 +114,15 @@ impl Subjects {
     }
 
     async fn register_one(&self, registrar: &Subject) -> Result<Duration> {
-        let number = rand::random_range(0..COUNT);
-        let marker = self.commits.next.fetch_add(1, Ordering::Relaxed);
-        let document = TemplateDocument::from_json(document(STAYING, &name(number), marker))?;
+        let name = name(rand::random_range(0..COUNT));
+        let document = TemplateDocument::from_json(document(STAYING, &name, rand::random()))?;
         let registry = Arc::clone(&registrar.registry);
         let registering = self.runtime.spawn(async move {
             let started = Instant::now();
             let registered = registry.register_task_template(&document).await;
             registered.map(|_| started.elapsed())
         });
-        let took = registering.await??;
-        self.commits.last()[number] = (marker, Instant::now());
-        Ok(took)
+        Ok(registering.await??)
     }
 
     /// Ends a subject and everything that it runs in the background.
@@ -155,17 +134,6 @@ impl Subjects {
         });
         within("stop", stopping).await??;
         Ok(())
-    }
-}
-
-impl Commits {
-    fn last(&self) -> MutexGuard<'_, Vec<(u32, Instant)>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the last committed marker of a template, and the moment after its commit.
-    pub(crate) fn of(&self, number: usize) -> (u32, Instant) {
-        self.last()[number]
     }
 }
 
