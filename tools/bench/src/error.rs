@@ -1,10 +1,8 @@
-//! Reasons for which a row cannot be measured. They are printed and end the run, so none has a type.
+//! Reasons for which a row cannot be measured.
 
-use std::error::Error;
 use std::fmt::Debug;
 
-pub(crate) type Failure = Box<dyn Error + Send + Sync>;
-pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+pub(crate) use tasker_test_support::{Failure, Result};
 
 /// Fails unless both are equal.
 pub(crate) fn expect<T: PartialEq + Debug>(what: &str, expected: &T, found: &T) -> Result {

@@ -1,17 +1,14 @@
 //! The cache of templates: the cost of each tier, and how soon a changed template is used.
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
-use redis::AsyncCommands;
 use sqlx::{Connection, PgConnection};
-use tasker_test_support::redis_connection;
+use tasker_test_support::{Failure, Result, redis_keys};
 use tokio::time::{sleep, timeout};
 
-use crate::service::{Failure, Service};
+use crate::service::Service;
 use crate::tasks::{Template, create, text};
 
 const WARM_REQUESTS: usize = 200;
@@ -23,8 +20,8 @@ pub(crate) async fn show_tiers(
     templates: &[Template],
     [first, second]: [&Service<'_>; 2],
     redis_url: &str,
-    prefix: &str,
-) -> Result<(), Failure> {
+    keys: &str,
+) -> Result {
     println!(
         "\nThe same templates from each tier of the cache, without workers (development build):"
     );
@@ -35,7 +32,7 @@ pub(crate) async fn show_tiers(
     show_tier("PostgreSQL, the first time", "database", first, templates).await?;
     // Redis is filled in the background.
     let filled = async {
-        while keys(redis_url, prefix).await?.len() < templates.len() {
+        while redis_keys(redis_url, keys).await?.len() < templates.len() {
             sleep(Duration::from_millis(1)).await;
         }
         Ok::<_, Failure>(())
@@ -51,7 +48,7 @@ async fn show_tier(
     tier: &str,
     service: &Service<'_>,
     templates: impl IntoIterator<Item = &Template>,
-) -> Result<(), Failure> {
+) -> Result {
     // The first request of a process also opens connections and loads the index.
     service.get("/v1/handlers/none/none").await.ok();
     let mut requests = Vec::new();
@@ -91,7 +88,7 @@ pub(crate) async fn show_change(
     template: &Template,
     file: &Path,
     database_url: &str,
-) -> Result<(), Failure> {
+) -> Result {
     let hash = async || {
         let task = create(orchestration, template, "").await?;
         Ok::<_, Failure>(text(&task["template_hash"]).to_owned())
@@ -126,21 +123,5 @@ pub(crate) async fn show_change(
         "The other process made a task from it {:.1} ms after the commit.",
         used.saturating_duration_since(committed).as_secs_f64() * 1e3
     );
-    Ok(())
-}
-
-/// Returns the names of the keys below a prefix.
-async fn keys(redis_url: &str, prefix: &str) -> Result<HashSet<String>, Failure> {
-    let mut connection = redis_connection(redis_url).await?;
-    let found = connection.scan_match(format!("{prefix}:*")).await?;
-    Ok(found.try_collect().await?)
-}
-
-/// Deletes the keys below a prefix.
-pub(crate) async fn delete_keys(redis_url: &str, prefix: &str) -> Result<(), Failure> {
-    let mut connection = redis_connection(redis_url).await?;
-    for key in keys(redis_url, prefix).await? {
-        connection.del::<_, ()>(key).await?;
-    }
     Ok(())
 }

@@ -14,8 +14,10 @@ mod tasks;
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
-use service::{Failure, ORCHESTRATION, Service, WORKER};
-use tasker_test_support::{HeldFolder, TestDatabase, causes, postgres, redis};
+use service::{ORCHESTRATION, Service, WORKER};
+use tasker_test_support::{
+    HeldFolder, Result, TestDatabase, causes, delete_redis_keys, postgres, redis,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config");
@@ -43,7 +45,7 @@ async fn main() -> ExitCode {
 
 /// Shows everything with a database and keys of its own, and deletes them, also after an error or
 /// Ctrl-C.
-async fn demonstrate(once: bool) -> Result<(), Failure> {
+async fn demonstrate(once: bool) -> Result {
     let (postgres, redis) = (postgres().await?, redis().await?);
     // From here on Ctrl-C does not end this process, because there is something to delete.
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -58,12 +60,12 @@ async fn demonstrate(once: bool) -> Result<(), Failure> {
         _ = interrupt.recv() => if once { Err("interrupted".into()) } else { Ok(()) },
     };
     println!("\ndropping the database and the keys");
-    let deleted = cache::delete_keys(redis.url(), prefix).await;
+    let deleted = delete_redis_keys(redis.url(), &keys(&database)).await;
     outcome.and(deleted)
 }
 
 /// Starts the services and shows them at work. They end when this returns or is dropped.
-async fn show(database: &TestDatabase, redis_url: &str, once: bool) -> Result<(), Failure> {
+async fn show(database: &TestDatabase, redis_url: &str, once: bool) -> Result {
     let folder = HeldFolder::create()?;
     let templates = folder.path().join("tasks");
     let mut copy = Command::new("cp");
@@ -100,8 +102,8 @@ async fn show(database: &TestDatabase, redis_url: &str, once: bool) -> Result<()
     worker.process.stop().await?;
     // The templates are in the memory of this service, and in Redis.
     first.restart().await?;
-    cache::delete_keys(redis_url, database.name()).await?;
-    cache::show_tiers(&registered, [&first, &second], redis_url, database.name()).await?;
+    delete_redis_keys(redis_url, &keys(database)).await?;
+    cache::show_tiers(&registered, [&first, &second], redis_url, &keys(database)).await?;
     let signup = named("accounts/signup/1.0.0")?;
     let file = templates.join("accounts/signup.yaml");
     cache::show_change(&mut worker, &second, signup, &file, database.url()).await?;
@@ -113,4 +115,9 @@ async fn show(database: &TestDatabase, redis_url: &str, once: bool) -> Result<()
         std::future::pending::<()>().await;
     }
     Ok(())
+}
+
+/// Returns the pattern of the keys of this demonstration.
+fn keys(database: &TestDatabase) -> String {
+    format!("{}:*", database.name())
 }

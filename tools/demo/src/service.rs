@@ -1,13 +1,11 @@
 //! A service of Tasker as a process of its own, and requests to it.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::Value;
-use tasker_test_support::{ServiceProcess, free_port};
-
-pub(crate) type Failure = Box<dyn std::error::Error>;
+use tasker_test_support::{Result, ServiceProcess, free_port};
 
 /// A program, the variable for its address, and its usual port.
 type Program = (&'static str, &'static str, u16);
@@ -23,7 +21,6 @@ pub(crate) const ORCHESTRATION: Program = (
     "TASKER__ORCHESTRATION__WEB__BIND_ADDRESS",
     8080,
 );
-const READY: Duration = Duration::from_mins(1);
 /// Longer than any request waits for a task.
 const REQUEST: Duration = Duration::from_secs(90);
 
@@ -31,7 +28,7 @@ const REQUEST: Duration = Duration::from_secs(90);
 pub(crate) struct Service<'a> {
     program: Program,
     settings: &'a [(&'a str, &'a str)],
-    address: String,
+    port: u16,
     http: Client,
     pub(crate) process: ServiceProcess,
 }
@@ -41,48 +38,38 @@ impl<'a> Service<'a> {
     pub(crate) async fn start(
         program: Program,
         settings: &'a [(&'a str, &'a str)],
-    ) -> Result<Self, Failure> {
-        let mut address = format!("127.0.0.1:{}", program.2);
-        if TcpListener::bind(&address).is_err() {
-            address = format!("127.0.0.1:{}", free_port()?);
-        }
-        Self::start_at(address, program, settings).await
+    ) -> Result<Self> {
+        let is_free = TcpListener::bind(("127.0.0.1", program.2)).is_ok();
+        let port = if is_free { program.2 } else { free_port()? };
+        Self::start_at(port, program, settings).await
     }
 
     /// Stops the service, and starts it again at the same address.
-    pub(crate) async fn restart(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn restart(&mut self) -> Result {
         self.process.stop().await?;
-        *self = Self::start_at(self.address.clone(), self.program, self.settings).await?;
+        *self = Self::start_at(self.port, self.program, self.settings).await?;
         Ok(())
     }
 
     async fn start_at(
-        address: String,
+        port: u16,
         program @ (name, bind_variable, _): Program,
         settings: &'a [(&'a str, &'a str)],
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self> {
         let path = std::env::current_exe()?.with_file_name(name);
+        let address = format!("127.0.0.1:{port}");
         let environment = [settings, &[(bind_variable, &address)]].concat();
-        let service = Self {
-            process: ServiceProcess::start(name, &path, &environment).await?,
+        Ok(Self {
+            process: ServiceProcess::start_ready(name, &path, &environment, port).await?,
             http: Client::builder().no_proxy().timeout(REQUEST).build()?,
             program,
             settings,
-            address,
-        };
-        let started = Instant::now();
-        while service.get("/health/ready").await.is_err() {
-            service.process.check_alive()?;
-            if started.elapsed() > READY {
-                return Err(format!("{name} is not ready:\n{}", service.process.log()).into());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(service)
+            port,
+        })
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://127.0.0.1:{}{path}", self.port)
     }
 
     pub(crate) async fn get(&self, path: &str) -> reqwest::Result<Value> {

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};
+use tasker_test_support::Result;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::service::{Failure, Service};
+use crate::service::Service;
 
 const TASKS: usize = 20;
 const KILL_LIMIT: Duration = Duration::from_secs(30);
@@ -19,7 +20,7 @@ pub(crate) struct Template {
 }
 
 /// Returns all registered templates. Each has an example of a task's context in its file.
-pub(crate) async fn templates(worker: &Service<'_>) -> Result<Vec<Template>, Failure> {
+pub(crate) async fn templates(worker: &Service<'_>) -> Result<Vec<Template>> {
     let list = worker.get("/templates").await?;
     let mut templates = Vec::new();
     for listed in list["templates"].as_array().into_iter().flatten() {
@@ -50,7 +51,7 @@ pub(crate) async fn create(
 
 /// Creates a task and waits for its end. Returns the task with its steps, and how long that took.
 /// Fails if it is not complete.
-async fn run(service: &Service<'_>, template: &Template) -> Result<(Value, Duration), Failure> {
+async fn run(service: &Service<'_>, template: &Template) -> Result<(Value, Duration)> {
     let started = Instant::now();
     let created = create(service, template, "?wait=60s").await?;
     let took = started.elapsed();
@@ -63,7 +64,7 @@ async fn run(service: &Service<'_>, template: &Template) -> Result<(Value, Durat
 }
 
 /// Runs a task of each template.
-pub(crate) async fn show(service: &Service<'_>, templates: &[Template]) -> Result<(), Failure> {
+pub(crate) async fn show(service: &Service<'_>, templates: &[Template]) -> Result {
     println!("\nA task of each template, by POST /v1/tasks?wait=60s:");
     let title = "template";
     println!("{title:<34} status    steps      took  ran again");
@@ -88,7 +89,7 @@ pub(crate) async fn show_kill(
     service: &Service<'_>,
     template: &Template,
     victim: &Service<'_>,
-) -> Result<(), Failure> {
+) -> Result {
     println!("\n{TASKS} tasks of {} on two workers:", template.name);
     let tasks = try_join_all((0..TASKS).map(|_| run(service, template)));
     let kill = async {

@@ -1,6 +1,6 @@
 //! The user that servers run as.
 
-use crate::TestkitError;
+use crate::Result;
 
 /// A user and its group, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(crate) struct Account {
 impl Account {
     /// Returns the account that servers run as instead of root: `postgres`, else `nobody`. Returns
     /// none if we are not root, because servers then run as the same user.
-    pub(crate) fn unprivileged() -> Result<Option<Self>, TestkitError> {
+    pub(crate) fn unprivileged() -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
@@ -20,7 +20,11 @@ impl Account {
         Self::find(&passwd, "postgres")
             .or_else(|| Self::find(&passwd, "nobody"))
             .map(Some)
-            .ok_or(TestkitError::NoUnprivilegedUser)
+            .ok_or_else(|| {
+                "running as root, and the users `postgres` and `nobody` do not exist to run \
+                 servers as"
+                    .into()
+            })
     }
 
     fn find(passwd: &str, user: &str) -> Option<Self> {

@@ -11,8 +11,9 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 use uuid::Uuid;
 
+use crate::error::too_slow;
 use crate::held_shell::HeldShell;
-use crate::{TestkitError, ports, programs};
+use crate::{Result, ports, programs};
 
 /// A working engine answers a ping in milliseconds. A broken one must not delay more than this.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
@@ -48,7 +49,7 @@ pub(crate) struct Container {
 impl Container {
     /// Starts a container whose port is published on the loopback address only, and returns it with
     /// that port. Returns none if there is no local engine.
-    pub(crate) async fn start(image: Image) -> Result<Option<(Self, u16)>, TestkitError> {
+    pub(crate) async fn start(image: Image) -> Result<Option<(Self, u16)>> {
         let Some((client, endpoint)) = programs::on_path("docker").zip(engine()) else {
             return Ok(None);
         };
@@ -56,12 +57,7 @@ impl Container {
         let name = format!("tasker-test-support-{}-{id}", image.name);
         // The remover comes first, so that a container is removed however far its start gets.
         let arguments = [client.into(), endpoint.into(), name.clone().into()];
-        let remover = HeldShell::start(REMOVE, &arguments, &[], None).map_err(|source| {
-            TestkitError::Supervisor {
-                program: image.name,
-                source,
-            }
-        })?;
+        let remover = HeldShell::start(REMOVE, &arguments, &[], None)?;
         let port = ports::free()?;
         let mut request = GenericImage::new(image.name, image.tag)
             .with_wait_for(WaitFor::Nothing)
@@ -80,7 +76,7 @@ impl Container {
         }
         let handle = tokio::time::timeout(CREATE_DEADLINE, request.start())
             .await
-            .map_err(|_| TestkitError::too_slow(image.name, "start", CREATE_DEADLINE, ""))??;
+            .map_err(|_| too_slow(image.name, "start", CREATE_DEADLINE, ""))??;
         let container = Self {
             _handle: ManuallyDrop::new(Box::new(handle)),
             _remover: remover,

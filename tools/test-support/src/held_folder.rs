@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::account::Account;
 use crate::held_shell::HeldShell;
-use crate::{TestkitError, folder};
+use crate::{Result, folder};
 
 /// Waits for the pipe to close, then removes the folder.
 const REMOVE: &str = r#"
@@ -22,19 +22,18 @@ pub struct HeldFolder {
 
 impl HeldFolder {
     /// Creates a folder.
-    pub fn create() -> Result<Self, TestkitError> {
+    pub fn create() -> Result<Self> {
         Self::create_as(None)
     }
 
     /// Creates a folder that the servers of this crate can read.
-    pub fn create_for_servers() -> Result<Self, TestkitError> {
+    pub fn create_for_servers() -> Result<Self> {
         Self::create_as(Account::unprivileged()?)
     }
 
-    fn create_as(account: Option<Account>) -> Result<Self, TestkitError> {
+    fn create_as(account: Option<Account>) -> Result<Self> {
         let folder = folder::create("tasker-", account)?;
-        let remover = HeldShell::start(REMOVE, &[folder.path().into()], &[], None)
-            .map_err(TestkitError::Folder)?;
+        let remover = HeldShell::start(REMOVE, &[folder.path().into()], &[], None)?;
         Ok(Self {
             path: folder.keep(),
             _remover: remover,

@@ -6,11 +6,12 @@
 //! has a process group of its own, so that Ctrl-C in a terminal does not reach it.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::Result;
 use crate::account::Account;
 
 const POLL: Duration = Duration::from_millis(10);
@@ -32,7 +33,7 @@ impl HeldShell {
         arguments: &[OsString],
         environment: &[(&str, &str)],
         account: Option<Account>,
-    ) -> io::Result<Self> {
+    ) -> Result<Self> {
         let mut shell = Command::new("/bin/sh");
         shell
             .args(["-c", script, "held-shell"])
@@ -46,15 +47,18 @@ impl HeldShell {
         if let Some(Account { uid, gid }) = account {
             shell.uid(uid).gid(gid);
         }
-        let mut shell = shell.spawn()?;
+        let mut shell = shell
+            .spawn()
+            .map_err(|error| format!("the shell that supervises does not start: {error}"))?;
         let orders = shell.stdin.take();
         Ok(Self { shell, orders })
     }
 
     /// Writes a line to the shell's standard input.
-    pub(crate) fn order(&self, line: &str) -> io::Result<()> {
+    pub(crate) fn order(&self, line: &str) -> Result {
         let mut orders = self.orders.as_ref().expect("orders are taken on drop only");
-        orders.write_all(line.as_bytes())
+        let written = orders.write_all(line.as_bytes());
+        Ok(written.map_err(|error| format!("the shell that supervises has ended: {error}"))?)
     }
 }
 

@@ -37,7 +37,7 @@ mod tcp_proxy;
 mod test_database;
 
 pub use access::Access;
-pub use error::{TestkitError, causes};
+pub use error::{Failure, Result, TestkitError, causes};
 pub use examples::{example_program, page_block};
 pub use generated::assert_generated;
 pub use held_folder::HeldFolder;
@@ -47,7 +47,9 @@ pub use postgres_server::PostgresServer;
 pub use processes::{cpu_seconds_of_descendants, resident_kib};
 pub use programs::{ensure_program, postgres_program};
 pub use redis_cluster::RedisCluster;
-pub use redis_control::connection as redis_connection;
+pub use redis_control::{
+    connection as redis_connection, delete_keys as delete_redis_keys, keys as redis_keys,
+};
 pub use redis_sentinel::RedisSentinel;
 pub use redis_server::RedisServer;
 pub use service_process::ServiceProcess;

@@ -8,7 +8,8 @@ use url::Url;
 
 use crate::account::Account;
 use crate::service_process::ServiceProcess;
-use crate::{TestkitError, ensure_program, folder, ports};
+use crate::tcp_proxy::NO_HOST;
+use crate::{Result, ensure_program, folder, ports};
 
 /// A pgbouncer on a free loopback port, with default settings but for its mode. It is stopped and its
 /// files are removed on drop, or when this process ends, however it ends.
@@ -21,13 +22,13 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// Starts a pooler in `pool_mode`, `session` or `transaction`, before the server of this URL, and
     /// waits until it answers.
-    pub async fn before(url: &str, pool_mode: &str) -> Result<Self, TestkitError> {
+    pub async fn before(url: &str, pool_mode: &str) -> Result<Self> {
         let program = ensure_program("pgbouncer", "pgbouncer").await?;
         let account = Account::unprivileged()?;
         let folder = folder::create("tasker-pgbouncer-", account)?;
         let port = ports::free()?;
         let mut url = Url::parse(url)?;
-        let host = url.host_str().ok_or(TestkitError::NoHost)?;
+        let host = url.host_str().ok_or(NO_HOST)?;
         let (to, user) = (url.port().unwrap_or(5432), url.username());
         let password = url
             .password()
@@ -44,12 +45,11 @@ impl PgBouncer {
              pool_mode = {pool_mode}\n"
         );
         let file = folder.path().join("pgbouncer.ini");
-        std::fs::write(&file, settings).map_err(TestkitError::Folder)?;
+        std::fs::write(&file, settings)?;
         let command = [program.into(), file.into()];
         let process = ServiceProcess::new("pgbouncer", folder, account, "TERM", &command, &[])?;
         url.set_host(Some("127.0.0.1"))?;
-        url.set_port(Some(port))
-            .map_err(|()| TestkitError::NoHost)?;
+        url.set_port(Some(port)).map_err(|()| NO_HOST)?;
         let pooler = Self { process, url };
         pooler
             .process
@@ -65,7 +65,7 @@ impl PgBouncer {
     }
 }
 
-async fn answers(url: &str) -> Result<(), TestkitError> {
+async fn answers(url: &str) -> Result {
     // Refused by default.
     let options = PgConnectOptions::from_str(url)?.extra_float_digits(None);
     let connection = sqlx::PgConnection::connect_with(&options).await?;

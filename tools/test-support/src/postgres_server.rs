@@ -10,7 +10,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use crate::account::Account;
 use crate::docker::Image;
 use crate::service_process::ServiceProcess;
-use crate::{TestkitError, folder, ports, programs};
+use crate::{Result, folder, ports, programs};
 
 /// Creates the database cluster on the first start only. A `data` folder that exists is complete.
 const START: &str = r#"
@@ -50,23 +50,23 @@ pub struct PostgresServer {
 
 impl PostgresServer {
     /// Starts an empty server and waits until it answers, 30 s at most.
-    pub async fn start() -> Result<Self, TestkitError> {
+    pub async fn start() -> Result<Self> {
         Self::start_with(&[]).await
     }
 
     /// Starts a server with further settings, such as `("log_statement", "all")` or
     /// `("shared_preload_libraries", "pg_stat_statements")`, and waits until it answers, 30 s at
     /// most.
-    pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self, TestkitError> {
+    pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
         Self::start_from("", settings).await
     }
 
     /// Starts a standby of `primary`, with a copy of its data, and waits until it answers.
-    pub async fn start_standby(primary: &Self) -> Result<Self, TestkitError> {
+    pub async fn start_standby(primary: &Self) -> Result<Self> {
         Self::start_from(&primary.url("postgres"), &[]).await
     }
 
-    async fn start_from(primary: &str, settings: &[(&str, &str)]) -> Result<Self, TestkitError> {
+    async fn start_from(primary: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let bin = programs::ensure_postgres().await?;
         let local = [
             ("listen_addresses", "127.0.0.1"),
@@ -101,14 +101,14 @@ impl PostgresServer {
     }
 
     /// Starts the server again, on the same port and with its data, after stopping it if it runs.
-    pub async fn restart(&self) -> Result<(), TestkitError> {
+    pub async fn restart(&self) -> Result {
         let url = self.url("postgres");
         let is_up = async || answers(&url).await.map(|()| true);
         self.restart_until(is_up).await
     }
 
     /// Makes a standby a primary. Returns when it takes writes.
-    pub async fn promote(&self) -> Result<(), TestkitError> {
+    pub async fn promote(&self) -> Result {
         let mut connection = PgConnection::connect(&self.url("postgres")).await?;
         connection.execute("SELECT pg_promote()").await?;
         Ok(connection.close().await?)
@@ -116,18 +116,15 @@ impl PostgresServer {
 
     /// Starts the server again as a standby of `primary`, which was its own standby and had all its data
     /// when it was promoted.
-    pub async fn follow(&self, primary: &Self) -> Result<(), TestkitError> {
+    pub async fn follow(&self, primary: &Self) -> Result {
         self.stop().await?;
         let data = self.folder().join("data");
         let setting = format!("primary_conninfo = '{}'\n", primary.url("postgres"));
         let mut settings = File::options()
             .append(true)
-            .open(data.join("postgresql.auto.conf"))
-            .map_err(TestkitError::Folder)?;
-        settings
-            .write_all(setting.as_bytes())
-            .map_err(TestkitError::Folder)?;
-        std::fs::write(data.join("standby.signal"), "").map_err(TestkitError::Folder)?;
+            .open(data.join("postgresql.auto.conf"))?;
+        settings.write_all(setting.as_bytes())?;
+        std::fs::write(data.join("standby.signal"), "")?;
         self.restart().await
     }
 }
@@ -153,7 +150,7 @@ pub(crate) fn image() -> Image {
 }
 
 /// Connects to the server, and fails if it does not accept that.
-pub(crate) async fn answers(url: &str) -> Result<(), TestkitError> {
+pub(crate) async fn answers(url: &str) -> Result {
     Ok(PgConnection::connect(url).await?.close().await?)
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::TestkitError;
+use crate::Result;
 
 /// The oldest PostgreSQL that Tasker supports.
 const OLDEST_POSTGRES: u32 = 15;
@@ -30,26 +30,23 @@ apt-get install -q -y --no-install-recommends --no-upgrade -o DPkg::Lock::Timeou
 
 /// Returns the path of a program. Installs the Debian package that contains it if the program is
 /// missing, we are root on Debian or Ubuntu, and `TASKER_NO_INSTALL` is not set.
-pub async fn ensure_program(
-    name: &'static str,
-    package: &'static str,
-) -> Result<PathBuf, TestkitError> {
+pub async fn ensure_program(name: &'static str, package: &'static str) -> Result<PathBuf> {
     ensure(name, package, move || on_path(name)).await
 }
 
 /// Returns the folder that holds `initdb` and `postgres` of a supported version, installed if need
 /// be.
-pub(crate) async fn ensure_postgres() -> Result<PathBuf, TestkitError> {
+pub(crate) async fn ensure_postgres() -> Result<PathBuf> {
     ensure("postgres", "postgresql", postgres_bin).await
 }
 
 /// Returns the path of a program of PostgreSQL, such as `pg_dump`, installed if need be.
-pub async fn postgres_program(name: &str) -> Result<PathBuf, TestkitError> {
+pub async fn postgres_program(name: &str) -> Result<PathBuf> {
     Ok(ensure_postgres().await?.join(name))
 }
 
 /// Returns `redis-server`, else `valkey-server`, installed if need be.
-pub(crate) async fn ensure_redis() -> Result<PathBuf, TestkitError> {
+pub(crate) async fn ensure_redis() -> Result<PathBuf> {
     ensure("redis-server", "redis-server", redis_server).await
 }
 
@@ -57,16 +54,17 @@ async fn ensure(
     program: &'static str,
     debian_package: &'static str,
     find: impl Fn() -> Option<PathBuf> + Send + 'static,
-) -> Result<PathBuf, TestkitError> {
+) -> Result<PathBuf> {
     if let Some(found) = find() {
         return Ok(found);
     }
-    let missing = TestkitError::NotInstalled {
-        program,
-        debian_package,
-    };
+    let missing = format!(
+        "`{program}` is not on PATH and cannot be installed from here; install it (on Debian: \
+         apt-get install {debian_package}), start a Docker engine, or name running servers in \
+         DATABASE_URL and REDIS_URL"
+    );
     if !may_install() {
-        return Err(missing);
+        return Err(missing.into());
     }
     let installed = tokio::task::spawn_blocking(move || {
         // Tests run side by side, and each may be the first to need the program.
@@ -80,7 +78,7 @@ async fn ensure(
         }
         find()
     });
-    installed.await.ok().flatten().ok_or(missing)
+    Ok(installed.await.ok().flatten().ok_or(missing)?)
 }
 
 fn may_install() -> bool {

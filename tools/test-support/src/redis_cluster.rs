@@ -3,7 +3,7 @@
 use redis::Value;
 
 use crate::redis_control::{ask, until};
-use crate::{RedisServer, TestkitError};
+use crate::{RedisServer, Result};
 
 /// Slots of a cluster.
 const SLOTS: usize = 16384;
@@ -27,7 +27,7 @@ pub struct RedisCluster {
 
 impl RedisCluster {
     /// Starts a cluster whose primaries have so many replicas each, and waits until it is healthy.
-    pub async fn start(primaries: usize, replicas_of_each: usize) -> Result<Self, TestkitError> {
+    pub async fn start(primaries: usize, replicas_of_each: usize) -> Result<Self> {
         Self::start_with(primaries, replicas_of_each, &[]).await
     }
 
@@ -36,17 +36,14 @@ impl RedisCluster {
         primaries: usize,
         replicas_of_each: usize,
         arguments: &[&str],
-    ) -> Result<Self, TestkitError> {
+    ) -> Result<Self> {
         let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
         let nodes = vec![arguments; primaries * (1 + replicas_of_each)];
         Self::start_each(primaries, &nodes).await
     }
 
     /// Starts a cluster of nodes, each with further command line arguments of its own.
-    pub async fn start_each(
-        primaries: usize,
-        arguments: &[Vec<String>],
-    ) -> Result<Self, TestkitError> {
+    pub async fn start_each(primaries: usize, arguments: &[Vec<String>]) -> Result<Self> {
         let mut cluster = Self {
             nodes: Vec::new(),
             ids: Vec::new(),
@@ -77,7 +74,7 @@ impl RedisCluster {
     }
 
     /// Returns the current primary of `slot`, as the first node that answers sees it.
-    pub async fn primary_of(&self, slot: u16) -> Result<usize, TestkitError> {
+    pub async fn primary_of(&self, slot: u16) -> Result<usize> {
         let mut last = None;
         for node in &self.nodes {
             match ask::<Slots>(node, &["CLUSTER", "SLOTS"]).await {
@@ -89,11 +86,11 @@ impl RedisCluster {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or(TestkitError::NoPrimary))
+        Err(last.unwrap_or_else(|| "no primary is known".into()))
     }
 
     /// Promotes a replica with its primary's consent, and waits until all nodes know. All must run.
-    pub async fn promote(&self, replica: usize) -> Result<(), TestkitError> {
+    pub async fn promote(&self, replica: usize) -> Result {
         self.until("replicate", async || {
             // Nodes vote only for a node that they know as a replica.
             Ok(self.all_see(replica, "slave").await? && self.follows(replica).await?)
@@ -107,18 +104,13 @@ impl RedisCluster {
     }
 
     /// Waits until every node that answers finds every slot served by a node that answers.
-    pub async fn until_well(&self) -> Result<(), TestkitError> {
+    pub async fn until_well(&self) -> Result {
         self.until("get well", async || self.is_well().await).await
     }
 
     /// Moves the slots and their keys from one primary to another, while both go on serving.
     /// The other nodes learn it later.
-    pub async fn move_slots(
-        &self,
-        slots: std::ops::Range<u16>,
-        from: usize,
-        to: usize,
-    ) -> Result<(), TestkitError> {
+    pub async fn move_slots(&self, slots: std::ops::Range<u16>, from: usize, to: usize) -> Result {
         let (source, target) = (&self.nodes[from], &self.nodes[to]);
         let port = target.port().to_string();
         for slot in slots {
@@ -147,14 +139,14 @@ impl RedisCluster {
 
     /// Adds a primary without slots or further arguments as the last node, and waits until the
     /// cluster is healthy.
-    pub async fn add_primary(&mut self) -> Result<(), TestkitError> {
+    pub async fn add_primary(&mut self) -> Result {
         self.add_node(&[]).await?;
         self.introduce(self.nodes.len() - 1).await?;
         self.until_met().await?;
         self.until_well().await
     }
 
-    async fn add_node(&mut self, arguments: &[String]) -> Result<(), TestkitError> {
+    async fn add_node(&mut self, arguments: &[String]) -> Result {
         let mut all = vec![
             "--cluster-enabled",
             "yes",
@@ -172,7 +164,7 @@ impl RedisCluster {
         Ok(())
     }
 
-    async fn join(&self, primaries: usize) -> Result<(), TestkitError> {
+    async fn join(&self, primaries: usize) -> Result {
         for (number, node) in self.nodes.iter().enumerate() {
             self.introduce(number).await?;
             if number < primaries {
@@ -199,7 +191,7 @@ impl RedisCluster {
     }
 
     /// Introduces this node to the first one.
-    async fn introduce(&self, number: usize) -> Result<(), TestkitError> {
+    async fn introduce(&self, number: usize) -> Result {
         let node = &self.nodes[number];
         // Nodes take seconds to settle equal epochs.
         let epoch = (number + 1).to_string();
@@ -213,7 +205,7 @@ impl RedisCluster {
     }
 
     /// Waits until every node knows all others.
-    async fn until_met(&self) -> Result<(), TestkitError> {
+    async fn until_met(&self) -> Result {
         self.until("meet", async || {
             for node in &self.nodes {
                 let known: String = ask(node, &["CLUSTER", "NODES"]).await?;
@@ -227,7 +219,7 @@ impl RedisCluster {
     }
 
     /// Returns `true` if every node lists this one with this role.
-    async fn all_see(&self, node: usize, role: &str) -> Result<bool, TestkitError> {
+    async fn all_see(&self, node: usize, role: &str) -> Result<bool> {
         let is_seen = |line: &str| line.starts_with(&self.ids[node]) && line.contains(role);
         for viewer in &self.nodes {
             let known: String = ask(viewer, &["CLUSTER", "NODES"]).await?;
@@ -239,12 +231,12 @@ impl RedisCluster {
     }
 
     /// Returns `true` if this replica is in sync with its primary.
-    async fn follows(&self, replica: usize) -> Result<bool, TestkitError> {
+    async fn follows(&self, replica: usize) -> Result<bool> {
         let state: String = ask(&self.nodes[replica], &["INFO", "replication"]).await?;
         Ok(state.contains("master_link_status:up"))
     }
 
-    async fn is_well(&self) -> Result<bool, TestkitError> {
+    async fn is_well(&self) -> Result<bool> {
         let mut answering = vec![false; self.nodes.len()];
         let mut views: Vec<Slots> = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
@@ -289,11 +281,7 @@ impl RedisCluster {
         })
     }
 
-    async fn until(
-        &self,
-        action: &'static str,
-        reached: impl AsyncFn() -> Result<bool, TestkitError>,
-    ) -> Result<(), TestkitError> {
+    async fn until(&self, action: &'static str, reached: impl AsyncFn() -> Result<bool>) -> Result {
         until(&self.nodes[0], "the cluster", action, reached).await
     }
 }

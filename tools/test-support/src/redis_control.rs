@@ -1,11 +1,13 @@
 //! Commands to servers, each on a new connection, because servers stop and restart.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError};
+use redis::{AsyncCommands, AsyncConnectionConfig, Client, FromRedisValue, RedisError};
 
-use crate::{RedisServer, TestkitError};
+use crate::error::too_slow;
+use crate::{RedisServer, Result};
 
 /// The client's default of half a second is too short for a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -21,6 +23,26 @@ pub async fn connection(url: &str) -> Result<MultiplexedConnection, RedisError> 
     connection_within(url, LIMIT).await
 }
 
+/// Returns the keys of the Redis at `url` that match a pattern.
+pub async fn keys(url: &str, pattern: &str) -> Result<HashSet<String>> {
+    let mut connection = connection(url).await?;
+    let mut found = connection.scan_match::<_, String>(pattern).await?;
+    let mut keys = HashSet::new();
+    while let Some(key) = found.next_item().await {
+        keys.insert(key?);
+    }
+    Ok(keys)
+}
+
+/// Deletes the keys of the Redis at `url` that match a pattern.
+pub async fn delete_keys(url: &str, pattern: &str) -> Result {
+    let mut connection = connection(url).await?;
+    for key in keys(url, pattern).await? {
+        let () = connection.unlink(key).await?;
+    }
+    Ok(())
+}
+
 async fn connection_within(
     url: &str,
     limit: Duration,
@@ -34,10 +56,7 @@ async fn connection_within(
 }
 
 /// Sends one command to the server's port without TLS and returns the answer. Fails after 5 s.
-pub(crate) async fn ask<T: FromRedisValue>(
-    server: &RedisServer,
-    words: &[&str],
-) -> Result<T, TestkitError> {
+pub(crate) async fn ask<T: FromRedisValue>(server: &RedisServer, words: &[&str]) -> Result<T> {
     let mut connection = connection_within(&server.url(), ASK_LIMIT).await?;
     let mut command = redis::Cmd::new();
     command.arg(words);
@@ -50,13 +69,13 @@ pub(crate) async fn until(
     server: &RedisServer,
     what: &'static str,
     action: &'static str,
-    reached: impl AsyncFn() -> Result<bool, TestkitError>,
-) -> Result<(), TestkitError> {
+    reached: impl AsyncFn() -> Result<bool>,
+) -> Result {
     let start = Instant::now();
     while !reached().await.unwrap_or(false) {
         if start.elapsed() > AGREE_DEADLINE {
             let log = server.log();
-            return Err(TestkitError::too_slow(what, action, AGREE_DEADLINE, &log));
+            return Err(too_slow(what, action, AGREE_DEADLINE, &log));
         }
         tokio::time::sleep(POLL).await;
     }

@@ -3,7 +3,7 @@
 use redis::Value;
 
 use crate::redis_control::{ask, until};
-use crate::{RedisServer, TestkitError};
+use crate::{RedisServer, Result};
 
 /// The silence after which the sentinels replace the primary.
 const DOWN_AFTER_MS: &str = "1000";
@@ -21,7 +21,7 @@ pub struct RedisSentinel {
 
 impl RedisSentinel {
     /// Starts all and waits until every sentinel knows the replica and the other sentinels.
-    pub async fn start() -> Result<Self, TestkitError> {
+    pub async fn start() -> Result<Self> {
         Self::start_with(&[], &[]).await
     }
 
@@ -30,7 +30,7 @@ impl RedisSentinel {
     pub async fn start_with(
         server_arguments: &[&str],
         sentinel_arguments: &[&str],
-    ) -> Result<Self, TestkitError> {
+    ) -> Result<Self> {
         let delay = ["--repl-diskless-sync-delay", "0"];
         let arguments = [&delay[..], server_arguments].concat();
         let primary = RedisServer::start_with(&arguments).await?;
@@ -68,7 +68,7 @@ impl RedisSentinel {
     }
 
     /// Waits until every sentinel names this server as the primary, and it is one.
-    pub async fn until_primary(&self, server: usize) -> Result<(), TestkitError> {
+    pub async fn until_primary(&self, server: usize) -> Result {
         let port = self.servers[server].port().to_string();
         self.until("replace the primary", async || {
             let question = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY_NAME];
@@ -84,7 +84,7 @@ impl RedisSentinel {
         .await
     }
 
-    async fn watch(&self, port: &str) -> Result<(), TestkitError> {
+    async fn watch(&self, port: &str) -> Result {
         for sentinel in &self.sentinels {
             let name = PRIMARY_NAME;
             let monitor = ["SENTINEL", "MONITOR", name, "127.0.0.1", port, "2"];
@@ -112,11 +112,7 @@ impl RedisSentinel {
         .await
     }
 
-    async fn until(
-        &self,
-        action: &'static str,
-        reached: impl AsyncFn() -> Result<bool, TestkitError>,
-    ) -> Result<(), TestkitError> {
+    async fn until(&self, action: &'static str, reached: impl AsyncFn() -> Result<bool>) -> Result {
         until(&self.sentinels[0], "the sentinel", action, reached).await
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::chown;
 use crate::account::Account;
 use crate::docker::Image;
 use crate::service_process::ServiceProcess;
-use crate::{TestkitError, folder, ports, programs, redis_connection};
+use crate::{Result, folder, ports, programs, redis_connection};
 
 /// Nothing is written to disk: a restart comes back empty.
 const SETTINGS: [&str; 4] = ["--save", "", "--appendonly", "no"];
@@ -34,23 +34,23 @@ pub struct RedisServer {
 
 impl RedisServer {
     /// Starts a server and waits until it answers, 30 s at most.
-    pub async fn start() -> Result<Self, TestkitError> {
+    pub async fn start() -> Result<Self> {
         Self::start_with(&[]).await
     }
 
     /// Starts a server with further command line arguments, such as `["--requirepass", "secret"]`,
     /// and waits until it answers, 30 s at most.
-    pub async fn start_with(arguments: &[&str]) -> Result<Self, TestkitError> {
+    pub async fn start_with(arguments: &[&str]) -> Result<Self> {
         Self::launch(Kind::Plain, arguments).await
     }
 
     /// Starts a sentinel that watches nothing yet.
-    pub(crate) async fn start_sentinel(arguments: &[&str]) -> Result<Self, TestkitError> {
+    pub(crate) async fn start_sentinel(arguments: &[&str]) -> Result<Self> {
         Self::launch(Kind::Sentinel, arguments).await
     }
 
     /// Starts a node of a cluster that does not exist yet.
-    pub(crate) async fn start_node(arguments: &[&str]) -> Result<Self, TestkitError> {
+    pub(crate) async fn start_node(arguments: &[&str]) -> Result<Self> {
         Self::launch(Kind::Node, arguments).await
     }
 
@@ -85,11 +85,11 @@ impl RedisServer {
     }
 
     /// Starts the server again, empty and on the same port, after stopping it if it runs.
-    pub async fn restart(&self) -> Result<(), TestkitError> {
+    pub async fn restart(&self) -> Result {
         self.restart_until(|| is_up(self.port)).await
     }
 
-    async fn launch(kind: Kind, arguments: &[&str]) -> Result<Self, TestkitError> {
+    async fn launch(kind: Kind, arguments: &[&str]) -> Result<Self> {
         let program = programs::ensure_redis().await?;
         ports::start_on(async |port| {
             let account = Account::unprivileged()?;
@@ -98,9 +98,9 @@ impl RedisServer {
             if kind == Kind::Sentinel {
                 // A sentinel keeps what it learns in its configuration file.
                 let file = folder.path().join("sentinel.conf");
-                std::fs::write(&file, "").map_err(TestkitError::Folder)?;
+                std::fs::write(&file, "")?;
                 if let Some(Account { uid, gid }) = account {
-                    chown(&file, Some(uid), Some(gid)).map_err(TestkitError::Folder)?;
+                    chown(&file, Some(uid), Some(gid))?;
                 }
                 command.extend([file.into(), "--sentinel".into()]);
             }
@@ -153,14 +153,14 @@ pub(crate) fn image() -> Image {
 }
 
 /// Sends a PING to the server, and fails if it is not answered.
-pub(crate) async fn answers(url: &str) -> Result<(), TestkitError> {
+pub(crate) async fn answers(url: &str) -> Result {
     let mut connection = redis_connection(url).await?;
     Ok(redis::cmd("PING").query_async(&mut connection).await?)
 }
 
 /// Returns true if a Redis on this port answers a PING with anything but "still loading". Requiring
 /// a password is an answer.
-async fn is_up(port: u16) -> Result<bool, TestkitError> {
+async fn is_up(port: u16) -> Result<bool> {
     let answer = ports::ask(port, "PING\r\n").await?;
     Ok(!answer.is_empty() && !answer.starts_with("-LOADING"))
 }

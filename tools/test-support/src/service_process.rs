@@ -11,8 +11,9 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
 use crate::account::Account;
+use crate::error::too_slow;
 use crate::held_shell::HeldShell;
-use crate::{TestkitError, folder, ports, processes};
+use crate::{Result, TestkitError, folder, ports, processes};
 
 const SCRIPT: &str = include_str!("service_process.sh");
 const POLL: Duration = Duration::from_millis(10);
@@ -43,7 +44,7 @@ impl ServiceProcess {
         name: &'static str,
         program: &Path,
         environment: &[(&str, &str)],
-    ) -> Result<Self, TestkitError> {
+    ) -> Result<Self> {
         let folder = folder::create("tasker-service-", None)?;
         let command = [program.into()];
         let process = Self::new(name, folder, None, "TERM", &command, environment)?;
@@ -58,7 +59,7 @@ impl ServiceProcess {
         program: &Path,
         environment: &[(&str, &str)],
         port: u16,
-    ) -> Result<Self, TestkitError> {
+    ) -> Result<Self> {
         let process = Self::start(name, program, environment).await?;
         let request = "GET /health/ready HTTP/1.1\r\nhost: localhost\r\n\r\n";
         let is_ready = async || Ok(ports::ask(port, request).await?.contains(" 200"));
@@ -75,11 +76,10 @@ impl ServiceProcess {
         stop_signal: &str,
         command: &[OsString],
         environment: &[(&str, &str)],
-    ) -> Result<Self, TestkitError> {
+    ) -> Result<Self> {
         let mut arguments: Vec<OsString> = vec![folder.path().into(), stop_signal.into()];
         arguments.extend_from_slice(command);
-        let shell = HeldShell::start(SCRIPT, &arguments, environment, account)
-            .map_err(|source| TestkitError::Supervisor { program, source })?;
+        let shell = HeldShell::start(SCRIPT, &arguments, environment, account)?;
         Ok(Self {
             program,
             folder: folder.keep(),
@@ -92,14 +92,12 @@ impl ServiceProcess {
     }
 
     /// Runs the program and returns when its process exists, which is before it is ready.
-    async fn run(&self) -> Result<(), TestkitError> {
+    async fn run(&self) -> Result {
         self.stopped().await?;
         // Files of the last run must not be taken for those of this one.
         for file in ["pid", "exited", "frozen"] {
             match std::fs::remove_file(self.folder.join(file)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(TestkitError::Folder(error));
-                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error)?,
                 _ => {}
             }
         }
@@ -109,7 +107,7 @@ impl ServiceProcess {
     }
 
     /// Stops the program in an orderly way and waits for its end. Does nothing if it has stopped.
-    pub async fn stop(&self) -> Result<(), TestkitError> {
+    pub async fn stop(&self) -> Result {
         if self.running_pid().is_none() {
             return Ok(());
         }
@@ -119,7 +117,7 @@ impl ServiceProcess {
 
     /// Kills the program and its children at once, and waits until they are gone. Connections are
     /// closed; new ones are refused.
-    pub async fn kill(&self) -> Result<(), TestkitError> {
+    pub async fn kill(&self) -> Result {
         let pids = self.pids();
         self.signal(&pids, Signal::KILL)?;
         self.stopped().await?;
@@ -135,7 +133,7 @@ impl ServiceProcess {
 
     /// Suspends the program and its children: connections stay open, the kernel accepts new ones,
     /// and nothing is answered.
-    pub fn freeze(&self) -> Result<(), TestkitError> {
+    pub fn freeze(&self) -> Result {
         // A suspended parent starts no new children.
         let parent: Vec<Pid> = self.running_pid().into_iter().collect();
         self.note_frozen(&parent)?;
@@ -146,7 +144,7 @@ impl ServiceProcess {
     }
 
     /// Resumes a frozen program. It then executes everything that was sent to it meanwhile.
-    pub fn thaw(&self) -> Result<(), TestkitError> {
+    pub fn thaw(&self) -> Result {
         self.signal(&self.pids(), Signal::CONT)?;
         self.note_frozen(&[])
     }
@@ -165,30 +163,23 @@ impl ServiceProcess {
 
     /// Starts the program again, after stopping it if it runs, and waits until the probe returns
     /// true. Fails at once if the program ends instead.
-    pub(crate) async fn restart_until(
-        &self,
-        probe: impl AsyncFn() -> Result<bool, TestkitError>,
-    ) -> Result<(), TestkitError> {
+    pub(crate) async fn restart_until(&self, probe: impl AsyncFn() -> Result<bool>) -> Result {
         self.stop().await?;
         self.run().await?;
         self.until(READY_DEADLINE, probe).await
     }
 
-    async fn until(
-        &self,
-        deadline: Duration,
-        probe: impl AsyncFn() -> Result<bool, TestkitError>,
-    ) -> Result<(), TestkitError> {
+    async fn until(&self, deadline: Duration, probe: impl AsyncFn() -> Result<bool>) -> Result {
         let start = Instant::now();
         loop {
             self.check_alive()?;
             if let Ok(Ok(true)) = tokio::time::timeout(PROBE_TIMEOUT, probe()).await {
-                return self.check_alive();
+                return Ok(self.check_alive()?);
             }
             if start.elapsed() > deadline {
                 let action = "get ready";
                 let log = self.log();
-                return Err(TestkitError::too_slow(self.program, action, deadline, &log));
+                return Err(too_slow(self.program, action, deadline, &log));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -202,7 +193,7 @@ impl ServiceProcess {
         }
     }
 
-    async fn stopped(&self) -> Result<(), TestkitError> {
+    async fn stopped(&self) -> Result {
         let stopped = || self.running_pid().is_none();
         self.wait_until("stop", STOP_DEADLINE, stopped).await
     }
@@ -212,16 +203,11 @@ impl ServiceProcess {
         action: &'static str,
         deadline: Duration,
         reached: impl Fn() -> bool,
-    ) -> Result<(), TestkitError> {
+    ) -> Result {
         let start = Instant::now();
         while !reached() {
             if start.elapsed() > deadline {
-                return Err(TestkitError::too_slow(
-                    self.program,
-                    action,
-                    deadline,
-                    &self.log(),
-                ));
+                return Err(too_slow(self.program, action, deadline, &self.log()));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -253,24 +239,21 @@ impl ServiceProcess {
     }
 
     /// Sends a signal to each process. Skips those that have ended.
-    fn signal(&self, pids: &[Pid], signal: Signal) -> Result<(), TestkitError> {
+    fn signal(&self, pids: &[Pid], signal: Signal) -> Result {
         pids.iter()
             .try_for_each(|pid| match kill_process(*pid, signal) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-                Err(errno) => Err(TestkitError::Signal {
-                    program: self.program,
-                    source: errno.into(),
-                }),
+                Err(errno) => Err(format!("{} cannot be signalled: {errno}", self.program).into()),
             })
     }
 
     /// Lists the processes that the supervisor has to resume before it can stop the server.
-    fn note_frozen(&self, pids: &[Pid]) -> Result<(), TestkitError> {
+    fn note_frozen(&self, pids: &[Pid]) -> Result {
         let list: Vec<String> = pids
             .iter()
             .map(|pid| pid.as_raw_nonzero().to_string())
             .collect();
-        std::fs::write(self.folder.join("frozen"), list.join(" ")).map_err(TestkitError::Folder)
+        Ok(std::fs::write(self.folder.join("frozen"), list.join(" "))?)
     }
 
     /// Returns the line in a file once it is complete.
@@ -279,12 +262,7 @@ impl ServiceProcess {
         text.strip_suffix('\n').map(str::to_owned)
     }
 
-    fn order(&self, line: &str) -> Result<(), TestkitError> {
-        self.shell
-            .order(line)
-            .map_err(|source| TestkitError::Supervisor {
-                program: self.program,
-                source,
-            })
+    fn order(&self, line: &str) -> Result {
+        self.shell.order(line)
     }
 }

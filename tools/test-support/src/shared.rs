@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::docker::{Container, Image};
-use crate::{PostgresServer, RedisServer, TestkitError, causes, postgres_server, redis_server};
+use crate::{Failure, PostgresServer, RedisServer, Result, causes, postgres_server, redis_server};
 
 /// The limit for a server that the environment names to answer.
 const REACH_DEADLINE: Duration = Duration::from_secs(5);
@@ -57,45 +57,48 @@ impl fmt::Display for SharedServer {
 /// container, else one started from this machine's programs. It stays until the process ends.
 ///
 /// It holds no connection, so tests with separate runtimes can share it.
-pub async fn postgres() -> Result<&'static SharedServer, TestkitError> {
+pub async fn postgres() -> Result<&'static SharedServer> {
     static POSTGRES: OnceCell<SharedServer> = OnceCell::const_new();
-    let find = || async {
-        let answers = postgres_server::answers;
-        if let Some(server) = named_by("DATABASE_URL", answers).await {
-            return Ok(server);
-        }
-        let url = |port| format!("postgres://postgres@127.0.0.1:{port}/postgres");
-        if let Some(server) = in_container(postgres_server::image(), url, answers).await {
-            return Ok(server);
-        }
+    let url = |port| format!("postgres://postgres@127.0.0.1:{port}/postgres");
+    let start = async || {
         let server = PostgresServer::start().await?;
-        Ok(SharedServer {
-            url: server.url("postgres"),
-            owner: Owner::Postgres(server),
-        })
+        Ok::<_, Failure>((server.url("postgres"), Owner::Postgres(server)))
     };
+    let (image, answers) = (postgres_server::image(), postgres_server::answers);
+    let find = || find("DATABASE_URL", image, url, answers, start);
     POSTGRES.get_or_try_init(find).await
 }
 
 /// Returns the Redis of this process, from the same sources, first the one that `REDIS_URL` names.
-pub async fn redis() -> Result<&'static SharedServer, TestkitError> {
+pub async fn redis() -> Result<&'static SharedServer> {
     static REDIS: OnceCell<SharedServer> = OnceCell::const_new();
-    let find = || async {
-        let answers = redis_server::answers;
-        if let Some(server) = named_by("REDIS_URL", answers).await {
-            return Ok(server);
-        }
-        let url = |port| format!("redis://127.0.0.1:{port}");
-        if let Some(server) = in_container(redis_server::image(), url, answers).await {
-            return Ok(server);
-        }
+    let url = |port| format!("redis://127.0.0.1:{port}");
+    let start = async || {
         let server = RedisServer::start().await?;
-        Ok(SharedServer {
-            url: server.url(),
-            owner: Owner::Redis(server),
-        })
+        Ok::<_, Failure>((server.url(), Owner::Redis(server)))
     };
+    let (image, answers) = (redis_server::image(), redis_server::answers);
+    let find = || find("REDIS_URL", image, url, answers, start);
     REDIS.get_or_try_init(find).await
+}
+
+/// Returns the server that this variable names if it answers, else one in a container, else the one
+/// that `start` starts.
+async fn find(
+    variable: &str,
+    image: Image,
+    url: impl Fn(u16) -> String,
+    answers: impl AsyncFn(&str) -> Result,
+    start: impl AsyncFn() -> Result<(String, Owner)>,
+) -> Result<SharedServer> {
+    if let Some(server) = named_by(variable, &answers).await {
+        return Ok(server);
+    }
+    if let Some(server) = in_container(image, url, answers).await {
+        return Ok(server);
+    }
+    let (url, owner) = start().await?;
+    Ok(SharedServer { url, owner })
 }
 
 /// Returns a URL without its password and parameters.
@@ -112,10 +115,7 @@ fn redacted(url: &str) -> String {
 }
 
 /// Returns the server that this variable names, if it answers.
-async fn named_by(
-    variable: &str,
-    answers: impl AsyncFn(&str) -> Result<(), TestkitError>,
-) -> Option<SharedServer> {
+async fn named_by(variable: &str, answers: impl AsyncFn(&str) -> Result) -> Option<SharedServer> {
     let url = std::env::var(variable).ok().filter(|url| !url.is_empty())?;
     match tokio::time::timeout(REACH_DEADLINE, answers(&url)).await {
         Ok(Ok(())) => {
@@ -123,7 +123,7 @@ async fn named_by(
             return Some(SharedServer { url, owner });
         }
         Ok(Err(error)) => {
-            eprintln!("cannot use the server in {variable}: {}", causes(&error));
+            eprintln!("cannot use the server in {variable}: {}", causes(&*error));
         }
         Err(_) => eprintln!("the server in {variable} does not answer; looking for another"),
     }
@@ -134,7 +134,7 @@ async fn named_by(
 async fn in_container(
     image: Image,
     url: impl Fn(u16) -> String,
-    answers: impl AsyncFn(&str) -> Result<(), TestkitError>,
+    answers: impl AsyncFn(&str) -> Result,
 ) -> Option<SharedServer> {
     let start = async {
         let Some((container, port)) = Container::start(image).await? else {
@@ -145,11 +145,11 @@ async fn in_container(
             tokio::time::sleep(POLL).await;
         }
         let owner = Owner::Container(container);
-        Ok::<_, TestkitError>(Some(SharedServer { url, owner }))
+        Ok::<_, Failure>(Some(SharedServer { url, owner }))
     };
     match tokio::time::timeout(START_DEADLINE, start).await {
         Ok(Ok(server)) => return server,
-        Ok(Err(error)) => eprintln!("not using the Docker engine: {}", causes(&error)),
+        Ok(Err(error)) => eprintln!("not using the Docker engine: {}", causes(&*error)),
         Err(_) => eprintln!("not using the Docker engine: its container does not answer"),
     }
     None

@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use url::Url;
 
-use crate::{TestkitError, ports};
+use crate::{Result, ports};
 
 /// The treatment of bytes and of new connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +53,13 @@ pub struct TcpProxy {
     acceptor: JoinHandle<()>,
 }
 
+pub(crate) const NO_HOST: &str = "the server's URL names no host";
+
 /// The host and the port of a server.
 type Target = (String, u16);
 
-fn target(url: &Url) -> Result<Target, TestkitError> {
-    let host = url.host_str().ok_or(TestkitError::NoHost)?.to_owned();
+fn target(url: &Url) -> Result<Target> {
+    let host = url.host_str().ok_or(NO_HOST)?.to_owned();
     let usual = if url.scheme().starts_with("redis") {
         6379
     } else {
@@ -69,14 +71,13 @@ fn target(url: &Url) -> Result<Target, TestkitError> {
 impl TcpProxy {
     /// Starts a proxy to the server of this URL. The default port is PostgreSQL's or Redis's, by
     /// the scheme.
-    pub async fn before(url: &str) -> Result<Self, TestkitError> {
+    pub async fn before(url: &str) -> Result<Self> {
         let mut url = Url::parse(url)?;
         let (target, targets) = watch::channel(target(&url)?);
         let port = ports::free()?;
         let listener = listen(port).await?;
         url.set_host(Some("127.0.0.1"))?;
-        url.set_port(Some(port))
-            .map_err(|()| TestkitError::NoHost)?;
+        url.set_port(Some(port)).map_err(|()| NO_HOST)?;
 
         let (mode, modes) = watch::channel(Mode::Forward {
             delay: Duration::ZERO,
@@ -149,7 +150,7 @@ impl TcpProxy {
     }
 
     /// Leads new connections to the server of this URL. Existing connections stay where they are.
-    pub fn redirect(&self, url: &str) -> Result<(), TestkitError> {
+    pub fn redirect(&self, url: &str) -> Result {
         self.target.send_replace(target(&Url::parse(url)?)?);
         Ok(())
     }
@@ -255,11 +256,9 @@ impl Acceptor {
     }
 }
 
-async fn listen(port: u16) -> Result<TcpListener, TestkitError> {
+async fn listen(port: u16) -> Result<TcpListener> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpListener::bind(address)
-        .await
-        .map_err(TestkitError::Socket)
+    Ok(TcpListener::bind(address).await?)
 }
 
 async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {

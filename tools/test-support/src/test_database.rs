@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use url::Url;
 use uuid::Uuid;
 
-use crate::{TestkitError, postgres};
+use crate::{Result, postgres};
 
 const EXISTING_WORKSPACE: &str = include_str!("existing_workspace.sql");
 const DROP_DEADLINE: Duration = Duration::from_secs(10);
@@ -23,12 +23,12 @@ pub struct TestDatabase {
 
 impl TestDatabase {
     /// Creates a database on this process's PostgreSQL, see [`postgres`](crate::postgres).
-    pub async fn create() -> Result<Self, TestkitError> {
+    pub async fn create() -> Result<Self> {
         Self::create_on(postgres().await?.url()).await
     }
 
     /// Creates a database on the server of this URL, whose user must have the right to.
-    pub async fn create_on(admin_url: &str) -> Result<Self, TestkitError> {
+    pub async fn create_on(admin_url: &str) -> Result<Self> {
         let name = format!("tasker_test_{}", Uuid::now_v7().simple());
         let mut url = Url::parse(admin_url)?;
         url.set_path(&name);
@@ -47,7 +47,7 @@ impl TestDatabase {
 
     /// Creates a database with the schema, and some rows, of a workspace that existed before this
     /// software. Its time zone is not UTC.
-    pub async fn create_existing_workspace() -> Result<Self, TestkitError> {
+    pub async fn create_existing_workspace() -> Result<Self> {
         let database = Self::create().await?;
         let zone = format!(
             "ALTER DATABASE {} SET timezone = 'America/New_York'",
@@ -91,7 +91,7 @@ impl Drop for TestDatabase {
 }
 
 /// Runs one statement, whose text contains only names of this file, on a new connection.
-async fn execute(url: &str, statement: String) -> Result<(), TestkitError> {
+async fn execute(url: &str, statement: String) -> Result {
     let mut connection = PgConnection::connect(url).await?;
     connection.execute(AssertSqlSafe(statement)).await?;
     Ok(connection.close().await?)

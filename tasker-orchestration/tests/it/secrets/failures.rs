@@ -1,18 +1,15 @@
 //! Runs the service through all failures of its servers, and collects all that it prints and
 //! answers.
 
-use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tasker_test_support::{ServiceProcess, free_port};
+use tasker_test_support::{Result, ServiceProcess, free_port};
 use tokio::task::JoinSet;
 
 use super::secret::Secret;
 use super::servers::PasswordServers;
-
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 /// The limit for the service to notice a failure or its end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,7 +35,7 @@ impl Output {
 
 /// Runs the service at log level `trace`, with passwords in the URLs of its servers, and requests
 /// all of its routes during each failure. Redis is down when the service starts.
-pub(super) async fn run_through() -> Outcome<Output> {
+pub(super) async fn run_through() -> Result<Output> {
     let servers = PasswordServers::start().await?;
     servers.redis.kill().await?;
     let address = format!("127.0.0.1:{}", free_port()?);
@@ -80,7 +77,7 @@ pub(super) async fn run_through() -> Outcome<Output> {
     })
 }
 
-async fn fail_and_restore(servers: &PasswordServers, service: &mut Service) -> Outcome {
+async fn fail_and_restore(servers: &PasswordServers, service: &mut Service) -> Result {
     let (postgres, redis) = (&servers.postgres, &servers.redis);
     service.request_when("degraded").await?;
     redis.restart().await?;
@@ -121,7 +118,7 @@ struct Service {
 
 impl Service {
     /// Waits until the service reports this health, then requests all routes.
-    async fn request_when(&mut self, health: &str) -> Outcome {
+    async fn request_when(&mut self, health: &str) -> Result {
         let started = Instant::now();
         while self.health().await != health {
             self.process.check_alive()?;
@@ -144,7 +141,7 @@ impl Service {
     }
 
     /// Requests each operation of the OpenAPI document, all at once, with a secret in a header.
-    async fn request_all(&mut self) -> Outcome {
+    async fn request_all(&mut self) -> Result {
         let document = reqwest::get(format!("{}/api-docs/openapi.json", self.url))
             .await?
             .text()

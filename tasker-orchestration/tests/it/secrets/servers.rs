@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use tasker_test_support::{
-    PostgresServer, RedisServer, TestDatabase, TestkitError, redis_connection,
-};
+use tasker_test_support::{PostgresServer, RedisServer, Result, TestDatabase, redis_connection};
 
 use super::secret::Secret;
 
@@ -33,7 +31,7 @@ pub(super) struct PasswordServers {
 
 impl PasswordServers {
     /// Starts both, with an empty database that belongs to `app`.
-    pub(super) async fn start() -> Result<Self, TestkitError> {
+    pub(super) async fn start() -> Result<Self> {
         let (postgres_secret, redis_secret) = (Secret::new(), Secret::new());
         let password = format!(">{}", redis_secret.password());
         let account = ["--user", USER, "on", &password, "~*", "&*", "+@all"];
@@ -74,7 +72,7 @@ impl PasswordServers {
     }
 
     /// Changes the password of `app` in PostgreSQL and ends its sessions, or restores the password.
-    pub(super) async fn lock_postgres(&self, locked: bool) -> Result<(), TestkitError> {
+    pub(super) async fn lock_postgres(&self, locked: bool) -> Result {
         let secret = if locked {
             Secret::new()
         } else {
@@ -91,7 +89,7 @@ impl PasswordServers {
     }
 
     /// Changes the password of `app` in Redis and ends its connections, or restores the password.
-    pub(super) async fn lock_redis(&self, locked: bool) -> Result<(), TestkitError> {
+    pub(super) async fn lock_redis(&self, locked: bool) -> Result {
         let secret = if locked {
             Secret::new()
         } else {
@@ -111,7 +109,7 @@ impl PasswordServers {
     }
 
     /// Creates the account, and requires a password from all users but the superuser.
-    async fn require_passwords(&self) -> Result<(), TestkitError> {
+    async fn require_passwords(&self) -> Result {
         let password = self.postgres_secret.password();
         let rules = "DO $$ BEGIN EXECUTE format(
             'COPY (VALUES (''host all postgres all trust''), (''host all all all scram-sha-256'')) \
@@ -135,7 +133,7 @@ impl PasswordServers {
     }
 
     /// Runs statements that contain only names and passwords of this file.
-    async fn as_superuser(&self, statements: &[&str]) -> Result<(), TestkitError> {
+    async fn as_superuser(&self, statements: &[&str]) -> Result {
         let mut connection = PgConnection::connect(&self.postgres.url("postgres")).await?;
         for statement in statements {
             connection

@@ -5,10 +5,10 @@
 
 use std::io::{self, Write};
 
-use tasker_test_support::{PostgresServer, RedisServer};
+use tasker_test_support::{PostgresServer, RedisServer, Result};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result {
     let postgres = PostgresServer::start().await?;
     let redis = RedisServer::start().await?;
     let urls = [

@@ -8,17 +8,16 @@
 
 use std::process::{ExitCode, ExitStatus};
 
-use redis::AsyncCommands;
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection};
-use tasker_test_support::{PgBouncer, TestDatabase, causes, postgres, redis, redis_connection};
+use tasker_test_support::{
+    PgBouncer, Result, TestDatabase, causes, delete_redis_keys, postgres, redis,
+};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The keys of tests: their prefix has the name of a [`TestDatabase`].
 const TEST_KEYS: &str = "it_tasker_test_*";
-
-type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -34,7 +33,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<ExitStatus, Failure> {
+async fn run() -> Result<ExitStatus> {
     let mut arguments = std::env::args_os().skip(1).peekable();
     let has_pooler = arguments
         .next_if(|argument| argument == "--pooler")
@@ -74,26 +73,12 @@ async fn run() -> Result<ExitStatus, Failure> {
         status = command.wait() => status?,
         _ = terminated.recv() => return Err("terminated".into()),
     };
-    delete_keys(redis.url()).await?;
+    // Tests may have left keys in a Redis that is somebody's.
+    delete_redis_keys(redis.url(), TEST_KEYS).await?;
     Ok(status)
 }
 
-/// Deletes what the tests have left in Redis, which may be somebody's.
-async fn delete_keys(url: &str) -> Result<(), Failure> {
-    let mut connection = redis_connection(url).await?;
-    let mut found = connection.scan_match::<_, String>(TEST_KEYS).await?;
-    let mut keys = Vec::new();
-    while let Some(key) = found.next_item().await {
-        keys.push(key?);
-    }
-    drop(found);
-    for keys in keys.chunks(1_000) {
-        let () = connection.unlink(keys).await?;
-    }
-    Ok(())
-}
-
-async fn migrated(folder: &std::path::Path) -> Result<TestDatabase, Failure> {
+async fn migrated(folder: &std::path::Path) -> Result<TestDatabase> {
     let database = TestDatabase::create().await?;
     let mut connection = PgConnection::connect(database.url()).await?;
     Migrator::new(folder).await?.run(&mut connection).await?;
