@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use tasker_test_support::{TcpProxy, redis_connection};
 
+use crate::clock::SECOND;
 use crate::error::Result;
 use crate::world::{DUMP_KEYS, Link, Servers, World};
 
@@ -168,6 +169,11 @@ impl Fault {
         matches!(self, Self::RedisLink(_) | Self::BootBlackHole)
     }
 
+    /// Returns true if Redis or the link to it fails.
+    pub(crate) fn is_of_redis(self) -> bool {
+        !(self == Self::Listeners || self.is_of_process() || self.excuses_failures())
+    }
+
     /// Returns true if the fault meets one process rather than all.
     pub(crate) fn meets_one(self) -> bool {
         matches!(self, Self::RedisLink(_) | Self::PostgresLink(_)) || self.is_of_process()
@@ -309,6 +315,31 @@ impl Fault {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// A fault that happened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Happened {
+    pub(crate) fault: Fault,
+    /// The member that it met; `None`: all.
+    pub(crate) member: Option<usize>,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl Happened {
+    /// A failure may still be the consequence of a fault for so long.
+    const AFTERMATH: u64 = 3 * SECOND;
+
+    /// Returns whether it kept `member` from PostgreSQL, or from running. Without a member: all.
+    pub(crate) fn meets(&self, member: Option<usize>) -> bool {
+        self.fault.excuses_failures() && (self.member.is_none() || self.member == member)
+    }
+
+    /// Returns whether it explains that something failed which `member` did in this time.
+    pub(crate) fn excuses(&self, member: Option<usize>, start: u64, end: u64) -> bool {
+        self.meets(member) && self.start <= end && start <= self.end + Self::AFTERMATH
     }
 }
 

@@ -19,6 +19,7 @@ mod faults;
 mod judge;
 mod processes;
 mod report;
+mod run;
 mod soak;
 mod steps;
 mod subject;

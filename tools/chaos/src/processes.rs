@@ -135,16 +135,15 @@ impl Processes {
         Ok((number, process.log(), lost))
     }
 
-    /// Stops a member from running for so long. Returns the number of its process.
-    pub(crate) async fn freeze(&self, member: usize, length: Duration) -> Result<Option<u16>> {
+    /// Stops a member from running for so long.
+    pub(crate) async fn freeze(&self, member: usize, length: Duration) -> Result {
         let process = self.slots[member].process.lock().await;
-        let Some((number, process)) = &*process else {
-            return Ok(None);
-        };
-        process.freeze()?;
-        tokio::time::sleep(length).await;
-        process.thaw()?;
-        Ok(Some(*number))
+        if let Some((_, process)) = &*process {
+            process.freeze()?;
+            tokio::time::sleep(length).await;
+            process.thaw()?;
+        }
+        Ok(())
     }
 
     /// Reads the levels of all processes.

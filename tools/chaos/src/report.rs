@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use tasker_test_support::TestkitError;
 
+use crate::fault::{Fault, Happened, Mode};
+
+/// So many examples are printed of what was wrong.
+pub(crate) const EXAMPLES: usize = 5;
+
 /// All bars that were missed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Misses(pub(crate) Vec<Miss>);
@@ -47,6 +52,19 @@ impl Misses {
         }
     }
 
+    /// Prints how often a rule was broken, with examples. That is a miss.
+    pub(crate) fn rule<T>(
+        &mut self,
+        label: &str,
+        broken: impl Iterator<Item = T> + Clone,
+        example: impl Fn(T),
+    ) {
+        let count = broken.clone().count();
+        line(label, count);
+        self.wrong(count > 0, format!("{count} x {label}"));
+        broken.take(EXAMPLES).for_each(example);
+    }
+
     /// Returns true unless a bar was missed that counts. Without `times_count`, times count only
     /// past their ceiling.
     pub(crate) fn hold(&self, times_count: bool) -> bool {
@@ -67,6 +85,15 @@ impl Display for Misses {
             [] => f.write_str("met"),
             _ => write!(f, "**missed**: {}", texts.join(", ")),
         }
+    }
+}
+
+/// Prints how often each fault of a mode happened.
+pub(crate) fn faults(mode: Mode, happened: &[Happened]) {
+    println!("\nfaults");
+    for fault in Fault::all(mode) {
+        let happened = happened.iter().filter(|it| it.fault == fault);
+        line(fault.label(), happened.count());
     }
 }
 

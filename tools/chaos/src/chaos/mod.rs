@@ -12,11 +12,7 @@ mod schedule;
 mod summary;
 mod writers;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
 use clap::Args;
-use tasker_test_support::{PostgresServer, TestkitError};
 use tokio::task::JoinSet;
 
 use crate::Course;
@@ -24,8 +20,8 @@ use crate::clock;
 use crate::error::Result;
 use crate::judge::history::History;
 use crate::judge::judge;
-use crate::processes::{Ending, Processes};
-use crate::world::{Servers, World};
+use crate::processes::Ending;
+use crate::run::Notes;
 use members::{AGENTS, MEMBERS, ORCHESTRATION, WORKER};
 
 /// A run, and its bound.
@@ -38,41 +34,19 @@ pub(crate) struct Options {
     max_staleness_ms: u32,
 }
 
-/// The state that readers, writers and faults share.
-struct Run {
-    world: World,
-    processes: Processes,
-    history: Mutex<History>,
-    ending: AtomicBool,
-}
+type Run = crate::run::Run<History>;
 
-impl Run {
-    fn note<T>(&self, note: impl FnOnce(&mut History) -> T) -> T {
-        note(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Relaxed)
-    }
-
-    /// Starts a member as a new process, and returns the number of the process.
-    async fn start(&self, member: usize) -> Result<u16> {
+impl Notes for History {
+    fn started(&mut self, member: usize) -> u16 {
         // The orchestration service reads the versions of a template from PostgreSQL before it asks
         // the registry.
-        let process = self.note(|history| history.process(member, member == ORCHESTRATION));
-        self.processes.start(member, process).await?;
-        Ok(process)
+        self.process(member, member == ORCHESTRATION)
     }
 
-    /// Kills an agent and notes its output. Returns an error if it had ended by itself before.
-    async fn kill(&self, member: usize) -> Result<Option<TestkitError>> {
-        let (process, output, lost) = self.processes.end(member, Ending::Kill).await?;
-        self.note(|history| {
-            for line in output.lines() {
-                agent::note(history, process, line);
-            }
-        });
-        Ok(lost)
+    fn ended(&mut self, process: u16, output: &str) {
+        for line in output.lines() {
+            agent::note(self, process, line);
+        }
     }
 }
 
@@ -82,17 +56,10 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
     let bound = options.max_staleness_ms;
     println!("chaos for {length:?}, seed {seed}, max_staleness_ms {bound}");
 
-    let postgres = Arc::new(PostgresServer::start().await?);
-    let world = World::start(&postgres, Servers::default(), MEMBERS.len()).await?;
-    let run = Arc::new(Run {
-        processes: Processes::new(&world, members::all(bound))?,
-        world,
-        history: Mutex::default(),
-        ending: AtomicBool::new(false),
-    });
+    let run = Run::start(MEMBERS.len(), |_| members::all(bound)).await?;
     let mut work = JoinSet::new();
     for service in [WORKER, ORCHESTRATION] {
-        let process = run.start(service).await?;
+        let process = run.start_member(service).await?;
         readers::start(&run, service, process, seed, &mut work);
     }
     let mut connection = run.world.connect().await?;
@@ -101,24 +68,15 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
     prepared.ok_or("the templates could not be written")?;
     drop(connection);
     for agent in AGENTS {
-        run.start(agent).await?;
+        run.start_member(agent).await?;
     }
     writers::start(&run, seed, &mut work);
-    let timer = Arc::clone(&run);
-    work.spawn(async move {
-        tokio::time::sleep(length).await;
-        timer.ending.store(true, Ordering::Relaxed);
-    });
-    let mut happened = schedule::run(&run, seed).await?;
+    run.end_after(length, &mut work);
+    let calms = schedule::run(&run, seed).await?;
     // Panics if a reader or a writer did, which would go unnoticed otherwise.
     work.join_all().await;
-    happened.lost.extend(run.processes.lost().await);
-    for agent in AGENTS {
-        run.kill(agent).await?;
-    }
-
-    let mut history = run.note(std::mem::take);
+    let (mut history, disturbed) = run.finish(AGENTS, Ending::Kill).await?;
     history.changes = audit::read(&mut run.world.connect().await?).await?;
     let verdict = judge(&mut history, u64::from(bound) * clock::MILLISECOND);
-    Ok(summary::print(&history, &happened, &verdict, bound).conclude(seed))
+    Ok(summary::print(&history, &disturbed, &calms, &verdict, bound).conclude(seed))
 }

@@ -3,36 +3,28 @@
 use std::collections::BTreeMap;
 
 use super::members::{AGENTS, MEMBERS};
-use super::schedule::Schedule;
-use crate::clock::SECOND;
-use crate::fault::{Fault, Mode};
+use crate::fault::{Fault, Happened, Mode};
 use crate::judge::history::{Answer, History, Read, Write};
 use crate::judge::{Rule, Verdict, Violation, propagation};
-use crate::report::{Misses, line, percentile};
+use crate::report::{self, EXAMPLES, Misses, line, percentile};
+use crate::run::Disturbed;
 use crate::templates::{self, WATCHED};
-
-/// A failure may still be the consequence of a fault for so long.
-const AFTERMATH: u64 = 3 * SECOND;
-const EXAMPLES: usize = 5;
 
 /// Prints everything, and returns the promises that did not hold.
 pub(super) fn print(
     history: &History,
-    schedule: &Schedule,
+    disturbed: &Disturbed,
+    calms: &[(u64, u64)],
     verdict: &Verdict,
     bound: u32,
 ) -> Misses {
     let mut misses = Misses::default();
     operations(history, &mut misses);
-    println!("\nfaults");
-    for fault in Fault::all(Mode::Chaos) {
-        let happened = schedule.faults.iter().filter(|it| it.fault == fault);
-        line(fault.label(), happened.count());
-    }
+    report::faults(Mode::Chaos, &disturbed.faults);
     staleness(verdict, bound);
-    propagation(history, schedule);
-    failures(history, schedule, &mut misses);
-    misses.lost(&schedule.lost);
+    propagation(history, disturbed, calms);
+    failures(history, &disturbed.faults, &mut misses);
+    misses.lost(&disturbed.lost);
     violations(history, verdict, &mut misses);
     misses
 }
@@ -88,15 +80,15 @@ fn staleness(verdict: &Verdict, bound: u32) {
     line("p99, when it ended", percentile(ended, 990));
 }
 
-fn propagation(history: &History, schedule: &Schedule) {
+fn propagation(history: &History, disturbed: &Disturbed, calms: &[(u64, u64)]) {
     println!("\npropagation: from a commit until an agent resolves it, in ms");
-    let faults = schedule.faults.iter();
+    let faults = disturbed.faults.iter();
     let terminated = faults.filter(|it| it.fault == Fault::Listeners);
     let without_listeners: Vec<_> = terminated.map(|it| (it.start, it.end)).collect();
     let watched = u16::try_from(WATCHED).unwrap_or(u16::MAX);
     for (label, windows) in [
-        ("with listeners, no fault", &schedule.calms),
-        ("listeners terminated", &without_listeners),
+        ("with listeners, no fault", calms),
+        ("listeners terminated", &*without_listeners),
     ] {
         let is_agent = |member| AGENTS.contains(&member);
         let delays = propagation::measure(history, watched, windows, is_agent);
@@ -108,14 +100,11 @@ fn propagation(history: &History, schedule: &Schedule) {
 }
 
 /// Reports failures that nothing excuses, because PostgreSQL could be reached all the time.
-fn failures(history: &History, schedule: &Schedule, misses: &mut Misses) {
+fn failures(history: &History, faults: &[Happened], misses: &mut Misses) {
     println!("\nfailures");
     let is_excused = |member: Option<usize>, start: u64, end: u64| {
-        schedule.faults.iter().any(|it| {
-            let meets = it.member.is_none() || it.member == member;
-            let overlaps = it.start <= end && start <= it.end + AFTERMATH;
-            it.fault.excuses_failures() && meets && overlaps
-        })
+        let mut faults = faults.iter();
+        faults.any(|it| it.excuses(member, start, end))
     };
     let member_of = |process: u16| history.processes[usize::from(process)].member;
     let reads = history.reads.iter().filter_map(|read| match read.answer {
@@ -135,7 +124,7 @@ fn failures(history: &History, schedule: &Schedule, misses: &mut Misses) {
     for (member, start, _, code) in unneeded.into_iter().take(EXAMPLES) {
         let name = member.map_or("a writer", |member| MEMBERS[member]);
         let code = &history.codes[usize::from(code)];
-        let before = schedule.faults.iter().rfind(|it| it.start <= start);
+        let before = faults.iter().rfind(|it| it.start <= start);
         println!("    {name}: {code} at {start} ns, after {before:?}");
     }
 }
@@ -144,12 +133,7 @@ fn violations(history: &History, verdict: &Verdict, misses: &mut Misses) {
     println!("\nviolations");
     for &rule in Rule::ALL {
         let broken = verdict.violations.iter().filter(|it| it.rule == rule);
-        let count = broken.clone().count();
-        line(rule.label(), count);
-        misses.wrong(count > 0, format!("{count} answers {}", rule.label()));
-        for violation in broken.take(EXAMPLES) {
-            example(history, violation);
-        }
+        misses.rule(rule.label(), broken, |it| example(history, it));
     }
     misses.wrong(verdict.staleness.is_empty(), "no read could be judged");
 }

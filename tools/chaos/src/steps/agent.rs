@@ -14,7 +14,7 @@ use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::history::{Span, process_of};
+use super::history::Span;
 use super::shapes::{self, Behaviour, CALLABLE};
 use crate::clock;
 
@@ -27,6 +27,10 @@ pub(super) const NOTES: &str = "CHAOS_STEPS_NOTES";
 const QUICK_MS: std::ops::Range<u64> = 0..30;
 /// The duration of one that takes long, in milliseconds. Less than the timeout of steps.
 const LONG_MS: std::ops::Range<u64> = 300..1500;
+/// The duration of one that takes longer than the lease, in milliseconds.
+const OUTLASTING_MS: std::ops::Range<u64> = 6000..8000;
+/// The pause between a result in a handler's own transaction and its commit, in milliseconds.
+const COMMIT_MS: std::ops::Range<u64> = 0..300;
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(process: &str) -> ExitCode {
@@ -70,11 +74,11 @@ async fn handle(process: i32, step: StepContext) -> Result<StepOutcome, StepErro
         let sum = result["sum"].as_str().unwrap_or_default();
         inputs.insert(name.to_owned(), sum.to_owned());
     }
-    let sum = shapes::sum(step.name(), marker, seed, &inputs);
+    let cursor = &step.inputs::<Value>()?["cursor"];
+    let sum = shapes::sum(step.name(), marker, seed, cursor, &inputs);
     note(process, &step, marker, &sum)
         .await
         .map_err(|error| error.with_type("NotNoted"))?;
-    let pause = |range| tokio::time::sleep(Duration::from_millis(rand::random_range(range)));
     let mut result = shapes::result(step.name(), seed);
     result["sum"] = json!(sum);
     result["attempt"] = json!(step.attempt());
@@ -83,7 +87,10 @@ async fn handle(process: i32, step: StepContext) -> Result<StepOutcome, StepErro
     match behaviour {
         Behaviour::Quick => pause(QUICK_MS).await,
         Behaviour::Long => pause(LONG_MS).await,
-        Behaviour::Commits => return commit(&step, outcome).await,
+        Behaviour::Outlasts => pause(OUTLASTING_MS).await,
+        Behaviour::Commits | Behaviour::RollsBack => {
+            return commit(&step, outcome, behaviour == Behaviour::Commits).await;
+        }
         Behaviour::Fails => return Err(StepError::retryable("at random").with_type("ChaosFailure")),
         Behaviour::FailsForGood => {
             return Err(StepError::permanent("at random").with_type("ChaosPermanent"));
@@ -92,6 +99,10 @@ async fn handle(process: i32, step: StepContext) -> Result<StepOutcome, StepErro
         Behaviour::Hangs => std::future::pending().await,
     }
     Ok(outcome)
+}
+
+async fn pause(milliseconds: std::ops::Range<u64>) {
+    tokio::time::sleep(Duration::from_millis(rand::random_range(milliseconds))).await;
 }
 
 /// Notes that an attempt began, and the checkpoint that it read. Saves one of its own at times.
@@ -122,8 +133,12 @@ async fn note(process: i32, step: &StepContext, marker: u32, sum: &str) -> Resul
     Ok(())
 }
 
-/// Commits an effect and the result of the step together.
-async fn commit(step: &StepContext, outcome: StepOutcome) -> Result<StepOutcome, StepError> {
+/// Commits an effect and the result of the step together, or neither.
+async fn commit(
+    step: &StepContext,
+    outcome: StepOutcome,
+    commits: bool,
+) -> Result<StepOutcome, StepError> {
     let mut transaction = pool("DATABASE_URL").await?.begin().await?;
     sqlx::query("INSERT INTO chaos.effects (step_uuid, attempt) VALUES ($1, $2)")
         .bind(step.step_uuid())
@@ -131,7 +146,12 @@ async fn commit(step: &StepContext, outcome: StepOutcome) -> Result<StepOutcome,
         .execute(&mut *transaction)
         .await?;
     let outcome = step.complete_in(&mut transaction, outcome).await?;
-    transaction.commit().await?;
+    pause(COMMIT_MS).await;
+    if commits {
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
+    }
     Ok(outcome)
 }
 
@@ -156,7 +176,7 @@ async fn pool(variable: &'static str) -> Result<&'static PgPool, sqlx::Error> {
 }
 
 /// Reads the output of an agent. Ignores lines of its log.
-pub(super) fn spans(process: u16, output: &str) -> Vec<Span> {
+pub(super) fn spans(process: usize, output: &str) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     for line in output.lines() {
         let words: Vec<&str> = line.split(' ').collect();
@@ -172,7 +192,7 @@ pub(super) fn spans(process: u16, output: &str) -> Vec<Span> {
             spans.push(Span {
                 step,
                 attempt,
-                process: process_of(process),
+                process,
                 start: moment,
                 end: None,
             });

@@ -1,13 +1,15 @@
 //! A history of tasks: as their creators saw them, as the handlers noted them in tables of their own
 //! and in their output, and the transitions.
 //!
-//! Moments of handlers' output and of processes are those of [`clock::now`](crate::clock::now),
-//! those of notes and transitions are microseconds of PostgreSQL's clock.
+//! All moments are those of [`clock::now`]. Those of notes and transitions were PostgreSQL's.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
+
+use crate::clock;
+use crate::fault::Happened;
 
 /// A task.
 #[derive(Debug, Clone, Default)]
@@ -25,8 +27,8 @@ pub(crate) struct Task {
     pub(crate) is_operated: bool,
     /// Entries of the DLQ that wait for an operator.
     pub(crate) in_dlq: i64,
-    /// The status that the service answered when all was over.
-    pub(crate) answered: Option<String>,
+    /// The final states that services answered, to whoever waited, cancelled it, or asked at the end.
+    pub(crate) answers: BTreeSet<String>,
 }
 
 /// A request that was answered with 201.
@@ -57,7 +59,9 @@ pub(crate) struct Transition {
     pub(crate) attempt: Option<i32>,
     pub(crate) reason: Option<String>,
     pub(crate) error: Option<String>,
-    pub(crate) at: i64,
+    pub(crate) worker: Option<Uuid>,
+    #[sqlx(try_from = "i64")]
+    pub(crate) at: u64,
 }
 
 impl Transition {
@@ -91,7 +95,8 @@ pub(crate) struct Run {
     pub(crate) checkpoint: Option<i32>,
     /// Its own checkpoint was acknowledged.
     pub(crate) saved: bool,
-    pub(crate) at: i64,
+    #[sqlx(try_from = "i64")]
+    pub(crate) at: u64,
 }
 
 /// The time of an attempt in its process.
@@ -99,7 +104,7 @@ pub(crate) struct Run {
 pub(crate) struct Span {
     pub(crate) step: Uuid,
     pub(crate) attempt: i32,
-    pub(crate) process: i32,
+    pub(crate) process: usize,
     pub(crate) start: u64,
     /// Nothing if the process ended before.
     pub(crate) end: Option<u64>,
@@ -125,17 +130,32 @@ pub(crate) struct History {
     pub(crate) actions: Vec<Action>,
     /// In the order in which they were registered.
     pub(crate) versions: Vec<Version>,
+    /// The members of processes, by number.
+    pub(crate) processes: Vec<usize>,
     /// The moments at which processes ended, by number.
-    pub(crate) ends: HashMap<i32, u64>,
-    /// The processes that were frozen, and when.
-    pub(crate) freezes: Vec<(i32, u64, u64)>,
+    pub(crate) ends: HashMap<usize, u64>,
+    pub(crate) faults: Vec<Happened>,
+    pub(crate) refusals: Vec<Refusal>,
     /// Late results that workers said were refused.
     pub(crate) refused: usize,
 }
 
-/// Returns the number of a process as the handlers note it.
-pub(crate) fn process_of(number: u16) -> i32 {
-    i32::from(number)
+/// A request that was not carried out.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) status: String,
+    /// The service that was asked.
+    pub(crate) member: usize,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl History {
+    /// Notes that a service answered that a task has ended.
+    pub(crate) fn answered(&mut self, task: Uuid, state: &str) {
+        let task = self.tasks.entry(task).or_default();
+        task.answers.insert(state.to_owned());
+    }
 }
 
 /// Id, template, seed, whether it has ended, states, and entries of the DLQ.
@@ -148,6 +168,12 @@ pub(crate) async fn read(
     history: &mut History,
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
+    let ahead: i64 = sqlx::query_scalar(
+        "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 - $1",
+    )
+    .bind(clock::now().cast_signed())
+    .fetch_one(&mut *connection)
+    .await?;
     let tasks: Vec<TaskRow> = sqlx::query_as(
         "SELECT t.task_uuid, n.name::text, (t.context ->> 'seed')::bigint, t.ended_at IS NOT NULL,
                 ARRAY(SELECT x.to_state::text FROM tasker.task_transitions x
@@ -192,9 +218,11 @@ pub(crate) async fn read(
         "SELECT workflow_step_uuid AS step, to_state::text AS state,
                 (metadata ->> 'attempt')::int AS attempt, metadata ->> 'reason' AS reason,
                 metadata -> 'error' ->> 'type' AS error,
-                (extract(epoch FROM created_at) * 1000000)::bigint AS at
+                (metadata ->> 'worker_uuid')::uuid AS worker,
+                (extract(epoch FROM created_at) * 1000000)::bigint * 1000 - $1 AS at
          FROM tasker.workflow_step_transitions ORDER BY workflow_step_uuid, sort_key",
     )
+    .bind(ahead)
     .fetch_all(&mut *connection)
     .await?;
     for transition in transitions {
@@ -204,9 +232,10 @@ pub(crate) async fn read(
     }
     history.runs = sqlx::query_as(
         "SELECT step_uuid AS step, attempt, marker, sum, checkpoint, saved,
-                (extract(epoch FROM at) * 1000000)::bigint AS at
+                (extract(epoch FROM at) * 1000000)::bigint * 1000 - $1 AS at
          FROM chaos.runs ORDER BY step_uuid, attempt, at",
     )
+    .bind(ahead)
     .fetch_all(&mut *connection)
     .await?;
     history.effects = sqlx::query_as("SELECT step_uuid, attempt FROM chaos.effects")

@@ -1,7 +1,6 @@
 //! Those who ask for tasks and cancel some, and one who changes the templates.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -56,7 +55,7 @@ async fn create_all(chaos: Arc<Chaos>, mut random: StdRng) {
     while !chaos.is_ending() {
         let service = random.random_range(ORCHESTRATIONS);
         let url = format!("{}/v1/tasks", chaos.processes.url(service));
-        if let Some(task) = create(&chaos, &url, &mut random).await
+        if let Some(task) = create(&chaos, service, &url, &mut random).await
             && random.random_bool(CANCELLED)
         {
             clock::pause(&mut random, CANCEL_MS).await;
@@ -64,14 +63,18 @@ async fn create_all(chaos: Arc<Chaos>, mut random: StdRng) {
             chaos.note(|history| history.tasks.entry(task).or_default().is_cancelled = true);
             let request = chaos.processes.http.delete(format!("{url}/{task}"));
             // It may be too late, and then the service refuses.
-            drop(request.send().await);
+            if let Ok(answer) = request.send().await
+                && answer.status().as_u16() == 200
+            {
+                chaos.note(|history| history.answered(task, "cancelled"));
+            }
         }
         clock::pause(&mut random, PAUSE_MS).await;
     }
 }
 
 /// Asks for a task. Returns it if it was created.
-async fn create(chaos: &Chaos, url: &str, random: &mut StdRng) -> Option<Uuid> {
+async fn create(chaos: &Chaos, service: usize, url: &str, random: &mut StdRng) -> Option<Uuid> {
     let shape = Shape::ALL[random.random_range(0..Shape::ALL.len())];
     let seed: u32 = random.random();
     let body = json!({
@@ -90,22 +93,22 @@ async fn create(chaos: &Chaos, url: &str, random: &mut StdRng) -> Option<Uuid> {
         .json(&body);
     let start = clock::now();
     let answer = request.send().await;
-    let created: Option<Value> = match answer {
-        Ok(answer) if answer.status().as_u16() == 201 => answer.json().await.ok(),
-        Ok(answer) => {
-            let code = answer.status().as_u16();
-            chaos.note_refusal(code.to_string());
-            None
-        }
-        Err(_) => {
-            chaos.note_refusal(String::from("no answer"));
-            None
+    let created: Value = match answer {
+        Ok(answer) if answer.status().as_u16() == 201 => answer.json().await.ok()?,
+        refused => {
+            chaos.refused(&refused, "", service, start);
+            return None;
         }
     };
     let end = clock::now();
-    let task: Uuid = created?["task_uuid"].as_str()?.parse().ok()?;
+    let task: Uuid = created["task_uuid"].as_str()?.parse().ok()?;
     chaos.note(|history| {
         history.tasks.entry(task).or_default().asked = Some(Asked { start, end });
+        // Nothing follows these, but an operator may put a failed task back to work.
+        let ended = created["status"].as_str();
+        if let Some(ended) = ended.filter(|it| ["complete", "cancelled"].contains(it)) {
+            history.answered(task, ended);
+        }
     });
     Some(task)
 }
@@ -113,7 +116,8 @@ async fn create(chaos: &Chaos, url: &str, random: &mut StdRng) -> Option<Uuid> {
 async fn change_all(chaos: Arc<Chaos>, mut random: StdRng) {
     while !chaos.is_ending() {
         clock::pause(&mut random, CHANGE_MS).await;
-        let marker = chaos.last_marker.fetch_add(1, Ordering::Relaxed) + 1;
+        let marker = chaos.note(|history| history.versions.len());
+        let marker = u32::try_from(marker).unwrap_or(u32::MAX);
         let shape = Shape::ALL[random.random_range(0..Shape::ALL.len())];
         let start = clock::now();
         // A change whose answer was lost is made again, until it is known to be made.

@@ -15,27 +15,25 @@ mod operators;
 mod shapes;
 mod summary;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tasker_test_support::PostgresServer;
 use tokio::task::JoinSet;
 
-use crate::clock::MILLISECOND;
+use crate::clock::{self, MILLISECOND};
 use crate::error::Result;
-use crate::processes::{Ending, Processes};
+use crate::processes::Ending;
 use crate::report::Misses;
+use crate::run::Notes;
 use crate::soak::levels::Levels;
-use crate::world::{Servers, World};
-use disturb::Disturbed;
-use history::History;
+use history::{History, Refusal};
 use members::{MEMBERS, ORCHESTRATIONS, STALENESS_MS};
 
 /// The time that tasks may take to end when faults have stopped.
 const SETTLE_LIMIT: Duration = Duration::from_secs(90);
 const SETTLE_POLL: Duration = Duration::from_millis(200);
+/// A run of this length lets each fault happen, and must have noticed it.
+const FAIR_LENGTH: Duration = Duration::from_mins(1);
 /// The time in which each fault of servers and links happens once.
 const FIRST_LAP: Duration = Duration::from_mins(2);
 /// The time between two readings of levels.
@@ -43,34 +41,45 @@ const LAP: Duration = Duration::from_mins(5);
 /// Nothing runs for so long before levels are read, so that idle threads end.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// The state that load and faults share.
-struct Chaos {
-    world: World,
-    processes: Processes,
-    history: Mutex<History>,
-    /// Requests for tasks that were not answered with 201, by status.
-    refusals: Mutex<BTreeMap<String, usize>>,
-    last_process: AtomicU16,
-    last_marker: AtomicU32,
-    ending: AtomicBool,
+type Chaos = crate::run::Run<History>;
+
+/// A worker's words for a late result.
+const REFUSED: &str = "a late result was refused";
+
+impl Notes for History {
+    fn started(&mut self, member: usize) -> u16 {
+        self.processes.push(member);
+        u16::try_from(self.processes.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    fn ended(&mut self, process: u16, output: &str) {
+        let process = usize::from(process);
+        self.ends.insert(process, clock::now());
+        self.spans.extend(agent::spans(process, output));
+        self.refused += output.matches(REFUSED).count();
+    }
 }
 
 impl Chaos {
-    fn note<T>(&self, note: impl FnOnce(&mut History) -> T) -> T {
-        note(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn note_refusal(&self, status: String) {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        *refusals.entry(status).or_default() += 1;
-    }
-
-    fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Relaxed)
-    }
-
-    fn next_process(&self) -> u16 {
-        self.last_process.fetch_add(1, Ordering::Relaxed)
+    /// Notes a request that was not carried out.
+    fn refused(
+        &self,
+        answer: &reqwest::Result<reqwest::Response>,
+        to: &str,
+        member: usize,
+        start: u64,
+    ) {
+        let status = answer.as_ref().map_or("no answer".into(), |answer| {
+            answer.status().as_str().to_owned()
+        });
+        let (status, end) = (status + to, clock::now());
+        let refusal = Refusal {
+            status,
+            member,
+            start,
+            end,
+        };
+        self.note(|history| history.refusals.push(refusal));
     }
 }
 
@@ -78,8 +87,12 @@ impl Chaos {
 pub(crate) async fn run(length: Duration, seed: u64) -> Result<bool> {
     println!("chaos of steps for {length:?}, seed {seed}");
     let chaos = start().await?;
-    let (disturbed, settled) = disturb(&chaos, length, seed, false).await?;
-    Ok(report(&chaos, &disturbed, settled).await?.conclude(seed))
+    let settled = disturb(&chaos, length, seed, false).await?;
+    let (history, mut misses) = report(&chaos, settled).await?;
+    if length >= FAIR_LENGTH {
+        summary::happened(&history, &mut misses);
+    }
+    Ok(misses.conclude(seed))
 }
 
 /// Runs tasks under faults of servers and links, in processes that stay. Returns true if every promise
@@ -87,69 +100,52 @@ pub(crate) async fn run(length: Duration, seed: u64) -> Result<bool> {
 pub(crate) async fn soak(length: Duration, seed: u64) -> Result<bool> {
     println!("soak of steps for {length:?}, seed {seed}");
     let chaos = start().await?;
-    let (mut disturbed, mut settled) = disturb(&chaos, FIRST_LAP, seed, true).await?;
+    let mut settled = disturb(&chaos, FIRST_LAP, seed, true).await?;
     let before = levels(&chaos).await?;
     println!("after each fault once: {before}");
     let mut after = before.clone();
     let started = Instant::now();
     while let Some(rest) = length.checked_sub(started.elapsed()) {
         let seed = seed.wrapping_add(1000 * rest.as_secs());
-        let (more, took) = disturb(&chaos, rest.min(LAP), seed, true).await?;
-        disturbed.add(more);
+        let took = disturb(&chaos, rest.min(LAP), seed, true).await?;
         settled = settled.max(took);
         after = levels(&chaos).await?;
         println!("after {:.0?}: {after}", started.elapsed());
     }
-    let mut misses = report(&chaos, &disturbed, settled).await?;
+    let (_, mut misses) = report(&chaos, settled).await?;
     after.compare(&before, &mut misses);
     Ok(misses.conclude(seed))
 }
 
 /// Starts the servers and all members, with the templates.
 async fn start() -> Result<Arc<Chaos>> {
-    let postgres = Arc::new(PostgresServer::start().await?);
-    let world = World::start(&postgres, Servers::default(), MEMBERS.len()).await?;
-    let chaos = Arc::new(Chaos {
-        processes: Processes::new(&world, members::all(&world))?,
-        world,
-        history: Mutex::default(),
-        refusals: Mutex::default(),
-        last_process: AtomicU16::new(1),
-        last_marker: AtomicU32::new(0),
-        ending: AtomicBool::new(false),
-    });
+    let chaos = Chaos::start(MEMBERS.len(), members::all).await?;
     // The first service creates the schema.
-    chaos.start(ORCHESTRATIONS.start).await?;
+    chaos.start_member(ORCHESTRATIONS.start).await?;
     let mut connection = chaos.world.connect().await?;
     let tables = sqlx::raw_sql(include_str!("schema.sql"));
     tables.execute(&mut connection).await?;
     load::prepare(&chaos, &mut connection).await?;
     for member in (0..MEMBERS.len()).filter(|member| *member != ORCHESTRATIONS.start) {
-        chaos.start(member).await?;
+        chaos.start_member(member).await?;
     }
     Ok(chaos)
 }
 
-/// Runs tasks under faults for so long, and waits until all have ended. Returns what happened, and how
-/// long the end took.
+/// Runs tasks under faults for so long, and waits until all have ended. Returns how long that took.
 async fn disturb(
     chaos: &Arc<Chaos>,
     length: Duration,
     seed: u64,
     processes_stay: bool,
-) -> Result<(Disturbed, Duration)> {
-    chaos.ending.store(false, Ordering::Relaxed);
+) -> Result<Duration> {
     let mut work = JoinSet::new();
     load::start(chaos, seed, &mut work);
-    let timer = Arc::clone(chaos);
-    work.spawn(async move {
-        tokio::time::sleep(length).await;
-        timer.ending.store(true, Ordering::Relaxed);
-    });
-    let disturbed = disturb::run(chaos, seed, processes_stay).await?;
+    chaos.end_after(length, &mut work);
+    disturb::run(chaos, seed, processes_stay).await?;
     // Panics if one of them did, which would go unnoticed otherwise.
     work.join_all().await;
-    Ok((disturbed, settle(chaos).await?))
+    settle(chaos).await
 }
 
 /// Reads the levels while nothing runs.
@@ -161,18 +157,14 @@ async fn levels(chaos: &Chaos) -> Result<Levels> {
 }
 
 /// Stops all members, and prints the judge's verdict on the whole history.
-async fn report(chaos: &Chaos, disturbed: &Disturbed, settled: Duration) -> Result<Misses> {
+async fn report(chaos: &Chaos, settled: Duration) -> Result<(History, Misses)> {
     answers(chaos).await;
-    for member in 0..MEMBERS.len() {
-        chaos.end(member, Ending::Stop).await?;
-    }
-    let mut history = chaos.note(std::mem::take);
+    let (mut history, disturbed) = chaos.finish(0..MEMBERS.len(), Ending::Stop).await?;
+    history.faults = disturbed.faults;
     history::read(&mut history, &mut chaos.world.connect().await?).await?;
     let verdict = judge::judge(&history, STALENESS_MS * MILLISECOND);
-    let refusals = chaos.refusals.lock();
-    let refusals = std::mem::take(&mut *refusals.unwrap_or_else(PoisonError::into_inner));
-    let misses = summary::print(&history, disturbed, &refusals, &verdict, settled);
-    Ok(misses)
+    let misses = summary::print(&history, &disturbed.lost, &verdict, settled);
+    Ok((history, misses))
 }
 
 /// Waits until every task has ended. Returns how long that took.
@@ -207,6 +199,6 @@ async fn answers(chaos: &Chaos) {
         };
         let status = answer.and_then(|task| task["status"].as_str().map(str::to_owned));
         let status = status.unwrap_or_else(|| String::from("no answer"));
-        chaos.note(|history| history.tasks.entry(id).or_default().answered = Some(status));
+        chaos.note(|history| history.answered(id, &status));
     }
 }

@@ -13,8 +13,10 @@ pub(crate) const CALLABLE: &str = "chaos.Step";
 pub(crate) const BY_HAND: &str = "by hand";
 /// The attempts that a step has, but for those that are lost with their worker.
 pub(crate) const MAX_ATTEMPTS: usize = 4;
+/// The pause after a step's first failure, in milliseconds. It grows by as much with each.
+pub(crate) const BACKOFF_MS: u64 = 50;
 /// Handlers that hang are stopped after so many seconds.
-const TIMEOUT_SECONDS: u64 = 2;
+const TIMEOUT_SECONDS: u64 = 4;
 const BRANCHES: [&str; 3] = ["left", "middle", "right"];
 /// The most batches that a task is cut into.
 const MOST_BATCHES: u64 = 12;
@@ -39,8 +41,12 @@ pub(crate) enum Shape {
 pub(crate) enum Behaviour {
     Quick,
     Long,
+    /// It takes longer than the lease.
+    Outlasts,
     /// It completes the step in its own transaction.
     Commits,
+    /// It does so as well, but drops the transaction.
+    RollsBack,
     Fails,
     FailsForGood,
     Panics,
@@ -51,7 +57,8 @@ impl Behaviour {
     /// Returns the type of the error that must be recorded, or nothing for success.
     pub(crate) fn error(self) -> Option<&'static str> {
         match self {
-            Self::Quick | Self::Long | Self::Commits => None,
+            Self::Quick | Self::Long | Self::Outlasts | Self::Commits => None,
+            Self::RollsBack => Some("NotCommitted"),
             Self::Fails => Some("ChaosFailure"),
             Self::FailsForGood => Some("ChaosPermanent"),
             Self::Panics => Some("Panic"),
@@ -118,7 +125,7 @@ impl Shape {
     pub(crate) fn document(self, marker: u32) -> Value {
         let retry = json!({
             "retryable": true, "max_attempts": MAX_ATTEMPTS, "backoff": "linear",
-            "backoff_base_ms": 50,
+            "backoff_base_ms": BACKOFF_MS,
         });
         let steps: Vec<_> = self
             .steps(marker)
@@ -127,7 +134,8 @@ impl Shape {
                 json!({
                     "name": name, "type": kind, "dependencies": dependencies,
                     "handler": {"callable": CALLABLE, "initialization": {"marker": marker}},
-                    "retry": retry, "timeout_seconds": TIMEOUT_SECONDS,
+                    "retry": retry,
+                    "timeout_seconds": has_timeout(&name).then_some(TIMEOUT_SECONDS),
                 })
             })
             .collect();
@@ -207,15 +215,27 @@ fn branches(seed: u64, decision: &str) -> Vec<String> {
     branches.map(|(_, branch)| branch).collect()
 }
 
+fn cursor(number: u64) -> Value {
+    json!({
+        "batch_id": format!("{number:03}"), "start_cursor": number,
+        "end_cursor": number + 1, "batch_size": 1,
+    })
+}
+
+/// Returns the cursor among the inputs of a step. Only batch workers have one.
+pub(crate) fn cursor_of(step: &str) -> Value {
+    let number = step.strip_prefix("work_").and_then(|it| it.parse().ok());
+    number.map_or(Value::Null, cursor)
+}
+
+/// Returns whether handlers of a step are stopped after [`TIMEOUT_SECONDS`].
+fn has_timeout(step: &str) -> bool {
+    step != "c" && !step.starts_with("part") && !step.starts_with("work")
+}
+
 /// Returns the result of a step, without its sum.
 pub(crate) fn result(step: &str, seed: u64) -> Value {
     if step == "cut" {
-        let cursor = |number| {
-            json!({
-                "batch_id": format!("{number:03}"), "start_cursor": number,
-                "end_cursor": number + 1, "batch_size": 1,
-            })
-        };
         let count = batches(seed);
         let outcome = match count {
             0 => json!({"type": "no_batches"}),
@@ -247,21 +267,32 @@ fn batches(seed: u64) -> u64 {
 /// Returns how an attempt goes.
 pub(crate) fn behaviour(seed: u64, step: &str, attempt: i32) -> Behaviour {
     match hash(&[&seed.to_string(), step, &attempt.to_string()]) % 100 {
-        0..60 => Behaviour::Quick,
-        60..66 => Behaviour::Long,
-        66..80 => Behaviour::Commits,
+        0..58 => Behaviour::Quick,
+        58..64 => Behaviour::Long,
+        64..78 => Behaviour::Commits,
+        78..80 => Behaviour::RollsBack,
         80..90 => Behaviour::Fails,
         90 => Behaviour::FailsForGood,
         91..97 => Behaviour::Panics,
-        _ => Behaviour::Hangs,
+        _ if has_timeout(step) => Behaviour::Hangs,
+        _ => Behaviour::Outlasts,
     }
 }
 
-/// Returns the sum of a step over its inputs: its name, its document, its task and the sums of all
-/// steps that it depends on, directly or not.
-pub(crate) fn sum(step: &str, marker: u32, seed: u64, inputs: &BTreeMap<String, String>) -> String {
+/// Returns the sum of a step over its inputs: its name, its document, its task, its cursor, and the
+/// sums of all steps that it depends on, directly or not.
+pub(crate) fn sum(
+    step: &str,
+    marker: u32,
+    seed: u64,
+    cursor: &Value,
+    inputs: &BTreeMap<String, String>,
+) -> String {
+    let keys = ["batch_id", "start_cursor", "end_cursor", "batch_size"];
+    let cursor = keys.map(|key| cursor[key].to_string());
     let (marker, seed) = (marker.to_string(), seed.to_string());
     let mut parts = vec![step, &marker, &seed];
+    parts.extend(cursor.iter().map(String::as_str));
     for (name, sum) in inputs {
         parts.extend([name.as_str(), sum.as_str()]);
     }
@@ -280,17 +311,20 @@ fn hash(parts: &[&str]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{Behaviour, Shape, behaviour, branches};
+    use super::{Behaviour, Shape, batches, behaviour, branches, cursor_of, result, sum};
 
     #[test]
     fn each_behaviour_and_each_choice_of_branches_happens() {
-        let all: Vec<_> = (0..2000).map(|seed| behaviour(seed, "a", 1)).collect();
+        let of = |step| (0..2000).map(move |seed| behaviour(seed, step, 1));
+        let all: Vec<_> = of("a").chain(of("c")).collect();
         for wanted in [
             Behaviour::Quick,
             Behaviour::Long,
+            Behaviour::Outlasts,
             Behaviour::Commits,
+            Behaviour::RollsBack,
             Behaviour::Fails,
             Behaviour::FailsForGood,
             Behaviour::Panics,
@@ -311,6 +345,16 @@ mod tests {
         assert!((2..100).any(|seed| graph(1, seed) != graph(1, 1)));
         let resolved = Shape::Batch.graph(1, 1, &BTreeSet::from(["cut"]));
         assert!(resolved["end_1"].contains("work_000"), "{resolved:?}");
+    }
+
+    #[test]
+    fn a_sum_depends_on_the_cursor_of_a_batch() {
+        let of = |name| sum("work_001", 1, 1, &cursor_of(name), &BTreeMap::new());
+        assert_ne!(of("work_001"), of("work_002"));
+        let batches = &result("cut", (0..100).find(|seed| batches(*seed) > 1).unwrap());
+        let cursors = &batches["batch_processing_outcome"]["cursor_configs"];
+        assert_eq!(cursors[1], cursor_of("work_002"));
+        assert!(cursor_of("a").is_null());
     }
 
     #[test]

@@ -1,319 +1,290 @@
 //! Rules about the attempts of one step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
 use super::{Rule, Verdict};
-use crate::clock::SECOND;
+use crate::clock::MILLISECOND;
 use crate::steps::history::{Action, History, Run, Span, Step, Transition};
-use crate::steps::shapes::{self, MAX_ATTEMPTS, PLACEHOLDER};
+use crate::steps::shapes::{self, BACKOFF_MS, Behaviour, MAX_ATTEMPTS, PLACEHOLDER};
 
 const FINAL: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
 /// Reasons of attempts that are lost without their fault.
 const LOST: [&str; 2] = ["lease_expired", "worker_drained"];
-/// The time that a thawed process may take to notice that its lease is over.
-const THAW_LIMIT: u64 = 2 * SECOND;
 
-pub(super) fn judge(
-    history: &History,
-    id: Uuid,
-    step: &Step,
-    (runs, spans, effects, actions): (&[&Run], &[&Span], &[i32], &[Action]),
-    verdict: &mut Verdict,
-) {
-    recorded(id, step, runs, verdict);
-    by_hand(id, step, actions, verdict);
-    checkpoints(history, id, step, runs, verdict);
-    reasons(history, id, step, runs, verdict);
-    self::effects(history, id, step, effects, verdict);
-    numbers(id, step, runs, spans, verdict);
-    overlaps(history, id, step, spans, verdict);
-    recoveries(history, step, spans, verdict);
+/// A step with all that is known of it.
+pub(super) struct Case<'a> {
+    pub(super) history: &'a History,
+    pub(super) id: Uuid,
+    pub(super) step: &'a Step,
+    pub(super) runs: &'a [&'a Run],
+    /// In the order of their starts.
+    pub(super) spans: &'a [&'a Span],
+    pub(super) effects: &'a [i32],
+    pub(super) actions: &'a [Action],
 }
 
-/// Returns the transitions that end an attempt, but for its loss.
-fn ends(transitions: &[Transition]) -> impl Iterator<Item = &Transition> {
-    let is_end = |state: &str| ["complete", "error", "waiting_for_retry"].contains(&state);
-    transitions.iter().filter(move |it| is_end(&it.state))
-}
+impl Case<'_> {
+    pub(super) fn judge(&self, verdict: &mut Verdict) {
+        self.recorded(verdict);
+        self.by_hand(verdict);
+        self.checkpoints(verdict);
+        self.ends(verdict);
+        self.silent(verdict);
+        self.effects(verdict);
+        self.numbers(verdict);
+    }
 
-fn losses(step: &Step) -> impl Iterator<Item = &Transition> {
-    let is_loss = |reason: &str| LOST.contains(&reason);
-    let transitions = step.transitions.iter();
-    transitions.filter(move |it| it.reason.as_deref().is_some_and(is_loss))
-}
+    pub(super) fn violate(&self, verdict: &mut Verdict, rule: Rule, details: impl Into<String>) {
+        verdict.violate(rule, self.step.task, Some(self.id), details);
+    }
 
-/// One end of each step, from an attempt that ran, after which nothing follows, unless an operator
-/// puts a failed step back to work.
-fn recorded(id: Uuid, step: &Step, runs: &[&Run], verdict: &mut Verdict) {
-    let is_left = |index: usize| {
-        let next = step.transitions.get(index + 1);
-        step.transitions[index].state == "error" && next.is_some_and(|it| it.action().is_some())
-    };
-    let finals: Vec<_> = step
-        .transitions
-        .iter()
-        .enumerate()
-        .filter(|(index, it)| FINAL.contains(&it.state.as_str()) && !is_left(*index))
-        .collect();
-    let is_last = finals
-        .iter()
-        .all(|(index, _)| index + 1 == step.transitions.len());
-    if finals.len() > 1 || !is_last {
-        let states: Vec<_> = step.transitions.iter().map(|it| &it.state).collect();
-        verdict.violate(
-            Rule::NotRecordedOnce,
-            step.task,
-            Some(id),
-            format!("{states:?}"),
-        );
+    fn behaviour(&self, attempt: i32) -> Behaviour {
+        let seed = self.history.tasks[&self.step.task].seed;
+        shapes::behaviour(seed, &self.step.name, attempt)
     }
-    let Some((_, complete)) = finals.iter().find(|(_, it)| it.state == "complete") else {
-        return;
-    };
-    if step.name == PLACEHOLDER || complete.action().is_some() {
-        return;
-    }
-    if !runs.iter().any(|run| Some(run.attempt) == complete.attempt) {
-        let details = format!("{} complete by attempt {:?}", step.name, complete.attempt);
-        verdict.violate(Rule::NeverRan, step.task, Some(id), details);
-    }
-    if step.attempt != complete.attempt {
-        let details = format!(
-            "result of {:?}, end of {:?}",
-            step.attempt, complete.attempt
-        );
-        verdict.violate(Rule::LateResult, step.task, Some(id), details);
-    }
-}
 
-/// Operators' actions happen because they were asked for, to steps that they are for, and as they
-/// were answered.
-fn by_hand(id: Uuid, step: &Step, actions: &[Action], verdict: &mut Verdict) {
-    let mut before = "";
-    for transition in &step.transitions {
-        if let Some(action) = transition.action() {
-            let is_asked = actions.iter().any(|asked| asked.name == action);
-            let has_failed = ["error", "waiting_for_retry"].contains(&before);
-            let is_due = action != "reset_for_retry" || has_failed;
-            if !is_asked || !is_due {
-                let details = format!("{action} of {} after {before}", step.name);
-                verdict.violate(Rule::NotAsked, step.task, Some(id), details);
+    /// The transitions with which handlers ended.
+    fn handler_ends(&self) -> impl Iterator<Item = &Transition> {
+        self.step.transitions.iter().filter(|it| is_end(it))
+    }
+
+    pub(super) fn losses(&self) -> impl Iterator<Item = &Transition> {
+        self.step.transitions.iter().filter(|it| is_loss(it))
+    }
+
+    pub(super) fn span(&self, attempt: Option<i32>) -> Option<&Span> {
+        let mut spans = self.spans.iter().copied();
+        spans.find(|span| Some(span.attempt) == attempt)
+    }
+
+    /// One end of each step, from an attempt that ran, after which nothing follows, unless an operator
+    /// puts a failed step back to work.
+    fn recorded(&self, verdict: &mut Verdict) {
+        let transitions = &self.step.transitions;
+        let is_left = |index: usize| {
+            let next = transitions.get(index + 1);
+            transitions[index].state == "error" && next.is_some_and(|it| it.action().is_some())
+        };
+        let mut finals = (0..transitions.len())
+            .filter(|&it| FINAL.contains(&&*transitions[it].state) && !is_left(it));
+        if finals.any(|index| index + 1 < transitions.len()) {
+            let states: Vec<_> = transitions.iter().map(|it| &it.state).collect();
+            self.violate(verdict, Rule::NotRecordedOnce, format!("{states:?}"));
+        }
+        let complete = self.handler_ends().find(|it| it.state == "complete");
+        let complete = complete.filter(|_| self.step.name != PLACEHOLDER);
+        if let Some(attempt) = complete.map(|it| it.attempt)
+            && self.step.attempt != attempt
+        {
+            let details = format!("result of {:?}, end of {attempt:?}", self.step.attempt);
+            self.violate(verdict, Rule::LateResult, details);
+        }
+    }
+
+    /// Operators' actions happen because they were asked for, to steps that they are for, and as they
+    /// were answered.
+    fn by_hand(&self, verdict: &mut Verdict) {
+        let mut before = "";
+        for transition in &self.step.transitions {
+            if let Some(action) = transition.action() {
+                let is_asked = self.actions.iter().any(|asked| asked.name == action);
+                let has_failed = ["error", "waiting_for_retry"].contains(&before);
+                if !is_asked || (action == "reset_for_retry" && !has_failed) {
+                    let details = format!("{action} of {} after {before}", self.step.name);
+                    self.violate(verdict, Rule::NotAsked, details);
+                }
+            }
+            before = &transition.state;
+        }
+        let last = self.step.transitions.last().and_then(Transition::action);
+        let answered = |it: &&Action| it.is_done && it.name != "reset_for_retry";
+        let mut done = self.actions.iter().filter(answered);
+        if let Some(done) = done.find(|it| last != Some(it.name)) {
+            let details = format!("{done:?} was answered, {last:?} is recorded");
+            self.violate(verdict, Rule::OtherAnswer, details);
+        }
+    }
+
+    /// Each attempt reads the last checkpoint that an earlier one saved. One that was saved without an
+    /// answer may be read, too.
+    fn checkpoints(&self, verdict: &mut Verdict) {
+        let seed = self.history.tasks[&self.step.task].seed;
+        for (index, run) in self.runs.iter().enumerate() {
+            let earlier = &self.runs[..index];
+            let saved = earlier.iter().rfind(|run| run.saved).map(|run| run.attempt);
+            let is_saved = |read: i32| {
+                shapes::saves(seed, &self.step.name, read)
+                    && earlier.iter().any(|run| run.attempt == read)
+            };
+            if run.checkpoint < saved || !run.checkpoint.is_none_or(is_saved) {
+                let (attempt, read) = (run.attempt, run.checkpoint);
+                let details = format!("attempt {attempt} read {read:?}, saved was {saved:?}");
+                self.violate(verdict, Rule::OtherCheckpoint, details);
             }
         }
-        before = &transition.state;
     }
-    let last = step.transitions.last().and_then(Transition::action);
-    let answered = |action: &&Action| action.is_done && action.name != "reset_for_retry";
-    if let Some(done) = actions
-        .iter()
-        .filter(answered)
-        .find(|it| last != Some(it.name))
-    {
-        let details = format!("{done:?} was answered, {last:?} is recorded");
-        verdict.violate(Rule::OtherAnswer, step.task, Some(id), details);
-    }
-}
 
-/// Each attempt reads the last checkpoint that an earlier one saved. One that was saved without an
-/// answer may be read, too.
-fn checkpoints(history: &History, id: Uuid, step: &Step, runs: &[&Run], verdict: &mut Verdict) {
-    let seed = history.tasks[&step.task].seed;
-    for (index, run) in runs.iter().enumerate() {
-        let earlier = &runs[..index];
-        let saved = earlier.iter().rfind(|run| run.saved).map(|run| run.attempt);
-        let is_saved = |read: i32| {
-            shapes::saves(seed, &step.name, read) && earlier.iter().any(|run| run.attempt == read)
+    /// Each end follows from the behaviour of its handler and from the attempts before it, and no step
+    /// runs again before its pause is over.
+    fn ends(&self, verdict: &mut Verdict) {
+        let (mut counted, mut not_before, mut before) = (1, 0, "");
+        for it in &self.step.transitions {
+            if it.reason.as_deref().is_none_or(str::is_empty) {
+                let details = format!("{} without a reason", it.state);
+                self.violate(verdict, Rule::WrongReason, details);
+            }
+            if is_end(it) {
+                if counted > MAX_ATTEMPTS {
+                    let details = format!("{} ended {counted} times", self.step.name);
+                    self.violate(verdict, Rule::TooManyAttempts, details);
+                }
+                self.end(it, counted, verdict);
+            }
+            if it.state == "waiting_for_retry" {
+                let pause = BACKOFF_MS * u64::try_from(counted).unwrap_or(1);
+                not_before = it.at + pause * MILLISECOND * 9 / 10;
+                counted += 1;
+            } else if it.state == "in_progress" && it.at < not_before {
+                let details = format!("at {}, its pause lasts until {not_before}", it.at);
+                self.violate(verdict, Rule::NoPause, details);
+            } else if it.action().is_some() {
+                not_before = 0;
+                if before == "error" {
+                    counted = 1;
+                }
+            }
+            before = &it.state;
+        }
+    }
+
+    /// Judges an end of a handler, which is the `counted`-th of those that count.
+    fn end(&self, it: &Transition, counted: usize, verdict: &mut Verdict) {
+        let (attempt, error) = (it.attempt.unwrap_or_default(), it.error.as_deref());
+        let behaviour = self.behaviour(attempt);
+        let is_placeholder = self.step.name == PLACEHOLDER;
+        let has_run = is_placeholder || self.runs.iter().any(|run| run.attempt == attempt);
+        let is_own = error == behaviour.error().filter(|_| !is_placeholder);
+        if is_own && !has_run {
+            let details = format!("attempt {attempt} of {}: {it:?}", self.step.name);
+            return self.violate(verdict, Rule::NeverRan, details);
+        }
+        let expected = match error {
+            None => ("complete", "handler_completed"),
+            Some("ChaosPermanent") => ("error", "permanent_error"),
+            Some(_) if counted < MAX_ATTEMPTS => ("waiting_for_retry", "retryable_error"),
+            Some(_) => ("error", "attempts_exhausted"),
         };
-        if run.checkpoint < saved || !run.checkpoint.is_none_or(is_saved) {
-            let details = format!(
-                "attempt {} read {:?}, saved was {saved:?}",
-                run.attempt, run.checkpoint
-            );
-            verdict.violate(Rule::OtherCheckpoint, step.task, Some(id), details);
+        let recorded = (&*it.state, it.reason.as_deref().unwrap_or_default());
+        if !(is_own || self.is_excused(it, behaviour)) || recorded != expected {
+            let details = format!("{behaviour:?}, counted as {counted}, was recorded as {it:?}");
+            self.violate(verdict, Rule::WrongReason, details);
         }
     }
-}
 
-/// Every attempt leaves a transition, with the reason that follows from its handler.
-fn reasons(history: &History, id: Uuid, step: &Step, runs: &[&Run], verdict: &mut Verdict) {
-    let task = &history.tasks[&step.task];
-    for transition in &step.transitions {
-        if transition.reason.as_deref().is_none_or(str::is_empty) {
-            let details = format!("{} without a reason", transition.state);
-            verdict.violate(Rule::WrongReason, step.task, Some(id), details);
-        }
-    }
-    for run in runs {
-        let of_run = |it: &&Transition| it.attempt == Some(run.attempt);
-        let is_cancelled = step
-            .transitions
-            .last()
-            .is_some_and(|last| last.state == "cancelled");
-        if losses(step).any(|it| of_run(&it)) || is_cancelled {
-            continue;
-        }
-        // An operator took this attempt's claim, or ended the step while it waited for the next one.
-        let is_taken = step
-            .transitions
-            .last()
-            .is_some_and(|last| last.action().is_some())
-            && runs.last().is_some_and(|last| last.attempt == run.attempt);
-        let end = ends(&step.transitions).find(of_run);
-        let is_started = |it: &Transition| it.state == "in_progress" && of_run(&it);
-        if end.is_none() && is_taken && step.transitions.iter().any(is_started) {
-            continue;
-        }
-        let Some(end) = end else {
-            let details = format!(
-                "attempt {} of {}: {:?}",
-                run.attempt, step.name, step.transitions
-            );
-            verdict.violate(Rule::Silent, step.task, Some(id), details);
-            continue;
+    /// Returns whether a fault explains an error that is not the handler's: its process was frozen past
+    /// the step's timeout, or PostgreSQL did not take its note, or its own transaction.
+    fn is_excused(&self, end: &Transition, behaviour: Behaviour) -> bool {
+        let commits = matches!(behaviour, Behaviour::Commits | Behaviour::RollsBack);
+        let can_be = match end.error.as_deref() {
+            Some("Timeout" | "NotNoted") => true,
+            error => commits && error == Some("Error"),
         };
-        let behaviour = shapes::behaviour(task.seed, &step.name, run.attempt);
-        let is_right = match (behaviour.error(), end.error.as_deref()) {
-            // PostgreSQL could not be reached from the handler's own transaction.
-            (None, error) => error.is_none() == (end.state == "complete"),
-            (Some(expected), error) => error == Some(expected) || is_excused(error),
+        let Some(span) = self.span(end.attempt).filter(|_| can_be) else {
+            return false;
         };
-        let is_quick = matches!(
-            behaviour,
-            shapes::Behaviour::Quick | shapes::Behaviour::Long
-        );
-        if !is_right || (is_quick && end.error.is_some() && !is_excused(end.error.as_deref())) {
-            let details = format!("{behaviour:?} was recorded as {end:?}");
-            verdict.violate(Rule::WrongReason, step.task, Some(id), details);
+        let member = Some(self.history.processes[span.process]);
+        let mut faults = self.history.faults.iter();
+        // Another handler's transaction, which has locked the task, may be the one that a fault met.
+        faults.any(|it| {
+            let meets = if commits { it.member } else { member };
+            it.excuses(meets, span.start, end.at)
+        })
+    }
+
+    /// Every attempt that began leaves a transition.
+    fn silent(&self, verdict: &mut Verdict) {
+        let last = self.step.transitions.last();
+        // The completion that made the step ready may be committed beside a cancellation.
+        if last.is_some_and(|last| last.state == "cancelled") {
+            return;
         }
+        let began = self.spans.iter().map(|span| span.attempt);
+        let began: BTreeSet<_> = began
+            .chain(self.runs.iter().map(|run| run.attempt))
+            .collect();
+        for attempt in &began {
+            let of = |it: &&Transition| it.attempt == Some(*attempt);
+            // An operator took its claim.
+            let is_taken = last.is_some_and(|last| last.action().is_some())
+                && began.last() == Some(attempt)
+                && self
+                    .step
+                    .transitions
+                    .iter()
+                    .any(|it| of(&it) && it.state == "in_progress");
+            if !is_taken && !self.handler_ends().chain(self.losses()).any(|it| of(&it)) {
+                let details = format!("attempt {attempt}: {:?}", self.step.transitions);
+                self.violate(verdict, Rule::Silent, details);
+            }
+        }
+    }
+
+    /// What a handler commits with its result is there if, and only if, the result is.
+    fn effects(&self, verdict: &mut Verdict) {
+        let complete = self.handler_ends().find(|it| it.state == "complete");
+        let attempt = complete.and_then(|it| it.attempt);
+        let expected: Vec<i32> = attempt
+            .into_iter()
+            .filter(|it| self.step.name != PLACEHOLDER && self.behaviour(*it) == Behaviour::Commits)
+            .collect();
+        if self.effects != expected {
+            let details = format!("of attempts {:?}, result of {attempt:?}", self.effects);
+            self.violate(verdict, Rule::EffectNotOnce, details);
+        }
+    }
+
+    /// Each attempt has its own number, numbers rise, and a lost or overtaken attempt records nothing.
+    fn numbers(&self, verdict: &mut Verdict) {
+        let attempts: Vec<_> = self.spans.iter().map(|span| span.attempt).collect();
+        if !attempts.is_sorted_by(|earlier, later| earlier < later) {
+            let details = format!("{} ran as {attempts:?}", self.step.name);
+            self.violate(verdict, Rule::AttemptTwice, details);
+        }
+        let mut noted = BTreeSet::new();
+        if let Some(run) = self.runs.iter().find(|run| !noted.insert(run.attempt)) {
+            let details = format!("attempt {} noted twice", run.attempt);
+            self.violate(verdict, Rule::AttemptTwice, details);
+        }
+        let lost: BTreeSet<_> = self.losses().filter_map(|it| it.attempt).collect();
+        let mut ended = BTreeSet::new();
+        for it in self.handler_ends() {
+            let attempt = it.attempt.unwrap_or_default();
+            if lost.contains(&attempt) {
+                let details = format!("attempt {attempt} was lost, and ended");
+                self.violate(verdict, Rule::LateResult, details);
+            }
+            if !ended.insert(attempt) {
+                let details = format!("attempt {attempt} ended twice");
+                self.violate(verdict, Rule::NotRecordedOnce, details);
+            }
+            let highest = attempts.iter().max();
+            if it.state == "complete" && highest.is_some_and(|highest| *highest > attempt) {
+                let details = format!("complete by {attempt}, although {highest:?} ran");
+                self.violate(verdict, Rule::LateResult, details);
+            }
+        }
+        let is_after = |attempt: &&i32| lost.contains(&(**attempt - 1));
+        verdict.after_lease_losses += attempts.iter().filter(is_after).count();
     }
 }
 
-/// Returns whether faults alone explain an error: a process that was frozen past a step's timeout, or
-/// a database that did not take the handler's note.
-fn is_excused(error: Option<&str>) -> bool {
-    matches!(error, Some("Timeout" | "NotNoted"))
+/// Returns whether a handler ended with this transition.
+fn is_end(it: &Transition) -> bool {
+    ["complete", "error", "waiting_for_retry"].contains(&&*it.state) && it.action().is_none()
 }
 
-/// What a handler commits with its result is there if, and only if, the result is.
-fn effects(history: &History, id: Uuid, step: &Step, effects: &[i32], verdict: &mut Verdict) {
-    let task = &history.tasks[&step.task];
-    let complete = ends(&step.transitions).find(|it| it.state == "complete");
-    let committed = complete.and_then(|it| it.attempt).filter(|attempt| {
-        shapes::behaviour(task.seed, &step.name, *attempt) == shapes::Behaviour::Commits
-    });
-    let is_placeholder = step.name == PLACEHOLDER;
-    let expected: Vec<i32> = committed.into_iter().filter(|_| !is_placeholder).collect();
-    if effects != expected {
-        let details = format!("effects of attempts {effects:?}, result of {committed:?}");
-        verdict.violate(Rule::EffectNotOnce, step.task, Some(id), details);
-    }
-}
-
-/// Each attempt has its own number, numbers rise, a lost attempt records nothing, and only lost ones
-/// are beyond the limit.
-fn numbers(id: Uuid, step: &Step, runs: &[&Run], spans: &[&Span], verdict: &mut Verdict) {
-    let mut violate = |rule, details| verdict.violate(rule, step.task, Some(id), details);
-    let mut seen = BTreeSet::new();
-    let mut highest = 0;
-    for span in spans {
-        if !seen.insert(span.attempt) || span.attempt < highest {
-            let attempts: Vec<_> = spans.iter().map(|span| span.attempt).collect();
-            violate(
-                Rule::AttemptTwice,
-                format!("{} ran as {attempts:?}", step.name),
-            );
-        }
-        highest = highest.max(span.attempt);
-    }
-    let mut noted = BTreeSet::new();
-    if let Some(run) = runs.iter().find(|run| !noted.insert(run.attempt)) {
-        violate(
-            Rule::AttemptTwice,
-            format!("attempt {} noted twice", run.attempt),
-        );
-    }
-    let lost: BTreeSet<_> = losses(step).filter_map(|it| it.attempt).collect();
-    let mut ended: BTreeMap<i32, usize> = BTreeMap::new();
-    for attempt in ends(&step.transitions).filter_map(|it| it.attempt) {
-        *ended.entry(attempt).or_default() += 1;
-    }
-    for (attempt, count) in &ended {
-        if lost.contains(attempt) {
-            violate(
-                Rule::LateResult,
-                format!("attempt {attempt} was lost, and ended"),
-            );
-        }
-        if *count > 1 {
-            violate(
-                Rule::NotRecordedOnce,
-                format!("attempt {attempt} ended {count} times"),
-            );
-        }
-    }
-    let complete = ends(&step.transitions).find(|it| it.state == "complete");
-    if let Some(attempt) = complete.and_then(|it| it.attempt)
-        && highest > attempt
-    {
-        violate(
-            Rule::LateResult,
-            format!("complete by {attempt}, although {highest} ran"),
-        );
-    }
-    let resets = step.transitions.split(|it| it.action().is_some());
-    for since_reset in resets {
-        if ends(since_reset).count() > MAX_ATTEMPTS {
-            let details = format!("{} ended {ended:?}", step.name);
-            violate(Rule::TooManyAttempts, details);
-        }
-    }
-    verdict.after_lease_losses += spans
-        .iter()
-        .filter(|span| lost.contains(&(span.attempt - 1)))
-        .count();
-}
-
-/// Two attempts overlap only if the process of the earlier one was frozen.
-fn overlaps(history: &History, id: Uuid, step: &Step, spans: &[&Span], verdict: &mut Verdict) {
-    for pair in spans.windows(2) {
-        let [earlier, later] = pair else { continue };
-        let end = earlier
-            .end
-            .or_else(|| history.ends.get(&earlier.process).copied())
-            .unwrap_or(u64::MAX);
-        if end <= later.start {
-            continue;
-        }
-        let was_frozen = history.freezes.iter().any(|(process, from, to)| {
-            *process == earlier.process
-                && *from <= later.start
-                && *to >= earlier.start
-                && end <= to + THAW_LIMIT
-        });
-        if was_frozen {
-            verdict.overlaps_allowed += 1;
-        } else {
-            let details = format!("{earlier:?} until {end}, and {later:?}");
-            verdict.violate(Rule::Overlap, step.task, Some(id), details);
-        }
-    }
-}
-
-/// Notes how long the steps of lost processes waited for their next attempts.
-fn recoveries(history: &History, step: &Step, spans: &[&Span], verdict: &mut Verdict) {
-    let lost: BTreeSet<_> = losses(step)
-        .filter(|it| it.reason.as_deref() == Some("lease_expired"))
-        .filter_map(|it| it.attempt)
-        .collect();
-    for pair in spans.windows(2) {
-        let [earlier, later] = pair else { continue };
-        if earlier.end.is_none()
-            && lost.contains(&earlier.attempt)
-            && let Some(died) = history.ends.get(&earlier.process)
-        {
-            verdict.recoveries.push(later.start.saturating_sub(*died));
-        }
-    }
+fn is_loss(it: &Transition) -> bool {
+    it.reason.as_deref().is_some_and(|it| LOST.contains(&it))
 }

@@ -1,10 +1,11 @@
 //! The judge: a pure function over a history of tasks. It shares no code with the engine.
 //!
 //! Its rules follow the promises of `docs/execution.md`. A task whose cancellation was requested may
-//! end in any final state. An attempt may be lost with its process only. What operators were sent to
-//! do may have happened, also without an answer.
+//! end in any final state. An attempt may be lost only if its worker was stopped, or was kept from
+//! renewing its lease. What operators were sent to do may have happened, also without an answer.
 
 mod attempts;
+mod losses;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use strum::{IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
 use super::history::History;
+use attempts::Case;
 
 /// A way in which a promise is broken, labelled with the number of the promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
@@ -27,6 +29,8 @@ pub(crate) enum Rule {
     WrongGraph,
     #[strum(to_string = "2: the end does not follow from the steps")]
     WrongEnd,
+    #[strum(to_string = "2: a step was left")]
+    StepLeft,
     #[strum(to_string = "2: started before a dependency was complete")]
     StartedEarly,
     #[strum(to_string = "2: ran on, or recorded, other values")]
@@ -43,6 +47,12 @@ pub(crate) enum Rule {
     EffectNotOnce,
     #[strum(to_string = "3: attempts overlap without a freeze")]
     Overlap,
+    #[strum(to_string = "3: an attempt lost without a cause")]
+    NoCause,
+    #[strum(to_string = "3: a lost step waited too long")]
+    LateRecovery,
+    #[strum(to_string = "3: run again before its pause was over")]
+    NoPause,
     #[strum(to_string = "3: a late result was recorded")]
     LateResult,
     #[strum(to_string = "3: more attempts than allowed")]
@@ -83,7 +93,7 @@ pub(crate) struct Verdict {
     pub(crate) after_lease_losses: usize,
     /// Attempts that overlapped with another one, because a process was frozen.
     pub(crate) overlaps_allowed: usize,
-    /// Nanoseconds from the loss of a process until the next attempt of each of its steps began.
+    /// Nanoseconds from the kill or freeze of a process until the next attempt of each of its steps began.
     /// Ascending.
     pub(crate) recoveries: Vec<u64>,
 }
@@ -110,14 +120,26 @@ pub(crate) fn judge(history: &History, staleness: u64) -> Verdict {
     }
     let effects = by_step(history.effects.iter().copied());
     let actions = by_step(history.actions.iter().map(|action| (action.step, *action)));
+    let workers = losses::workers(history, |step, attempt| {
+        let span = spans
+            .get(&step)?
+            .iter()
+            .find(|span| Some(span.attempt) == attempt)?;
+        Some(history.processes[span.process])
+    });
     tasks::judge(history, &runs, staleness, &mut verdict);
     for (id, step) in &history.steps {
-        let runs = runs.get(id).map_or(&[][..], Vec::as_slice);
-        let spans = spans.get(id).map_or(&[][..], Vec::as_slice);
-        let effects = effects.get(id).map_or(&[][..], Vec::as_slice);
-        let actions = actions.get(id).map_or(&[][..], Vec::as_slice);
-        let of_step = (runs, spans, effects, actions);
-        attempts::judge(history, *id, step, of_step, &mut verdict);
+        let case = Case {
+            history,
+            id: *id,
+            step,
+            runs: runs.get(id).map_or(&[], Vec::as_slice),
+            spans: spans.get(id).map_or(&[], Vec::as_slice),
+            effects: effects.get(id).map_or(&[], Vec::as_slice),
+            actions: actions.get(id).map_or(&[], Vec::as_slice),
+        };
+        case.judge(&mut verdict);
+        case.judge_losses(&workers, &mut verdict);
     }
     verdict.recoveries.sort_unstable();
     verdict

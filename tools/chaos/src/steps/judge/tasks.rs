@@ -37,6 +37,16 @@ pub(super) fn judge(
 /// The states of a step after which the steps that wait for it run.
 const DONE: [&str; 2] = ["complete", "resolved_manually"];
 
+/// Returns whether the last state of a step is one of these.
+fn is_in(step: &Step, states: &[&str]) -> bool {
+    let last = step.transitions.last();
+    last.is_some_and(|last| states.contains(&&*last.state))
+}
+
+fn is_done(steps: &Steps<'_>, name: &str) -> bool {
+    steps.get(name).is_some_and(|(_, step)| is_in(step, &DONE))
+}
+
 fn end(id: Uuid, task: &Task, steps: &Steps<'_>, verdict: &mut Verdict) {
     let state = task.states.last().map_or("", String::as_str);
     if !task.is_ended || !FINAL.contains(&state) {
@@ -58,19 +68,22 @@ fn end(id: Uuid, task: &Task, steps: &Steps<'_>, verdict: &mut Verdict) {
         let details = format!("{} entries of a task in {state}", task.in_dlq);
         verdict.violate(Rule::WrongDlq, id, None, details);
     }
-    if let Some(answered) = &task.answered
-        && answered != state
-    {
-        let details = format!("answered {answered}, recorded {state}");
+    if let Some(answer) = task.answers.iter().find(|answer| **answer != state) {
+        let details = format!("answered {answer}, recorded {state}");
         verdict.violate(Rule::OtherAnswer, id, None, details);
     }
+    let is_waiting = |(name, (_, step)): (&&str, &(Uuid, &Step))| {
+        let is_ready = || step.parents.iter().all(|parent| is_done(steps, parent));
+        (!is_in(step, &FINAL) && (state == "cancelled" || is_ready())).then(|| (*name).to_owned())
+    };
+    let waiting: Vec<_> = steps.iter().filter_map(is_waiting).collect();
+    if !waiting.is_empty() {
+        let details = format!("{waiting:?} were left in a task that ended in {state}");
+        verdict.violate(Rule::StepLeft, id, None, details);
+    }
     let in_state = |wanted: &[&str]| {
-        let states = steps
-            .values()
-            .filter_map(|(_, step)| step.transitions.last());
-        states
-            .filter(|last| wanted.contains(&last.state.as_str()))
-            .count()
+        let steps = steps.values();
+        steps.filter(|(_, step)| is_in(step, wanted)).count()
     };
     let (complete, failed) = (in_state(&DONE), in_state(&["error"]));
     let follows = match state {
@@ -110,13 +123,11 @@ fn document(
         let details = format!("{marker} was not current when the task was asked for: {asked:?}");
         verdict.violate(Rule::WrongDocument, id, None, details);
     }
-    let is_empty = |step: &Step| {
-        let last = step.transitions.last();
-        last.is_some_and(|last| last.state == "resolved_manually")
-    };
-    let empty = steps.iter().filter(|(_, (_, step))| is_empty(step));
+    let empty = steps
+        .iter()
+        .filter(|(_, (_, step))| is_in(step, &["resolved_manually"]));
     let graph = shape.graph(marker, task.seed, &empty.map(|(name, _)| *name).collect());
-    self::graph(id, task, steps, &graph, verdict);
+    self::graph(id, steps, &graph, verdict);
     for (name, (step_id, step)) in steps {
         let of_step = runs.get(step_id).map_or(&[][..], Vec::as_slice);
         started(id, *step_id, (of_step, steps, &graph, name), verdict);
@@ -151,8 +162,9 @@ fn may_be_current(
     is_begun && asked.start <= replaced.saturating_add(staleness)
 }
 
-/// A complete task has the whole graph. Others may lack steps that were not created yet.
-fn graph(id: Uuid, task: &Task, steps: &Steps<'_>, graph: &Graph, verdict: &mut Verdict) {
+/// Each step that is there follows from the graph, and each step of the graph is there whose
+/// dependencies are complete.
+fn graph(id: Uuid, steps: &Steps<'_>, graph: &Graph, verdict: &mut Verdict) {
     for (name, (step_id, step)) in steps {
         if graph.get(*name) != Some(&step.parents) {
             let details = format!(
@@ -163,12 +175,12 @@ fn graph(id: Uuid, task: &Task, steps: &Steps<'_>, graph: &Graph, verdict: &mut 
             verdict.violate(Rule::WrongGraph, id, Some(*step_id), details);
         }
     }
-    let is_complete = task.states.last().is_some_and(|state| state == "complete");
-    let missing: Vec<_> = graph
-        .keys()
-        .filter(|name| !steps.contains_key(name.as_str()))
-        .collect();
-    if is_complete && !missing.is_empty() {
+    let is_missing = |(name, parents): &(&String, &BTreeSet<String>)| {
+        let mut parents = parents.iter();
+        !steps.contains_key(name.as_str()) && parents.all(|parent| is_done(steps, parent))
+    };
+    let missing: Vec<_> = graph.iter().filter(is_missing).collect();
+    if !missing.is_empty() {
         verdict.violate(Rule::WrongGraph, id, None, format!("missing {missing:?}"));
     }
 }
@@ -216,7 +228,13 @@ fn values(
             next.extend(graph.get(name).into_iter().flatten());
         }
     }
-    let expected = shapes::sum(&step.name, marker, task.seed, &inputs);
+    let expected = shapes::sum(
+        &step.name,
+        marker,
+        task.seed,
+        &shapes::cursor_of(&step.name),
+        &inputs,
+    );
     for run in runs {
         if run.sum != expected {
             let details = format!("attempt {} of {} ran on others", run.attempt, step.name);
