@@ -1,40 +1,39 @@
 //! The state of the database and of the workers, and each single change to it.
 //!
 //! A change here is one statement of the engine or one event in a worker. [`super::protocol`]
-//! decides which of them may happen.
+//! decides which of them may happen, and [`super::completion`] has the transaction that completes a step.
 
-use super::scope::{Mutant, Scope};
+use super::scope::{Budget, Mutant, Scope};
 
 pub(crate) const STEPS: usize = 4;
-pub(crate) const WORKERS: usize = 2;
+pub(crate) const WORKERS: usize = 3;
 /// Ticks without a heartbeat after which the database gives a worker's claims to others.
 pub(crate) const LEASE: u8 = 2;
 
-/// A step's row, with its row in the queue.
+/// A step, with its row in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Step {
-    pub(crate) phase: Phase,
+    pub(crate) row: Row,
+    pub(crate) end: Option<End>,
     /// Dependencies that are not complete, as the database counts them.
     pub(crate) unfinished: u8,
-    /// The number of the newest attempt. It never goes down, so that no two runs share a number.
+    /// The number of the attempt that runs or will run. It never goes down.
     pub(crate) attempt: u8,
-    /// Attempts that the step may use, lost leases not counted.
-    pub(crate) allowed: u8,
-    pub(crate) lost_leases: u8,
+    /// Earlier attempts that do not count against the limit.
+    pub(crate) uncounted: u8,
     /// Workers that it lost one after the other, without an end of an attempt in between.
     pub(crate) losses: u8,
-    /// Counts the recorded ends of the step.
-    pub(crate) ends: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Phase {
-    /// Has no row in the queue, because a dependency is not complete.
-    Waiting,
+pub(crate) enum Row {
+    None,
     Queued,
     Claimed(usize),
-    /// Mutant only: the queue's row is deleted, and the result is not stored yet.
-    Vanished,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum End {
     Complete,
     Failed,
     Cancelled,
@@ -56,7 +55,6 @@ pub(crate) enum Run {
     Finished(u8, Outcome),
 }
 
-/// A result on its way to the database, which may arrive after its sender died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Report {
     pub(crate) step: usize,
@@ -64,33 +62,86 @@ pub(crate) struct Report {
     pub(crate) outcome: Outcome,
 }
 
-/// A completing transaction that locks its dependents' rows one by one.
+/// A statement of a worker, and then its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Transaction {
-    pub(crate) step: usize,
-    /// Rows that it has locked, as bits.
-    pub(crate) locked: u8,
+pub(crate) enum Line {
+    /// Past the look at the worker's row, so that it claims even if the worker is lost meanwhile.
+    Claim,
+    Complete(Report),
+    Completing(Transaction),
+    /// Mutants only: the second transaction of a completion that has two.
+    SecondHalf(Report),
+    Recover,
+    Answer(Answer),
 }
 
+/// The transaction of a completion that takes its locks one by one. It has the step's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Transaction {
+    pub(crate) report: Report,
+    /// It has locked the step, too, and read the counters of the dependents.
+    pub(crate) read: Option<[u8; STEPS]>,
+    /// Dependents that it has locked, as bits.
+    pub(crate) locked: u8,
+    /// It has locked the task; whether it ends it.
+    pub(crate) settled: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Answer {
+    pub(crate) is_lost: bool,
+    /// The attempts to run; 0 is none.
+    pub(crate) claims: [u8; STEPS],
+    pub(crate) was_recovered: bool,
+    /// The end that was recorded or refused.
+    pub(crate) end: Option<Report>,
+}
+
+/// A heartbeat under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Heartbeat {
+    /// Ticks since it was sent.
+    pub(crate) age: u8,
+    /// The worker's clock stood still since then.
+    pub(crate) suspended: bool,
+    /// The database's answer.
+    pub(crate) renewed: Option<bool>,
+}
+
+/// A registration. Its process goes on under another one when this is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent fact"
+)]
 pub(crate) struct Worker {
     pub(crate) alive: bool,
     pub(crate) frozen: bool,
+    /// Its clock stood still since it sent its last heartbeat that was answered.
+    pub(crate) suspended: bool,
     /// Ticks since the worker sent its last heartbeat that was answered.
     pub(crate) age: u8,
     /// Ticks since the database saw a heartbeat of this worker.
     pub(crate) unseen: u8,
-    /// Ticks since the heartbeat under way was sent, and whether the database has it.
-    pub(crate) heartbeat: Option<(u8, bool)>,
+    /// The database found the lease expired. This never changes.
+    pub(crate) lost: bool,
+    pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) runs: [Run; STEPS],
-    /// Step, attempt and age of a claim that the database made, whose answer is on its way.
-    pub(crate) claiming: Option<(usize, u8, u8)>,
-    /// An answer to a claim was lost: the database may count steps as claimed that do not run here.
-    pub(crate) unsure: bool,
-    pub(crate) report: Option<Report>,
-    pub(crate) transaction: Option<Transaction>,
-    /// Mutants only: the second transaction of a completion that has two.
-    pub(crate) second_half: Option<Report>,
+    /// The statement that the worker waits for, and one that it has given up.
+    pub(crate) lines: [Option<Line>; 2],
+}
+
+/// A cancellation between its statements. Bits are rows of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Cancel {
+    /// Locks the rows that it saw.
+    Locking(u8),
+    /// Has these locks.
+    Locked(u8),
+    /// Has locks, and deletes the rows that it saw.
+    Deleting(u8, u8),
+    /// Has deleted these; no one else sees it yet.
+    Deleted(u8),
 }
 
 /// Rules that were broken on the way to this state.
@@ -107,16 +158,6 @@ pub(crate) struct Flaws {
     pub(crate) deadlocked: bool,
 }
 
-/// Faults and requests that may still come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Budget {
-    pub(crate) kills: u8,
-    pub(crate) freezes: u8,
-    pub(crate) lost_answers: u8,
-    pub(crate) cancels: u8,
-    pub(crate) operators: u8,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State {
     pub(crate) steps: [Step; STEPS],
@@ -124,258 +165,298 @@ pub(crate) struct State {
     /// The task has a recorded end.
     pub(crate) ended: bool,
     pub(crate) cancelled: bool,
+    pub(crate) cancel: Option<Cancel>,
+    /// Steps that were ended because they had lost too many workers.
+    pub(crate) given_up: u8,
     pub(crate) budget: Budget,
     pub(crate) flaws: Flaws,
-}
-
-impl Step {
-    /// The step is in the queue, or on its way out of it.
-    pub(crate) fn is_active(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Queued | Phase::Claimed(_) | Phase::Vanished
-        )
-    }
 }
 
 impl Worker {
     pub(crate) const NEW: Self = Self {
         alive: true,
         frozen: false,
+        suspended: false,
         age: 0,
         unseen: 0,
+        lost: false,
         heartbeat: None,
         runs: [Run::Idle; STEPS],
-        claiming: None,
-        unsure: false,
-        report: None,
-        transaction: None,
-        second_half: None,
+        lines: [None; 2],
     };
 
     pub(crate) fn acts(&self) -> bool {
         self.alive && !self.frozen
     }
 
-    fn is_running(&self, step: usize) -> bool {
-        self.alive && matches!(self.runs[step], Run::Running(_))
+    /// Ends the registration, with its handlers. A statement under way may still take effect.
+    pub(crate) fn end(&mut self) {
+        let under_way = |line: &Line| !matches!(line, Line::Answer(_) | Line::SecondHalf(_));
+        *self = Self {
+            alive: false,
+            unseen: self.unseen,
+            lost: self.lost,
+            lines: self.lines.map(|line| line.filter(under_way)),
+            ..Self::NEW
+        };
     }
 }
 
 impl State {
     pub(crate) fn new(scope: &Scope) -> Self {
-        let step = |index: usize| Step {
-            phase: match scope.dependencies[index] {
-                _ if index >= scope.steps => Phase::Complete,
-                [] => Phase::Queued,
-                _ => Phase::Waiting,
-            },
-            unfinished: u8::try_from(scope.dependencies[index].len()).expect("few steps"),
-            attempt: 0,
-            allowed: scope.max_attempts,
-            lost_leases: 0,
-            losses: 0,
-            ends: 0,
+        let step = |index: usize| {
+            let is_ready = scope.dependencies[index].is_empty() || scope.is(Mutant::QueueAtOnce);
+            let is_used = index < scope.steps;
+            Step {
+                row: if is_used && is_ready {
+                    Row::Queued
+                } else {
+                    Row::None
+                },
+                end: (!is_used).then_some(End::Complete),
+                unfinished: u8::try_from(scope.dependencies[index].len()).expect("few steps"),
+                attempt: 1,
+                uncounted: 0,
+                losses: 0,
+            }
+        };
+        let mut workers = [Worker::NEW; WORKERS];
+        workers[2] = Worker {
+            alive: false,
+            unseen: LEASE,
+            ..Worker::NEW
         };
         Self {
             steps: std::array::from_fn(step),
-            workers: [Worker::NEW; WORKERS],
+            workers,
             ended: false,
             cancelled: false,
+            cancel: None,
+            given_up: 0,
             budget: scope.budget,
             flaws: Flaws::default(),
         }
     }
 
-    /// The database gives a queued step to a worker, whose claim also counts as a sign of life.
-    pub(crate) fn claim(&mut self, worker: usize, step: usize) {
-        self.steps[step].attempt += 1;
-        self.steps[step].phase = Phase::Claimed(worker);
-        self.workers[worker].claiming = Some((step, self.steps[step].attempt, 0));
-        self.workers[worker].unseen = 0;
+    pub(crate) fn has_claims(&self, worker: usize) -> bool {
+        self.steps
+            .iter()
+            .any(|step| step.row == Row::Claimed(worker))
     }
 
-    /// The answer to a claim arrives, and the handler starts.
-    pub(crate) fn start(&mut self, scope: &Scope, worker: usize) {
-        let Some((step, attempt, age)) = self.workers[worker].claiming.take() else {
+    pub(crate) fn has_rows(&self) -> bool {
+        self.steps.iter().any(|step| step.row != Row::None)
+    }
+
+    /// Returns whether another transaction keeps a step's row locked.
+    pub(crate) fn is_row_locked(&self, step: usize) -> bool {
+        let cancelled = match self.cancel {
+            Some(Cancel::Locked(rows) | Cancel::Deleting(rows, _) | Cancel::Deleted(rows)) => rows,
+            Some(Cancel::Locking(_)) | None => 0,
+        };
+        cancelled & (1 << step) != 0 || self.transactions().any(|t| t.report.step == step)
+    }
+
+    pub(crate) fn transactions(&self) -> impl Iterator<Item = &Transaction> {
+        let lines = self
+            .workers
+            .iter()
+            .flat_map(|worker| worker.lines.iter().flatten());
+        lines.filter_map(|line| match line {
+            Line::Completing(transaction) => Some(transaction),
+            _ => None,
+        })
+    }
+
+    /// A claim takes a queued step, or removes its row if the task has ended.
+    pub(crate) fn take(&mut self, worker: usize, line: usize, step: usize) {
+        let mut answer = Answer::default();
+        if self.ended {
+            self.steps[step].row = Row::None;
+        } else {
+            self.steps[step].row = Row::Claimed(worker);
+            answer.claims[step] = self.steps[step].attempt;
+        }
+        self.answer(worker, line, answer);
+    }
+
+    /// Hands the claims out again that a worker does not know of.
+    pub(crate) fn recover(&mut self, worker: usize, line: usize) {
+        let mut answer = Answer {
+            was_recovered: true,
+            ..Answer::default()
+        };
+        for index in 0..STEPS {
+            let step = &mut self.steps[index];
+            if step.row != Row::Claimed(worker) || self.workers[worker].runs[index] != Run::Idle {
+                continue;
+            }
+            if self.ended {
+                step.row = Row::None;
+            } else {
+                answer.claims[index] = step.attempt;
+            }
+        }
+        self.answer(worker, line, answer);
+    }
+
+    /// Nobody waits for the answer of a statement that was given up.
+    pub(crate) fn answer(&mut self, worker: usize, line: usize, answer: Answer) {
+        let is_awaited = line == 0 && self.workers[worker].alive;
+        self.workers[worker].lines[line] = is_awaited.then_some(Line::Answer(answer));
+    }
+
+    /// A worker reads an answer and starts the handlers of what it claims.
+    pub(crate) fn receive(&mut self, scope: &Scope, worker: usize) {
+        let Some(Line::Answer(answer)) = self.workers[worker].lines[0].take() else {
             return;
         };
-        // A claim whose answer took a lease may be another's by now, even if a heartbeat came since.
-        let is_late = age >= LEASE && !scope.is(Mutant::LateClaim);
-        if is_late || self.workers[worker].age >= LEASE {
-            self.workers[worker].unsure = true;
+        if answer.is_lost || (self.workers[worker].age >= LEASE && !scope.is(Mutant::NoLeaseCheck))
+        {
+            self.workers[worker].end();
             return;
         }
-        let complete = |dependency: &usize| self.steps[*dependency].phase == Phase::Complete;
-        if !scope.dependencies[step].iter().all(complete) {
-            self.flaws.started_early = true;
+        if let Some(Report {
+            step,
+            attempt,
+            outcome,
+        }) = answer.end
+            && self.workers[worker].runs[step] == Run::Finished(attempt, outcome)
+        {
+            self.workers[worker].runs[step] = Run::Idle;
         }
-        let others = (0..WORKERS).filter(|other| *other != worker);
-        for other in others {
-            let other = &self.workers[other];
-            // The only excuse is a process that was frozen past its lease.
-            self.flaws.overlapped |= other.is_running(step) && !other.frozen;
+        for (step, attempt) in answer
+            .claims
+            .into_iter()
+            .enumerate()
+            .filter(|(_, n)| *n > 0)
+        {
+            let complete = |step: &usize| self.steps[*step].end == Some(End::Complete);
+            self.flaws.started_early |= !scope.dependencies[step].iter().all(complete);
+            // The only excuses are a process that was frozen past its lease, and stopped clocks.
+            let beside = |other: &Worker| {
+                let is_running = matches!(other.runs[step], Run::Running(_));
+                is_running && other.acts() && other.age < LEASE && !other.suspended
+            };
+            let overlaps = self.workers.iter().any(beside) && !self.workers[worker].suspended;
+            self.flaws.overlapped |= overlaps;
+            self.workers[worker].runs[step] = Run::Running(attempt);
         }
-        self.workers[worker].runs[step] = Run::Running(attempt);
     }
 
-    /// Time passes. A worker that is not frozen cancels its handlers when its lease ends.
+    /// Time passes. A worker that is not frozen ends when its lease does.
     pub(crate) fn tick(&mut self, scope: &Scope) {
         // A worker that does not age is always in time, but not after its death.
         let aging = |(index, worker): &(usize, &mut Worker)| *index < scope.aging || !worker.alive;
         for (_, worker) in self.workers.iter_mut().enumerate().filter(aging) {
-            worker.age = (worker.age + 1).min(LEASE);
             worker.unseen = (worker.unseen + 1).min(LEASE);
-            if let Some((_, _, age)) = &mut worker.claiming {
-                *age = (*age + 1).min(LEASE);
-            }
-            if let Some((sent, _)) = &mut worker.heartbeat {
-                *sent = (*sent + 1).min(LEASE);
-            }
-            worker.fence_itself();
-        }
-    }
-
-    /// The database gives the claims of a lost worker back to the queue. It ends one of those that have
-    /// lost too many workers.
-    pub(crate) fn requeue_lost(&mut self, scope: &Scope, worker: usize) {
-        let mut may_give_up = !scope.is(Mutant::NoGivingUp);
-        for index in 0..STEPS {
-            let step = &mut self.steps[index];
-            if step.phase != Phase::Claimed(worker) {
+            if worker.frozen && scope.clocks_stop {
+                worker.suspended = true;
+                if let Some(heartbeat) = &mut worker.heartbeat {
+                    heartbeat.suspended = true;
+                }
                 continue;
             }
-            step.losses += 1;
-            if may_give_up && step.losses >= scope.max_losses {
-                may_give_up = false;
-                step.phase = Phase::Failed;
-                self.record_end(index);
-            } else {
-                step.phase = Phase::Queued;
-                step.lost_leases += 1;
+            worker.age = (worker.age + 1).min(LEASE);
+            if let Some(heartbeat) = &mut worker.heartbeat {
+                heartbeat.age = (heartbeat.age + 1).min(LEASE);
+            }
+            if worker.acts() && worker.age >= LEASE {
+                worker.end();
             }
         }
-        self.end_task_if_done();
     }
 
-    /// A worker that is unsure names the steps that it holds; the database requeues its others.
-    pub(crate) fn reconcile(&mut self, worker: usize) {
-        for index in 0..STEPS {
-            let held = self.workers[worker].runs[index] != Run::Idle;
-            let step = &mut self.steps[index];
-            if step.phase == Phase::Claimed(worker) && !held {
-                step.phase = Phase::Queued;
-                step.lost_leases += 1;
+    /// The steps of a worker of which one is given up when it is lost: with the most losses, if these are
+    /// enough.
+    pub(crate) fn hopeless(&self, scope: &Scope, worker: usize) -> Vec<usize> {
+        let lost = |index: &usize| self.steps[*index].row == Row::Claimed(worker);
+        let losses = |index: usize| self.steps[index].losses + 1;
+        let most = (0..STEPS).filter(lost).map(losses).max().unwrap_or(0);
+        if most < scope.max_losses || self.ended || scope.is(Mutant::NoGivingUp) {
+            return Vec::new();
+        }
+        (0..STEPS)
+            .filter(lost)
+            .filter(|index| losses(*index) == most)
+            .collect()
+    }
+
+    /// The database declares a worker lost, ends `hopeless`, and returns its other claims to the queue.
+    pub(crate) fn requeue_lost(&mut self, worker: usize, hopeless: Option<usize>) {
+        self.workers[worker].lost = true;
+        if let Some(step) = hopeless {
+            self.steps[step].row = Row::None;
+            self.given_up += 1;
+            self.finish(step, End::Failed);
+            self.ended |= !self.has_rows();
+        }
+        for index in self.return_claims(worker) {
+            self.steps[index].losses += 1;
+        }
+    }
+
+    /// Returns claims as new attempts that do not count. Skips rows that are locked.
+    pub(crate) fn return_claims(&mut self, worker: usize) -> Vec<usize> {
+        let mine = |index: &usize| self.steps[*index].row == Row::Claimed(worker);
+        let free = |index: &usize| !self.is_row_locked(*index);
+        let claims: Vec<usize> = (0..STEPS).filter(mine).filter(free).collect();
+        for index in &claims {
+            let step = &mut self.steps[*index];
+            if self.ended {
+                step.row = Row::None;
+                continue;
             }
+            step.row = Row::Queued;
+            step.attempt += 1;
+            step.uncounted += 1;
         }
-        self.workers[worker].unsure = false;
+        claims
     }
 
-    /// The first part of the completing transaction: verifies claim and attempt. `None` refuses
-    /// the result because it is late.
-    pub(crate) fn verify(&mut self, scope: &Scope, worker: usize, report: Report) -> Option<()> {
-        let step = &self.steps[report.step];
-        let current = step.phase == Phase::Claimed(worker) && step.attempt == report.attempt;
-        if current {
-            return Some(());
-        }
-        let open = matches!(step.phase, Phase::Claimed(_) | Phase::Queued);
-        if scope.is(Mutant::NoFencing) && open {
-            self.flaws.late_result_accepted = true;
-            return Some(());
-        }
-        None
+    pub(crate) fn finish(&mut self, step: usize, end: End) {
+        self.flaws.ended_twice |= self.steps[step].end.is_some();
+        self.steps[step].end = Some(end);
     }
 
-    /// Stores a result, and its effect on the step.
-    pub(crate) fn store(&mut self, scope: &Scope, report: Report) {
-        let step = &mut self.steps[report.step];
-        let used = step.attempt - step.lost_leases;
-        step.losses = 0;
-        step.phase = match report.outcome {
-            Outcome::Done => Phase::Complete,
-            Outcome::Retryable if used < step.allowed || scope.is(Mutant::NoLimit) => Phase::Queued,
-            Outcome::Retryable | Outcome::Permanent => Phase::Failed,
-        };
-        if step.phase != Phase::Queued {
-            self.record_end(report.step);
-        }
-    }
-
-    pub(crate) fn has_claims(&self, worker: usize) -> bool {
-        let claimed = Phase::Claimed(worker);
-        self.steps.iter().any(|step| step.phase == claimed)
-    }
-
-    /// Decrements the dependents of a complete step, and queues those that reach zero.
-    pub(crate) fn release_dependents(&mut self, scope: &Scope, step: usize) {
-        if self.steps[step].phase != Phase::Complete {
+    /// A cancellation deletes `rows` and ends what has not ended.
+    pub(crate) fn cancel(&mut self, rows: u8) {
+        self.cancel = None;
+        if self.ended {
             return;
         }
-        for index in scope.dependents(step) {
-            let dependent = &mut self.steps[index];
-            dependent.unfinished = dependent.unfinished.saturating_sub(1);
-            if dependent.unfinished == 0 && dependent.phase == Phase::Waiting {
-                dependent.phase = Phase::Queued;
+        for (index, step) in self.steps.iter_mut().enumerate() {
+            if rows & (1 << index) != 0 {
+                step.row = Row::None;
             }
-        }
-    }
-
-    /// Ends the task if nothing of it is queued or claimed.
-    pub(crate) fn end_task_if_done(&mut self) {
-        self.ended |= !self.steps.iter().any(Step::is_active);
-    }
-
-    /// An operator or a client cancels the task; running handlers lose their claims.
-    pub(crate) fn cancel(&mut self) {
-        for index in 0..STEPS {
-            if matches!(
-                self.steps[index].phase,
-                Phase::Waiting | Phase::Queued | Phase::Claimed(_)
-            ) {
-                self.steps[index].phase = Phase::Cancelled;
-                self.record_end(index);
-            }
+            step.end = step.end.or(Some(End::Cancelled));
         }
         self.cancelled = true;
         self.ended = true;
     }
 
-    /// An operator lets a failed step run again.
-    pub(crate) fn reset_for_retry(&mut self, scope: &Scope, step: usize) {
+    /// The steps that have a row, as bits.
+    pub(crate) fn rows(&self) -> u8 {
+        let bit = |(index, step): (usize, &Step)| u8::from(step.row != Row::None) << index;
+        self.steps.iter().enumerate().map(bit).sum()
+    }
+
+    /// An operator lets a failed step run again, with all its attempts.
+    pub(crate) fn reset_for_retry(&mut self, step: usize) {
         let reset = &mut self.steps[step];
-        reset.phase = Phase::Queued;
-        reset.ends -= 1;
+        reset.row = Row::Queued;
+        reset.end = None;
         reset.losses = 0;
-        reset.allowed = reset.attempt - reset.lost_leases + scope.max_attempts;
+        reset.uncounted = reset.attempt;
+        reset.attempt += 1;
         self.ended = false;
     }
 
-    /// An operator declares a failed step complete.
+    /// An operator declares an unfinished step complete.
     pub(crate) fn resolve_manually(&mut self, scope: &Scope, step: usize) {
-        self.steps[step].phase = Phase::Complete;
-        self.ended = false;
-        self.release_dependents(scope, step);
-        self.end_task_if_done();
-    }
-
-    fn record_end(&mut self, step: usize) {
-        let step = &mut self.steps[step];
-        step.ends += 1;
-        self.flaws.ended_twice |= step.ends > 1;
-    }
-}
-
-impl Worker {
-    /// Cancels all handlers if the lease may have ended. A frozen worker does so when it thaws.
-    pub(crate) fn fence_itself(&mut self) {
-        if self.age >= LEASE && self.acts() {
-            for run in &mut self.runs {
-                if matches!(run, Run::Running(_)) {
-                    *run = Run::Idle;
-                    self.unsure = true;
-                }
-            }
-        }
+        self.steps[step].row = Row::None;
+        self.steps[step].end = Some(End::Complete);
+        self.release(scope, step, None);
+        self.ended = !self.has_rows();
     }
 }

@@ -1,28 +1,75 @@
 //! The part of the engine that one run of the checker explores.
 
-use super::engine::{Budget, STEPS};
+use super::engine::STEPS;
+use super::protocol::Action;
 
 /// One rule of the protocol, broken. Mutants exist in the model only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutant {
-    /// A result is accepted although its claim was given to another worker.
+    /// A result is accepted if its step is in the queue, whoever has it.
     NoFencing,
+    /// A result is accepted if the worker has the step, whatever the attempt.
+    FenceByWorker,
+    /// A completion leaves the step's row in the queue.
+    QueueRowKept,
     /// A worker counts its lease from the answer to a heartbeat, not from its sending.
     LeaseFromAnswer,
-    /// A handler starts although the answer to its claim took longer than a lease.
-    LateClaim,
+    /// A worker starts what it claimed without a look at its lease.
+    NoLeaseCheck,
+    /// A heartbeat renews the lease of a worker that was declared lost.
+    LostMayBeat,
     /// Completing transactions lock their dependents in any order.
     NoLockOrder,
-    /// Dependents are released in a transaction after the one that stores the result.
+    /// Dependents are released in a transaction after the one that stores the result and ends the task.
     DependentsApart,
+    /// Dependents are not released.
+    NeverReleased,
+    /// A completion writes a dependent's counter as it was before the lock on it.
+    LostDecrement,
+    /// A completion decrements twice.
+    ReleaseTwice,
+    /// All steps are queued when the task is created.
+    QueueAtOnce,
+    /// A completion looks whether the task ends without a lock on the task.
+    NoTaskLock,
+    /// A step that fails ends the task at once.
+    FailsFast,
+    /// A result is recorded beside the transitions that a cancellation has recorded.
+    NumbersTwice,
     /// The queue's row is deleted in a transaction before the one that stores the result.
     QueueRowFirst,
-    /// A worker whose claim's answer was lost does not tell the database what it holds.
+    /// A worker never asks for claims whose answers were lost.
     NoReconciliation,
     /// A step is retried without a look at its limit.
     NoLimit,
     /// A step runs again however many workers it has lost.
     NoGivingUp,
+}
+
+/// Faults and requests that may still come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Budget {
+    pub(crate) kills: u8,
+    pub(crate) freezes: u8,
+    pub(crate) lost_answers: u8,
+    pub(crate) drains: u8,
+    pub(crate) cancels: u8,
+    pub(crate) operators: u8,
+}
+
+impl Budget {
+    /// Takes what an action costs.
+    pub(crate) fn spend(&mut self, action: Action) {
+        match action {
+            Action::Freeze(_) => self.freezes -= 1,
+            Action::Kill(_) => self.kills -= 1,
+            Action::LoseHeartbeat(_) | Action::GiveUp(_) => self.lost_answers -= 1,
+            Action::Drain(_) => self.drains -= 1,
+            Action::Cancel => self.cancels -= 1,
+            Action::Reset(_) | Action::Resolve(_) => self.operators -= 1,
+            _ => {}
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +79,8 @@ pub(crate) struct Scope {
     pub(crate) steps: usize,
     /// For each step, the steps that it waits for.
     pub(crate) dependencies: [&'static [usize]; STEPS],
+    /// Registrations at a time, of two processes. A third one begins while claims of another are left.
+    pub(crate) registrations: usize,
     pub(crate) max_attempts: u8,
     /// Workers that a step may lose one after the other.
     pub(crate) max_losses: u8,
@@ -40,7 +89,9 @@ pub(crate) struct Scope {
     pub(crate) failures: bool,
     /// So many workers age; the heartbeats of the others are always in time.
     pub(crate) aging: usize,
-    /// A completion takes its locks one by one. Otherwise it is one indivisible change.
+    /// The clock of a frozen worker stands still.
+    pub(crate) clocks_stop: bool,
+    /// Completions and cancellations take their locks one by one. Otherwise each is one change.
     pub(crate) single_locks: bool,
     pub(crate) budget: Budget,
 }
@@ -49,6 +100,7 @@ const NO_FAULTS: Budget = Budget {
     kills: 0,
     freezes: 0,
     lost_answers: 0,
+    drains: 0,
     cancels: 0,
     operators: 0,
 };
@@ -60,11 +112,13 @@ impl Scope {
         mutant: None,
         steps: 2,
         dependencies: [&[], &[0], &[], &[]],
+        registrations: 3,
         max_attempts: 1,
         max_losses: u8::MAX,
         attempts: 2,
         failures: false,
         aging: 1,
+        clocks_stop: false,
         single_locks: false,
         budget: Budget {
             freezes: 1,
@@ -72,9 +126,17 @@ impl Scope {
         },
     };
 
+    /// Machines whose clocks stand still while they are suspended.
+    pub(crate) const SUSPENDED: Self = Self {
+        name: "suspended machines",
+        clocks_stop: true,
+        ..Self::LEASES
+    };
+
     /// Workers that die, and answers that are lost.
     pub(crate) const LOSSES: Self = Self {
         name: "deaths and lost answers",
+        registrations: 2,
         budget: Budget {
             kills: 1,
             lost_answers: 1,
@@ -88,16 +150,31 @@ impl Scope {
         name: "failures and attempts",
         steps: 1,
         dependencies: [&[], &[], &[], &[]],
+        registrations: 2,
         max_attempts: 2,
         max_losses: 2,
         attempts: 3,
         failures: true,
         budget: Budget {
             kills: 1,
-            freezes: 1,
+            lost_answers: 1,
             ..NO_FAULTS
         },
         ..Self::LEASES
+    };
+
+    /// Two steps at a time, which are lost together.
+    pub(crate) const PAIRS: Self = Self {
+        name: "two steps of a worker",
+        steps: 2,
+        aging: 0,
+        failures: false,
+        budget: Budget {
+            kills: 2,
+            drains: 1,
+            ..NO_FAULTS
+        },
+        ..Self::FAILURES
     };
 
     /// Two steps that two others wait for, completed at the same time.
@@ -105,16 +182,58 @@ impl Scope {
         name: "joins",
         steps: 4,
         dependencies: [&[], &[], &[0, 1], &[0, 1]],
+        registrations: 2,
         aging: 0,
         single_locks: true,
+        failures: true,
         budget: NO_FAULTS,
         ..Self::LEASES
     };
 
-    /// A client that cancels and an operator who acts, beside leases that are lost.
+    /// Two steps and one that waits for both, while workers die and answers are lost.
+    pub(crate) const JOIN_LOSSES: Self = Self {
+        name: "a join, deaths and lost answers",
+        steps: 3,
+        dependencies: [&[], &[], &[0, 1], &[]],
+        failures: false,
+        budget: Budget {
+            kills: 1,
+            lost_answers: 1,
+            ..NO_FAULTS
+        },
+        ..Self::JOINS
+    };
+
+    /// A cancellation beside completions of a join, while workers die.
+    pub(crate) const CANCELS: Self = Self {
+        name: "a join and a cancellation",
+        budget: Budget {
+            cancels: 1,
+            kills: 1,
+            ..NO_FAULTS
+        },
+        ..Self::JOIN_LOSSES
+    };
+
+    /// A cancellation beside attempts that fail and are tried again in new rows, which it does not see.
+    pub(crate) const CANCEL_RETRIES: Self = Self {
+        name: "a cancellation and retries",
+        steps: 2,
+        dependencies: [&[], &[0], &[], &[]],
+        max_attempts: 2,
+        failures: true,
+        budget: Budget {
+            cancels: 1,
+            ..NO_FAULTS
+        },
+        ..Self::CANCELS
+    };
+
+    /// Operators and a client that cancels, beside leases that are lost.
     pub(crate) const OPERATORS: Self = Self {
         name: "cancellation and operators",
         max_losses: 2,
+        registrations: 2,
         failures: true,
         budget: Budget {
             cancels: 1,
