@@ -144,7 +144,7 @@ metrics_table! {
     TASKS_RETAINED_DELETED: Counter, Count, "tasker_retention_tasks_deleted_total",
         "Finished tasks that were deleted after `retention_days`.";
     RETENTION_LAST_SUCCESS: Gauge, Seconds, "tasker_retention_last_success_timestamp_seconds",
-        "When finished tasks were last looked for, as a Unix time.";
+        "When finished tasks were last looked for, or the process started, as a Unix time.";
 }
 
 /// Passes unit and help of every metric to the installed recorder, and starts every counter at 0.

@@ -144,7 +144,14 @@ impl TaskInitializer {
         let template = self.loader.load(&request).await?;
         let prepared = self.prepared.get(&template).await?;
         let new = self.plan(&request, &template, &prepared).await?;
-        let failed = |error: sqlx::Error| unstorable(error.into());
+        let failed = |error: sqlx::Error| {
+            let error = error.into();
+            // The name of a step was deleted after it was read. The caller's next transaction reads it anew.
+            if is_foreign_key_violation(&error) {
+                self.prepared.forget(&template.hash);
+            }
+            unstorable(error)
+        };
         let new = [Arc::new(new)];
         let created = task::create(transaction, &new, None)
             .await

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{Connection, PgPool};
 use tasker_shared::database;
 use tasker_shared::execution::Failures;
 use tokio::time::{Instant, sleep};
@@ -19,21 +19,28 @@ pub(super) async fn run(pool: &PgPool) {
         let begun = Instant::now();
         let rolled = database::run_idempotent(pool, LIMIT, |connection| {
             Box::pin(async move {
-                sqlx::query_scalar::<_, bool>("SELECT tasker.analytics_roll_up()")
-                    .fetch_one(connection)
-                    .await
+                // An hour of a busy system takes longer than the limit for other statements.
+                let mut transaction = connection.begin().await?;
+                sqlx::query("SET LOCAL statement_timeout = '1min'")
+                    .execute(&mut *transaction)
+                    .await?;
+                let has_more = sqlx::query_scalar::<_, bool>("SELECT tasker.analytics_roll_up()")
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                transaction.commit().await?;
+                Ok(has_more)
             })
         });
         let has_more = match rolled.await {
             Ok(has_more) => {
                 if failures.end() {
-                    tracing::info!("the sums of analytics are moved on again");
+                    tracing::info!("the sums of analytics are updated again");
                 }
                 has_more
             }
             Err(error) => {
                 if failures.begin() {
-                    tracing::warn!(%error, "the sums of analytics cannot be moved on");
+                    tracing::warn!(%error, "the sums of analytics cannot be updated");
                 }
                 false
             }

@@ -8,8 +8,10 @@ mod retention;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::PgPool;
 use tasker_shared::SystemContext;
-use tasker_shared::execution::Failures;
+use tasker_shared::database::DatabaseError;
+use tasker_shared::execution::{Failures, LostSteps};
 use tasker_shared::{database, execution};
 use tokio::time::{Instant, sleep};
 
@@ -38,20 +40,8 @@ async fn keep_up(context: &SystemContext) {
         if sweeps {
             next_sweep = Instant::now() + SWEEP;
         }
-        let lost = database::run_idempotent(pool, QUERY_LIMIT, |connection| {
-            Box::pin(async move {
-                let mut steps = execution::requeue_lost(connection).await?;
-                if sweeps {
-                    let orphans = execution::requeue_orphans(connection).await?;
-                    steps.returned += orphans.returned;
-                    steps.given_up += orphans.given_up;
-                }
-                Ok(steps)
-            })
-        });
-        match lost.await {
-            Ok(steps) => {
-                steps.report();
+        match requeue(pool, sweeps).await {
+            Ok(()) => {
                 if failures.end() {
                     tracing::info!("lost workers are looked for again");
                 }
@@ -64,4 +54,30 @@ async fn keep_up(context: &SystemContext) {
         retention.run(pool).await;
         queue.run(pool).await;
     }
+}
+
+/// Returns the claims of lost workers, and those that `sweeps` finds, in as many statements as they need.
+async fn requeue(pool: &PgPool, sweeps: bool) -> Result<(), DatabaseError> {
+    for orphans in [false, true] {
+        if orphans && !sweeps {
+            break;
+        }
+        loop {
+            let lost = database::run_idempotent(pool, QUERY_LIMIT, move |connection| {
+                Box::pin(async move {
+                    if orphans {
+                        execution::requeue_orphans(connection).await
+                    } else {
+                        execution::requeue_lost(connection).await
+                    }
+                })
+            });
+            let steps = lost.await?;
+            steps.report();
+            if steps == LostSteps::default() {
+                break;
+            }
+        }
+    }
+    Ok(())
 }

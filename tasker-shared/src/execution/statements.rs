@@ -335,14 +335,15 @@ impl LostSteps {
             metrics::counter!(STEPS_GIVEN_UP.name).increment(given_up.unsigned_abs());
             tracing::error!(
                 steps = given_up,
-                "steps failed for good, because they lost one worker after the other"
+                "steps failed for good, because one worker after the other was lost with them"
             );
         }
     }
 }
 
 /// Declares workers lost whose leases are over, and returns their claims to the queue, or ends those
-/// of steps that lost too many workers. Any number of processes may do this at once.
+/// of steps that lost too many workers: of some workers at a time, so it is called until nothing is left. Any
+/// number of processes may do this at once.
 pub async fn requeue_lost(connection: &mut PgConnection) -> Result<LostSteps, sqlx::Error> {
     sqlx::query_as("SELECT * FROM tasker.requeue_lost()")
         .fetch_one(connection)

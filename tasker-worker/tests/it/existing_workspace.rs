@@ -268,6 +268,16 @@ async fn works(config: TaskerConfig) {
         assert_eq!(again["task_uuid"] == made["task_uuid"], is_found_again);
     }
     worker.drain().await;
+
+    // Old tasks are deleted, with all that refers to them.
+    let age =
+        "UPDATE tasker.tasks SET ended_at = now() - interval '10 days' WHERE ended_at IS NOT NULL";
+    let aged = sqlx::query(age).execute(workspace.pool()).await.unwrap();
+    let deleted: i64 = sqlx::query_scalar("SELECT tasker.retain(7, 100)")
+        .fetch_one(workspace.pool())
+        .await
+        .unwrap();
+    assert_eq!(deleted.unsigned_abs(), aged.rows_affected());
     workspace.stop().await;
 }
 
@@ -312,6 +322,15 @@ async fn tasks_of_before_are_read_with_their_times_in_utc() {
     .await
     .unwrap();
     assert_eq!(indexes, 6);
+    // Without it each deleted transition reads all audit rows.
+    let references: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_indexes WHERE tablename = 'workflow_step_result_audit'
+             AND indexdef LIKE '%(workflow_step_transition_uuid)'",
+    )
+    .fetch_one(workspace.pool())
+    .await
+    .unwrap();
+    assert_eq!(references, 1);
     let path = format!(
         "/v1/tasks/{OLD_TASK}/workflow_steps/{}/audit",
         step["workflow_step_uuid"].as_str().unwrap()

@@ -169,6 +169,7 @@ async fn the_documented_rights_suffice_to_migrate_and_to_run() {
     for statement in [
         "SELECT tasker.requeue_lost()",
         "SELECT tasker.retain(1, 10)",
+        "SELECT tasker.retain_documents()",
     ] {
         connection.execute(statement).await.unwrap();
     }

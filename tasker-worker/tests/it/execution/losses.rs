@@ -85,6 +85,28 @@ async fn a_claim_that_was_locked_while_its_worker_was_declared_lost_is_returned_
     assert_eq!(engine.result(task, "a").await, json!(2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_claims_of_a_lost_fleet_return_in_several_statements() {
+    let engine = Engine::start().await;
+    let steps: Vec<Value> = (0..60).map(|n| step(&format!("s{n}"), "ok", &[])).collect();
+    engine.register("wide", json!(steps)).await;
+    for _ in 0..20 {
+        engine.create("wide", json!({})).await;
+    }
+    for _ in 0..12 {
+        assert_eq!(Hand::register(&engine).await.claim(100).await.len(), 100);
+    }
+    let mut other = engine.pool().acquire().await.unwrap();
+    sqlx::query("UPDATE tasker.workers SET seen_at = now() - interval '1 hour'")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    for steps in [500, 500, 200, 0] {
+        let lost = execution::requeue_lost(&mut other).await.unwrap();
+        assert_eq!(lost, returned(steps));
+    }
+}
+
 /// Claims the only step with one worker after the other, each of which is lost.
 async fn lose_workers(engine: &Engine, count: i32) -> LostSteps {
     let mut lost = LostSteps::default();

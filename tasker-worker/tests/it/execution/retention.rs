@@ -57,6 +57,8 @@ async fn old_tasks_are_deleted_in_batches_with_documents_that_nothing_needs() {
         ),
         (2, 2, 1, 0)
     );
+    assert_eq!(engine.count(documents).await, 3);
+    assert_eq!(engine.count("SELECT tasker.retain_documents()").await, 1);
     assert_eq!(engine.count("SELECT count(*) FROM tasker.tasks").await, 2);
     // Of the old tasks nothing is left, in any table.
     for (table, rows) in [
