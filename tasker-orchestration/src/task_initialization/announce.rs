@@ -10,7 +10,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tasker_shared::database;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument;
 
 use crate::QUERY_LIMIT;
 
@@ -21,6 +23,8 @@ const INTERVAL: Duration = Duration::from_millis(5);
 pub(super) struct Announcer {
     pool: PgPool,
     state: Arc<Mutex<State>>,
+    /// What is being sent. A task that is not announced is found by polls.
+    sending: Mutex<JoinSet<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +42,7 @@ impl Announcer {
         Self {
             pool,
             state: Arc::default(),
+            sending: Mutex::default(),
         }
     }
 
@@ -73,7 +78,7 @@ impl Announcer {
             state.last.map_or_else(Instant::now, |last| last + INTERVAL)
         };
         let (pool, state) = (self.pool.clone(), Arc::clone(&self.state));
-        tokio::spawn(async move {
+        let announcement = async move {
             sleep_until(at).await;
             let due = {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +96,10 @@ impl Announcer {
             if let Err(error) = sent.await {
                 tracing::debug!(%error, "new tasks were not announced; workers poll for them");
             }
-        });
+        };
+        let mut sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        while sending.try_join_next().is_some() {}
+        sending.spawn(announcement.instrument(tracing::info_span!("task_announcement")));
     }
 }
 
