@@ -84,7 +84,7 @@ pub enum ConnectionFault {
     #[error("the server refused the new connection")]
     Refused(#[source] Refusal),
     /// The server sent something else than the protocol.
-    #[error("the server does not speak the protocol")]
+    #[error("the server does not answer in the Redis protocol")]
     Protocol,
     /// A file that the connection needs cannot be used. It is read again for the next attempt.
     #[error(transparent)]
@@ -142,7 +142,7 @@ pub enum BadAnswer {
     /// The key holds another type than a string.
     #[error("the key holds another type than a string")]
     WrongType,
-    /// The value is longer than [`super::MAX_VALUE_BYTES`].
+    /// The value is longer than [`MAX_VALUE_BYTES`](super::MAX_VALUE_BYTES).
     #[error("the value is too large ({bytes} bytes)")]
     TooLarge {
         /// Its length.

@@ -26,9 +26,4 @@ pub use providers::{NoOpCacheService, RedisCacheService};
 pub use scoped::ScopedCache;
 pub use status::{BreakerState, CacheStatus};
 pub use tls_fault::{TlsFault, TlsFile};
-pub use traits::CacheService;
-
-/// The longest value that is written or accepted, in bytes.
-///
-/// A longer one was not written by us, and reading it would spend the budget of every request.
-pub const MAX_VALUE_BYTES: usize = 8 * 1024 * 1024;
+pub use traits::{CacheService, MAX_VALUE_BYTES};

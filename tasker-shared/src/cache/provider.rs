@@ -7,7 +7,6 @@ use metrics::gauge;
 use super::errors::Chain;
 use super::{
     CacheError, CacheService, CacheStatus, ConfigurationFault, NoOpCacheService, RedisCacheService,
-    ScopedCache,
 };
 use crate::config::tasker::CacheConfig;
 use crate::metrics::CACHE_IN_USE;
@@ -93,12 +92,6 @@ impl CacheProvider {
     #[must_use]
     pub fn noop() -> Self {
         Self::NoOp(NoOpCacheService::new())
-    }
-
-    /// Returns the entries of one kind, such as `analytics`, below the configured `key_prefix`.
-    #[must_use]
-    pub fn scoped<'a>(&'a self, kind: &'a str) -> ScopedCache<'a> {
-        ScopedCache::new(self, kind)
     }
 
     /// Returns the configured `key_prefix`; empty if no backend is configured.

@@ -39,11 +39,18 @@ pub struct ScopedCache<'a> {
     kind: &'a str,
 }
 
-impl<'a> ScopedCache<'a> {
-    pub(super) fn new(provider: &'a CacheProvider, kind: &'a str) -> Self {
-        Self { provider, kind }
+impl CacheProvider {
+    /// Returns the entries of one kind, such as `analytics`, below the configured `key_prefix`.
+    #[must_use]
+    pub fn scoped<'a>(&'a self, kind: &'a str) -> ScopedCache<'a> {
+        ScopedCache {
+            provider: self,
+            kind,
+        }
     }
+}
 
+impl ScopedCache<'_> {
     /// Returns the key of the entry with these parts.
     #[must_use]
     pub fn key(&self, parts: &[&str]) -> String {

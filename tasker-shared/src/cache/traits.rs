@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use super::CacheError;
 
+/// The longest value that is written or accepted, in bytes.
+///
+/// A longer one was not written by us, and reading it would spend the budget of every request.
+pub const MAX_VALUE_BYTES: usize = 8 * 1024 * 1024;
+
 /// A cache of texts.
 ///
 /// Every method returns within a limit that its backend documents and may be called concurrently.

@@ -8,10 +8,10 @@ use sqlx::PgConnection;
 
 use super::errors::RegistryError;
 use super::index::{Pointer, TemplateName};
+use super::resolution::assemble;
 use crate::database::{self, DatabaseError, PoolShare, StoredJson};
 use crate::models::core::identity_strategy::IdentityStrategy;
-use crate::models::core::task_template::TaskTemplate;
-use crate::types::{Document, HandlerMetadata};
+use crate::types::HandlerMetadata;
 
 /// The time limit for one document.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -102,38 +102,5 @@ fn read(
             },
             document: row.document.0,
         }))
-    })
-}
-
-/// Returns the answer of a resolve: the document under its name, with the row's columns.
-///
-/// # Errors
-/// Fails if `document` is not a template.
-pub(super) fn assemble(
-    name: TemplateName<'_>,
-    pointer: &Pointer,
-    document: Arc<str>,
-) -> Result<HandlerMetadata, serde_json::Error> {
-    let (document, template) = Document::read::<TaskTemplate>(document)?;
-    Ok(HandlerMetadata {
-        namespace: name.namespace.to_owned(),
-        name: name.name.to_owned(),
-        version: name.version.to_owned(),
-        handler_class: template
-            .task_handler
-            .as_ref()
-            .map(|handler| handler.callable.clone())
-            .unwrap_or_default(),
-        default_dependent_system: template
-            .system_dependencies
-            .as_ref()
-            .and_then(|systems| systems.primary.clone()),
-        hash: pointer.hash,
-        sequence: pointer.sequence,
-        named_task_uuid: pointer.named_task_uuid,
-        identity_strategy: pointer.identity_strategy,
-        registered_at: pointer.registered_at,
-        template,
-        document,
     })
 }

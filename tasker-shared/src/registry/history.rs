@@ -30,7 +30,8 @@ pub struct TemplateChange {
     /// The file that was registered, as its process named it; absent if it came from none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The process that wrote it; absent if that was before the history began.
+    /// The program, its process id and host; or application and user of the database, for a change by SQL.
+    /// Absent if it was written before the history began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
     /// The document, if it was asked for and is still known.

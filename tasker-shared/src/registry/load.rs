@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 
-use super::database_tier::{self, assemble};
+use super::database_tier;
 use super::errors::RegistryError;
 use super::index::Entry;
 use super::local_tier::LocalTier;
 use super::redis_tier::RedisTier;
-use super::resolution::Tier;
+use super::resolution::{Tier, assemble};
 use crate::database::PoolShare;
 use crate::types::HandlerMetadata;
 

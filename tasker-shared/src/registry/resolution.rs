@@ -1,11 +1,13 @@
-//! The result of a resolve, and its metrics.
+//! The answer of a resolve, and its metrics.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::errors::RegistryError;
+use super::index::{Pointer, TemplateName};
 use crate::metrics::{TEMPLATE_RESOLVE_DURATION, TEMPLATE_RESOLVES};
-use crate::types::HandlerMetadata;
+use crate::models::core::task_template::TaskTemplate;
+use crate::types::{Document, HandlerMetadata};
 
 /// The tier that had a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
@@ -96,4 +98,37 @@ impl ResolveMetrics {
         };
         metrics::counter!(TEMPLATE_RESOLVES.name, "tier" => tier, "result" => result).increment(1);
     }
+}
+
+/// Returns the answer of a resolve: the document under its name, with the row's columns.
+///
+/// # Errors
+/// Fails if `document` is not a template.
+pub(super) fn assemble(
+    name: TemplateName<'_>,
+    pointer: &Pointer,
+    document: Arc<str>,
+) -> Result<HandlerMetadata, serde_json::Error> {
+    let (document, template) = Document::read::<TaskTemplate>(document)?;
+    Ok(HandlerMetadata {
+        namespace: name.namespace.to_owned(),
+        name: name.name.to_owned(),
+        version: name.version.to_owned(),
+        handler_class: template
+            .task_handler
+            .as_ref()
+            .map(|handler| handler.callable.clone())
+            .unwrap_or_default(),
+        default_dependent_system: template
+            .system_dependencies
+            .as_ref()
+            .and_then(|systems| systems.primary.clone()),
+        hash: pointer.hash,
+        sequence: pointer.sequence,
+        named_task_uuid: pointer.named_task_uuid,
+        identity_strategy: pointer.identity_strategy,
+        registered_at: pointer.registered_at,
+        template,
+        document,
+    })
 }

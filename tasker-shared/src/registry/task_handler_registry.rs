@@ -1,5 +1,7 @@
 //! The registry's public face.
 
+mod invalidation;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -164,8 +166,8 @@ impl TaskHandlerRegistry {
     /// Returns the template of this name, and the tier that had it.
     ///
     /// The answer was current at some moment within the last `max_staleness_ms`, unless
-    /// [`Resolution::stale_by`] says otherwise. Concurrent resolves share one load. Cancelling this
-    /// one does not cancel the load, because others may wait for it.
+    /// [`Resolution::stale_by`] says otherwise. Concurrent resolves share one load, which is
+    /// cancelled with the last of them.
     ///
     /// # Errors
     /// [`RegistryError::NotFound`] if the database, asked after the call, does not know the name;
@@ -333,7 +335,9 @@ impl TaskHandlerRegistry {
             };
             ((), invalidation) = tokio::join!(cache.resolver.read_back(batch), delete);
         }
-        self.announce(batch);
+        for outcome in &batch.outcomes {
+            self.tell(outcome.event());
+        }
         if invalidates_all {
             self.tell_invalidated(None);
         }
@@ -367,54 +371,6 @@ impl TaskHandlerRegistry {
 
     fn catalog(&self) -> TemplateCatalog {
         TemplateCatalog::new(self.db_pool.clone())
-    }
-
-    /// Deletes one template from both tiers. Correctness never needs it, because a document whose hash
-    /// is not current is not used.
-    pub async fn invalidate_cache(
-        &self,
-        namespace: &str,
-        name: &str,
-        version: &str,
-    ) -> CacheInvalidation {
-        let Some(cache) = &self.cache else {
-            return CacheInvalidation::default();
-        };
-        let resolver = &cache.resolver;
-        let template = TemplateName {
-            namespace,
-            name,
-            version,
-        };
-        if let Some(entry) = resolver.index().snapshot().get(template) {
-            resolver.local().remove([entry]);
-        }
-        let invalidation = resolver.redis().delete(template).await;
-        self.tell(RegistryEvent::Invalidated {
-            namespace: Some(namespace.to_owned()),
-            template: Some((name.to_owned(), version.to_owned())),
-        });
-        invalidation
-    }
-
-    /// Deletes all templates from both tiers: first those of registered names, which is quick, then
-    /// whatever else a scan finds under the prefix.
-    pub async fn invalidate_all_templates(&self) -> CacheInvalidation {
-        self.invalidate(None).await
-    }
-
-    /// Deletes the templates of one namespace from both tiers, in the same way.
-    pub async fn invalidate_namespace_templates(&self, namespace: &str) -> CacheInvalidation {
-        self.invalidate(Some(namespace)).await
-    }
-
-    async fn invalidate(&self, namespace: Option<&str>) -> CacheInvalidation {
-        let Some(cache) = &self.cache else {
-            return CacheInvalidation::default();
-        };
-        let invalidation = cache.resolver.invalidate(namespace).await;
-        self.tell_invalidated(namespace);
-        invalidation
     }
 
     /// Lists the cached templates of this process. With `verify`, compares them with Redis and the
@@ -466,19 +422,6 @@ impl TaskHandlerRegistry {
         if let Some(cache) = &self.cache {
             cache.resolver.shutdown().await;
         }
-    }
-
-    fn announce(&self, batch: &BatchOutcome) {
-        for outcome in &batch.outcomes {
-            self.tell(outcome.event());
-        }
-    }
-
-    fn tell_invalidated(&self, namespace: Option<&str>) {
-        self.tell(RegistryEvent::Invalidated {
-            namespace: namespace.map(str::to_owned),
-            template: None,
-        });
     }
 
     fn tell(&self, event: RegistryEvent) {

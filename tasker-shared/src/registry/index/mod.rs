@@ -14,7 +14,6 @@ mod poll_reason;
 mod poller;
 mod queries;
 mod snapshot;
-mod usage;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,8 +32,7 @@ pub(crate) use snapshot::Change;
 pub(crate) use snapshot::{Entry, Pointer, Snapshot, TemplateName};
 
 use crate::database::DatabaseError;
-use clock::Validity;
-use usage::Usage;
+use clock::{Usage, Validity};
 
 /// The longest time that a resolve waits for a poll.
 const WAIT_LIMIT: Duration = Duration::from_secs(3);

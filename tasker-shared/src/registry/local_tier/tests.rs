@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{LocalTier, weight};
 use crate::models::core::identity_strategy::IdentityStrategy;
-use crate::registry::database_tier::assemble;
 use crate::registry::index::{Change, Entry, Pointer, Snapshot};
+use crate::registry::resolution::assemble;
 use crate::types::{ContentHash, HandlerMetadata};
 
 /// Entries of as many templates, each with a row of its own.
