@@ -181,7 +181,7 @@ pub enum ProblemKind {
         name: String,
         suggestion: Option<String>,
     },
-    #[error("the step {name:?} is not of the type batch_worker")]
+    #[error("the step {name:?} is not of the type batch_worker; set its `type`")]
     NotABatchWorker { name: String },
     #[error(
         "no `batch_config.worker_template` names this batch worker, so no batch is made from it"

@@ -49,7 +49,7 @@ impl TriggerWatch {
             tracing::error!(
                 triggers = now.join(" "),
                 remedy = "SELECT tasker.template_repair() as their owner",
-                "triggers of the templates' tables do not fire as they have to"
+                "triggers of the templates' tables are disabled; changes of templates may be missed"
             );
         }
         *wrong = now;

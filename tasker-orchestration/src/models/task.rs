@@ -235,7 +235,7 @@ pub(crate) struct TaskIdentity {
     pub(crate) steps: Json<BTreeMap<String, Uuid>>,
 }
 
-/// Returns the task with this identity.
+/// Returns the task with this `identity_hash`, if there is one.
 pub(crate) async fn find_by_identity(
     connection: &mut PgConnection,
     identity_hash: &str,

@@ -10,9 +10,9 @@ use sqlx::types::Json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// A step of a task in answers to clients, as `tasker.task_steps` returns it.
-///
-/// Values of templates and handlers stay text, because nobody reads them on their way.
+/// A step of a task.
+// As `tasker.task_steps` returns it. Values of templates and handlers stay text, because nobody reads
+// them on their way.
 #[expect(
     clippy::struct_excessive_bools,
     clippy::struct_field_names,

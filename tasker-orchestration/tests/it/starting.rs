@@ -445,7 +445,7 @@ async fn triggers_that_were_disabled_are_an_error_at_the_start() {
         .unwrap();
     let mut service = Service::begin(program(), &database);
     service.until_listening().await;
-    let line = "triggers of the templates' tables do not fire as they have to";
+    let line = "triggers of the templates' tables are disabled; changes of templates may be missed";
     let error = service.logged(line).await;
     assert_eq!(error["level"], "ERROR");
     let health = get_json(format!("{}/health/detailed", service.url)).await;

@@ -39,7 +39,7 @@ fn collect(parent: &str, errors: &ValidationErrors, found: &mut Vec<(String, Str
     }
 }
 
-/// Returns the constraint as the end of the sentence "`path` ...".
+/// Returns the broken constraint as a predicate, such as `must be at least 1`.
 fn constraint(error: &ValidationError) -> String {
     if let Some(message) = &error.message {
         return message.clone().into_owned();

@@ -98,8 +98,8 @@ fn write_number(out: &mut String, number: &serde_json::Number) {
     }
 }
 
-/// Writes the JSON number `text` as a `numeric` is written: all its digits, and as many of them
-/// after the point as the text has, moved by its exponent. `None` if there is no such `numeric`.
+/// Writes the JSON number `text` as PostgreSQL prints a `numeric`: all its digits, trailing zeros
+/// included, and no exponent (`1.50e1` becomes `15.0`). Returns `None` if the exponent is too large.
 fn write_decimal(out: &mut String, text: &str) -> Option<()> {
     let (sign, text) = match text.strip_prefix('-') {
         Some(text) => ("-", text),

@@ -25,7 +25,7 @@ pub(crate) struct TaskDetails {
     /// `has_ready_steps`, `processing`, `waiting_for_dependencies`, `blocked_by_failures`,
     /// `all_complete` or `cancelled`.
     execution_status: &'static str,
-    /// Complete steps of all, in percent.
+    /// The share of its steps that are complete, in percent.
     completion_percentage: f64,
     /// `healthy`, `recovering` if a failed step will run again, or `blocked`.
     health_status: &'static str,

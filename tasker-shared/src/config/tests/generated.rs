@@ -1,4 +1,4 @@
-//! The committed files that are generated from the structs are current.
+//! Checks that the committed schema and reference match the configuration structs.
 
 use std::collections::BTreeSet;
 use std::fs;

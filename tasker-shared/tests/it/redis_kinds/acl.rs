@@ -9,7 +9,7 @@ use crate::cache::{SOON, TTL, ask, eventually, provider, raw, server};
 
 /// The rights in `docs/operations.md`, for keys that begin with `tasker:` and one more that the tests
 /// use.
-const LEAST: &str = "+get +getrange +set +unlink +pttl +scan +ping +select ~tasker:* ~other";
+const LEAST: &str = "+get +set +unlink +scan +ping +select ~tasker:* ~other";
 
 async fn with_user(rights: &str) -> RedisServer {
     let server = RedisServer::start_with(&["--requirepass", "for-the-default-user"])

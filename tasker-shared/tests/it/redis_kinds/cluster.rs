@@ -15,7 +15,7 @@ use super::{path, refusal, with, works};
 use crate::cache::{SOON, TTL, ask, eventually, provider, raw};
 
 /// The rights in `docs/operations.md` for a cluster.
-const LEAST: &str = "+get +getrange +set +unlink +pttl +scan +ping +asking +cluster|slots \
+const LEAST: &str = "+get +set +unlink +scan +ping +asking +cluster|slots \
                      ~tasker:* ~other";
 
 pub(super) fn config(cluster: &RedisCluster) -> RedisConfig {

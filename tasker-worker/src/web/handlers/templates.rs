@@ -145,7 +145,7 @@ pub(crate) async fn validate_template(
     post, path = "/templates/{namespace}/{name}/{version}/refresh", tag = "cache",
     params(TemplatePath),
     responses(
-        (status = 200, description = "The result of the operation", body = CacheOperationResponse),
+        (status = 200, description = "The entries that were deleted, and the statistics afterwards", body = CacheOperationResponse),
         (status = 404, description = "`template_not_found`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -165,7 +165,7 @@ pub(crate) async fn refresh_template(
 /// Removes all templates from this worker's cache and from the distributed cache.
 #[utoipa::path(
     delete, path = "/templates/cache", tag = "cache",
-    responses((status = 200, description = "The result of the operation", body = CacheOperationResponse))
+    responses((status = 200, description = "The entries that were deleted, and the statistics afterwards", body = CacheOperationResponse))
 )]
 pub(crate) async fn clear_cache(
     State(service): State<TemplateQueryService>,
@@ -179,7 +179,7 @@ pub(crate) async fn clear_cache(
 #[utoipa::path(
     post, path = "/templates/cache/maintain", tag = "cache",
     responses(
-        (status = 200, description = "The result of the operation", body = CacheOperationResponse),
+        (status = 200, description = "The entries that were deleted, and the statistics afterwards", body = CacheOperationResponse),
     )
 )]
 pub(crate) async fn maintain_cache(
