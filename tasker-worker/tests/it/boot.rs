@@ -59,20 +59,6 @@ async fn an_empty_folder_is_a_worker_without_templates() {
 }
 
 #[tokio::test]
-async fn a_missing_folder_is_a_configuration_error() {
-    let database = TestDatabase::create().await.unwrap();
-    let context = context(&database, TaskerConfig::default()).await;
-    let error = start(&context, "/no/such/folder".as_ref())
-        .await
-        .unwrap_err();
-
-    assert_eq!(error.exit_code(), tasker_web::exit::CONFIG);
-    let shown = tasker_web::causes(&error);
-    assert!(shown.contains("/no/such/folder"), "{shown}");
-    context.shutdown().await;
-}
-
-#[tokio::test]
 async fn a_lost_database_stops_the_boot_and_starting_again_may_help() {
     let server = PostgresServer::start().await.unwrap();
     let database = TestDatabase::create_on(&server.url("postgres"))

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
 use chrono::{DateTime, Utc};
-use http::{Method, Request};
-use http_body_util::BodyExt;
+use http::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tasker_shared::SystemContext;
@@ -19,9 +17,8 @@ use tasker_test_support::{RedisServer, TestDatabase};
 use tasker_web::{AppParts, Lifecycle};
 use tasker_worker::{Handlers, StepContext, StepError, Worker};
 use tempfile::TempDir;
-use tower::ServiceExt;
 
-use crate::support::{cache_config, context, folder, keys, start};
+use crate::support::{cache_config, context, folder, keys, send, start};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -98,11 +95,11 @@ impl Workspace {
         let mut body = json!({"name": name, "namespace": "billing", "version": "1.0.0"});
         let keys = more.as_object().unwrap().clone();
         body.as_object_mut().unwrap().extend(keys);
-        send(&self.orchestration, Method::POST, "/v1/tasks", Some(body)).await
+        send(&self.orchestration, Method::POST, "/v1/tasks", &body).await
     }
 
     async fn get(&self, path: &str) -> Value {
-        let (status, body) = send(&self.orchestration, Method::GET, path, None).await;
+        let (status, body) = send(&self.orchestration, Method::GET, path, &Value::Null).await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
@@ -139,19 +136,6 @@ fn template(strategy: &str) -> Value {
              "retry": retry},
         ],
     })
-}
-
-async fn send(router: &Router, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", "application/json")
-        .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
-        .unwrap();
-    let response = router.clone().oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    (status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
 /// Each row of the templates' tables, and the version of it that PostgreSQL keeps.
@@ -224,7 +208,7 @@ async fn works(config: TaskerConfig) {
                 format!("/v1/handlers/billing/{name}"),
             ),
         ] {
-            let (status, body) = send(router, Method::GET, &path, None).await;
+            let (status, body) = send(router, Method::GET, &path, &Value::Null).await;
             assert_eq!(status, 200, "{path}: {body}");
         }
     }
@@ -354,7 +338,13 @@ async fn failures_operators_and_cancellations_work_on_it() {
 
     let (_, cancelled) = workspace.post("always_unique", json!({})).await;
     let path = format!("/v1/tasks/{}", cancelled["task_uuid"].as_str().unwrap());
-    let (status, body) = send(&workspace.orchestration, Method::DELETE, &path, None).await;
+    let (status, body) = send(
+        &workspace.orchestration,
+        Method::DELETE,
+        &path,
+        &Value::Null,
+    )
+    .await;
     assert_eq!(status, 200, "{body}");
     assert_eq!(workspace.get(&path).await["status"], "cancelled");
 
@@ -374,7 +364,7 @@ async fn failures_operators_and_cancellations_work_on_it() {
     let action = json!({"action_type": "complete_manually", "completion_data": {"attempt": 2},
         "reason": "paid by hand", "completed_by": "me"});
     let path = format!("/v1/tasks/{task}/workflow_steps/{step}");
-    let (status, body) = send(&workspace.orchestration, Method::PATCH, &path, Some(action)).await;
+    let (status, body) = send(&workspace.orchestration, Method::PATCH, &path, &action).await;
     assert_eq!(status, 200, "{body}");
     assert_eq!(workspace.ended(task).await["status"], "complete");
     worker.drain().await;
@@ -409,7 +399,13 @@ async fn a_task_whose_step_runs_again_is_cancelled_on_it() {
         assert!(started.elapsed() < PATIENCE, "{task:#}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let (status, body) = send(&workspace.orchestration, Method::DELETE, &path, None).await;
+    let (status, body) = send(
+        &workspace.orchestration,
+        Method::DELETE,
+        &path,
+        &Value::Null,
+    )
+    .await;
     assert_eq!(status, 200, "{body}");
     let task = workspace.get(&path).await;
     assert_eq!(task["status"], "cancelled");

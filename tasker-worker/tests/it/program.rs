@@ -29,17 +29,6 @@ fn code(output: &Output) -> u8 {
     u8::try_from(output.status.code().expect("it ended by itself")).unwrap()
 }
 
-#[test]
-fn it_tells_its_version() {
-    let output = run(&["--version"], &[]);
-    assert_eq!(code(&output), tasker_web::exit::OK);
-    let shown = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(
-        shown.trim(),
-        concat!("tasker-worker ", env!("CARGO_PKG_VERSION"))
-    );
-}
-
 #[tokio::test]
 async fn a_missing_template_folder_ends_it_as_a_configuration_error_does() {
     let database = TestDatabase::create().await.unwrap();
@@ -85,46 +74,6 @@ async fn a_search_path_with_a_pattern_selects_the_files_of_its_folder() {
         2
     );
     worker.stop().await.unwrap();
-}
-
-/// The distributed cache is left out, and the status says why.
-#[tokio::test]
-async fn a_contradiction_about_the_cache_starts_a_worker_without_it() {
-    let database = TestDatabase::create().await.unwrap();
-    let files = folder(&[("order.yaml", template("shop", "order"))]);
-    let (worker, address) = start_program(
-        &database,
-        &[
-            ("TASKER_TEMPLATE_PATH", &files.path().to_string_lossy()),
-            ("TASKER__COMMON__CACHE__ENABLED", "true"),
-            ("REDIS_URL", "redis://localhost:6379/1"),
-            ("TASKER__COMMON__CACHE__REDIS__DATABASE", "2"),
-        ],
-    )
-    .await;
-    answers(&address, "/health/ready", 200).await;
-    let health = answers(&address, "/health/detailed", 200).await;
-    let cache = &health["checks"]["cache"];
-    let reason = cache["refused"].as_str().unwrap();
-    assert!(reason.contains("another database"), "{cache}");
-    assert_eq!(cache["status"], "degraded");
-    answers(&address, "/templates/shop/order/1.0.0", 200).await;
-    worker.stop().await.unwrap();
-}
-
-#[test]
-fn a_lost_database_ends_it_with_a_code_of_its_own() {
-    let output = run(
-        &[],
-        &[
-            (
-                "TASKER__COMMON__DATABASE__URL",
-                "postgres://nobody@127.0.0.1:1/none",
-            ),
-            ("TASKER__WORKER__WEB__BIND_ADDRESS", "127.0.0.1:0"),
-        ],
-    );
-    assert_eq!(code(&output), tasker_web::exit::UNAVAILABLE);
 }
 
 #[tokio::test]

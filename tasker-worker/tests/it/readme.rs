@@ -4,7 +4,7 @@ use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_test_support::{ServiceProcess, example_program, free_port, page_block};
 use tempfile::TempDir;
 
-use crate::execution::engine::Engine;
+use crate::execution::engine::{CLAIMED, Engine};
 
 const README: &str = include_str!("../../../README.md");
 const EXAMPLE: &str = include_str!("../../examples/refund_worker.rs");
@@ -51,10 +51,7 @@ async fn the_worker_ends_its_task_after_a_failure_and_a_kill() {
         .await
         .unwrap()
         .task_uuid;
-    let runs = "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL";
-    while engine.count(runs).await == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    engine.until(CLAIMED, |running| running > 0).await;
     worker.kill().await.unwrap();
     let again = start(database, &templates).await;
     assert_eq!(engine.end(task).await, "complete");

@@ -6,19 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
-use http::{Method, Request};
-use http_body_util::BodyExt;
+use http::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::{CacheConfig, TaskerConfig};
-use tasker_test_support::{Access, PostgresServer, TestDatabase};
+use tasker_test_support::{PostgresServer, TestDatabase};
 use tasker_web::{AppParts, Lifecycle};
 use tasker_worker::{Handlers, StepContext, Worker};
-use tower::ServiceExt;
 
-use crate::support::{context, folder, start};
+use crate::support::{folder, send, start};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -49,19 +46,6 @@ fn template(name: &str) -> Value {
         "identity_strategy": "always_unique",
         "steps": [{"name": "only", "handler": {"callable": "echo"}}],
     })
-}
-
-async fn send(router: &Router, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", "application/json")
-        .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
-        .unwrap();
-    let response = router.clone().oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    (status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
 fn orchestration(context: &Arc<SystemContext>, lifecycle: &Lifecycle) -> Router {
@@ -142,16 +126,16 @@ async fn the_documented_rights_suffice_to_migrate_and_to_run() {
         .handlers(echo)
         .start();
 
-    let (status, _) = send(&worker, Method::GET, "/templates/shop/order/1.0.0", None).await;
-    assert_eq!(status, 200);
-    let request = json!({"name": "order", "namespace": "shop", "version": "1.0.0", "priority": 3});
-    let (status, made) = send(
-        &orchestration,
-        Method::POST,
-        "/v1/tasks?wait=9s",
-        Some(request),
+    let (status, _) = send(
+        &worker,
+        Method::GET,
+        "/templates/shop/order/1.0.0",
+        &Value::Null,
     )
     .await;
+    assert_eq!(status, 200);
+    let request = json!({"name": "order", "namespace": "shop", "version": "1.0.0", "priority": 3});
+    let (status, made) = send(&orchestration, Method::POST, "/v1/tasks?wait=9s", &request).await;
     assert_eq!(
         (status, &made["status"]),
         (201, &json!("complete")),
@@ -162,7 +146,7 @@ async fn the_documented_rights_suffice_to_migrate_and_to_run() {
         &orchestration,
         Method::PUT,
         path,
-        Some(json!({"retired_by": "me"})),
+        &json!({"retired_by": "me"}),
     )
     .await;
     assert_eq!(status, 200, "{body}");
@@ -203,20 +187,18 @@ async fn the_owner_of_an_existing_schema_migrates_without_rights_on_the_database
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_database_resolves_and_says_that_it_takes_no_writes() {
     let database = TestDatabase::create().await.unwrap();
-    if Access::to(database.url()).is_pooled() {
-        eprintln!("skipped: the sessions of the pooler keep the settings that they began with");
-        return;
-    }
-    let config = |enabled| {
+    // Without the pooler, whose sessions keep the settings that they began with.
+    let context = async |enabled| {
         let mut config = TaskerConfig::default();
+        config.common.database.url = database.url().to_owned();
         config.common.cache = Some(CacheConfig {
             enabled,
             ..CacheConfig::default()
         });
-        config
+        Arc::new(Box::pin(SystemContext::connect(config)).await.unwrap())
     };
     let files = folder(&[("order.yaml", template("order"))]);
-    let first = context(&database, config(false)).await;
+    let first = context(false).await;
     let (_, lifecycle) = Box::pin(start(&first, files.path())).await.unwrap();
     assert!(lifecycle.stop(PATIENCE).await);
     first.shutdown().await;
@@ -228,25 +210,30 @@ async fn a_read_only_database_resolves_and_says_that_it_takes_no_writes() {
     std::fs::write(files.path().join("new.yaml"), template("new").to_string()).unwrap();
 
     for enabled in [false, true] {
-        let context = context(&database, config(enabled)).await;
+        let context = context(enabled).await;
         let (worker, lifecycle) = Box::pin(start(&context, files.path())).await.unwrap();
         let orchestration = orchestration(&context, &lifecycle);
-        let (status, _) = send(&worker, Method::GET, "/templates/shop/order/1.0.0", None).await;
+        let (status, _) = send(
+            &worker,
+            Method::GET,
+            "/templates/shop/order/1.0.0",
+            &Value::Null,
+        )
+        .await;
         assert_eq!(status, 200);
         let request = json!({"name": "order", "namespace": "shop", "version": "1.0.0"});
-        let (status, problem) =
-            send(&orchestration, Method::POST, "/v1/tasks", Some(request)).await;
+        let (status, problem) = send(&orchestration, Method::POST, "/v1/tasks", &request).await;
         assert_eq!(
             (status, &problem["code"]),
             (503, &json!("database_read_only"))
         );
-        let (_, health) = send(&worker, Method::GET, "/health/detailed", None).await;
+        let (_, health) = send(&worker, Method::GET, "/health/detailed", &Value::Null).await;
         let templates = &health["checks"]["templates"];
         assert_eq!(templates["status"], "degraded");
         let reason = templates["registration_error"].as_str().unwrap();
         assert!(reason.contains("read-only"), "{reason}");
         let started = Instant::now();
-        let (status, _) = send(&orchestration, Method::GET, "/v1/tasks", None).await;
+        let (status, _) = send(&orchestration, Method::GET, "/v1/tasks", &Value::Null).await;
         assert_eq!(status, 200);
         assert!(started.elapsed() < PATIENCE);
         assert!(lifecycle.stop(PATIENCE).await);

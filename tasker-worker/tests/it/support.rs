@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -275,6 +276,25 @@ pub(crate) async fn wait_for_keys(redis: &RedisServer, expected: &[&str]) {
         assert!(started.elapsed() < PATIENCE, "held: {held:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Sends a request, without a body if that is null, and returns status and body of the answer.
+pub(crate) async fn send(
+    router: &Router,
+    method: Method,
+    path: &str,
+    body: &Value,
+) -> (u16, Value) {
+    let mut request = request(method, path);
+    let is_json = HeaderValue::from_static("application/json");
+    request.headers_mut().insert(CONTENT_TYPE, is_json);
+    if !body.is_null() {
+        *request.body_mut() = Body::from(body.to_string());
+    }
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
 fn request(method: Method, path: &str) -> Request<Body> {

@@ -35,6 +35,7 @@ mod service_process;
 mod shared;
 mod tcp_proxy;
 mod test_database;
+mod until;
 
 pub use access::Access;
 pub use error::{Failure, Result, TestkitError, causes};
@@ -56,3 +57,4 @@ pub use service_process::ServiceProcess;
 pub use shared::{SharedServer, postgres, redis};
 pub use tcp_proxy::TcpProxy;
 pub use test_database::TestDatabase;
+pub use until::{PATIENCE, until};

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
-use http::{Method, Request};
-use http_body_util::BodyExt;
+use http::Method;
 use serde_json::{Value, json};
 use tasker_orchestration::service;
 use tasker_web::{AppParts, Lifecycle};
-use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::engine::Engine;
+use crate::support::send;
 
 /// An orchestration service in this process.
 pub(super) struct Api {
@@ -35,16 +33,7 @@ impl Api {
     }
 
     pub(super) async fn send(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .body(Body::from(body.to_string()))
-            .unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+        send(&self.router, method, path, body).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Value {

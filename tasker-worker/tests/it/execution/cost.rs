@@ -7,7 +7,7 @@ use serde_json::json;
 use tasker_orchestration::{TaskInitializer, TemplateLoader};
 use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::TaskerConfig;
-use tasker_test_support::PostgresServer;
+use tasker_test_support::{PostgresServer, until};
 use tasker_worker::{Handlers, StepContext, Worker};
 use tokio::time::sleep;
 
@@ -27,6 +27,16 @@ fn statements(log: &str, from: usize) -> usize {
             .any(|part| line.contains(part))
     };
     log[from..].lines().filter(is_of_worker).count()
+}
+
+/// Waits until nobody has sent a statement for a second.
+async fn silence(server: &PostgresServer) {
+    until("no more statements", async || {
+        let before = server.log().len();
+        sleep(Duration::from_secs(1)).await;
+        (server.log().len() == before).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,11 +77,11 @@ async fn a_linear_task_and_a_fan_out_take_few_statements() {
     engine.run("linear", json!({})).await;
 
     for (name, most) in [("linear", 6), ("fan", 200)] {
-        sleep(Duration::from_millis(300)).await;
+        silence(&server).await;
         let before = server.log().len();
         let (_, state) = engine.run(name, json!({})).await;
         assert_eq!(state, "complete");
-        sleep(Duration::from_millis(300)).await;
+        silence(&server).await;
         let log = server.log();
         let count = statements(&log, before);
         assert!(

@@ -10,15 +10,16 @@ use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::TaskerConfig;
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::models::core::task_template::TemplateDocument;
-use tasker_test_support::TestDatabase;
+use tasker_test_support::{PATIENCE, TestDatabase, until};
 use tasker_worker::{Handlers, Worker};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::support::lead_to;
 
-/// The longest that a task may take before a test gives up.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Counts the steps that workers have claimed.
+pub(crate) const CLAIMED: &str =
+    "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL";
 
 pub(crate) struct Engine {
     pub(crate) context: Arc<SystemContext>,
@@ -185,6 +186,11 @@ impl Engine {
             .fetch_one(self.pool())
             .await
             .unwrap()
+    }
+
+    /// Waits until a statement counts as many as wanted.
+    pub(crate) async fn until(&self, sql: &'static str, is_wanted: impl Fn(i64) -> bool) {
+        until(sql, async || is_wanted(self.count(sql).await).then_some(())).await;
     }
 }
 

@@ -1,17 +1,16 @@
 //! Handlers that fail, and workers that die.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::Executor;
 use tasker_shared::config::tasker::TaskerConfig;
-use tasker_worker::{Handlers, StepContext, StepError, Worker};
+use tasker_worker::{Handlers, StepContext, StepError};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::engine::{Engine, step};
+use super::engine::{CLAIMED, Engine, step};
 
 fn retried(name: &str, callable: &str, attempts: u32) -> Value {
     json!({
@@ -178,39 +177,25 @@ async fn other_branches_go_on_after_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_workers_step_runs_again_and_the_loss_does_not_count() {
+async fn the_step_of_a_dropped_worker_runs_again_and_the_loss_does_not_count() {
     let engine = Engine::start_with(|config| config.worker.execution.lease_seconds = 3).await;
     engine
         .register("once", json!([retried("a", "hang_once", 1)]))
         .await;
-    let runs = Arc::new(AtomicI32::new(0));
-    let counted = Arc::clone(&runs);
-    let handlers = Handlers::new().function("hang_once", move |step: StepContext| {
-        let counted = Arc::clone(&counted);
-        async move {
-            if counted.fetch_add(1, Ordering::SeqCst) == 0 {
-                std::future::pending::<()>().await;
-            }
-            Ok(json!({"attempt": step.attempt(), "last": step.is_last_attempt()}))
-        }
-    });
-    let doomed = Worker::builder(engine.another(|_| {}).await)
-        .handlers(handlers.clone())
-        .start();
+    let hang = async |_: StepContext| {
+        std::future::pending::<()>().await;
+        Ok(())
+    };
+    let dropped = engine.work(Handlers::new().function("hang_once", hang));
     let task = engine.create("once", json!({})).await;
-    while runs.load(Ordering::SeqCst) == 0 {
-        sleep(Duration::from_millis(10)).await;
-    }
-    // As a crash: no drain, no more heartbeats.
-    drop(doomed);
-    let died = Instant::now();
-    let _heir = engine.work(handlers);
-    assert_eq!(engine.end(task).await, "complete");
-    assert!(
-        died.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        died.elapsed()
+    engine.until(CLAIMED, |claimed| claimed == 1).await;
+    drop(dropped);
+    let _heir = engine.work(
+        Handlers::new().function("hang_once", async |step: StepContext| {
+            Ok(json!({"attempt": step.attempt(), "last": step.is_last_attempt()}))
+        }),
     );
+    assert_eq!(engine.end(task).await, "complete");
     assert_eq!(
         engine.result(task, "a").await,
         json!({"attempt": 2, "last": true})
@@ -220,37 +205,6 @@ async fn a_dead_workers_step_runs_again_and_the_loss_does_not_count() {
         "a: enqueued(dependencies_complete) in_progress(claimed) enqueued(lease_expired) \
          in_progress(claimed) complete(handler_completed)"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drained_worker_returns_what_it_cannot_finish() {
-    let engine =
-        Engine::start_with(|config| config.worker.execution.drain_timeout_seconds = 1).await;
-    engine
-        .register("long", json!([retried("a", "long", 1)]))
-        .await;
-    let runs = Arc::new(AtomicI32::new(0));
-    let counted = Arc::clone(&runs);
-    let handlers = Handlers::new().function("long", move |step: StepContext| {
-        let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
-        async move {
-            if first {
-                std::future::pending::<()>().await;
-            }
-            Ok(json!(step.attempt()))
-        }
-    });
-    let first = engine.work(handlers.clone());
-    let task = engine.create("long", json!({})).await;
-    while runs.load(Ordering::SeqCst) == 0 {
-        sleep(Duration::from_millis(10)).await;
-    }
-    let _second = engine.work(handlers);
-    first.drain().await;
-    assert_eq!(engine.end(task).await, "complete");
-    assert_eq!(engine.result(task, "a").await, json!(2));
-    let journal = engine.journal(task).await.remove(0);
-    assert!(journal.contains("enqueued(worker_drained)"), "{journal}");
 }
 
 /// A value that panics when it is dropped.
@@ -300,10 +254,7 @@ async fn an_end_that_postgresql_refuses_holds_up_neither_others_nor_the_drain() 
     };
     let worker = engine.work(handlers());
     let failing = engine.create("fails", json!({})).await;
-    let ended = "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL";
-    while engine.count(ended).await == 0 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    engine.until(CLAIMED, |claimed| claimed > 0).await;
     for _ in 0..5 {
         assert_eq!(engine.run("good", json!({})).await.1, "complete");
     }
@@ -317,6 +268,20 @@ async fn an_end_that_postgresql_refuses_holds_up_neither_others_nor_the_drain() 
     assert_eq!(engine.end(failing).await, "error");
 }
 
+/// The handler `ok`, and `waits`, which ends by a permit of `gate`.
+fn gated(gate: &Arc<Semaphore>) -> Handlers {
+    let gate = Arc::clone(gate);
+    Handlers::new()
+        .function("ok", async |_: StepContext| Ok(()))
+        .function("waits", move |_: StepContext| {
+            let gate = Arc::clone(&gate);
+            async move {
+                let _permit = gate.acquire().await;
+                Ok(())
+            }
+        })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ends_of_a_locked_task_hold_up_others_for_one_wait_only() {
     let engine = Engine::start().await;
@@ -325,24 +290,9 @@ async fn the_ends_of_a_locked_task_hold_up_others_for_one_wait_only() {
     engine.register("locked", json!(steps)).await;
     engine.register("good", json!([step("a", "ok", &[])])).await;
     let gate = Arc::new(Semaphore::new(0));
-    let handlers = || {
-        let gate = Arc::clone(&gate);
-        Handlers::new()
-            .function("ok", async |_: StepContext| Ok(()))
-            .function("waits", move |_: StepContext| {
-                let gate = Arc::clone(&gate);
-                async move {
-                    let _permit = gate.acquire().await;
-                    Ok(())
-                }
-            })
-    };
-    let worker = engine.work(handlers());
+    let worker = engine.work(gated(&gate));
     let locked = engine.create("locked", json!({})).await;
-    let claimed = "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL";
-    while engine.count(claimed).await < 8 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    engine.until(CLAIMED, |claimed| claimed == 8).await;
     let mut lock = engine.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM tasker.tasks WHERE task_uuid = $1 FOR UPDATE")
         .bind(locked)
@@ -357,7 +307,7 @@ async fn the_ends_of_a_locked_task_hold_up_others_for_one_wait_only() {
         }
     };
     timeout(Duration::from_secs(20), others).await.unwrap();
-    assert_eq!(engine.count(claimed).await, 8);
+    assert_eq!(engine.count(CLAIMED).await, 8);
     lock.rollback().await.unwrap();
     worker.drain().await;
     assert_eq!(engine.end(locked).await, "complete");
@@ -394,27 +344,11 @@ async fn many_locked_tasks_hold_up_neither_others_nor_the_drain() {
         .await;
     engine.register("good", json!([step("a", "ok", &[])])).await;
     let gate = Arc::new(Semaphore::new(0));
-    let waits = {
-        let gate = Arc::clone(&gate);
-        move |_: StepContext| {
-            let gate = Arc::clone(&gate);
-            async move {
-                let _permit = gate.acquire().await;
-                Ok(())
-            }
-        }
-    };
-    let handlers = Handlers::new()
-        .function("ok", async |_: StepContext| Ok(()))
-        .function("waits", waits);
-    let worker = engine.work(handlers);
+    let worker = engine.work(gated(&gate));
     for _ in 0..TASKS {
         engine.create("locked", json!({})).await;
     }
-    let claimed = "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL";
-    while engine.count(claimed).await < 10 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    engine.until(CLAIMED, |claimed| claimed == 10).await;
     let mut lock = engine.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM tasker.tasks FOR UPDATE")
         .execute(&mut *lock)
@@ -450,9 +384,7 @@ async fn a_transaction_that_stays_open_keeps_only_its_own_step_from_being_return
     }
     let second =
         "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL AND attempt = 2";
-    while engine.count(second).await < 2 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    engine.until(second, |claimed| claimed == 2).await;
     // A handler's own transaction that completes the first step, on a connection that hangs.
     let mut open = engine.pool().begin().await.unwrap();
     let locked: uuid::Uuid =

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use serde_json::{Value, json};
+use tasker_test_support::until;
 use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
-use tokio::time::sleep;
 
-use super::engine::{Engine, step};
+use super::engine::{CLAIMED, Engine, step};
 
 async fn square(step: StepContext) -> Result<Value, StepError> {
     let before: Vec<i64> = match step.dependencies().first() {
@@ -136,37 +135,17 @@ async fn a_step_waits_for_a_worker_that_has_its_handler() {
     engine
         .register("one", json!([step("a", "rare", &[])]))
         .await;
-    let _other = engine.work(squares());
+    engine
+        .register("square", json!([step("a", "square", &[])]))
+        .await;
     let task = engine.create("one", json!({})).await;
-    sleep(Duration::from_millis(300)).await;
-    let claimed = "SELECT count(*) FROM tasker.step_queue WHERE claimed_by IS NOT NULL";
-    assert_eq!(engine.count(claimed).await, 0);
+    // This worker finds its own step behind the one that it has no handler for.
+    let _other = engine.work(squares());
+    let (_, state) = engine.run("square", json!({"number": 2})).await;
+    assert_eq!(state, "complete");
+    assert_eq!(engine.count(CLAIMED).await, 0);
     let _rare = engine.work(Handlers::new().function("rare", async |_: StepContext| Ok(())));
     assert_eq!(engine.end(task).await, "complete");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_task_runs_on_the_document_that_it_was_made_from() {
-    let engine = Engine::start().await;
-    let with = |color: &str| {
-        json!([
-            {"name": "a", "handler": {"callable": "slow", "initialization": {"color": color}}},
-            {"name": "b", "handler": {"callable": "slow", "initialization": {"color": color}},
-             "dependencies": ["a"]},
-        ])
-    };
-    engine.register("colored", with("red")).await;
-    let old = engine.create("colored", json!({})).await;
-    engine.register("colored", with("blue")).await;
-    sqlx::query("UPDATE tasker.task_namespaces SET name = 'renamed' WHERE name = 'test'")
-        .execute(engine.pool())
-        .await
-        .unwrap();
-    let _worker = engine.work(Handlers::new().function("slow", async |step: StepContext| {
-        step.config::<String>("color").map(|color| json!(color))
-    }));
-    assert_eq!(engine.end(old).await, "complete");
-    assert_eq!(engine.result(old, "b").await, json!("red"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,11 +182,16 @@ async fn a_hundred_running_tasks_end_on_the_old_document_and_the_next_one_has_th
     for _ in 0..100 {
         tasks.push(engine.create("painted", json!({})).await);
     }
-    while started.load(Ordering::SeqCst) < 100 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    until("the first step of each task runs", async || {
+        (started.load(Ordering::SeqCst) == 100).then_some(())
+    })
+    .await;
     engine.register("painted", document("blue")).await;
     let next = engine.create("painted", json!({})).await;
+    sqlx::query("UPDATE tasker.task_namespaces SET name = 'renamed' WHERE name = 'test'")
+        .execute(engine.pool())
+        .await
+        .unwrap();
     may_end.send_replace(true);
     for task in tasks {
         assert_eq!(engine.end(task).await, "complete");

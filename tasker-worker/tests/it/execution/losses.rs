@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tasker_shared::execution::{self, Bounds, LostSteps};
+use tasker_test_support::until;
 use tasker_worker::{Handlers, StepContext, Worker};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::engine::{Engine, step};
@@ -260,9 +261,10 @@ impl Crowded {
             }
         });
         let worker = engine.work(handlers);
-        while starts.load(Ordering::SeqCst) < ROOM {
-            sleep(Duration::from_millis(5)).await;
-        }
+        until("handlers fill the room", async || {
+            (starts.load(Ordering::SeqCst) >= ROOM).then_some(())
+        })
+        .await;
         // As by a claim that took effect, and whose answer never arrived.
         let claim = "UPDATE tasker.step_queue SET claimed_at = clock_timestamp(),
                          claimed_by = (SELECT worker_uuid FROM tasker.workers)
@@ -283,9 +285,7 @@ impl Crowded {
     /// Waits until a heartbeat had so many steps.
     async fn until_held(&self, steps: i64) {
         let held = "SELECT max(running)::bigint FROM tasker.workers";
-        while self.engine.count(held).await != steps {
-            sleep(Duration::from_millis(5)).await;
-        }
+        self.engine.until(held, |running| running == steps).await;
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
+use tasker_test_support::until;
 use tasker_worker::{Handlers, StepContext, StepError};
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::api::{Api, step_path};
@@ -32,14 +32,12 @@ fn handlers() -> Handlers {
 }
 
 /// Waits until a step is in a state, and returns its task.
-async fn until(api: &Api, task: Uuid, name: &str, state: &str) -> Value {
-    loop {
+async fn until_in_state(api: &Api, task: Uuid, name: &str, state: &str) -> Value {
+    until(&format!("{name} is {state}"), async || {
         let read = api.get(&format!("/v1/tasks/{task}")).await;
-        if named(&read, name)["current_state"] == state {
-            return read;
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
+        (named(&read, name)["current_state"] == state).then_some(read)
+    })
+    .await
 }
 
 fn named<'a>(task: &'a Value, name: &str) -> &'a Value {
@@ -73,9 +71,9 @@ async fn a_task_stays_blocked_while_another_of_its_steps_has_failed() {
     let _worker = engine.work(handlers());
     let task = engine.create("two", json!({})).await;
     for name in ["x", "y"] {
-        until(&api, task, name, "error").await;
+        until_in_state(&api, task, name, "error").await;
     }
-    let read = until(&api, task, "long", "in_progress").await;
+    let read = until_in_state(&api, task, "long", "in_progress").await;
     assert_eq!(read["status"], "blocked_by_failures");
     for (name, status) in [("x", "blocked_by_failures"), ("y", "steps_in_process")] {
         let path = step_path(task, named(&read, name));
@@ -112,7 +110,7 @@ async fn an_attempt_that_an_operator_or_a_cancellation_ends_is_recorded() {
         (None, "cancelled", "cancelled"),
     ] {
         let task = engine.create("long", json!({})).await;
-        let running = until(&api, task, "a", "in_progress").await;
+        let running = until_in_state(&api, task, "a", "in_progress").await;
         let (worker, path) = (
             &running["steps"][0]["claimed_by"],
             step_path(task, &running["steps"][0]),
@@ -169,7 +167,7 @@ async fn a_reset_of_a_step_that_waits_is_recorded() {
     let api = Api::of(&engine);
     let _worker = engine.work(handlers());
     let task = engine.create("busy", json!({})).await;
-    let read = until(&api, task, "a", "waiting_for_retry").await;
+    let read = until_in_state(&api, task, "a", "waiting_for_retry").await;
     let path = step_path(task, &read["steps"][0]);
     assert_eq!(api.send(Method::PATCH, &path, &reset()).await.0, 200);
     assert_eq!(engine.end(task).await, "complete");

@@ -26,7 +26,7 @@ async fn a_request_can_wait_for_the_end_of_its_task() {
     let _worker = engine.work(Handlers::new().function("ok", async |_: StepContext| Ok(())));
     for _ in 0..5 {
         let (status, task) = api
-            .send(Method::POST, "/v1/tasks?wait=5s", &request("quick"))
+            .send(Method::POST, "/v1/tasks?wait=30s", &request("quick"))
             .await;
         assert_eq!(
             (status, &task["status"]),
@@ -67,13 +67,15 @@ async fn operators_see_and_repair_a_failed_task() {
     let api = Api::of(&engine);
     let _worker = engine.work(
         Handlers::new()
-            .function("ok", async |_: StepContext| Ok(()))
-            .function("fails", async |_: StepContext| -> Result<(), _> {
-                Err(StepError::permanent("no"))
+            .function("ok", async |step: StepContext| {
+                step.dependency::<Value>("a")
+            })
+            .function("fails", async |step: StepContext| -> Result<(), _> {
+                Err(StepError::permanent(format!("attempt {}", step.attempt())))
             }),
     );
     let (_, task) = api
-        .send(Method::POST, "/v1/tasks?wait=5s", &request("stuck"))
+        .send(Method::POST, "/v1/tasks?wait=30s", &request("stuck"))
         .await;
     assert_eq!(task["status"], "error", "{task}");
     let path = format!("/v1/tasks/{}", task["task_uuid"].as_str().unwrap());
@@ -86,6 +88,12 @@ async fn operators_see_and_repair_a_failed_task() {
     );
     let audit = api.get(&format!("{step}/audit")).await;
     assert_eq!(audit[0]["success"], false, "{audit}");
+    let task_uuid = task["task_uuid"].as_str().unwrap().parse().unwrap();
+    let reset = json!({"action_type": "reset_for_retry", "reset_by": "ops", "reason": "again"});
+    assert_eq!(api.send(Method::PATCH, &step, &reset).await.0, 200);
+    assert_eq!(engine.end(task_uuid).await, "error");
+    let failed = engine.result(task_uuid, "a").await;
+    assert_eq!(failed["error"]["message"], "attempt 2", "{failed}");
     let action = json!({
         "action_type": "complete_manually", "completion_data": {"x": 1}, "reason": "known good",
         "completed_by": "ops",
@@ -96,8 +104,10 @@ async fn operators_see_and_repair_a_failed_task() {
         (200, &json!("complete")),
         "{repaired}"
     );
-    let task_uuid = task["task_uuid"].as_str().unwrap().parse().unwrap();
     assert_eq!(engine.end(task_uuid).await, "complete");
+    assert_eq!(engine.result(task_uuid, "b").await, json!({"x": 1}));
+    let open = "SELECT count(*) FROM tasker.tasks_dlq WHERE resolution_status = 'pending'";
+    assert_eq!(engine.count(open).await, 0);
     assert_eq!(api.get(&path).await["completion_percentage"], 100.0);
     assert_eq!(api.send(Method::PATCH, &step, &action).await.0, 409);
     assert_eq!(api.send(Method::DELETE, &path, &Value::Null).await.0, 409);
@@ -139,7 +149,7 @@ async fn a_decision_that_is_completed_by_hand_makes_its_branches() {
             }),
     );
     let (_, task) = api
-        .send(Method::POST, "/v1/tasks?wait=5s", &request("route"))
+        .send(Method::POST, "/v1/tasks?wait=30s", &request("route"))
         .await;
     assert_eq!(task["status"], "error", "{task}");
     let path = format!("/v1/tasks/{}", task["task_uuid"].as_str().unwrap());

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tasker_shared::database;
 use tasker_shared::execution::{self, AttemptId};
-use tokio::time::{Duration, sleep};
+use tokio::time::Duration;
 
 use super::engine::{Engine, step};
 use super::hand::{Hand, is_refused, ok, returned, steps};
@@ -33,9 +33,7 @@ async fn cancelled_beside_a_completion() -> (Engine, Hand, AttemptId) {
     let waits = "SELECT count(*) FROM pg_stat_activity
                  WHERE wait_event_type = 'Lock' AND query LIKE '%task_cancel%'
                      AND datname = current_database()";
-    while engine.count(waits).await == 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
+    engine.until(waits, |waiting| waiting > 0).await;
     hand.order("COMMIT").await;
     assert_eq!(cancelling.await.unwrap().unwrap(), "cancelled");
     assert_eq!(engine.end(task).await, "cancelled");
@@ -106,7 +104,5 @@ async fn tasks_can_be_cancelled_while_their_steps_end() {
     }
     // Steps that were queued beside a cancellation are removed by whoever meets them.
     let queued = "SELECT count(*) FROM tasker.step_queue";
-    while engine.count(queued).await > 0 {
-        sleep(Duration::from_millis(20)).await;
-    }
+    engine.until(queued, |left| left == 0).await;
 }

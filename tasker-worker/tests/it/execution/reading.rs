@@ -2,7 +2,6 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use tokio::time::{Duration, sleep};
 use uuid::Uuid;
 
 use super::api::{Api, request, step_path};
@@ -25,9 +24,7 @@ async fn a_task_and_its_steps_are_of_one_moment() {
     let reading = tokio::spawn(async move { api.get(&format!("/v1/tasks/{task}")).await });
     let waits = "SELECT count(*) FROM pg_stat_activity
                  WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    while engine.count(waits).await == 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
+    engine.until(waits, |waiting| waiting > 0).await;
     hand.order("COMMIT").await;
     let read = reading.await.unwrap();
     assert_eq!(

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
+use tasker_test_support::until;
 use tasker_worker::{Handlers, StepContext, StepError};
 
 use super::api::{Api, request, step_path};
@@ -72,13 +73,13 @@ async fn a_wait_after_an_operators_reset_is_for_the_next_end() {
     let _worker = engine.work(slow(Duration::from_secs(1)));
     let mut body = request("reset");
     body["idempotency_key"] = json!("key");
-    let (_, task) = api.send(Method::POST, "/v1/tasks?wait=9s", &body).await;
+    let (_, task) = api.send(Method::POST, "/v1/tasks?wait=30s", &body).await;
     assert_eq!(task["status"], "error", "{task}");
     let step = json!({"workflow_step_uuid": task["step_mapping"]["a"]});
     let path = step_path(task["task_uuid"].as_str().unwrap().parse().unwrap(), &step);
     let reset = json!({"action_type": "reset_for_retry", "reset_by": "ann", "reason": "again"});
     assert_eq!(api.send(Method::PATCH, &path, &reset).await.0, 200);
-    let (status, task) = api.send(Method::POST, "/v1/tasks?wait=9s", &body).await;
+    let (status, task) = api.send(Method::POST, "/v1/tasks?wait=30s", &body).await;
     assert_eq!(
         (status, &task["status"]),
         (200, &json!("complete")),
@@ -97,9 +98,10 @@ async fn a_service_that_stops_answers_those_who_wait() {
     let body = request("never");
     let wait = api.send(Method::POST, "/v1/tasks?wait=60s", &body);
     let drain = async {
-        while api.get("/v1/tasks").await["tasks"] == Value::Array(Vec::new()) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until("the task is there", async || {
+            (api.get("/v1/tasks").await["tasks"] != json!([])).then_some(())
+        })
+        .await;
         api.lifecycle.begin_drain();
     };
     let ((status, task), ()) = tokio::join!(wait, drain);
