@@ -1,4 +1,5 @@
-//! Random valid templates with one random typo in a known key: none may be silent.
+//! Random valid templates with one random typo in a known key: none may be silent. They are written as
+//! JSON, which is YAML.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -27,7 +28,7 @@ struct Figures {
     suggested: usize,
 }
 
-/// To check more templates: `TYPOS_SEED=7 TYPOS=1000 cargo test -p tasker-shared --lib typos --
+/// To check more templates: `TYPOS_SEED=7 TYPOS=1000 cargo test -p tasker-templates --lib typos --
 /// --nocapture`.
 #[test]
 fn no_typo_of_a_known_key_is_silent() {
@@ -39,7 +40,7 @@ fn no_typo_of_a_known_key_is_silent() {
     let mut figures = Figures::default();
     for _ in 0..count {
         let valid = template(&mut random);
-        let text = yaml(&valid);
+        let text = format!("{valid:#}");
         let document = read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         assert!(
             document.warnings().is_empty(),
@@ -71,10 +72,11 @@ fn check_typo(mut template: Value, random: &mut StdRng, figures: &mut Figures) {
         .expect("found above");
     let value = mapping.remove(&key).expect("found above");
     mapping.insert(format!("{MARK}{misspelt}"), value);
-    let marked = yaml(&template);
+    let marked = format!("{template:#}");
     let before = &marked[..marked.find(MARK).expect("the key is marked")];
     let line = before.matches('\n').count() + 1;
-    let column = before.len() - before.rfind('\n').map_or(0, |newline| newline + 1) + 1;
+    // The key begins with its quote.
+    let column = before.len() - before.rfind('\n').map_or(0, |newline| newline + 1);
     let text = marked.replace(MARK, "");
 
     let is_it = |problem: &&Problem| {
@@ -268,51 +270,5 @@ fn object(value: Value) -> Map<String, Value> {
 fn maybe(map: &mut Map<String, Value>, random: &mut StdRng, key: &str, value: Value) {
     if random.random() {
         map.insert(key.into(), value);
-    }
-}
-
-/// The value in YAML's block style, as authors write it.
-fn yaml(value: &Value) -> String {
-    let mut text = String::new();
-    write(value, 0, &mut text);
-    text
-}
-
-fn write(value: &Value, indent: usize, text: &mut String) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (index, (key, value)) in map.iter().enumerate() {
-                if index > 0 {
-                    *text += &" ".repeat(indent);
-                }
-                text.extend([key.as_str(), ":"]);
-                write_below(value, indent, text);
-            }
-        }
-        Value::Array(items) if !items.is_empty() => {
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    *text += &" ".repeat(indent);
-                }
-                *text += "- ";
-                write(item, indent + 2, text);
-            }
-        }
-        scalar => text.extend([scalar.to_string().as_str(), "\n"]),
-    }
-}
-
-fn write_below(value: &Value, indent: usize, text: &mut String) {
-    let is_nested = match value {
-        Value::Object(map) => !map.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        _ => false,
-    };
-    if is_nested {
-        text.extend(["\n", " ".repeat(indent + 2).as_str()]);
-        write(value, indent + 2, text);
-    } else {
-        *text += " ";
-        write(value, indent, text);
     }
 }
