@@ -40,8 +40,10 @@ const WRITERS: usize = 2;
 /// The time within which a request on a connection fails that the server had closed before. A later
 /// failure is that of a handler which may have worked.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
-/// The prefix of a key of Standard Webhooks.
-const SECRET_PREFIX: &str = "whsec_";
+/// The longest that a connection may take to be made.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// The longest that the beginning of an answer that is an error is waited for.
+const ERROR_TIME: Duration = Duration::from_secs(1);
 
 /// The local addresses of open connections that had an answer, to know those that are used again. One
 /// that was closed may be in it until its port is given to another.
@@ -102,23 +104,17 @@ impl HttpHandlers {
         let answered = Answered::default();
         let mut inner = HttpConnector::new();
         inner.enforce_http(false);
+        inner.set_connect_timeout(Some(CONNECT_TIME));
+        // Named, because the program may have more than one, of which rustls chooses none.
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_webpki_roots()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .expect("the provider knows the default versions of TLS")
             .https_or_http()
             .enable_http1()
             .wrap_connector(Connector {
                 inner,
                 answered: Arc::clone(&answered),
             });
-        let secret = config.signing_secret.expose();
-        let key = (!secret.is_empty()).then(|| {
-            let encoded = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
-            // A key that is no base64 is used as it is.
-            BASE64_STANDARD
-                .decode(encoded)
-                .unwrap_or_else(|_| secret.as_bytes().to_vec())
-                .into()
-        });
         Some(Self {
             client: Client::builder(TokioExecutor::new()).build(connector.clone()),
             fresh: Client::builder(TokioExecutor::new())
@@ -131,7 +127,7 @@ impl HttpHandlers {
                 .map(|host| host.to_lowercase())
                 .collect(),
             timeout: Duration::from_secs(config.timeout_seconds.into()),
-            key,
+            key: config.signing_key().map(Into::into),
             max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
             writers: Arc::new(Semaphore::new(WRITERS)),
         })
@@ -162,7 +158,15 @@ impl HttpHandlers {
             .0
             .definition()
             .is_some_and(|s| s.timeout_seconds.is_some());
-        let exchange = self.exchange(step, uri);
+        let exchange = async {
+            tokio::select! {
+                ended = self.exchange(step, uri) => ended,
+                () = step.cancelled() => {
+                    let error = StepError::retryable("the request was given up: the step was cancelled");
+                    Err(error.with_type("Cancelled"))
+                }
+            }
+        };
         if has_own_timeout {
             return exchange.await;
         }
@@ -328,26 +332,32 @@ fn payload(step: &StepContext) -> Payload<'_> {
     }
 }
 
-/// Reads the beginning of an answer that is an error. Its size does not matter, because its status says
-/// what follows.
+/// Reads the beginning of an answer that is an error, as far as it comes in time. Neither its size nor its
+/// end matters, because its status says what follows.
 async fn beginning(mut body: impl HttpBody<Data = Bytes> + Unpin) -> Vec<u8> {
     let mut text = Vec::new();
-    while text.len() < MAX_ERROR_BYTES
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        text.extend_from_slice(&frame.into_data().unwrap_or_default());
-    }
+    let read = async {
+        while text.len() < MAX_ERROR_BYTES
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            text.extend_from_slice(&frame.into_data().unwrap_or_default());
+        }
+    };
+    tokio::time::timeout(ERROR_TIME, read).await.ok();
     text
 }
 
-/// Reads a `Retry-After`, which is a number of seconds or a date.
+/// Reads a `Retry-After`, which is a number of seconds or a date. One that is over is none, because all
+/// attempts would follow each other without a pause.
 fn pause(text: &str) -> Option<Duration> {
     let text = text.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
-    }
-    let date = DateTime::parse_from_rfc2822(text).ok()?;
-    Some((date.to_utc() - Utc::now()).to_std().unwrap_or_default())
+    let pause = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        let date = DateTime::parse_from_rfc2822(text).ok()?;
+        (date.to_utc() - Utc::now()).to_std().ok()?
+    };
+    (!pause.is_zero()).then_some(pause)
 }
 
 /// The error of an answer with another status than success.
@@ -378,12 +388,16 @@ fn refusal(status: StatusCode, headers: &http::HeaderMap, body: &[u8]) -> StepEr
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::ready;
     use std::time::Duration;
 
+    use axum::body::Body;
     use chrono::{TimeDelta, Utc};
+    use futures::{StreamExt, stream};
     use tasker_shared::config::tasker::HttpHandlersConfig;
 
-    use super::{HttpHandlers, pause, sign};
+    use super::{HttpHandlers, beginning, pause, sign};
 
     fn handlers(hosts: &[&str]) -> Option<HttpHandlers> {
         let config = HttpHandlersConfig {
@@ -428,10 +442,17 @@ mod tests {
         let date = Utc::now() + TimeDelta::seconds(100);
         let until = pause(&date.format("%a, %d %b %Y %H:%M:%S GMT").to_string()).unwrap();
         assert!((90..=100).contains(&until.as_secs()), "{until:?}");
-        assert_eq!(pause("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        for nonsense in ["", "1.5", "-1", "soon"] {
-            assert_eq!(pause(nonsense), None, "{nonsense}");
+        let over = ["0", "000", "Sun, 06 Nov 1994 08:49:37 GMT"];
+        for none in ["", "1.5", "-1", "soon"].into_iter().chain(over) {
+            assert_eq!(pause(none), None, "{none}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_beginning_of_an_error_is_not_waited_for_for_long() {
+        let begun = ready(Ok::<_, Infallible>("begun"));
+        let body = Body::from_stream(stream::once(begun).chain(stream::pending()));
+        assert_eq!(beginning(body).await, b"begun");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use tasker_worker::{Handlers, StepContext, StepOutcome};
+use tokio::net::TcpListener;
 
 use super::engine::Engine;
 
@@ -253,6 +254,33 @@ async fn a_kept_connection_that_was_closed_costs_no_attempt() {
     // So is a kept one, if the handler may have worked.
     let (task, state) = engine.run("crash", json!({})).await;
     assert_eq!(state, "error", "{:?}", engine.result(task, "crash").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_request_of_a_cancelled_task_gives_its_place_to_another_step() {
+    // Takes requests and never answers.
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = server.local_addr().unwrap().to_string();
+    let engine = Engine::start_with(|config| {
+        let http = &mut config.worker.http_handlers;
+        http.allowed_hosts = vec![host.clone()];
+        http.timeout_seconds = 86_400;
+        config.worker.execution.max_concurrent_steps = 1;
+        config.worker.execution.lease_seconds = 3;
+    })
+    .await;
+    let hanging = sent("a", &format!("http://{host}/"), &[]);
+    engine.register("hangs", json!([hanging])).await;
+    engine.register("good", json!([sent("a", "ok", &[])])).await;
+    let _worker = engine.work(Handlers::new().function("ok", async |_: StepContext| Ok(())));
+    let task = engine.create("hangs", json!({})).await;
+    let _request = server.accept().await.unwrap();
+    sqlx::query("SELECT tasker.task_cancel($1, '{\"reason\": \"test\"}')")
+        .bind(task)
+        .execute(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(engine.run("good", json!({})).await.1, "complete");
 }
 
 #[tokio::test(flavor = "multi_thread")]
