@@ -36,7 +36,8 @@ pub struct ExecutionConfig {
     #[builder(default = "1000")]
     #[validate(range(min = 50, max = 60_000))]
     pub poll_interval_ms: u32,
-    /// The largest result of a step, in bytes of JSON. A larger one fails the step.
+    /// The largest result of a step, in bytes of JSON. A larger one fails the step. The same holds for
+    /// checkpoints. A larger context of an error is left out.
     ///
     /// Default 1048576 (1 MiB).
     #[builder(default = "1024 * 1024")]

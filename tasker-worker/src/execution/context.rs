@@ -176,13 +176,15 @@ impl StepContext {
     /// and `accumulated_results`.
     ///
     /// # Errors
-    /// A retryable error if the claim was lost, because another worker may run the step now, or if
+    /// A permanent error if it has more than `max_result_bytes`, or cannot be stored as JSON. A retryable
+    /// one if the claim was lost, because another worker may run the step now, or if
     /// the database cannot be reached.
     pub async fn save_checkpoint(
         &self,
         checkpoint: impl serde::Serialize,
     ) -> Result<(), StepError> {
-        let checkpoint = finish::storable(&checkpoint)?;
+        let limit = self.0.limits.max_result_bytes;
+        let checkpoint = finish::CHECKPOINT.write(&checkpoint, limit)?;
         let (id, worker) = (self.0.id, self.0.worker);
         let saved = database::run_idempotent(&self.0.pool, QUERY_LIMIT, |connection| {
             let checkpoint = checkpoint.clone();

@@ -55,6 +55,7 @@ pub(super) async fn execute(
                     attempt: None,
                     duration: Duration::ZERO,
                     may_be_recorded: false,
+                    is_replaced: false,
                 });
             }
         }
@@ -119,6 +120,7 @@ pub(super) async fn execute(
         duration,
         // A handler may commit its own transaction, and fail after that.
         may_be_recorded: was_uncertain || attempt.completed.load(Ordering::Relaxed),
+        is_replaced: false,
         attempt: Some(attempt),
     })
 }

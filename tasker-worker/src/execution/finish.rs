@@ -26,17 +26,14 @@ pub(super) enum Finish {
 /// # Errors
 /// If its result cannot be stored, or lacks what a step of its type must say.
 pub(super) fn success(attempt: &Attempt, outcome: &StepOutcome) -> Result<Finish, StepError> {
+    let limit = attempt.limits.max_result_bytes;
     let result = match &outcome.text {
-        Some(text) => storable_text(RawValue::from_string(text.to_string()).map_err(not_json)?)?,
-        None => storable(&outcome.result)?,
+        Some(text) => {
+            let raw = RawValue::from_string(text.to_string());
+            RESULT.check(raw.map_err(|error| RESULT.not_json(&error))?, limit)?
+        }
+        None => RESULT.write(&outcome.result, limit)?,
     };
-    let (bytes, limit) = (result.get().len(), attempt.limits.max_result_bytes);
-    if u64::try_from(bytes).is_ok_and(|bytes| bytes > limit) {
-        return Err(StepError::permanent(format!(
-            "the result has {bytes} bytes; max_result_bytes allows {limit}"
-        ))
-        .with_type("ResultTooLarge"));
-    }
     let step_type = attempt.definition().map(|step| step.step_type);
     let creates = execution::outcome(step_type.unwrap_or_default(), &outcome.result)
         .map_err(|error| invalid_outcome(&error))?;
@@ -72,46 +69,89 @@ pub(super) fn failure(attempt: &Attempt, error: &StepError) -> AttemptEnd {
         Some(retry) if !retry.retryable => (EndState::Error, "not_retryable"),
         _ => (EndState::Error, "attempts_exhausted"),
     };
-    let details = error.to_json();
-    let mut metadata = json!({"reason": reason, "attempt": attempt.id.attempt});
-    metadata["error"] = details["error"].clone();
+    let details = error.to_json(attempt.limits.max_result_bytes);
+    failed(attempt.id, state, reason, details, attempt.elapsed_ms())
+}
+
+/// The end of an attempt with the error in `details`.
+fn failed(
+    id: AttemptId,
+    state: EndState,
+    reason: &str,
+    details: Value,
+    duration_ms: i64,
+) -> AttemptEnd {
+    // PostgreSQL would refuse the error, and the step would keep that of the attempt before.
+    let details = without_nul(details);
     AttemptEnd {
-        id: attempt.id,
+        id,
         state,
-        result: storable(&details).ok().map(Json),
-        duration_ms: attempt.elapsed_ms(),
-        metadata: without_nul(metadata),
+        result: serde_json::value::to_raw_value(&details).ok().map(Json),
+        duration_ms,
+        metadata: json!({"reason": reason, "attempt": id.attempt, "error": details["error"]}),
     }
 }
 
 /// The longest pause that a handler can ask for: a year.
 const MAX_PAUSE_MS: i64 = 365 * 24 * 3600 * 1000;
 
-/// Writes a value as JSON that PostgreSQL can store.
-///
-/// # Errors
-/// A permanent error for a value that is no JSON, or has U+0000 in a text.
-pub(super) fn storable(value: &impl Serialize) -> Result<Box<RawValue>, StepError> {
-    storable_text(serde_json::value::to_raw_value(value).map_err(not_json)?)
+/// A kind of value that handlers store, by its names in errors.
+pub(super) struct Stored {
+    noun: &'static str,
+    not_json: &'static str,
+    too_large: &'static str,
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
-fn not_json(error: serde_json::Error) -> StepError {
-    StepError::permanent(format!("the result cannot be written as JSON: {error}"))
-        .with_type("ResultNotJson")
-}
+pub(super) const RESULT: Stored = Stored {
+    noun: "result",
+    not_json: "ResultNotJson",
+    too_large: "ResultTooLarge",
+};
+pub(super) const CHECKPOINT: Stored = Stored {
+    noun: "checkpoint",
+    not_json: "CheckpointNotJson",
+    too_large: "CheckpointTooLarge",
+};
 
-fn storable_text(raw: Box<RawValue>) -> Result<Box<RawValue>, StepError> {
-    if raw.get().contains("\\u0000") {
-        let value: Value = serde_json::from_str(raw.get()).map_err(not_json)?;
-        if has_nul(&value) {
-            return Err(StepError::permanent(
-                "the result contains the character U+0000, which PostgreSQL cannot store",
-            )
-            .with_type("ResultNotJson"));
-        }
+impl Stored {
+    /// Writes a value as JSON that PostgreSQL can store.
+    ///
+    /// # Errors
+    /// A permanent error for a value that is no JSON, has U+0000 in a text, or takes more than `limit`
+    /// bytes.
+    pub(super) fn write(
+        &self,
+        value: &impl Serialize,
+        limit: u64,
+    ) -> Result<Box<RawValue>, StepError> {
+        let raw = serde_json::value::to_raw_value(value).map_err(|error| self.not_json(&error))?;
+        self.check(raw, limit)
     }
-    Ok(raw)
+
+    fn check(&self, raw: Box<RawValue>, limit: u64) -> Result<Box<RawValue>, StepError> {
+        let (noun, bytes) = (self.noun, raw.get().len());
+        if bytes as u64 > limit {
+            let message = format!("the {noun} has {bytes} bytes; max_result_bytes allows {limit}");
+            return Err(StepError::permanent(message).with_type(self.too_large));
+        }
+        if raw.get().contains("\\u0000") {
+            let value: Value =
+                serde_json::from_str(raw.get()).map_err(|error| self.not_json(&error))?;
+            if has_nul(&value) {
+                let message = format!(
+                    "the {noun} contains the character U+0000, which PostgreSQL cannot store"
+                );
+                return Err(StepError::permanent(message).with_type(self.not_json));
+            }
+        }
+        Ok(raw)
+    }
+
+    fn not_json(&self, error: &serde_json::Error) -> StepError {
+        let noun = self.noun;
+        StepError::permanent(format!("the {noun} cannot be written as JSON: {error}"))
+            .with_type(self.not_json)
+    }
 }
 
 fn has_nul(value: &Value) -> bool {
@@ -137,20 +177,29 @@ fn without_nul(value: Value) -> Value {
     }
 }
 
-/// The end of an attempt whose result PostgreSQL refuses.
-pub(super) fn refused_by_database(end: &AttemptEnd, reason: &str) -> AttemptEnd {
-    let error = StepError::permanent(format!("PostgreSQL refused the result: {reason}"))
-        .with_type("ResultNotStorable");
-    let details = error.to_json();
-    AttemptEnd {
-        id: end.id,
-        state: EndState::Error,
-        result: storable(&details).ok().map(Json),
-        duration_ms: end.duration_ms,
-        metadata: json!({
-            "reason": "permanent_error", "attempt": end.id.attempt, "error": details["error"],
-        }),
-    }
+/// The end of an attempt whose result or error PostgreSQL refuses. A failure stays the failure that it
+/// was, and loses its message and context.
+pub(super) fn refused_by_database(end: &AttemptEnd, refusal: &str) -> AttemptEnd {
+    let (state, reason, error) = if end.state == EndState::Complete {
+        let error = StepError::permanent(format!("PostgreSQL refused the result: {refusal}"));
+        let error = error.with_type("ResultNotStorable");
+        (EndState::Error, "permanent_error", error)
+    } else {
+        let (reason, old) = (&end.metadata["reason"], &end.metadata["error"]);
+        let error = StepError {
+            retryable: old["retryable"] == true,
+            ..StepError::permanent(format!("PostgreSQL refused the error: {refusal}"))
+        };
+        let error = error.with_type(old["type"].as_str().unwrap_or_default());
+        (end.state, reason.as_str().unwrap_or_default(), error)
+    };
+    failed(
+        end.id,
+        state,
+        reason,
+        error.to_json(u64::MAX),
+        end.duration_ms,
+    )
 }
 
 /// The result of an attempt that ended well, for the steps that depend on it.
@@ -160,14 +209,83 @@ pub(super) fn copied(result: Option<&Raw>) -> Option<Box<RawValue>> {
 
 /// The end of an attempt whose template cannot be used.
 pub(super) fn without_template(id: AttemptId, error: &StepError) -> AttemptEnd {
-    let details = error.to_json();
-    AttemptEnd {
-        id,
-        state: EndState::Error,
-        result: storable(&details).ok().map(Json),
-        duration_ms: 0,
-        metadata: json!({
-            "reason": "permanent_error", "attempt": id.attempt, "error": details["error"],
-        }),
+    let details = error.to_json(u64::MAX);
+    failed(id, EndState::Error, "permanent_error", details, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tasker_shared::execution::{AttemptEnd, AttemptId, EndState};
+    use uuid::Uuid;
+
+    use super::{CHECKPOINT, RESULT, failed, refused_by_database};
+    use crate::execution::outcome::StepError;
+
+    const ID: AttemptId = AttemptId {
+        task_uuid: Uuid::nil(),
+        step_uuid: Uuid::nil(),
+        attempt: 2,
+    };
+
+    fn end(error: &StepError, limit: u64) -> (AttemptEnd, Value) {
+        let state = EndState::Retry(7);
+        let end = failed(ID, state, "retryable_error", error.to_json(limit), 1);
+        let stored =
+            serde_json::from_str(end.result.as_ref().expect("it is stored").get()).unwrap();
+        (end, stored)
+    }
+
+    #[test]
+    fn an_error_with_nul_is_stored_with_another_character_instead() {
+        let error = StepError::retryable("a\0b").with_context(json!({"k\0": ["\0"]}));
+        let (end, stored) = end(&error, 1024);
+        assert_eq!(stored["error"]["message"], "a\u{fffd}b");
+        assert_eq!(
+            stored["error"]["context"],
+            json!({"k\u{fffd}": ["\u{fffd}"]})
+        );
+        assert_eq!(end.metadata["error"], stored["error"]);
+    }
+
+    #[test]
+    fn an_error_is_bounded_by_a_note_of_its_contexts_size_and_a_clipped_message() {
+        let error = StepError::retryable("é".repeat(600)).with_context(json!("x".repeat(1023)));
+        let (_, stored) = end(&error, 1023);
+        assert_eq!(stored["error"]["message"], "é".repeat(511));
+        let note = stored["error"]["context"].as_str().unwrap();
+        assert!(note.contains("1025 bytes"), "{note}");
+    }
+
+    #[test]
+    fn a_value_that_is_refused_is_called_by_its_name() {
+        for (kind, noun, prefix) in [
+            (RESULT, "result", "Result"),
+            (CHECKPOINT, "checkpoint", "Checkpoint"),
+        ] {
+            for (value, suffix) in [("x".repeat(99), "TooLarge"), ("\0".into(), "NotJson")] {
+                let error = kind.write(&value, 99).unwrap_err();
+                assert!(!error.retryable);
+                assert_eq!(error.error_type, format!("{prefix}{suffix}"));
+                assert!(error.message.contains(noun), "{}", error.message);
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_whose_error_is_refused_stays_the_failure_that_it_was() {
+        let error = StepError::retryable("no")
+            .with_type("Flaky")
+            .with_context(json!([1]));
+        let (end, _) = end(&error, 1024);
+        let replaced = refused_by_database(&end, "too deep");
+        assert_eq!(replaced.state, EndState::Retry(7));
+        assert_eq!(
+            replaced.metadata,
+            json!({"reason": "retryable_error", "attempt": 2, "error": {
+                "type": "Flaky", "message": "PostgreSQL refused the error: too deep",
+                "retryable": true,
+            }})
+        );
     }
 }

@@ -138,7 +138,7 @@ impl StepError {
         self
     }
 
-    /// Adds facts for whoever looks into it.
+    /// Adds facts for whoever looks into it. One with more than `max_result_bytes` is left out.
     #[must_use]
     pub fn with_context(mut self, context: Value) -> Self {
         self.context = Some(context);
@@ -152,15 +152,30 @@ impl StepError {
         self
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    /// Returns it as JSON in which type, message and context have at most `limit` bytes each. It is stored
+    /// twice for each attempt.
+    pub(super) fn to_json(&self, limit: u64) -> Value {
         let mut error = json!({
-            "type": self.error_type, "message": self.message, "retryable": self.retryable,
+            "type": clipped(&self.error_type, limit), "message": clipped(&self.message, limit),
+            "retryable": self.retryable,
         });
         if let Some(context) = &self.context {
-            error["context"] = context.clone();
+            let bytes = context.to_string().len();
+            error["context"] = if bytes as u64 > limit {
+                format!("left out: it has {bytes} bytes, and max_result_bytes allows {limit}")
+                    .into()
+            } else {
+                context.clone()
+            };
         }
         json!({"error": error})
     }
+}
+
+/// Returns the characters of `text` that fit into `limit` bytes.
+fn clipped(text: &str, limit: u64) -> &str {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    &text[..text.floor_char_boundary(limit)]
 }
 
 impl std::fmt::Display for StepError {

@@ -1,7 +1,6 @@
 //! The ends of attempts that are not recorded yet.
 
 use tasker_shared::database::DatabaseError;
-use tasker_shared::execution::EndState;
 use uuid::Uuid;
 
 use super::claimed::Pending;
@@ -61,14 +60,15 @@ impl Unrecorded {
     }
 
     /// Takes an end that was not recorded out of the way of the others. A result that is refused
-    /// becomes an error of the step; other ends wait for the next sweep.
+    /// becomes an error of the step, and an error one without details; other ends wait for the next sweep.
     pub(super) fn set_aside(&mut self, mut pending: Pending, error: &DatabaseError) {
         let end = &mut pending.end;
         tracing::warn!(
             task_uuid = %end.id.task_uuid, step_uuid = %end.id.step_uuid, attempt = end.id.attempt,
             %error, "an end of a step was not recorded"
         );
-        if is_refusal(error) && end.state == EndState::Complete {
+        if is_refusal(error) && !pending.is_replaced {
+            pending.is_replaced = true;
             *end = finish::refused_by_database(end, &error.to_string());
             self.waiting.push(pending);
         } else {
@@ -117,6 +117,7 @@ mod tests {
             attempt: None,
             duration: Duration::ZERO,
             may_be_recorded: false,
+            is_replaced: false,
         }
     }
 

@@ -17,6 +17,7 @@ mod queue;
 mod races;
 mod reading;
 mod recovery;
+mod refused;
 mod retention;
 mod templates;
 mod transactions;

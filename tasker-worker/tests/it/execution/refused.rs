@@ -1,0 +1,84 @@
+//! Errors and checkpoints that cannot be stored as they are.
+
+use serde_json::{Value, json};
+use sqlx::Executor;
+use tasker_worker::{Handlers, StepContext, StepError};
+
+use super::engine::Engine;
+
+fn tried(name: &str, callable: &str, attempts: u32) -> Value {
+    json!({
+        "name": name, "handler": {"callable": callable},
+        "retry": {"max_attempts": attempts, "backoff": "none"},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_error_is_shown_even_if_it_cannot_be_stored_as_it_is() {
+    let engine = Engine::start().await;
+    engine.register("nul", json!([tried("a", "nul", 2)])).await;
+    engine
+        .register("large", json!([tried("a", "large", 1)]))
+        .await;
+    engine
+        .register("checkpoint", json!([tried("a", "checkpoint", 9)]))
+        .await;
+    let _worker = engine.work(
+        Handlers::new()
+            .function("nul", async |step: StepContext| {
+                let message = if step.is_retry() { "b\0" } else { "a" };
+                Err::<(), _>(StepError::retryable(message).with_context(json!(message)))
+            })
+            .function("large", async |_: StepContext| {
+                let context = json!("x".repeat(1024 * 1024));
+                Err::<(), _>(StepError::permanent("no").with_context(context))
+            })
+            .function("checkpoint", async |step: StepContext| {
+                step.save_checkpoint("x".repeat(1024 * 1024)).await
+            }),
+    );
+    for (name, member, expected) in [
+        ("nul", "message", "b\u{fffd}"),
+        ("nul", "context", "b\u{fffd}"),
+        (
+            "large",
+            "context",
+            "left out: it has 1048578 bytes, and max_result_bytes allows 1048576",
+        ),
+        ("checkpoint", "type", "CheckpointTooLarge"),
+    ] {
+        let (task, state) = engine.run(name, json!({})).await;
+        assert_eq!(state, "error", "{name}");
+        let error = engine.result(task, "a").await["error"].clone();
+        assert_eq!(error[member], expected, "{name}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_whose_error_postgresql_refuses_is_recorded_without_it() {
+    let engine = Engine::start().await;
+    engine
+        .register("deep", json!([tried("a", "deep", 2)]))
+        .await;
+    let refuse = "
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN RAISE EXCEPTION USING ERRCODE = ''54001'', MESSAGE = ''too deep''; END';
+        CREATE TRIGGER refuse BEFORE INSERT ON tasker.workflow_step_transitions
+            FOR EACH ROW WHEN (NEW.metadata -> 'error' ? 'context') EXECUTE FUNCTION refuse()";
+    engine.pool().execute(refuse).await.unwrap();
+    let _worker = engine.work(Handlers::new().function("deep", async |_: StepContext| {
+        let error = StepError::retryable("deep").with_type("Deep");
+        Err::<(), _>(error.with_context(json!([[]])))
+    }));
+    let (task, state) = engine.run("deep", json!({})).await;
+    assert_eq!(state, "error");
+    let error = engine.result(task, "a").await["error"].clone();
+    assert_eq!(error["type"], "Deep", "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("too deep"), "{error}");
+    assert_eq!(
+        engine.journal(task).await[0],
+        "a: enqueued(dependencies_complete) in_progress(claimed) \
+         waiting_for_retry(retryable_error) in_progress(claimed) error(attempts_exhausted)"
+    );
+}
