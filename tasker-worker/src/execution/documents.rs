@@ -20,6 +20,23 @@ const CAPACITY: u64 = 16 * 1024 * 1024;
 /// The time for which a template is kept that no step needs.
 const IDLE: Duration = Duration::from_mins(10);
 
+/// Reads a document. After a restore the table may lack one that orchestration services have stored before:
+/// then it is that of a registered template, and is stored again, for when the template changes.
+const FIND: &str = "
+    WITH kept AS (
+        SELECT document FROM tasker.template_documents WHERE hash = $1
+    ), restored AS (
+        INSERT INTO tasker.template_documents (hash, document)
+        SELECT $1, t.configuration FROM tasker.template_versions v
+        JOIN tasker.named_tasks t USING (named_task_uuid)
+        WHERE NOT EXISTS (SELECT FROM kept)
+            AND v.content_hash = $1 AND tasker.template_hash(t.configuration) = $1
+        LIMIT 1
+        ON CONFLICT (hash) DO UPDATE SET used_at = now()
+        RETURNING document
+    )
+    SELECT document FROM kept UNION ALL SELECT document FROM restored";
+
 /// The reason why a task's template cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DocumentError {
@@ -90,12 +107,10 @@ impl Documents {
         let document = database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
             let hash = Arc::clone(hash);
             Box::pin(async move {
-                sqlx::query_scalar::<_, Value>(
-                    "SELECT document FROM tasker.template_documents WHERE hash = $1",
-                )
-                .bind(&*hash)
-                .fetch_optional(connection)
-                .await
+                sqlx::query_scalar::<_, Value>(FIND)
+                    .bind(&*hash)
+                    .fetch_optional(connection)
+                    .await
             })
         })
         .await?

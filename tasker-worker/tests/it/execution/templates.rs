@@ -11,7 +11,7 @@ use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
 use uuid::Uuid;
 
 use super::dynamic::edges;
-use super::engine::Engine;
+use super::engine::{Engine, step};
 
 const BATCHES: u64 = 5;
 /// A folder whose templates are run as well. For templates that are not ours.
@@ -198,4 +198,20 @@ async fn templates_of_the_field_run_to_their_end_with_their_graphs() {
             println!("{name}: {edges:#?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_document_a_restore_took_runs_on_the_registered_template() {
+    let engine = Engine::start().await;
+    let steps = json!([step("a", "ok", &[])]);
+    engine.register("restored", steps).await;
+    let task = engine.create("restored", json!({})).await;
+    let lose = "DELETE FROM tasker.template_documents";
+    sqlx::query(lose).execute(engine.pool()).await.unwrap();
+    let _worker = engine.work(Handlers::new().function("ok", async |_: StepContext| Ok(())));
+    assert_eq!(engine.end(task).await, "complete");
+    // For other workers, when the template has changed.
+    let documents = "SELECT count(*) FROM tasker.template_documents d
+                     JOIN tasker.tasks t ON t.template_hash = d.hash";
+    assert_eq!(engine.count(documents).await, 1);
 }
