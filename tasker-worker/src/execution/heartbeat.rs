@@ -74,13 +74,13 @@ impl Running {
         self.lock().keys().copied().collect()
     }
 
-    /// Cancels the tokens of these steps.
-    fn cancel(&self, steps: &[Uuid]) {
-        for (id, token) in &*self.lock() {
-            if steps.contains(&id.step_uuid) {
-                token.cancel();
-            }
-        }
+    /// Cancels the tokens of those of `asked` whose steps are `gone`. The next attempt of a step may have
+    /// been claimed since a heartbeat asked for the one before.
+    fn cancel(&self, asked: &[AttemptId], gone: &[Uuid]) {
+        let attempts = self.lock();
+        let gone = asked.iter().filter(|id| gone.contains(&id.step_uuid));
+        gone.filter_map(|id| attempts.get(id))
+            .for_each(CancellationToken::cancel);
     }
 
     /// Cancels all tokens.
@@ -181,21 +181,50 @@ async fn renew(
                     Box::pin(async move { execution::heartbeat(connection, worker, &ids).await })
                 });
                 match answer.await {
-                    Ok(answer) => return (sent, answer),
+                    Ok(answer) => return (sent, ids, answer),
                     Err(error) => tracing::debug!(%error, "heartbeat failed; trying again"),
                 }
                 pause = beat / 10;
             }
         };
         tokio::select! {
-            (sent, answer) = next => match answer {
+            (sent, asked, answer) = next => match answer {
                 Some(gone) => {
                     last_good = sent;
-                    running.cancel(&gone);
+                    running.cancel(&asked, &gone);
                 }
                 None => return Lost::Declared,
             },
             () = sleep_until(deadline) => return Lost::Expired,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tasker_shared::execution::AttemptId;
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
+
+    use super::Running;
+
+    #[test]
+    fn a_late_answer_cancels_the_attempt_that_it_is_about_and_no_later_one() {
+        let running = Running::new();
+        let first = AttemptId {
+            task_uuid: Uuid::nil(),
+            step_uuid: Uuid::now_v7(),
+            attempt: 1,
+        };
+        let second = AttemptId {
+            attempt: 2,
+            ..first
+        };
+        for id in [first, second] {
+            running.insert(id, CancellationToken::new());
+        }
+        running.cancel(&[first], &[first.step_uuid]);
+        let is_cancelled = |id| running.token(&id).expect("it runs").is_cancelled();
+        assert!(is_cancelled(first) && !is_cancelled(second));
     }
 }

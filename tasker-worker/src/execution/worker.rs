@@ -1,11 +1,13 @@
 //! A worker that is embedded in a program.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tasker_shared::SystemContext;
 use tasker_shared::execution::Scope;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -15,6 +17,9 @@ use super::http::HttpHandlers;
 use super::session::{Session, SessionEnd};
 use super::shared::Shared;
 use super::wake::{Wake, listen};
+
+/// The pause between two sessions.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Builds a [`Worker`].
 #[derive(Debug)]
@@ -73,7 +78,10 @@ impl WorkerBuilder {
             // Dropped with this task, which ends the listener.
             let mut listener = JoinSet::new();
             listener.spawn(listen(pool, wake));
-            while Session::new(Arc::clone(&shared)).run().await == SessionEnd::Lost {}
+            while Session::new(Arc::clone(&shared)).run().await == SessionEnd::Lost {
+                // A lease may be lost at once, if no thread can be started to renew it.
+                shared.draining.run_until_cancelled(sleep(PAUSE)).await;
+            }
         });
         Worker {
             draining,
