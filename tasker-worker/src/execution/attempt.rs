@@ -16,6 +16,10 @@ use super::handlers::StepHandler;
 use super::http::HttpHandlers;
 use super::outcome::{StepError, StepOutcome};
 
+/// The type of the error of a handler that says that it completed its step in a transaction of its own. If
+/// the transaction was committed, the error is refused.
+pub(super) const NOT_COMMITTED: &str = "NotCommitted";
+
 /// The code that runs a step, here or elsewhere.
 pub(super) enum Runner<'a> {
     Function(Arc<dyn StepHandler>),
@@ -33,12 +37,11 @@ pub(super) async fn run(attempt: &Arc<Attempt>, handler: Option<Runner<'_>>) -> 
         ),
     };
     match outcome {
-        // Refused if it was committed.
         Ok(outcome) if outcome.recorded => {
             let error = StepError::retryable(
                 "the handler did not commit the transaction that completes the step",
             );
-            Finish::Record(failure(attempt, &error.with_type("NotCommitted")))
+            Finish::Record(failure(attempt, &error.with_type(NOT_COMMITTED)))
         }
         Ok(outcome) => success(attempt, &outcome)
             .unwrap_or_else(|error| Finish::Record(failure(attempt, &error))),

@@ -1,10 +1,12 @@
 //! Counts and logs the ends of attempts when it is known whether they were recorded.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tasker_shared::execution::{AttemptEnd, AttemptId, EndState};
 use tasker_shared::metrics::{STEP_ATTEMPTS, STEP_DURATION, STEP_RESULTS_REFUSED};
 
+use super::attempt::NOT_COMMITTED;
 use super::claimed::{Attempt, Pending};
 
 /// Reports the ends that a statement had, of which it refused those in `refused`. Unless it
@@ -16,6 +18,7 @@ pub(super) fn report(ends: &[Pending], refused: &[AttemptId], is_certain: bool) 
             recorded(attempt, end, pending.duration);
         } else if pending.may_be_recorded {
             complete(attempt, end.id, pending.duration);
+            failed_later(attempt, end);
         } else if is_certain {
             late(attempt, end.id);
         } else {
@@ -59,6 +62,24 @@ fn complete(attempt: Option<&Attempt>, id: AttemptId, duration: Duration) {
         attempt = id.attempt,
         correlation_id = attempt.map(|attempt| attempt.task.correlation_id.to_string()),
         "a step is complete"
+    );
+}
+
+/// Logs the failure of a handler after the commit of its own transaction, which completed the step.
+fn failed_later(attempt: Option<&Attempt>, end: &AttemptEnd) {
+    let error = end.metadata["error"]["type"].as_str().unwrap_or_default();
+    let by_itself = attempt.is_some_and(|attempt| attempt.completed.load(Ordering::Relaxed));
+    // A handler that returns the outcome of `complete_in` has that error until it is refused.
+    if !by_itself || end.state == EndState::Complete || error == NOT_COMMITTED {
+        return;
+    }
+    tracing::warn!(
+        task_uuid = %end.id.task_uuid,
+        step = attempt.map(|attempt| &*attempt.name),
+        attempt = end.id.attempt,
+        correlation_id = attempt.map(|attempt| attempt.task.correlation_id.to_string()),
+        error,
+        "a handler failed after its own transaction had completed the step, which stays complete"
     );
 }
 
