@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tasker_shared::database::{self, DatabaseError};
-use tasker_shared::execution::TASKS_CHANNEL;
+use tasker_shared::execution::{Failures, TASKS_CHANNEL};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use uuid::Uuid;
@@ -112,15 +112,25 @@ impl Ends {
 
     /// Listens for ends, for ever. Looks for them if notifications cannot arrive.
     pub async fn run(self) {
+        let mut failures = Failures::default();
         while let Some(pool) = database::for_listener(&self.pool, ANSWER_LIMIT) {
-            if let Ok(Ok(mut listener)) = timeout(ANSWER_LIMIT, connect(&pool)).await {
-                self.look().await;
-                loop {
-                    match timeout(POLL, listener.try_recv()).await {
-                        Ok(Ok(Some(notification))) => self.receive(notification.payload()).await,
-                        Ok(Ok(None) | Err(_)) => break,
-                        Err(_silent) => self.look().await,
+            match database::listen(&pool, TASKS_CHANNEL, ANSWER_LIMIT).await {
+                Ok(listener) => {
+                    if failures.end() {
+                        tracing::info!("notifications of ended tasks arrive again");
                     }
+                    self.look().await;
+                    self.receive_all(listener).await;
+                }
+                Err(error) if failures.begin() => {
+                    let error = Box::pin(database::diagnose(&pool, error)).await;
+                    tracing::warn!(
+                        %error,
+                        "notifications of ended tasks do not arrive; polling for their ends instead"
+                    );
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "notifications of ended tasks still do not arrive");
                 }
             }
             self.look().await;
@@ -129,6 +139,17 @@ impl Ends {
         loop {
             self.look().await;
             sleep(LOOK).await;
+        }
+    }
+
+    /// Returns when the connection is lost.
+    async fn receive_all(&self, mut listener: PgListener) {
+        loop {
+            match timeout(POLL, listener.try_recv()).await {
+                Ok(Ok(Some(notification))) => self.receive(notification.payload()).await,
+                Ok(Ok(None) | Err(_)) => return,
+                Err(_silent) => self.look().await,
+            }
         }
     }
 
@@ -201,11 +222,4 @@ impl Drop for Forget<'_> {
             }
         }
     }
-}
-
-async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.eager_reconnect(false);
-    listener.listen(TASKS_CHANNEL).await?;
-    Ok(listener)
 }

@@ -15,13 +15,19 @@ use crate::logging;
 use crate::parts::AppParts;
 use sqlx::PgPool;
 use tasker_shared::metrics::{
-    DATABASE_CONNECTIONS, DATABASE_CONNECTIONS_MAX, LOG_LINES_DROPPED, describe_all,
+    DATABASE_CONNECTIONS, DATABASE_CONNECTIONS_MAX, LOG_LINES_DROPPED, STEP_DURATION, describe_all,
 };
 
 /// Bucket limits in seconds, from a look-up in memory to the default request timeout.
 const DURATION_BUCKETS: [f64; 16] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.5, 10.0,
+];
+
+/// Bucket limits for handlers in seconds, from a query to an hour.
+const HANDLER_BUCKETS: [f64; 16] = [
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0,
+    3600.0,
 ];
 
 /// Interval at which recorded values are moved to their buckets, so that memory stays level without
@@ -41,6 +47,10 @@ pub fn recorder() -> &'static PrometheusHandle {
                 Matcher::Suffix(String::from("_duration_seconds")),
                 &DURATION_BUCKETS,
             )
+            .and_then(|builder| {
+                let metric = Matcher::Full(STEP_DURATION.name.to_owned());
+                builder.set_buckets_for_metric(metric, &HANDLER_BUCKETS)
+            })
             .expect("there are buckets")
             .build_recorder();
         let handle = recorder.handle();

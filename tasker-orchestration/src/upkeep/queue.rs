@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tasker_shared::database;
+use tasker_shared::execution::Failures;
 use tasker_shared::metrics::{
     QUEUE_OLDEST, QUEUE_STEPS, QUEUE_UNHANDLED_OLDEST, QUEUE_UNHANDLED_STEPS,
 };
@@ -33,6 +34,7 @@ pub(super) struct QueueWatch {
     next: Instant,
     /// The callables that were logged last.
     logged: Vec<String>,
+    failures: Failures,
 }
 
 impl QueueWatch {
@@ -40,6 +42,7 @@ impl QueueWatch {
         Self {
             next: Instant::now(),
             logged: Vec::new(),
+            failures: Failures::default(),
         }
     }
 
@@ -57,8 +60,16 @@ impl QueueWatch {
             })
         });
         match depth.await {
-            Ok(depth) => self.report(depth),
-            Err(error) => tracing::debug!(%error, "the queue cannot be measured"),
+            Ok(depth) => {
+                if self.failures.end() {
+                    tracing::info!("the queue is measured again");
+                }
+                self.report(depth);
+            }
+            Err(error) if self.failures.begin() => {
+                tracing::warn!(%error, "the queue cannot be measured; its metrics are old");
+            }
+            Err(error) => tracing::debug!(%error, "the queue still cannot be measured"),
         }
     }
 
@@ -74,8 +85,9 @@ impl QueueWatch {
         metrics::gauge!(QUEUE_OLDEST.name).set(depth.oldest);
         metrics::gauge!(QUEUE_UNHANDLED_STEPS.name).set(count(depth.unhandled));
         metrics::gauge!(QUEUE_UNHANDLED_OLDEST.name).set(depth.unhandled_oldest);
-        let is_late = depth.unhandled_oldest > PATIENCE;
-        if is_late && depth.unhandled_callables != self.logged {
+        if depth.unhandled_oldest <= PATIENCE {
+            self.logged.clear();
+        } else if depth.unhandled_callables != self.logged {
             tracing::warn!(
                 steps = depth.unhandled,
                 callables = ?depth.unhandled_callables,

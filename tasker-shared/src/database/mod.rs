@@ -23,7 +23,7 @@ pub use diagnosis::{LockWait, diagnose, is_exhausted, lock_waits, locked_recentl
 pub use errors::{DatabaseError, is_refusal};
 pub(crate) use expiry::expire_connections_now;
 pub use expiry::note_failure;
-pub use pooler::{begin, for_listener};
+pub use pooler::{begin, for_listener, listen};
 pub(crate) use query::query_on;
 pub use query::run_idempotent;
 pub(crate) use recovery::standby;

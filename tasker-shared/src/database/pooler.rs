@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Row};
 use tokio::time::timeout;
 
@@ -161,4 +161,24 @@ pub fn for_listener(pool: &PgPool, limit: Duration) -> Option<PgPool> {
         .max_connections(1)
         .acquire_timeout(limit);
     Some(options.connect_lazy_with(direct))
+}
+
+/// Listens on `channel` on the connection of a pool that is [`for_listener`].
+///
+/// # Errors
+/// If that does not succeed within `limit`.
+pub async fn listen(
+    pool: &PgPool,
+    channel: &str,
+    limit: Duration,
+) -> Result<PgListener, DatabaseError> {
+    let connect = async {
+        let mut listener = PgListener::connect_with(pool).await?;
+        // Eager reconnection would hide that notifications were missed.
+        listener.eager_reconnect(false);
+        listener.listen(channel).await?;
+        Ok::<_, sqlx::Error>(listener)
+    };
+    let connected = timeout(limit, connect).await;
+    Ok(connected.map_err(|_elapsed| DatabaseError::Late(limit))??)
 }

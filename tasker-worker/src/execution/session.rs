@@ -159,10 +159,22 @@ impl Session {
         draining.run_until_cancelled(attempts).await
     }
 
-    /// Stops all handlers at once: others may run their steps any moment.
-    fn fence(&self, lost: Lost) {
+    /// Cancels all handlers.
+    fn stop(&self) {
         self.running.cancel_all();
         self.stopped.cancel();
+        metrics::gauge!(STEPS_RUNNING.name).set(0);
+    }
+
+    /// Reports the number of handlers that run.
+    fn measure(&self) {
+        let running = u32::try_from(self.started()).unwrap_or(u32::MAX);
+        metrics::gauge!(STEPS_RUNNING.name).set(running);
+    }
+
+    /// Stops all handlers at once: others may run their steps any moment.
+    fn fence(&self, lost: Lost) {
+        self.stop();
         let (steps, results) = (self.running.len(), self.unrecorded.len());
         let reason = match lost {
             Lost::Declared => "declared",
@@ -368,8 +380,7 @@ impl Session {
         }
         self.start_waiting();
         metrics::counter!(STEP_CLAIMS.name).increment(claimed.unsigned_abs().into());
-        let running = u32::try_from(self.started()).unwrap_or(u32::MAX);
-        metrics::gauge!(STEPS_RUNNING.name).set(running);
+        self.measure();
     }
 
     /// Starts claimed steps while there is room. Only claims whose answers were lost can be too many.

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tasker_shared::database;
-use tasker_shared::execution::STEPS_CHANNEL;
+use tasker_shared::execution::{Failures, STEPS_CHANNEL};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -68,23 +68,27 @@ impl Wake {
 /// notifications cannot arrive.
 pub(super) async fn listen(pool: PgPool, wake: Arc<Wake>) {
     let mut pause = Duration::from_millis(100);
+    let mut failures = Failures::default();
     while let Some(own) = database::for_listener(&pool, ANSWER_LIMIT) {
-        if let Ok(Ok(listener)) = timeout(ANSWER_LIMIT, connect(&own)).await {
-            pause = Duration::from_millis(100);
-            wake.wake(None);
-            receive(listener, &wake).await;
-            tracing::debug!("notifications of new steps stopped; listening again");
+        match database::listen(&own, STEPS_CHANNEL, ANSWER_LIMIT).await {
+            Ok(listener) => {
+                if failures.end() {
+                    tracing::info!("notifications of new steps arrive again");
+                }
+                pause = Duration::from_millis(100);
+                wake.wake(None);
+                receive(listener, &wake).await;
+                tracing::debug!("notifications of new steps stopped; listening again");
+            }
+            Err(error) if failures.begin() => {
+                let error = Box::pin(database::diagnose(&own, error)).await;
+                tracing::warn!(%error, "notifications of new steps do not arrive; polling for steps instead");
+            }
+            Err(error) => tracing::debug!(%error, "notifications of new steps still do not arrive"),
         }
         sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
         pause = (pause * 2).min(LAST_PAUSE);
     }
-}
-
-async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.eager_reconnect(false);
-    listener.listen(STEPS_CHANNEL).await?;
-    Ok(listener)
 }
 
 async fn receive(mut listener: PgListener, wake: &Wake) {

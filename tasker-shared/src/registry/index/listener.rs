@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, debug};
@@ -36,7 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 let Some(pool) = database::for_listener(&shared.pool, ANSWER_LIMIT) else {
                     return;
                 };
-                if let Ok(Ok(listener)) = timeout(ANSWER_LIMIT, connect(&pool)).await {
+                if let Ok(listener) = database::listen(&pool, CHANNEL, ANSWER_LIMIT).await {
                     pause = Duration::from_millis(100);
                     metrics::gauge!(DIRECTORY_LISTENER_UP.name).set(1.0);
                     if may_have_missed {
@@ -53,14 +52,6 @@ pub(super) async fn run(shared: Arc<Shared>) {
         })
         .instrument(tracing::info_span!("template_index_listener"))
         .await;
-}
-
-async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    // Eager reconnection would hide that notifications were missed.
-    listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
-    Ok(listener)
 }
 
 // Returns when the connection is lost or does not answer.

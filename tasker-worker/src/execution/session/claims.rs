@@ -56,8 +56,7 @@ impl Session {
 
     /// Returns what is left of a drained session to the queue.
     pub(super) async fn leave(&mut self) {
-        self.running.cancel_all();
-        self.stopped.cancel();
+        self.stop();
         let (worker, is_certain) = (self.worker, self.uncertain_until.is_none());
         let released = self
             .link

@@ -38,6 +38,7 @@ impl Session {
         batch: usize,
         drained_by: Option<Instant>,
     ) {
+        self.measure();
         if may_have_taken_effect(error) {
             self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
         }
