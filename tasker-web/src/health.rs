@@ -330,6 +330,8 @@ pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
 )]
 pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<DetailedHealth> {
     let registry = &parts.context.task_handler_registry;
+    // Before the cache is checked, so that a refusal is not taken for one that is over.
+    let swept = registry.swept();
     let (mut database, cache, directory) = tokio::join!(
         parts.check_database(),
         parts.check_cache(),
@@ -339,8 +341,7 @@ pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
         database.lock_waits = parts.lock_waits().await;
     }
     let templates = parts.template_files();
-    let templates =
-        templates.map(|files| TemplatesCheck::new(files, registry.swept(), cache.status));
+    let templates = templates.map(|files| TemplatesCheck::new(files, swept, cache.status));
     let checks = Checks {
         database,
         cache,
