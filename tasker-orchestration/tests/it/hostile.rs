@@ -139,7 +139,9 @@ async fn two_hundred_large_bodies_at_once_fit_into_memory() {
         let body = format!(r#"{{"name":"order","context":{{"number":{number},"a":[{zeros}]}}}}"#);
         let tasks = format!("{}/v1/tasks", service.url);
         requests.spawn(async move {
-            let request = reqwest::Client::new().post(tasks);
+            // By default a client gives up on a service that read nothing for 30 s.
+            let client = reqwest::Client::builder().tcp_user_timeout(None).build();
+            let request = client.unwrap().post(tasks);
             let request = request
                 .header("content-type", "application/json")
                 .body(body);
