@@ -363,23 +363,6 @@ async fn a_value_that_is_no_text_is_a_bad_answer_and_can_be_overwritten() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_and_a_password_are_honoured() {
-    let server = RedisServer::start_with(&["--requirepass", "hunter2"])
-        .await
-        .expect("a Redis server starts");
-    let with_password = server.url().replace("://", "://:hunter2@");
-    let cache = provider(&config(&with_password)).await;
-    cache.set("a", "value", TTL).await.expect("a set");
-    let unix = server.unix_url().expect("a server on this machine");
-    let by_socket = provider(&config(&format!("{unix}?pass=hunter2"))).await;
-    assert!(by_socket.get("a").await.expect("a get").is_some());
-    for cache in [cache, by_socket] {
-        let shown = format!("{cache:?} {:?}", cache.status().await);
-        assert!(!shown.contains("hunter2"), "{shown}");
-    }
-}
-
-#[tokio::test]
 async fn shutting_down_or_dropping_leaves_no_task_and_no_connection() {
     let server = server().await;
     let raw = raw(&server).await;

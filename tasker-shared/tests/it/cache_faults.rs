@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_shared::cache::{BreakerState, CacheError, CacheProvider, CacheService};
+use tasker_shared::cache::{BreakerState, CacheProvider, CacheService};
 use tasker_shared::config::tasker::CacheConfig;
-use tasker_test_support::{RedisServer, TcpProxy};
+use tasker_test_support::TcpProxy;
 
 use crate::cache::{SOON, TTL, ask, config, eventually, provider, raw, server};
 use crate::readers::Readers;
@@ -220,64 +220,6 @@ async fn a_redis_that_is_absent_at_start_is_used_when_it_arrives() {
     };
     cache.shutdown().await;
     eventually("no task is left", SOON, async || tasks() == 0).await;
-}
-
-#[tokio::test]
-async fn a_full_redis_is_still_read() {
-    let server = server().await;
-    let cache = provider(&config(&server.url())).await;
-    cache.set("a", "value", TTL).await.expect("a set");
-    let mut raw = raw(&server).await;
-    let () = ask(&mut raw, "CONFIG SET maxmemory 1").await;
-    for _ in 0..10 {
-        match cache.set("b", "value", TTL).await {
-            Err(CacheError::BackendError(refusal)) => assert_eq!(refusal.code(), "OOM"),
-            other => panic!("{other:?}"),
-        }
-        cache.fill(String::from("c"), String::from("value"), TTL);
-        assert!(cache.flush_fills(SOON).await);
-        assert!(cache.get("a").await.expect("a get").is_some());
-    }
-    assert!(cache.delete("a").await.expect("a delete"));
-    assert_eq!(cache.status().await.breaker, Some(BreakerState::Closed));
-    let () = ask(&mut raw, "CONFIG SET maxmemory 0").await;
-    cache.set("b", "value", TTL).await.expect("a set");
-}
-
-#[tokio::test]
-async fn a_read_only_replica_is_still_read() {
-    let server = server().await;
-    let cache = provider(&config(&server.url())).await;
-    cache.set("a", "value", TTL).await.expect("a set");
-    // Of a primary that does not exist: it keeps what it has.
-    let () = ask(&mut raw(&server).await, "REPLICAOF 127.0.0.1 1").await;
-    for _ in 0..10 {
-        match cache.set("b", "value", TTL).await {
-            Err(CacheError::BackendError(refusal)) => assert_eq!(refusal.code(), "READONLY"),
-            other => panic!("{other:?}"),
-        }
-        assert!(cache.get("a").await.expect("a get").is_some());
-    }
-    let another = provider(&config(&server.url())).await;
-    assert!(another.get("a").await.expect("a get").is_some());
-}
-
-#[tokio::test]
-async fn a_password_that_is_missing_or_wrong_falls_back_to_noop() {
-    let server = RedisServer::start_with(&["--requirepass", "right"])
-        .await
-        .expect("a Redis server starts");
-    for url in [
-        server.url(),
-        server.url().replace("://", "://:hunter2@"),
-        server.url().replace("://", "://nobody:hunter2@"),
-    ] {
-        let cache = CacheProvider::from_config_graceful(&config(&url)).await;
-        assert_eq!(cache.provider_name(), "noop");
-        let shown = format!("{cache:?} {:?}", cache.status().await);
-        assert!(!shown.contains("hunter2"), "{shown}");
-        assert!(cache.status().await.last_error.is_some(), "{shown}");
-    }
 }
 
 #[tokio::test]

@@ -41,12 +41,13 @@ async fn a_process_polls_while_it_resolves_and_is_silent_while_it_does_not() {
     resolve_for(&registry, Duration::from_secs(1)).await;
     let statements = || server.log().matches("LOG:  execute").count();
 
-    let before = statements();
+    let (before, started) = (statements(), Instant::now());
     resolve_for(&registry, Duration::from_secs(4)).await;
+    let most = 2 * started.elapsed().as_secs() + 1;
     let while_resolving = statements() - before;
     assert!(
-        (4..=8).contains(&while_resolving),
-        "{while_resolving} in 4 s"
+        (2..=most).contains(&(while_resolving as u64)),
+        "{while_resolving}, at most {most}"
     );
 
     tokio::time::sleep(FORGOTTEN).await;
@@ -78,7 +79,8 @@ async fn a_poll_whose_connection_hangs_is_answered_on_another() {
     for _ in 0..3 {
         proxy.hang();
         let longest = resolve_for(&registry, Duration::from_secs(2)).await;
-        assert!(longest < Duration::from_millis(500), "{longest:?}");
+        // Without another connection, a poll and those who wait for it give up after two seconds.
+        assert!(longest < Duration::from_secs(1), "{longest:?}");
     }
     registry.shutdown().await;
 }

@@ -63,6 +63,11 @@ fn every_kind_of_server_can_be_configured() {
 
 /// Each of these is refused with a sentence that has the other text.
 const NONSENSE: &[(&[(&str, &str)], &str)] = &[
+    (&[("url", "http://localhost")], "must be a URL of the form"),
+    (
+        &[("url", "redis://localhost/one")],
+        "must name the database by a number",
+    ),
     (
         &[("mode", "clustr")],
         "must be `single`, `cluster` or `sentinel`",

@@ -97,17 +97,17 @@ async fn a_user_who_may_only_read_reads() {
 
 /// Breaks a server and mends it by commands, and expects these commands to be refused between.
 async fn begins_and_ends(make: &[&str], mend: &[&str], refused: &[&str]) {
-    use tasker_shared::cache::CacheService;
+    use tasker_shared::cache::{BreakerState, CacheService};
 
     let logs = Logs::capture();
     let server = server().await;
     let mut connection = raw(&server).await;
     let () = ask(&mut connection, "SET tasker:a value").await;
-    let cache = provider(&with(RedisConfig {
+    let config = with(RedisConfig {
         url: server.url(),
         ..RedisConfig::default()
-    }))
-    .await;
+    });
+    let cache = provider(&config).await;
     let refused_now = async || cache.status().await.refused_commands;
     assert_eq!(refused_now().await, Vec::<String>::new());
     for command in make {
@@ -122,6 +122,15 @@ async fn begins_and_ends(make: &[&str], mend: &[&str], refused: &[&str]) {
     let begun = logs.with("the cache refuses a command; requests continue without it");
     assert_eq!(begun.len(), refused.len(), "{begun:?}");
     assert!(logs.with("accepts the command again").is_empty());
+    cache.fill(String::from("tasker:d"), String::from("value"), TTL);
+    assert!(cache.flush_fills(SOON).await);
+    if !refused.contains(&"GET: NOPERM") {
+        for cache in [&cache, &provider(&config).await] {
+            let found = cache.get("tasker:a").await.expect("a get");
+            assert_eq!(found.as_deref(), Some("value"));
+        }
+    }
+    assert_eq!(cache.status().await.breaker, Some(BreakerState::Closed));
     for command in mend {
         let () = ask(&mut connection, command).await;
     }

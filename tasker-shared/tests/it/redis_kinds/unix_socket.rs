@@ -23,7 +23,10 @@ async fn a_socket_is_used_like_a_port() {
             password: "secret".into(),
             ..RedisConfig::default()
         });
-        works(&provider(&config).await).await;
+        let cache = provider(&config).await;
+        works(&cache).await;
+        let shown = format!("{cache:?} {:?}", cache.status().await);
+        assert!(!shown.contains("secret"), "{shown}");
     }
     let reason = refusal(&with(RedisConfig {
         url: format!("{socket}?pass=wrong"),
