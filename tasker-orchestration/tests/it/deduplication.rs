@@ -74,16 +74,6 @@ async fn of_many_same_requests_at_once_exactly_one_makes_the_task() {
 }
 
 #[tokio::test]
-async fn a_key_decides_under_every_strategy() {
-    let app = TestApp::start().await;
-    app.register("order", json!({})).await;
-    let first = app.post_task(&with_key(&json!({"n": 1}), "k")).await;
-    let second = app.post_task(&with_key(&json!({"n": 2}), "k")).await;
-    let third = app.post_task(&with_key(&json!({"n": 1}), "other")).await;
-    assert_eq!((first.status, second.status, third.status), (201, 200, 201));
-}
-
-#[tokio::test]
 async fn caller_provided_asks_for_a_key() {
     let app = TestApp::start().await;
     app.register("order", json!({})).await;
@@ -93,15 +83,4 @@ async fn caller_provided_asks_for_a_key() {
     insta::assert_json_snapshot!(answer.problem());
     assert_eq!(app.count("tasks").await, 0);
     assert_eq!(app.post_task(&with_key(&json!({}), "k")).await.status, 201);
-}
-
-#[tokio::test]
-async fn always_unique_makes_a_task_for_every_request() {
-    let app = TestApp::start().await;
-    app.register("order", json!({})).await;
-    set_strategy(&app, "always_unique").await;
-    for _ in 0..3 {
-        assert_eq!(app.task_of("order", json!({})).await.status, 201);
-    }
-    assert_eq!(app.count("tasks").await, 3);
 }

@@ -11,7 +11,7 @@ use crate::process::{PATIENCE, Service, program};
 
 /// The time after which the service is right again: the bound, a pause after a failed poll, and some time
 /// for a busy machine.
-const SOON: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_secs(10);
 
 /// Waits until readiness and the creation of a task have these statuses.
 async fn until(client: &Client, service: &Service, ready: u16, created: u16) {

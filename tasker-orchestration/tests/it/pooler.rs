@@ -6,7 +6,7 @@ use futures::future::join_all;
 use reqwest::Client;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
-use tasker_test_support::{PgBouncer, TestDatabase};
+use tasker_test_support::{PgBouncer, TestDatabase, until};
 use tokio::process::Command;
 
 use crate::locked_row::{TEMPLATES, post};
@@ -248,9 +248,10 @@ async fn statements_that_were_given_up_end_at_the_server_behind_a_pooler() {
     let waits = async |admin: &mut PgConnection| -> i64 {
         sqlx::query_scalar(bounds).fetch_one(admin).await.unwrap()
     };
-    while waits(&mut admin).await == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("the statement waits", async || {
+        (waits(&mut admin).await > 0).then_some(())
+    })
+    .await;
     // The service ends without a word to the pooler.
     service.signal(rustix::process::Signal::KILL);
     assert!(waiting.await.unwrap().is_err(), "the service is gone");

@@ -231,9 +231,16 @@ async fn help_and_version_are_answered_and_a_wrong_argument_is_a_usage_error() {
 #[tokio::test]
 async fn the_configuration_is_checked_without_a_database() {
     let nowhere = "postgres://u:hunter2@127.0.0.1:1/none";
-    let right = output(program().arg("--check-config").env("DATABASE_URL", nowhere)).await;
+    let mut command = program();
+    command
+        .arg("--check-config")
+        .env("DATABASE_URL", nowhere)
+        .env("TASKER_DEPLOYMENT", "blue");
+    let right = output(&mut command).await;
     assert_eq!(right.status.code(), Some(0), "{}", text(&right));
     assert!(text(&right).starts_with("OK"));
+    let unused = "settings are present and have no effect: TASKER_DEPLOYMENT";
+    assert!(text(&right).contains(unused), "{}", text(&right));
 
     for (variable, value) in [
         ("TASKER__ORCHESTRATION__WEB__REQUEST_TIMEOUT_MS", "soon"),
@@ -252,72 +259,6 @@ async fn the_configuration_is_checked_without_a_database() {
             Some(78)
         );
     }
-}
-
-#[tokio::test]
-async fn contradictions_about_redis_are_found_by_a_check_of_the_configuration() {
-    let redis = |key: &str| format!("TASKER__COMMON__CACHE__REDIS__{key}");
-    let url = |url: &str| (String::from("REDIS_URL"), url.to_owned());
-    for (variables, expected) in [
-        (
-            vec![url("http://localhost")],
-            "the variable REDIS_URL must be",
-        ),
-        (
-            vec![url("redis://localhost/one")],
-            "must name the database by a number",
-        ),
-        (
-            vec![url("redis://localhost/1"), (redis("DATABASE"), "2".into())],
-            "another database",
-        ),
-        (
-            vec![url("redis://:a@localhost"), (redis("PASSWORD"), "b".into())],
-            "another user or password",
-        ),
-        (
-            vec![(redis("MODE"), "clustr".into())],
-            "must be `single`, `cluster` or `sentinel`",
-        ),
-        (
-            vec![
-                (redis("MODE"), "cluster".into()),
-                (redis("DATABASE"), "1".into()),
-            ],
-            "a cluster has no other",
-        ),
-        (
-            vec![(redis("MODE"), "sentinel".into())],
-            "`sentinel_master_name` must be set",
-        ),
-        (
-            vec![(redis("NODES"), "localhost:1".into())],
-            "no meaning with `mode = \"single\"`",
-        ),
-        (vec![(redis("TLS_CA_FILE"), "/ca.pem".into())], "need TLS"),
-    ] {
-        let mut command = program();
-        command
-            .arg("--check-config")
-            .env("TASKER__COMMON__CACHE__ENABLED", "true")
-            .envs(variables.clone());
-        let checked = output(&mut command).await;
-        let text = text(&checked);
-        assert_eq!(checked.status.code(), Some(78), "{variables:?}: {text}");
-        assert!(text.contains(expected), "{variables:?}: {text}");
-    }
-}
-
-#[tokio::test]
-async fn a_check_of_the_configuration_lists_settings_without_effect() {
-    let mut command = program();
-    command
-        .arg("--check-config")
-        .env("TASKER_DEPLOYMENT", "blue");
-    let checked = output(&mut command).await;
-    assert_eq!(checked.status.code(), Some(0));
-    let expected = "settings are present and have no effect: TASKER_DEPLOYMENT";
-    assert!(text(&checked).contains(expected), "{}", text(&checked));
 }
 
 #[tokio::test]

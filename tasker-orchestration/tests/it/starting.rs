@@ -1,16 +1,13 @@
 //! Starts: what the program needs of PostgreSQL, Redis and its settings, and what it does without.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
-use tasker_test_support::{
-    PostgresServer, RedisServer, TcpProxy, TestDatabase, free_port, redis_connection,
-};
+use tasker_test_support::{PostgresServer, RedisServer, TcpProxy, TestDatabase, free_port, until};
 use tokio::process::Command;
 
-use crate::process::{PATIENCE, Service, output, program, text};
+use crate::process::{Service, output, program, text};
 
 /// A program with its cache in the Redis of this URL.
 fn program_with_redis(url: &str) -> Command {
@@ -26,6 +23,13 @@ async fn get_json(url: String) -> Value {
     reqwest::get(url).await.unwrap().json().await.unwrap()
 }
 
+/// Migrates a database, and returns a connection to it.
+async fn migrated(url: &str) -> PgConnection {
+    let migrated = output(program().arg("--migrate").env("DATABASE_URL", url)).await;
+    assert_eq!(migrated.status.code(), Some(0), "{}", text(&migrated));
+    PgConnection::connect(url).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_redis_that_is_lost_is_warned_of_and_fails_no_request() {
     let database = TestDatabase::create().await.unwrap();
@@ -38,46 +42,6 @@ async fn a_redis_that_is_lost_is_warned_of_and_fails_no_request() {
     assert_eq!(service.status("/v1/handlers").await, 200);
     let ready = get_json(format!("{}/health/ready", service.url)).await;
     assert_eq!(ready["status"], "degraded");
-}
-
-#[tokio::test]
-async fn the_database_in_the_redis_url_is_the_one_that_is_used() {
-    let database = TestDatabase::create().await.unwrap();
-    let redis = RedisServer::start().await.unwrap();
-    let url = format!("{}/1", redis.url());
-    let service = Service::start_program(program_with_redis(&url), &database).await;
-    let mut connection = PgConnection::connect(database.url()).await.unwrap();
-    connection
-        .execute(
-            "INSERT INTO tasker.task_namespaces (name) VALUES ('default');
-             INSERT INTO tasker.named_tasks (task_namespace_uuid, name, configuration)
-             SELECT task_namespace_uuid, 'quick', '{\"name\": \"quick\", \"steps\": []}'
-             FROM tasker.task_namespaces",
-        )
-        .await
-        .unwrap();
-    let created = reqwest::Client::new()
-        .post(format!("{}/v1/tasks", service.url))
-        .json(&json!({"name": "quick"}))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(created.status(), 201);
-    let mut connection = redis_connection(&redis.url()).await.unwrap();
-    let size = async |connection: &mut redis::aio::MultiplexedConnection, database: u8| -> u64 {
-        let () = redis::cmd("SELECT")
-            .arg(database)
-            .query_async(connection)
-            .await
-            .unwrap();
-        redis::cmd("DBSIZE").query_async(connection).await.unwrap()
-    };
-    let started = std::time::Instant::now();
-    while size(&mut connection, 1).await == 0 {
-        assert!(started.elapsed() < PATIENCE, "nothing is in database 1");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(size(&mut connection, 0).await, 0);
 }
 
 #[tokio::test]
@@ -120,41 +84,6 @@ async fn a_contradiction_about_the_cache_starts_the_service_without_it() {
 }
 
 #[tokio::test]
-async fn addresses_in_variables_are_stronger_than_those_in_a_file() {
-    let database = TestDatabase::create().await.unwrap();
-    let redis = RedisServer::start().await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("merged.toml");
-    let text = "[common.database]\nurl = \"postgres://nobody@127.0.0.1:1/none\"\n\
-                [common.cache.redis]\nurl = \"redis://127.0.0.1:1\"\n";
-    std::fs::write(&file, text).unwrap();
-    let mut command = program_with_redis(&redis.url());
-    command.env("TASKER_CONFIG_PATH", &file);
-    let service = Service::start_program(command, &database).await;
-    let health = get_json(format!("{}/health/detailed", service.url)).await;
-    assert_eq!(health["checks"]["cache"]["status"], "healthy", "{health}");
-}
-
-#[tokio::test]
-async fn nonsense_about_redis_is_nothing_to_a_service_without_a_cache() {
-    let database = TestDatabase::create().await.unwrap();
-    let mut command = program();
-    command
-        .env("REDIS_URL", "http://nowhere")
-        .env("TASKER__COMMON__CACHE__REDIS__MODE", "clustr");
-    let service = Service::start_program(command, &database).await;
-    let health = get_json(format!("{}/health/detailed", service.url)).await;
-    let cache = &health["checks"]["cache"];
-    assert_eq!(
-        (&cache["status"], &cache["refused"]),
-        (&json!("healthy"), &Value::Null)
-    );
-    let ready = get_json(format!("{}/health/ready", service.url)).await;
-    assert_eq!(ready["status"], "healthy");
-    assert_eq!(service.lines_of("ERROR").await, Vec::<Value>::new());
-}
-
-#[tokio::test]
 async fn a_cache_without_an_address_of_redis_is_warned_of_and_dials_nobody() {
     let database = TestDatabase::create().await.unwrap();
     let mut command = program();
@@ -180,9 +109,7 @@ async fn a_cache_without_an_address_of_redis_is_warned_of_and_dials_nobody() {
 async fn a_database_that_takes_no_writes_is_warned_of_once() {
     let server = PostgresServer::start().await.unwrap();
     let url = server.url("postgres");
-    let migrated = output(program().arg("--migrate").env("DATABASE_URL", &url)).await;
-    assert_eq!(migrated.status.code(), Some(0), "{}", text(&migrated));
-    let mut admin = PgConnection::connect(&url).await.unwrap();
+    let mut admin = migrated(&url).await;
     admin
         .execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
         .await
@@ -358,18 +285,11 @@ async fn a_connection_that_is_lost_while_migrating_is_tried_again() {
     let mut service = Service::of(command.spawn().unwrap());
     let waits = "SELECT count(*) FROM pg_stat_activity
                  WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let started = std::time::Instant::now();
-    loop {
-        let waiting: i64 = sqlx::query_scalar(waits)
-            .fetch_one(&mut direct)
-            .await
-            .unwrap();
-        if waiting > 0 {
-            break;
-        }
-        assert!(started.elapsed() < PATIENCE, "no migration waits");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("the migration waits", async || {
+        let waiting = sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut direct);
+        (waiting.await.unwrap() > 0).then_some(())
+    })
+    .await;
     proxy.cut().await;
     let lost = service
         .logged("PostgreSQL cannot be used yet; trying again")
@@ -383,14 +303,7 @@ async fn a_connection_that_is_lost_while_migrating_is_tried_again() {
 #[tokio::test]
 async fn a_later_releases_migrations_are_ignored_and_known_ones_are_checked() {
     let database = TestDatabase::create().await.unwrap();
-    let migrated = output(
-        program()
-            .arg("--migrate")
-            .env("DATABASE_URL", database.url()),
-    )
-    .await;
-    assert_eq!(migrated.status.code(), Some(0), "{}", text(&migrated));
-    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let mut connection = migrated(database.url()).await;
     connection
         .execute(
             "INSERT INTO tasker._tasker_shared_migrations
@@ -428,14 +341,7 @@ async fn a_later_releases_migrations_are_ignored_and_known_ones_are_checked() {
 #[tokio::test]
 async fn triggers_that_were_disabled_are_an_error_at_the_start() {
     let database = TestDatabase::create().await.unwrap();
-    let migrated = output(
-        program()
-            .arg("--migrate")
-            .env("DATABASE_URL", database.url()),
-    )
-    .await;
-    assert_eq!(migrated.status.code(), Some(0), "{}", text(&migrated));
-    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let mut connection = migrated(database.url()).await;
     connection
         .execute(
             "ALTER TABLE tasker.named_tasks DISABLE TRIGGER USER;
