@@ -80,6 +80,8 @@ async fn show(database: &TestDatabase, redis_url: &str, once: bool) -> Result {
         ("TASKER__COMMON__CACHE__KEY_PREFIX", database.name()),
         // A killed worker loses its steps after this time.
         ("TASKER__WORKER__EXECUTION__LEASE_SECONDS", "3"),
+        // One worker would else take the steps of all tasks before the other is awake.
+        ("TASKER__WORKER__EXECUTION__MAX_CONCURRENT_STEPS", "4"),
         ("RUST_LOG", "warn"),
     ];
     let mut worker = Service::start(WORKER, &settings).await?;
