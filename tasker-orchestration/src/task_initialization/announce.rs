@@ -23,7 +23,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 pub(super) struct Announcer {
     pool: PgPool,
     state: Arc<Mutex<State>>,
-    /// What is being sent. A task that is not announced is found by polls.
+    /// Announcements under way. A task that is not announced is found by polls.
     sending: Mutex<JoinSet<()>>,
 }
 

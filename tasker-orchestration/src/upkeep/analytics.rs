@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, PgPool};
-use tasker_shared::database;
+use sqlx::PgPool;
 use tasker_shared::execution::Failures;
 use tokio::time::{Instant, sleep};
 
-/// The longest that adding one hour may take.
-const LIMIT: Duration = Duration::from_mins(1);
+use super::slow_statement;
+
 /// The pause after everything was added. An answer reads the rows of this time one by one.
 const PAUSE: Duration = Duration::from_secs(20);
 
@@ -17,20 +16,7 @@ pub(super) async fn run(pool: &PgPool) {
     let mut failures = Failures::default();
     loop {
         let begun = Instant::now();
-        let rolled = database::run_idempotent(pool, LIMIT, |connection| {
-            Box::pin(async move {
-                // An hour of a busy system takes longer than the limit for other statements.
-                let mut transaction = connection.begin().await?;
-                sqlx::query("SET LOCAL statement_timeout = '1min'")
-                    .execute(&mut *transaction)
-                    .await?;
-                let has_more = sqlx::query_scalar::<_, bool>("SELECT tasker.analytics_roll_up()")
-                    .fetch_one(&mut *transaction)
-                    .await?;
-                transaction.commit().await?;
-                Ok(has_more)
-            })
-        });
+        let rolled = slow_statement::select(pool, "SELECT tasker.analytics_roll_up()");
         let has_more = match rolled.await {
             Ok(has_more) => {
                 if failures.end() {

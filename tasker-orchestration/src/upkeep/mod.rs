@@ -4,6 +4,7 @@
 mod analytics;
 mod queue;
 mod retention;
+mod slow_statement;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, PgPool};
+use sqlx::PgPool;
 use tasker_shared::config::tasker::UpkeepConfig;
 use tasker_shared::database::{self, DatabaseError};
 use tasker_shared::execution::Failures;
 use tasker_shared::metrics::{RETENTION_LAST_SUCCESS, TASKS_RETAINED_DELETED};
 use tokio::time::Instant;
 
+use super::slow_statement;
+
 /// The longest that one batch may take.
 const LIMIT: Duration = Duration::from_secs(9);
-/// The longest that deleting documents may take. It reads all tasks.
-const DOCUMENTS_LIMIT: Duration = Duration::from_mins(1);
 /// The pause after a batch that found nothing more to delete.
 const PAUSE: Duration = Duration::from_mins(10);
 
@@ -89,19 +89,7 @@ impl Retention {
         if tasks >= i64::from(batch) {
             return Ok(false);
         }
-        let documents = database::run_idempotent(pool, DOCUMENTS_LIMIT, |connection| {
-            Box::pin(async move {
-                let mut transaction = connection.begin().await?;
-                sqlx::query("SET LOCAL statement_timeout = '1min'")
-                    .execute(&mut *transaction)
-                    .await?;
-                sqlx::query("SELECT tasker.retain_documents()")
-                    .execute(&mut *transaction)
-                    .await?;
-                transaction.commit().await
-            })
-        });
-        documents.await?;
+        slow_statement::select::<i64>(pool, "SELECT tasker.retain_documents()").await?;
         Ok(true)
     }
 }

@@ -3,7 +3,7 @@
 use super::engine::{Answer, Cancel, End, Line, Outcome, Report, Row, STEPS, State, Transaction};
 use super::scope::{Mutant, Scope};
 
-/// What a transaction does next.
+/// The next act of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Locks and writes the step's own row, and reads the counters of its dependents.

@@ -118,7 +118,7 @@ impl Protocol {
         self.session_actions(state, index, actions);
     }
 
-    /// What a worker does that is not frozen. It waits for one statement at a time.
+    /// The actions of a worker that is not frozen. It waits for one statement at a time.
     fn session_actions(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
         let worker = &state.workers[index];
         let in_time = worker.age < LEASE;
@@ -228,7 +228,7 @@ impl Protocol {
                 .transactions()
                 .all(|t| rows & (1 << t.report.step) == 0),
             Some(Cancel::Locked(_)) => true,
-            // Those that have locked steps.
+            // Only transactions that have locked steps.
             Some(Cancel::Deleted(_)) => state.transactions().all(|t| t.read.is_none()),
         };
         if is_free {

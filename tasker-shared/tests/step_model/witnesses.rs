@@ -26,7 +26,7 @@ pub(crate) enum Event {
     GivenUpTookEffect,
     /// A worker was lost while it completed a step, whose row stayed locked.
     LostWhileCompleting,
-    /// Of two steps with too many losses one was given up.
+    /// One of two steps with too many losses was given up.
     OneOfTwoGivenUp,
     TwoComplete,
     /// A completion queued or claimed a step that the cancellation did not see.

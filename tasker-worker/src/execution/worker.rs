@@ -7,7 +7,7 @@ use tasker_shared::SystemContext;
 use tasker_shared::execution::Scope;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -18,8 +18,8 @@ use super::session::{Session, SessionEnd};
 use super::shared::Shared;
 use super::wake::{Wake, listen};
 
-/// The pause between two sessions.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The least time between the starts of two sessions.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// Builds a [`Worker`].
 #[derive(Debug)]
@@ -78,9 +78,12 @@ impl WorkerBuilder {
             // Dropped with this task, which ends the listener.
             let mut listener = JoinSet::new();
             listener.spawn(listen(pool, wake));
+            let mut started = Instant::now();
             while Session::new(Arc::clone(&shared)).run().await == SessionEnd::Lost {
                 // A lease may be lost at once, if no thread can be started to renew it.
-                shared.draining.run_until_cancelled(sleep(PAUSE)).await;
+                let next = sleep_until(started + LEAST);
+                shared.draining.run_until_cancelled(next).await;
+                started = Instant::now();
             }
         });
         Worker {

@@ -18,7 +18,7 @@ use tasker_web::{AppParts, Lifecycle};
 use tasker_worker::{Handlers, StepContext, StepError, Worker};
 use tempfile::TempDir;
 
-use crate::support::{cache_config, context, folder, keys, send, start};
+use crate::support::{cache_config, call, context, folder, keys, send, start};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -99,7 +99,7 @@ impl Workspace {
     }
 
     async fn get(&self, path: &str) -> Value {
-        let (status, body) = send(&self.orchestration, Method::GET, path, &Value::Null).await;
+        let (status, body) = call(&self.orchestration, Method::GET, path).await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
@@ -208,7 +208,7 @@ async fn works(config: TaskerConfig) {
                 format!("/v1/handlers/billing/{name}"),
             ),
         ] {
-            let (status, body) = send(router, Method::GET, &path, &Value::Null).await;
+            let (status, body) = call(router, Method::GET, &path).await;
             assert_eq!(status, 200, "{path}: {body}");
         }
     }
@@ -338,13 +338,7 @@ async fn failures_operators_and_cancellations_work_on_it() {
 
     let (_, cancelled) = workspace.post("always_unique", json!({})).await;
     let path = format!("/v1/tasks/{}", cancelled["task_uuid"].as_str().unwrap());
-    let (status, body) = send(
-        &workspace.orchestration,
-        Method::DELETE,
-        &path,
-        &Value::Null,
-    )
-    .await;
+    let (status, body) = call(&workspace.orchestration, Method::DELETE, &path).await;
     assert_eq!(status, 200, "{body}");
     assert_eq!(workspace.get(&path).await["status"], "cancelled");
 
@@ -399,13 +393,7 @@ async fn a_task_whose_step_runs_again_is_cancelled_on_it() {
         assert!(started.elapsed() < PATIENCE, "{task:#}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let (status, body) = send(
-        &workspace.orchestration,
-        Method::DELETE,
-        &path,
-        &Value::Null,
-    )
-    .await;
+    let (status, body) = call(&workspace.orchestration, Method::DELETE, &path).await;
     assert_eq!(status, 200, "{body}");
     let task = workspace.get(&path).await;
     assert_eq!(task["status"], "cancelled");

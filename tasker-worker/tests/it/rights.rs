@@ -15,7 +15,7 @@ use tasker_test_support::{PostgresServer, TestDatabase};
 use tasker_web::{AppParts, Lifecycle};
 use tasker_worker::{Handlers, StepContext, Worker};
 
-use crate::support::{folder, send, start};
+use crate::support::{call, folder, send, start};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -126,13 +126,7 @@ async fn the_documented_rights_suffice_to_migrate_and_to_run() {
         .handlers(echo)
         .start();
 
-    let (status, _) = send(
-        &worker,
-        Method::GET,
-        "/templates/shop/order/1.0.0",
-        &Value::Null,
-    )
-    .await;
+    let (status, _) = call(&worker, Method::GET, "/templates/shop/order/1.0.0").await;
     assert_eq!(status, 200);
     let request = json!({"name": "order", "namespace": "shop", "version": "1.0.0", "priority": 3});
     let (status, made) = send(&orchestration, Method::POST, "/v1/tasks?wait=9s", &request).await;
@@ -213,13 +207,7 @@ async fn a_read_only_database_resolves_and_says_that_it_takes_no_writes() {
         let context = context(enabled).await;
         let (worker, lifecycle) = Box::pin(start(&context, files.path())).await.unwrap();
         let orchestration = orchestration(&context, &lifecycle);
-        let (status, _) = send(
-            &worker,
-            Method::GET,
-            "/templates/shop/order/1.0.0",
-            &Value::Null,
-        )
-        .await;
+        let (status, _) = call(&worker, Method::GET, "/templates/shop/order/1.0.0").await;
         assert_eq!(status, 200);
         let request = json!({"name": "order", "namespace": "shop", "version": "1.0.0"});
         let (status, problem) = send(&orchestration, Method::POST, "/v1/tasks", &request).await;
@@ -227,13 +215,13 @@ async fn a_read_only_database_resolves_and_says_that_it_takes_no_writes() {
             (status, &problem["code"]),
             (503, &json!("database_read_only"))
         );
-        let (_, health) = send(&worker, Method::GET, "/health/detailed", &Value::Null).await;
+        let (_, health) = call(&worker, Method::GET, "/health/detailed").await;
         let templates = &health["checks"]["templates"];
         assert_eq!(templates["status"], "degraded");
         let reason = templates["registration_error"].as_str().unwrap();
         assert!(reason.contains("read-only"), "{reason}");
         let started = Instant::now();
-        let (status, _) = send(&orchestration, Method::GET, "/v1/tasks", &Value::Null).await;
+        let (status, _) = call(&orchestration, Method::GET, "/v1/tasks").await;
         assert_eq!(status, 200);
         assert!(started.elapsed() < PATIENCE);
         assert!(lifecycle.stop(PATIENCE).await);

@@ -297,6 +297,11 @@ pub(crate) async fn send(
     (status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
+/// Sends a request without a body, as [`send`] does.
+pub(crate) async fn call(router: &Router, method: Method, path: &str) -> (u16, Value) {
+    send(router, method, path, &Value::Null).await
+}
+
 fn request(method: Method, path: &str) -> Request<Body> {
     Request::builder()
         .method(method)

@@ -17,7 +17,7 @@ use crate::world::{Servers, World};
 const START_ATTEMPTS: u32 = 20;
 const START_PAUSE: Duration = Duration::from_millis(500);
 
-/// What a mode notes of its processes.
+/// The notes of a mode about its processes.
 pub(crate) trait Notes: Default + Send + 'static {
     /// Notes a process that starts, and returns its number.
     fn started(&mut self, member: usize) -> u16;

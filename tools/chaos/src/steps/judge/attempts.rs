@@ -231,7 +231,7 @@ impl Case<'_> {
         }
     }
 
-    /// What a handler commits with its result is there if, and only if, the result is.
+    /// Finds effects that a handler was to commit with its result, and results without them.
     fn effects(&self, verdict: &mut Verdict) {
         let complete = self.handler_ends().find(|it| it.state == "complete");
         let attempt = complete.and_then(|it| it.attempt);
