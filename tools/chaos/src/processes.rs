@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::Client;
-use tasker_test_support::{ServiceProcess, TestkitError, free_port};
+use tasker_test_support::{Exited, ServiceProcess, free_port};
 use tokio::sync::Mutex;
 
 use crate::error::Result;
@@ -123,7 +123,7 @@ impl Processes {
         &self,
         member: usize,
         ending: Ending,
-    ) -> Result<(u16, String, Option<TestkitError>)> {
+    ) -> Result<(u16, String, Option<Exited>)> {
         let slot = &self.slots[member];
         let process = slot.process.lock().await.take();
         let (number, process) = process.ok_or_else(|| slot.ended())?;
@@ -158,7 +158,7 @@ impl Processes {
     }
 
     /// Returns an error with the output of each process that has ended by itself.
-    pub(crate) async fn lost(&self) -> Vec<TestkitError> {
+    pub(crate) async fn lost(&self) -> Vec<Exited> {
         let mut lost = Vec::new();
         for slot in &self.slots {
             let process = slot.process.lock().await;

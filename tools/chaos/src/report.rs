@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use tasker_test_support::TestkitError;
+use tasker_test_support::Exited;
 
 use crate::fault::{Fault, Happened, Mode};
 
@@ -44,7 +44,7 @@ impl Misses {
     }
 
     /// Prints how many processes ended by themselves. Each is a miss.
-    pub(crate) fn lost(&mut self, lost: &[TestkitError]) {
+    pub(crate) fn lost(&mut self, lost: &[Exited]) {
         println!("\nprocesses that ended by themselves");
         line("in all", lost.len());
         for error in lost {

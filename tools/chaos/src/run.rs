@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tasker_test_support::{PostgresServer, TestkitError};
+use tasker_test_support::{Exited, PostgresServer};
 use tokio::task::JoinSet;
 
 use crate::clock;
@@ -38,7 +38,7 @@ pub(crate) struct Run<H> {
 #[derive(Debug, Default)]
 pub(crate) struct Disturbed {
     pub(crate) faults: Vec<Happened>,
-    pub(crate) lost: Vec<TestkitError>,
+    pub(crate) lost: Vec<Exited>,
 }
 
 impl<H: Notes> Run<H> {
@@ -165,6 +165,5 @@ impl<H: Notes> Run<H> {
 
 /// Returns true if a process ended before it was ready.
 fn has_exited(error: &Failure) -> bool {
-    let error = error.downcast_ref::<TestkitError>();
-    matches!(error, Some(TestkitError::Exited { .. }))
+    error.is::<Exited>()
 }

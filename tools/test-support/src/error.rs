@@ -9,31 +9,27 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// The result of an action that may fail.
 pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
-/// The failure that callers ask for.
+/// A server's process that ended unexpectedly. The only failure that callers ask for.
 #[derive(Debug, thiserror::Error)]
-pub enum TestkitError {
-    /// The server's process ended unexpectedly.
-    #[error("{program} ended with status {status}; its log says:\n{log}")]
-    Exited {
-        /// The server's program.
-        program: &'static str,
-        /// Its exit status in the shell's form: 128 plus the signal after a signal.
-        status: String,
-        /// The end of its log.
-        log: String,
-    },
+#[error("{program} ended with status {status}; its log says:\n{log}")]
+pub struct Exited {
+    /// The server's program.
+    program: &'static str,
+    /// Its exit status in the shell's form: 128 plus the signal after a signal.
+    status: String,
+    /// The end of its log.
+    pub(crate) log: String,
 }
 
 /// The bytes of a log that an error contains at most.
 const LOG_TAIL: usize = 4000;
 
-impl TestkitError {
-    pub(crate) fn exited(program: &'static str, status: String, log: &str) -> Self {
-        let log = tail(log).to_owned();
-        Self::Exited {
+impl Exited {
+    pub(crate) fn new(program: &'static str, status: String, log: &str) -> Self {
+        Self {
             program,
             status,
-            log,
+            log: tail(log).to_owned(),
         }
     }
 }

@@ -38,7 +38,7 @@ mod test_database;
 mod until;
 
 pub use access::Access;
-pub use error::{Failure, Result, TestkitError, causes};
+pub use error::{Exited, Failure, Result, causes};
 pub use examples::{example_program, page_block};
 pub use generated::assert_generated;
 pub use held_folder::HeldFolder;

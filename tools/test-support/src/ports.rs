@@ -6,7 +6,7 @@ use rand::RngExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::{Failure, Result, TestkitError};
+use crate::{Exited, Failure, Result};
 
 /// Below the ports of outgoing connections on Linux and macOS, because a client must not take the
 /// port of a server that is killed and restarted.
@@ -46,6 +46,6 @@ pub(crate) async fn ask(port: u16, request: &str) -> Result<String> {
 }
 
 fn lost_its_port(error: &Failure) -> bool {
-    let exited = error.downcast_ref();
-    exited.is_some_and(|TestkitError::Exited { log, .. }| log.contains("bind"))
+    let exited = error.downcast_ref::<Exited>();
+    exited.is_some_and(|exited| exited.log.contains("bind"))
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::account::Account;
 use crate::error::too_slow;
 use crate::held_shell::HeldShell;
-use crate::{Result, TestkitError, folder, ports, processes};
+use crate::{Exited, Result, folder, ports, processes};
 
 const SCRIPT: &str = include_str!("service_process.sh");
 const POLL: Duration = Duration::from_millis(10);
@@ -186,10 +186,10 @@ impl ServiceProcess {
     }
 
     /// Fails, with the end of the log, if the program has ended.
-    pub fn check_alive(&self) -> Result<(), TestkitError> {
+    pub fn check_alive(&self) -> Result<(), Exited> {
         match self.exit_status() {
             None => Ok(()),
-            Some(status) => Err(TestkitError::exited(self.program, status, &self.log())),
+            Some(status) => Err(Exited::new(self.program, status, &self.log())),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tasker_test_support::TestkitError;
+use tasker_test_support::Exited;
 
 use super::history::{ACTIONS, History, Transition};
 use super::judge::{Rule, Verdict};
@@ -15,7 +15,7 @@ use crate::report::{self, Misses, line, percentile};
 /// Prints everything, and returns the promises that did not hold.
 pub(super) fn print(
     history: &History,
-    lost: &[TestkitError],
+    lost: &[Exited],
     verdict: &Verdict,
     settled: Duration,
 ) -> Misses {
