@@ -156,18 +156,4 @@ impl Processes {
         }
         Ok(())
     }
-
-    /// Returns an error with the output of each process that has ended by itself.
-    pub(crate) async fn lost(&self) -> Vec<Exited> {
-        let mut lost = Vec::new();
-        for slot in &self.slots {
-            let process = slot.process.lock().await;
-            lost.extend(
-                process
-                    .as_ref()
-                    .and_then(|(_, process)| process.check_alive().err()),
-            );
-        }
-        lost
-    }
 }

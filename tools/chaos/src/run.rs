@@ -85,19 +85,12 @@ impl<H: Notes> Run<H> {
         });
     }
 
-    /// Ends these members, and returns all that was noted.
-    pub(crate) async fn finish(
-        &self,
-        members: impl Iterator<Item = usize>,
-        ending: Ending,
-    ) -> Result<(H, Disturbed)> {
-        let lost = self.processes.lost().await;
-        for member in members {
-            self.end(member, ending).await?;
+    /// Stops all members, and returns all that was noted.
+    pub(crate) async fn finish(&self) -> Result<(H, Disturbed)> {
+        for member in 0..self.world.links.len() {
+            self.end(member, Ending::Stop).await?;
         }
-        let mut disturbed = self.disturbed(std::mem::take);
-        disturbed.lost.extend(lost);
-        Ok((self.note(std::mem::take), disturbed))
+        Ok((self.note(std::mem::take), self.disturbed(std::mem::take)))
     }
 
     /// Starts a member as a new process, as a supervisor does: again if it ends because PostgreSQL

@@ -20,7 +20,6 @@ use crate::clock;
 use crate::error::Result;
 use crate::judge::history::History;
 use crate::judge::judge;
-use crate::processes::Ending;
 use crate::run::Notes;
 use members::{AGENTS, MEMBERS, ORCHESTRATION, WORKER};
 
@@ -75,7 +74,7 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
     let calms = schedule::run(&run, seed).await?;
     // Panics if a reader or a writer did, which would go unnoticed otherwise.
     work.join_all().await;
-    let (mut history, disturbed) = run.finish(AGENTS, Ending::Kill).await?;
+    let (mut history, disturbed) = run.finish().await?;
     history.changes = audit::read(&mut run.world.connect().await?).await?;
     let verdict = judge(&mut history, u64::from(bound) * clock::MILLISECOND);
     Ok(summary::print(&history, &disturbed, &calms, &verdict, bound).conclude(seed))

@@ -22,7 +22,6 @@ use tokio::task::JoinSet;
 
 use crate::clock::{self, MILLISECOND};
 use crate::error::Result;
-use crate::processes::Ending;
 use crate::report::Misses;
 use crate::run::Notes;
 use crate::soak::levels::Levels;
@@ -159,7 +158,7 @@ async fn levels(chaos: &Chaos) -> Result<Levels> {
 /// Stops all members, and prints the judge's verdict on the whole history.
 async fn report(chaos: &Chaos, settled: Duration) -> Result<(History, Misses)> {
     answers(chaos).await;
-    let (mut history, disturbed) = chaos.finish(0..MEMBERS.len(), Ending::Stop).await?;
+    let (mut history, disturbed) = chaos.finish().await?;
     history.faults = disturbed.faults;
     history::read(&mut history, &mut chaos.world.connect().await?).await?;
     let verdict = judge::judge(&history, STALENESS_MS * MILLISECOND);
