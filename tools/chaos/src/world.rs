@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue, Value};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use tasker_shared::config::tasker::RedisConfig;
 use tasker_test_support::{
     PostgresServer, RedisCluster, RedisSentinel, RedisServer, TcpProxy, redis_connection,
@@ -16,7 +16,6 @@ use crate::error::Result;
 const DATABASE: &str = "postgres";
 /// Keys of the dump that takes long to load.
 pub(crate) const DUMP_KEYS: u32 = 20_000;
-const LISTENERS: &str = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
 
 /// A private PostgreSQL and a private Redis. Worlds of one program may share the PostgreSQL.
 pub(crate) struct World {
@@ -147,17 +146,12 @@ impl World {
         ask::<Value>(&url, words).await.map(drop)
     }
 
-    /// Returns how many backends listen for notifications.
-    pub(crate) async fn listeners(&self) -> Result<i64> {
-        let count = format!("SELECT count(*) {LISTENERS}");
-        let count = sqlx::query_scalar(AssertSqlSafe(count));
-        Ok(count.fetch_one(&mut self.connect().await?).await?)
-    }
-
     pub(crate) async fn terminate_listeners(&self) -> Result {
-        let terminate = format!("SELECT pg_terminate_backend(pid) {LISTENERS}");
-        let terminate = sqlx::query(AssertSqlSafe(terminate));
-        terminate.execute(&mut self.connect().await?).await?;
+        sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'",
+        )
+        .execute(&mut self.connect().await?)
+        .await?;
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::error::Result;
-use crate::judge::history::{Answer, History, REGISTERED, Read};
+use crate::judge::history::{Answer, History, Read};
 use crate::templates::{self, STAYING, VERSION, WATCHED};
 
 /// The number of the process. A program that has it in its environment is an agent.
@@ -24,7 +24,7 @@ pub(crate) const PROCESS: &str = "CHAOS_PROCESS";
 
 /// A process numbers its writes from its own number times this.
 const WRITES_PER_PROCESS: u32 = 2_000_000;
-/// The watched template is read this often, so that the arrival of a change can be measured.
+/// The watched template is read this often, so that reads meet its changes.
 const WATCH_PAUSE: Duration = Duration::from_millis(1);
 const READ_PAUSE: Duration = Duration::from_millis(2);
 const READERS: usize = 4;
@@ -120,7 +120,7 @@ pub(super) fn note(history: &mut History, process: u16, line: &str) -> Option<()
         }
         ["b", number, start] => {
             let (number, start) = (number.parse().ok()?, start.parse().ok()?);
-            history.write(number, REGISTERED, start, Some(process));
+            history.write(number, "registered", start, Some(process));
         }
         ["w", number, end, ref code @ ..] => {
             let (number, end) = (number.parse().ok()?, end.parse().ok()?);

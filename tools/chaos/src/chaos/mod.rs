@@ -71,11 +71,11 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
     }
     writers::start(&run, seed, &mut work);
     run.end_after(length, &mut work);
-    let calms = schedule::run(&run, seed).await?;
+    schedule::run(&run, seed).await?;
     // Panics if a reader or a writer did, which would go unnoticed otherwise.
     work.join_all().await;
     let (mut history, disturbed) = run.finish().await?;
     history.changes = audit::read(&mut run.world.connect().await?).await?;
     let verdict = judge(&mut history, u64::from(bound) * clock::MILLISECOND);
-    Ok(summary::print(&history, &disturbed, &calms, &verdict, bound).conclude(seed))
+    Ok(summary::print(&history, &disturbed, &verdict, bound).conclude(seed))
 }

@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::members::{AGENTS, MEMBERS};
-use crate::fault::{Fault, Happened, Mode};
+use crate::fault::{Happened, Mode};
 use crate::judge::history::{Answer, History, Read, Write};
-use crate::judge::{Rule, Verdict, Violation, propagation};
+use crate::judge::{Rule, Verdict, Violation};
 use crate::report::{self, EXAMPLES, Misses, line, percentile};
 use crate::run::Disturbed;
-use crate::templates::{self, WATCHED};
+use crate::templates;
 
 /// Prints everything, and returns the promises that did not hold.
 pub(super) fn print(
     history: &History,
     disturbed: &Disturbed,
-    calms: &[(u64, u64)],
     verdict: &Verdict,
     bound: u32,
 ) -> Misses {
@@ -22,7 +21,6 @@ pub(super) fn print(
     operations(history, &mut misses);
     report::faults(Mode::Chaos, &disturbed.faults);
     staleness(verdict, bound);
-    propagation(history, disturbed, calms);
     failures(history, &disturbed.faults, &mut misses);
     misses.lost(&disturbed.lost);
     violations(history, verdict, &mut misses);
@@ -78,25 +76,6 @@ fn staleness(verdict: &Verdict, bound: u32) {
     line("p99, when the read began", percentile(began, 990));
     line("worst, when it ended", percentile(ended, 1000));
     line("p99, when it ended", percentile(ended, 990));
-}
-
-fn propagation(history: &History, disturbed: &Disturbed, calms: &[(u64, u64)]) {
-    println!("\npropagation: from a commit until an agent resolves it, in ms");
-    let faults = disturbed.faults.iter();
-    let terminated = faults.filter(|it| it.fault == Fault::Listeners);
-    let without_listeners: Vec<_> = terminated.map(|it| (it.start, it.end)).collect();
-    let watched = u16::try_from(WATCHED).unwrap_or(u16::MAX);
-    for (label, windows) in [
-        ("with listeners, no fault", calms),
-        ("listeners terminated", &*without_listeners),
-    ] {
-        let is_agent = |member| AGENTS.contains(&member);
-        let delays = propagation::measure(history, watched, windows, is_agent);
-        line(&format!("{label}: samples"), delays.len());
-        for (name, per_mille) in [("p50", 500), ("p99", 990), ("worst", 1000)] {
-            line(&format!("{label}: {name}"), percentile(&delays, per_mille));
-        }
-    }
 }
 
 /// Reports failures that nothing excuses, because PostgreSQL could be reached all the time.

@@ -39,9 +39,6 @@ pub(crate) struct Read {
     pub(crate) answer: Answer,
 }
 
-/// The kind of a write through the registry; the others are SQL writes.
-pub(crate) const REGISTERED: &str = "registered through the registry";
-
 /// One attempt to write. [`History::changes`] says if it was committed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Write {

@@ -10,7 +10,6 @@
 //! history leaves open when a commit happened, the judge decides for the reader.
 
 pub(crate) mod history;
-pub(crate) mod propagation;
 #[cfg(test)]
 mod tests;
 mod timeline;
