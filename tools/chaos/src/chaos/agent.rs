@@ -120,7 +120,7 @@ pub(super) fn note(history: &mut History, process: u16, line: &str) -> Option<()
         }
         ["b", number, start] => {
             let (number, start) = (number.parse().ok()?, start.parse().ok()?);
-            history.write(number, "registered", start, Some(process));
+            history.write(number, start, Some(process));
         }
         ["w", number, end, ref code @ ..] => {
             let (number, end) = (number.parse().ok()?, end.parse().ok()?);

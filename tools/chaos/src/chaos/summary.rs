@@ -1,10 +1,8 @@
 //! The report of a run.
 
-use std::collections::BTreeMap;
-
 use super::members::{AGENTS, MEMBERS};
 use crate::fault::{Happened, Mode};
-use crate::judge::history::{Answer, History, Read, Write};
+use crate::judge::history::{Answer, History, Write};
 use crate::judge::{Rule, Verdict, Violation};
 use crate::report::{self, EXAMPLES, Misses, line, percentile};
 use crate::run::Disturbed;
@@ -40,26 +38,7 @@ fn operations(history: &History, misses: &mut Misses) {
         let idle = AGENTS.contains(&member) && !registered;
         misses.wrong(idle, format!("{name} registered nothing"));
     }
-    line("reads in all", history.reads.len());
-    let is_absent = |read: &&Read| read.answer == Answer::Absent;
-    line(
-        "answers \"not found\"",
-        history.reads.iter().filter(is_absent).count(),
-    );
-    let mut writes: BTreeMap<_, usize> = BTreeMap::new();
-    for write in acknowledged(history) {
-        *writes.entry(write.kind).or_default() += 1;
-    }
-    for (kind, count) in &writes {
-        line(kind, count);
-    }
-    let count = writes.values().sum::<usize>();
-    line("writes in all", count);
-    line(
-        "further writes, unknown result",
-        history.writes.len() - count,
-    );
-    line("processes", history.processes.len());
+    line("writes", acknowledged(history).count());
     misses.wrong(history.changes.len() < 2, "no change was committed");
 }
 

@@ -27,12 +27,9 @@ pub(super) async fn prepare(run: &Run, connection: &mut PgConnection) -> Option<
     let [here, _] = MOVING;
     let names = format!("VALUES ('{STAYING}'), ('{here}')");
     let sql = format!("INSERT INTO tasker.task_namespaces (name) {names}");
-    write(run, connection, "namespace created", |_| sql).await?;
+    write(run, connection, |_| sql).await?;
     for name in templates::moving() {
-        write(run, connection, "INSERT", |number| {
-            insert(here, &name, number)
-        })
-        .await?;
+        write(run, connection, |number| insert(here, &name, number)).await?;
     }
     Some(())
 }
@@ -75,21 +72,15 @@ async fn write_staying(
     let insert = |number| insert(STAYING, &name, number);
     let delete = || format!("DELETE FROM tasker.named_tasks WHERE name = '{name}'");
     match random.random_range(0..10) {
-        0..6 => write(run, connection, "UPDATE", |number| update(&name, number)).await,
+        0..6 => write(run, connection, |number| update(&name, number)).await,
         6..8 => {
             let both = |number| format!("{}; {}", delete(), insert(number));
-            write(
-                run,
-                connection,
-                "DELETE and INSERT in one transaction",
-                both,
-            )
-            .await
+            write(run, connection, both).await
         }
         _ => {
-            write(run, connection, "DELETE", |_| delete()).await?;
+            write(run, connection, |_| delete()).await?;
             clock::pause(random, ABSENCE_MS).await;
-            write(run, connection, "INSERT", insert).await
+            write(run, connection, insert).await
         }
     }
 }
@@ -101,11 +92,11 @@ async fn write_moving(run: &Run, connection: &mut PgConnection, random: &mut Std
             "UPDATE tasker.task_namespaces SET name = CASE name WHEN '{here}' THEN '{there}' \
              ELSE '{here}' END WHERE name IN ('{here}', '{there}')"
         );
-        return write(run, connection, "namespace renamed", |_| sql).await;
+        return write(run, connection, |_| sql).await;
     }
     let mut names: Vec<_> = templates::moving().collect();
     let name = names.swap_remove(random.random_range(0..names.len()));
-    write(run, connection, "UPDATE", |number| update(&name, number)).await
+    write(run, connection, |number| update(&name, number)).await
 }
 
 fn update(name: &str, number: u32) -> String {
@@ -132,7 +123,6 @@ fn insert(namespace: &str, name: &str, number: u32) -> String {
 async fn write(
     run: &Run,
     connection: &mut PgConnection,
-    kind: &'static str,
     sql: impl FnOnce(u32) -> String,
 ) -> Option<()> {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -141,7 +131,7 @@ async fn write(
         "SELECT set_config('chaos.write', '{number}', true); {}",
         sql(number)
     );
-    run.note(|history| history.write(number, kind, clock::now(), None));
+    run.note(|history| history.write(number, clock::now(), None));
     let written = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
     let code = written.as_ref().err().map(|error| {
         let code = error.as_database_error().and_then(DatabaseError::code);

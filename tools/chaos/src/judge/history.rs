@@ -42,7 +42,6 @@ pub(crate) struct Read {
 /// One attempt to write. [`History::changes`] says if it was committed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Write {
-    pub(crate) kind: &'static str,
     /// No commit was requested before this moment.
     pub(crate) start: u64,
     /// When the writer learned of the commit.
@@ -96,15 +95,8 @@ impl History {
     }
 
     /// Notes a write that begins.
-    pub(crate) fn write(
-        &mut self,
-        number: u32,
-        kind: &'static str,
-        start: u64,
-        process: Option<u16>,
-    ) {
+    pub(crate) fn write(&mut self, number: u32, start: u64, process: Option<u16>) {
         let write = Write {
-            kind,
             start,
             acknowledged: None,
             failed: None,

@@ -28,7 +28,7 @@ impl Case {
         acknowledged: Option<u64>,
     ) -> u32 {
         let number = u32::try_from(self.0.writes.len()).expect("a case has few writes");
-        self.0.write(number, "UPDATE", start, None);
+        self.0.write(number, start, None);
         if let Some(moment) = acknowledged {
             self.0.written(number, moment, None);
         }

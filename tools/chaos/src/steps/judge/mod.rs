@@ -91,8 +91,6 @@ pub(crate) struct Verdict {
     pub(crate) violations: Vec<Violation>,
     /// Attempts that followed one which was lost with its lease.
     pub(crate) after_lease_losses: usize,
-    /// Attempts that overlapped with another one, because a process was frozen.
-    pub(crate) overlaps_allowed: usize,
     /// Nanoseconds from the kill or freeze of a process until the next attempt of each of its steps began.
     /// Ascending.
     pub(crate) recoveries: Vec<u64>,
