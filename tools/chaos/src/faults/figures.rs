@@ -29,37 +29,14 @@ pub(super) struct Measured {
     pub(super) late: Duration,
 }
 
-/// Percentiles of durations.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Spread {
-    pub(super) count: usize,
-    pub(super) p50: Duration,
-    pub(super) p99: Duration,
-    pub(super) max: Duration,
-}
-
-impl Spread {
-    pub(super) fn of(durations: impl Iterator<Item = Duration>) -> Self {
-        let mut sorted: Vec<Duration> = durations.collect();
-        sorted.sort_unstable();
-        let rank = |percent: usize| (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-        let at = |percent| sorted.get(rank(percent)).copied().unwrap_or_default();
-        Self {
-            count: sorted.len(),
-            p50: at(50),
-            p99: at(99),
-            max: at(100),
-        }
-    }
-}
-
 /// The figures of a row. Those without a time in their name are from the fault on.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Figures {
     pub(super) failed: usize,
-    pub(super) before: Spread,
-    pub(super) during: Spread,
-    pub(super) after: Spread,
+    /// Requests.
+    pub(super) before: usize,
+    pub(super) during: usize,
+    pub(super) after: usize,
     pub(super) added: Duration,
     /// Answers of Redis before the fault.
     pub(super) from_redis_before: usize,
@@ -80,52 +57,43 @@ impl Figures {
         let all = samples.filter(|sample| sample.started >= began);
         let (before, from_fault): (Vec<&Sample>, Vec<&Sample>) =
             all.partition(|sample| sample.ended() < fault);
-        let (after, during): (Vec<&Sample>, Vec<&Sample>) =
-            from_fault.iter().partition(|sample| sample.started >= over);
-        let spread = |samples: &[&Sample]| Spread::of(samples.iter().map(|sample| sample.took));
+        let after = from_fault.iter().filter(|it| it.started >= over).count();
         let slow = from_fault.iter().filter(|sample| sample.took > SLOW);
 
         let registered = |with_redis: bool| {
             let all = measured.registrations.iter();
-            let registered =
+            let during =
                 all.filter(|it| it.with_redis == with_redis && (fault..over).contains(&it.ended));
-            Spread::of(registered.map(|it| it.took))
+            let mut took: Vec<_> = during.map(|it| it.took).collect();
+            took.sort_unstable();
+            let median = took.get(took.len().saturating_sub(1) / 2);
+            [median, took.last()].map(|took| took.copied().unwrap_or_default())
         };
         let (with_redis, without) = (registered(true), registered(false));
+        let [slower, longer] = [0, 1].map(|it| with_redis[it].saturating_sub(without[it]));
         Self {
             failed,
-            before: spread(&before),
-            during: spread(&during),
-            after: spread(&after),
+            before: before.len(),
+            during: from_fault.len() - after,
+            after,
             added: longest(
                 slow.map(|sample| sample.took.saturating_sub(longest_beside(sample, control))),
             ),
             from_redis_before: before.iter().filter(|sample| sample.from_redis).count(),
-            slower: with_redis.p50.saturating_sub(without.p50),
-            longer: with_redis.max.saturating_sub(without.max),
+            slower,
+            longer,
             back: measured.back,
             late: measured.late,
         }
     }
 
     /// Returns the columns of the table with their headings.
-    pub(super) fn columns(&self) -> [(&'static str, String); 9] {
+    pub(super) fn columns(&self) -> [(&'static str, String); 6] {
         let ms = |duration: Duration| format!("{:.1}", 1000.0 * duration.as_secs_f64());
-        let spread = |spread: Spread| {
-            format!(
-                "{} / {} / {}",
-                ms(spread.p50),
-                ms(spread.p99),
-                ms(spread.max)
-            )
-        };
-        let requests = self.before.count + self.during.count + self.after.count;
+        let requests = self.before + self.during + self.after;
         [
             ("requests", requests.to_string()),
             ("failed", self.failed.to_string()),
-            ("before", spread(self.before)),
-            ("during", spread(self.during)),
-            ("after", spread(self.after)),
             ("added", ms(self.added)),
             ("start late", ms(self.late)),
             ("back", self.back.map_or_else(|| String::from("never"), ms)),
@@ -143,10 +111,7 @@ impl Figures {
         let reads_redis = !local_tier && !fault.is_at_boot();
         for (wrong, text) in [
             (self.failed > 0, "requests failed"),
-            (
-                self.during.count == 0 || self.after.count == 0,
-                "there was no load",
-            ),
+            (self.during == 0 || self.after == 0, "there was no load"),
             (
                 reads_redis && self.from_redis_before == 0,
                 "nothing was read from Redis before the fault",

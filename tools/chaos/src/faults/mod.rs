@@ -40,7 +40,7 @@ pub(crate) async fn run(subjects: &Subjects, options: &Options) -> Result<bool> 
         let known = known.join(", ");
         return Err(format!("no row is called {name}; there are: {known}").into());
     }
-    println!("Times in ms, p50 / p99 / longest.\n");
+    println!("Times in ms.\n");
     let headings = Figures::default().columns().map(|(heading, _)| heading);
     println!("| fault | local tier | {} | bars |", headings.join(" | "));
     println!("| --- | --- {}| --- |", "| ---: ".repeat(headings.len()));

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::figures::{Figures, Measured, Spread};
+use super::figures::{Figures, Measured};
 use crate::fault::Fault;
 use crate::report::Misses;
 use crate::subject::Registration;
@@ -57,7 +57,7 @@ fn requests_belong_to_the_time_before_the_fault_to_it_or_to_the_time_after() {
     let mut row = Row::new();
     row.measured.samples = (0..40).map(|number| row.sample(number * 100, 1)).collect();
     let figures = row.figures();
-    let counts = [figures.before, figures.during, figures.after].map(|spread| spread.count);
+    let counts = [figures.before, figures.during, figures.after];
     assert_eq!(counts, [10, 20, 10]);
     assert_eq!(figures.from_redis_before, 10);
 }
@@ -82,25 +82,11 @@ fn registrations_during_the_fault_are_compared_with_those_without_redis() {
     assert_eq!((figures.slower, figures.longer), (ms(22), ms(84)));
 }
 
-#[test]
-fn percentiles_are_values_that_occurred() {
-    let spread = Spread::of((1..=100).map(ms));
-    assert_eq!(
-        (spread.p50, spread.p99, spread.max),
-        (ms(50), ms(99), ms(100))
-    );
-    assert_eq!(Spread::of(std::iter::empty()), Spread::default());
-}
-
 fn good() -> Figures {
-    let spread = Spread {
-        count: 100,
-        ..Spread::default()
-    };
     Figures {
-        before: spread,
-        during: spread,
-        after: spread,
+        before: 100,
+        during: 100,
+        after: 100,
         from_redis_before: 100,
         back: Some(ms(700)),
         ..Figures::default()
@@ -139,7 +125,7 @@ fn reads_of_redis_are_needed_if_each_request_reads_it() {
 fn wrong_results_fail_a_row_at_once() {
     let wrong: [fn(&mut Figures); 3] = [
         |figures| figures.failed = 1,
-        |figures| figures.during.count = 0,
+        |figures| figures.during = 0,
         |figures| figures.back = None,
     ];
     for wrong in wrong {
