@@ -55,13 +55,13 @@ impl Misses {
     /// Prints how often a rule was broken, with examples. That is a miss.
     pub(crate) fn rule<T>(
         &mut self,
-        label: &str,
+        rule: impl Display,
         broken: impl Iterator<Item = T> + Clone,
         example: impl Fn(T),
     ) {
         let count = broken.clone().count();
-        line(label, count);
-        self.wrong(count > 0, format!("{count} x {label}"));
+        self.wrong(count > 0, format!("{count} x {rule}"));
+        line(rule, count);
         broken.take(EXAMPLES).for_each(example);
     }
 
@@ -98,7 +98,7 @@ pub(crate) fn faults(mode: Mode, happened: &[Happened]) {
 }
 
 /// Prints one figure.
-pub(crate) fn line(label: &str, value: impl Display) {
+pub(crate) fn line(label: impl Display, value: impl Display) {
     println!("  {label:<52}{value:>12}");
 }
 

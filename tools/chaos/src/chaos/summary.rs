@@ -1,5 +1,7 @@
 //! The report of a run.
 
+use strum::VariantArray;
+
 use super::members::{AGENTS, MEMBERS};
 use crate::fault::{Happened, Mode};
 use crate::judge::history::{Answer, History, Write};
@@ -31,7 +33,7 @@ fn operations(history: &History, misses: &mut Misses) {
     for (member, name) in MEMBERS.into_iter().enumerate() {
         let of_member = |process: u16| history.processes[usize::from(process)].member == member;
         let reads = history.reads.iter().filter(|read| of_member(read.process));
-        line(&format!("reads, {name}"), reads.clone().count());
+        line(format!("reads, {name}"), reads.clone().count());
         let answered = reads.filter(|read| read.answer.state().is_some()).count();
         misses.wrong(answered == 0, format!("{name} was never answered a read"));
         let registered = acknowledged(history).any(|write| write.process.is_some_and(of_member));
@@ -89,9 +91,9 @@ fn failures(history: &History, faults: &[Happened], misses: &mut Misses) {
 
 fn violations(history: &History, verdict: &Verdict, misses: &mut Misses) {
     println!("\nviolations");
-    for &rule in Rule::ALL {
+    for &rule in Rule::VARIANTS {
         let broken = verdict.violations.iter().filter(|it| it.rule == rule);
-        misses.rule(rule.label(), broken, |it| example(history, it));
+        misses.rule(rule, broken, |it| example(history, it));
     }
     misses.wrong(verdict.staleness.is_empty(), "no read could be judged");
 }

@@ -17,11 +17,11 @@ mod timeline;
 use std::collections::HashMap;
 
 use history::{Answer, Change, History, Read, Write};
-use strum::{IntoStaticStr, VariantArray};
+use strum::{Display, VariantArray};
 use timeline::Timeline;
 
 /// A way in which a read is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Display, VariantArray)]
 pub(crate) enum Rule {
     #[strum(to_string = "older than the bound")]
     Stale,
@@ -35,14 +35,6 @@ pub(crate) enum Rule {
     WentBack,
     #[strum(to_string = "own write not seen")]
     OwnWriteMissed,
-}
-
-impl Rule {
-    pub(crate) const ALL: &[Self] = Self::VARIANTS;
-
-    pub(crate) fn label(self) -> &'static str {
-        self.into()
-    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use strum::VariantArray;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -33,7 +34,7 @@ pub(super) async fn prepare(chaos: &Chaos, connection: &mut PgConnection) -> Res
         .bind(NAMESPACE)
         .execute(&mut *connection)
         .await?;
-    for &shape in Shape::ALL {
+    for &shape in Shape::VARIANTS {
         register(chaos, connection, shape, 0, clock::now()).await?;
     }
     Ok(())
@@ -75,10 +76,10 @@ async fn create_all(chaos: Arc<Chaos>, mut random: StdRng) {
 
 /// Asks for a task. Returns it if it was created.
 async fn create(chaos: &Chaos, service: usize, url: &str, random: &mut StdRng) -> Option<Uuid> {
-    let shape = Shape::ALL[random.random_range(0..Shape::ALL.len())];
+    let shape = Shape::VARIANTS[random.random_range(0..Shape::VARIANTS.len())];
     let seed: u32 = random.random();
     let body = json!({
-        "name": shape.name(), "namespace": NAMESPACE, "version": VERSION,
+        "name": shape.as_ref(), "namespace": NAMESPACE, "version": VERSION,
         "context": {"seed": seed}, "priority": random.random_range(0..3),
     });
     let wait = if random.random_bool(WAITING) {
@@ -118,7 +119,7 @@ async fn change_all(chaos: Arc<Chaos>, mut random: StdRng) {
         clock::pause(&mut random, CHANGE_MS).await;
         let marker = chaos.note(|history| history.versions.len());
         let marker = u32::try_from(marker).unwrap_or(u32::MAX);
-        let shape = Shape::ALL[random.random_range(0..Shape::ALL.len())];
+        let shape = Shape::VARIANTS[random.random_range(0..Shape::VARIANTS.len())];
         let start = clock::now();
         // A change whose answer was lost is made again, until it is known to be made.
         loop {
@@ -148,14 +149,14 @@ async fn register(
          DO UPDATE SET configuration = excluded.configuration",
     )
     .bind(NAMESPACE)
-    .bind(shape.name())
+    .bind(shape.as_ref())
     .bind(VERSION)
     .bind(shape.document(marker))
     .execute(connection)
     .await?;
     chaos.note(|history| {
         history.versions.push(Version {
-            shape: shape.name().to_owned(),
+            shape: shape.to_string(),
             marker,
             start,
             end: clock::now(),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use strum::{EnumString, IntoStaticStr, VariantArray};
+use strum::{AsRefStr, Display, EnumString, VariantArray};
 
 pub(crate) const NAMESPACE: &str = "chaos_steps";
 pub(crate) const VERSION: &str = "1.0.0";
@@ -26,7 +26,7 @@ const PARTS: usize = 8;
 pub(crate) type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The form of a template. Its name is that of the variant in small letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, AsRefStr, Display, EnumString, VariantArray)]
 #[strum(serialize_all = "lowercase")]
 pub(crate) enum Shape {
     Linear,
@@ -68,12 +68,6 @@ impl Behaviour {
 }
 
 impl Shape {
-    pub(crate) const ALL: &[Self] = Self::VARIANTS;
-
-    pub(crate) fn name(self) -> &'static str {
-        self.into()
-    }
-
     /// Returns every step of the template: its name, its type and its dependencies. The last step's
     /// name depends on the marker, so that documents differ in their graphs.
     fn steps(self, marker: u32) -> Vec<(String, &'static str, Vec<String>)> {
@@ -140,7 +134,7 @@ impl Shape {
             })
             .collect();
         json!({
-            "name": self.name(), "namespace_name": NAMESPACE, "version": VERSION,
+            "name": self.as_ref(), "namespace_name": NAMESPACE, "version": VERSION,
             "identity_strategy": "always_unique", "steps": steps,
         })
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use strum::VariantArray;
 use tasker_test_support::Exited;
 
 use super::history::{ACTIONS, History, Task, Transition};
@@ -71,7 +72,7 @@ fn refusals(history: &History, misses: &mut Misses) {
         *unneeded += usize::from(is_failure && !is_excused);
     }
     for (status, (count, unneeded)) in by_status {
-        line(&format!("requests with {status}"), count);
+        line(format!("requests with {status}"), count);
         let is_wrong = status.starts_with("500") || unneeded > 0;
         misses.wrong(
             is_wrong,
@@ -88,12 +89,12 @@ fn tasks(history: &History, misses: &mut Misses) {
         let has_ended = move |task: &&Task| task.states.last().is_some_and(|last| last == state);
         tasks.filter(has_ended)
     };
-    for &shape in Shape::ALL {
-        let never = ended("complete").all(|task| task.shape != shape.name());
-        misses.wrong(never, format!("no {} task was complete", shape.name()));
+    for &shape in Shape::VARIANTS {
+        let never = ended("complete").all(|task| task.shape != shape.as_ref());
+        misses.wrong(never, format!("no {shape} task was complete"));
     }
     for state in ["complete", "error", "cancelled"] {
-        line(&format!("ended in {state}"), ended(state).count());
+        line(format!("ended in {state}"), ended(state).count());
     }
 }
 
@@ -120,9 +121,9 @@ fn attempts(history: &History, verdict: &Verdict, misses: &mut Misses) {
 
 fn violations(verdict: &Verdict, misses: &mut Misses) {
     println!("\nviolations");
-    for &rule in Rule::ALL {
+    for &rule in Rule::VARIANTS {
         let broken = verdict.violations.iter().filter(|it| it.rule == rule);
-        misses.rule(rule.label(), broken, |it| {
+        misses.rule(rule, broken, |it| {
             println!("    task {} step {:?}: {}", it.task, it.step, it.details);
         });
     }

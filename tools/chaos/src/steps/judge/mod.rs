@@ -12,14 +12,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use strum::{IntoStaticStr, VariantArray};
+use strum::{Display, VariantArray};
 use uuid::Uuid;
 
 use super::history::History;
 use attempts::Case;
 
 /// A way in which a promise is broken, labelled with the number of the promise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Display, VariantArray)]
 pub(crate) enum Rule {
     #[strum(to_string = "1: a task did not end")]
     NotEnded,
@@ -67,14 +67,6 @@ pub(crate) enum Rule {
     NotAsked,
     #[strum(to_string = "5: a failed task is not in the DLQ")]
     WrongDlq,
-}
-
-impl Rule {
-    pub(crate) const ALL: &[Self] = Self::VARIANTS;
-
-    pub(crate) fn label(self) -> &'static str {
-        self.into()
-    }
 }
 
 #[derive(Debug, Clone)]

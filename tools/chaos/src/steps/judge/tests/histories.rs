@@ -106,7 +106,7 @@ pub(super) fn history_of(shape: Shape, behaviours: [Behaviour; 4]) -> History {
         history.steps.insert(id(name), step);
     }
     let task = Task {
-        shape: shape.name().to_owned(),
+        shape: shape.to_string(),
         is_ended: true,
         states: vec![String::from("pending"), String::from(state)],
         asked: Some(Asked {
@@ -120,7 +120,7 @@ pub(super) fn history_of(shape: Shape, behaviours: [Behaviour; 4]) -> History {
     history.tasks.insert(TASK, task);
     for (marker, start) in [(MARKER, 10), (MARKER + 1, 300)] {
         history.versions.push(Version {
-            shape: shape.name().to_owned(),
+            shape: shape.to_string(),
             marker,
             start,
             end: start + 10,
