@@ -29,7 +29,7 @@ Tasks:
   bench     Measure what resolving, booting, invalidating and running steps cost, beside their yardsticks
   chaos     Run real processes under random faults, and judge every read; with `--steps`, every task
   faults    Measure the delays that requests notice under each fault of Redis
-  soak      Let Redis fail at random for a long time, and compare the levels of resources
+  soak      Run tasks under random faults for a long time, and compare the levels of resources
   generate  Renew the files that are generated: the query cache, OpenAPI documents, the config reference.
             With `--check`, change nothing; fail if a committed file is not what would be generated,
             or if clippy has a warning

@@ -78,13 +78,11 @@ pub(crate) enum Spoil {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Faults,
-    Soak,
     Chaos,
     Steps,
 }
 
-const ALL_MODES: &[Mode] = &[Mode::Faults, Mode::Soak, Mode::Chaos, Mode::Steps];
-const IN_PROCESS: &[Mode] = &[Mode::Faults, Mode::Soak];
+const ALL_MODES: &[Mode] = &[Mode::Faults, Mode::Chaos, Mode::Steps];
 const TABLE: &[Mode] = &[Mode::Faults];
 const CHAOS: &[Mode] = &[Mode::Chaos, Mode::Steps];
 const STEPS: &[Mode] = &[Mode::Steps];
@@ -109,7 +107,7 @@ const LIST: [(Fault, &str, &str, &[Mode]); 34] = [
     (Fault::Flush, "flush", "Redis flushed", ALL_MODES),
     (Fault::Restore, "restore", "Redis restored from an old snapshot", CHAOS),
     (Fault::Flapping, "flapping", "Redis up 1 s, down 1 s", ALL_MODES),
-    (Fault::PostgresSlow, "postgres-slow", "Redis killed, PostgreSQL 20 ms slower", IN_PROCESS),
+    (Fault::PostgresSlow, "postgres-slow", "Redis killed, PostgreSQL 20 ms slower", TABLE),
     (Fault::ClusterPrimary, "cluster", "a cluster that loses a primary", TABLE),
     (Fault::SlotsMove, "slots-move", "a cluster whose slots move", TABLE),
     (Fault::SentinelFailover, "sentinel", "a primary that its sentinels replace", TABLE),

@@ -4,8 +4,8 @@
 //! - `chaos`: random faults against real processes, and an independent [`judge`];
 //!   with `--steps`, they run tasks, and [`steps::judge`] judges these;
 //! - `faults`: a table, one row a fault, of the delays that requests notice;
-//! - `soak`: random faults for a long time, and the levels of memory, tasks and connections;
-//!   with `--steps`, those of processes that run tasks.
+//! - `soak`: tasks under random faults for a long time, and the levels of memory, threads and
+//!   connections.
 //!
 //! `cargo xtask` builds this program and runs it. It starts its own servers.
 
@@ -20,7 +20,6 @@ mod judge;
 mod processes;
 mod report;
 mod run;
-mod soak;
 mod steps;
 mod subject;
 mod templates;
@@ -50,7 +49,7 @@ enum Mode {
     Chaos(chaos::Options),
     /// Measure the delays that requests notice under each fault of Redis.
     Faults(faults::Options),
-    /// Let Redis fail at random for a long time and compare the levels of resources.
+    /// Run tasks under random faults for a long time and compare the levels of resources.
     Soak(Course),
 }
 
@@ -66,7 +65,8 @@ struct Course {
     /// Decides which faults happen and which templates are read and written. Default: random.
     #[arg(long)]
     seed: Option<u64>,
-    /// Run tasks in processes of workers and services, and judge how they end, instead of reads.
+    /// Run tasks in processes of workers and services, and judge how they end, instead of reads. A
+    /// soak always does.
     #[arg(long)]
     steps: bool,
 }
@@ -97,14 +97,7 @@ fn main() -> ExitCode {
             Mode::Faults(options) => {
                 in_process(async |subjects| faults::run(subjects, &options).await)
             }
-            Mode::Soak(course) => {
-                let (length, seed) = (course.length(60), course.seed());
-                if course.steps {
-                    in_runtime(steps::soak(length, seed))
-                } else {
-                    in_process(async |subjects| soak::run(subjects, length, seed).await)
-                }
-            }
+            Mode::Soak(course) => in_runtime(steps::soak(course.length(60), course.seed())),
         }
     };
     match outcome {

@@ -8,7 +8,7 @@ use tasker_test_support::{Exited, ServiceProcess, free_port};
 use tokio::sync::Mutex;
 
 use crate::error::Result;
-use crate::soak::levels::Levels;
+use crate::steps::levels::Levels;
 use crate::world::World;
 
 /// Longer than any fault lasts.

@@ -29,21 +29,23 @@ pub(super) async fn run(chaos: &Chaos, seed: u64, processes_stay: bool) -> Resul
         }
         processes(chaos, seed ^ 1).await
     };
-    tokio::try_join!(servers(chaos, seed), of_processes)?;
+    tokio::try_join!(servers(chaos, seed, processes_stay), of_processes)?;
     Ok(())
 }
 
-async fn servers(chaos: &Chaos, seed: u64) -> Result {
+async fn servers(chaos: &Chaos, seed: u64, processes_stay: bool) -> Result {
     let mut random = StdRng::seed_from_u64(seed);
     let all = || Fault::all(Mode::Steps).filter(|fault| !fault.is_of_process());
-    // Steps hardly use Redis, so its faults are one card together, drawn from a deck of their own.
-    let mut of_redis = Deck::of(all().filter(|fault| fault.is_of_redis()));
-    let one = all().find(|fault| fault.is_of_redis());
-    let mut deck = Deck::of(all().filter(|fault| !fault.is_of_redis()).chain(one));
+    // Steps hardly use Redis, so its faults are one card together if processes fail as well.
+    let cards = if processes_stay { usize::MAX } else { 1 };
+    let of_redis = || all().filter(|fault| fault.is_of_redis());
+    let others = all().filter(|fault| !fault.is_of_redis());
+    let mut deck = Deck::of(others.chain(of_redis().take(cards)));
+    let mut redis_deck = Deck::of(of_redis());
     while !chaos.is_ending() {
         let mut fault = deck.draw(&mut random);
         if fault.is_of_redis() {
-            fault = of_redis.draw(&mut random);
+            fault = redis_deck.draw(&mut random);
         }
         let member = random.random_range(0..MEMBERS.len());
         let length = match fault {

@@ -13,6 +13,8 @@ pub(super) const MEMBERS: [&str; 5] = [
 ];
 pub(super) const WORKERS: std::ops::Range<usize> = 0..3;
 pub(super) const ORCHESTRATIONS: std::ops::Range<usize> = 3..5;
+/// The service that reads each template from Redis.
+const WITHOUT_LOCAL_TIER: usize = 4;
 
 /// The lease of all workers, in seconds.
 pub(super) const LEASE_SECONDS: u64 = 5;
@@ -28,7 +30,7 @@ pub(super) fn all(world: &World) -> Vec<Member> {
             ("tasker-orchestration", ORCHESTRATION_ADDRESS)
         };
         let log = if is_worker { "warn" } else { "error" };
-        let environment = vec![
+        let mut environment = vec![
             (
                 "TASKER__COMMON__CACHE__MAX_STALENESS_MS",
                 STALENESS_MS.to_string(),
@@ -48,6 +50,10 @@ pub(super) fn all(world: &World) -> Vec<Member> {
                 String::from("20"),
             ),
         ];
+        if index == WITHOUT_LOCAL_TIER {
+            let bytes = "TASKER__COMMON__CACHE__LOCAL_MAX_BYTES";
+            environment.push((bytes, String::from("0")));
+        }
         Member {
             name,
             program,

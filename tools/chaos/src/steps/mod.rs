@@ -9,6 +9,7 @@ pub(crate) mod agent;
 mod disturb;
 mod history;
 pub(crate) mod judge;
+pub(crate) mod levels;
 mod load;
 mod members;
 mod operators;
@@ -24,8 +25,8 @@ use crate::clock::{self, MILLISECOND};
 use crate::error::Result;
 use crate::report::Misses;
 use crate::run::Notes;
-use crate::soak::levels::Levels;
 use history::{History, Refusal};
+use levels::Levels;
 use members::{MEMBERS, ORCHESTRATIONS, STALENESS_MS};
 
 /// The time that tasks may take to end when faults have stopped.
@@ -34,7 +35,7 @@ const SETTLE_POLL: Duration = Duration::from_millis(200);
 /// A run of this length lets each fault happen, and must have noticed it.
 const FAIR_LENGTH: Duration = Duration::from_mins(1);
 /// The time in which each fault of servers and links happens once.
-const FIRST_LAP: Duration = Duration::from_mins(2);
+const FIRST_LAP: Duration = Duration::from_secs(90);
 /// The time between two readings of levels.
 const LAP: Duration = Duration::from_mins(5);
 /// Nothing runs for so long before levels are read, so that idle threads end.
@@ -97,7 +98,7 @@ pub(crate) async fn run(length: Duration, seed: u64) -> Result<bool> {
 /// Runs tasks under faults of servers and links, in processes that stay. Returns true if every promise
 /// held and all levels are even.
 pub(crate) async fn soak(length: Duration, seed: u64) -> Result<bool> {
-    println!("soak of steps for {length:?}, seed {seed}");
+    println!("soak for {length:?}, seed {seed}");
     let chaos = start().await?;
     let mut settled = disturb(&chaos, FIRST_LAP, seed, true).await?;
     let before = levels(&chaos).await?;

@@ -16,8 +16,6 @@ use crate::world::World;
 pub(crate) enum Kind {
     #[strum(to_string = "KiB of memory")]
     Memory,
-    #[strum(to_string = "tasks")]
-    Tasks,
     #[strum(to_string = "threads")]
     Threads,
     #[strum(to_string = "file descriptors")]
@@ -33,7 +31,7 @@ impl Kind {
     fn more(self, before: usize) -> usize {
         match self {
             Self::Memory => (before / 10).max(8 * 1024),
-            Self::Tasks | Self::Threads => 2,
+            Self::Threads => 2,
             // Each pool has as many as were needed at once of late.
             Self::Postgres => (before / 10).max(2),
             Self::Files => 8,
@@ -64,17 +62,15 @@ impl Levels {
         ]))
     }
 
-    pub(crate) fn add(&mut self, owner: &'static str, kind: Kind, level: usize) {
-        self.0.push((owner, kind, level));
-    }
-
     /// Reads the levels of a process from its folder below `/proc`.
     pub(crate) fn add_process(&mut self, owner: &'static str, folder: &str) -> Result {
         let entries = |name| std::fs::read_dir(format!("{folder}/{name}")).map(Iterator::count);
         let resident = resident_kib(folder).unwrap_or_default();
-        self.add(owner, Kind::Memory, resident);
-        self.add(owner, Kind::Threads, entries("task")?);
-        self.add(owner, Kind::Files, entries("fd")?);
+        self.0.extend([
+            (owner, Kind::Memory, resident),
+            (owner, Kind::Threads, entries("task")?),
+            (owner, Kind::Files, entries("fd")?),
+        ]);
         Ok(())
     }
 
@@ -111,7 +107,7 @@ mod tests {
     fn a_little_more_is_even_and_a_leak_is_not() {
         let kinds = [
             Kind::Memory,
-            Kind::Tasks,
+            Kind::Threads,
             Kind::Redis,
             Kind::Postgres,
             Kind::Files,
