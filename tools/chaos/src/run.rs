@@ -1,9 +1,12 @@
 //! The state that the parts of a run with processes share: those that ask, and those that disturb.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tasker_test_support::{Exited, PostgresServer};
 use tokio::task::JoinSet;
 
@@ -16,6 +19,10 @@ use crate::world::{Servers, World};
 /// A process that cannot start is started again so often.
 const START_ATTEMPTS: u32 = 20;
 const START_PAUSE: Duration = Duration::from_millis(500);
+
+/// The length of most faults, and the pause before one, in milliseconds.
+pub(crate) const LENGTH_MS: Range<u64> = 300..2500;
+pub(crate) const PAUSE_MS: Range<u64> = 200..800;
 
 /// The notes of a mode about its processes.
 pub(crate) trait Notes: Default + Send + 'static {
@@ -117,13 +124,28 @@ impl<H: Notes> Run<H> {
         Ok(())
     }
 
-    /// Lets a fault happen for so long, to one member or to all. Returns when all is well again.
-    pub(crate) async fn happen(
+    /// Lets faults happen until the run ends, one after another: those that `next` returns, with the
+    /// members of which each may meet one, and the milliseconds that it may last. Returns when all is
+    /// well again.
+    pub(crate) async fn disturb(
         &self,
-        fault: Fault,
-        member: Option<usize>,
-        length: Duration,
+        seed: u64,
+        pause: Range<u64>,
+        mut next: impl FnMut(&mut StdRng) -> (Fault, Range<usize>, Range<u64>),
     ) -> Result {
+        let mut random = StdRng::seed_from_u64(seed);
+        while !self.is_ending() {
+            clock::pause(&mut random, pause.clone()).await;
+            let (fault, members, length) = next(&mut random);
+            let member = fault.meets_one().then(|| random.random_range(members));
+            let length = Duration::from_millis(random.random_range(length));
+            self.happen(fault, member, length).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets a fault happen for so long, to one member or to all. Returns when all is well again.
+    async fn happen(&self, fault: Fault, member: Option<usize>, length: Duration) -> Result {
         let start = clock::now();
         match (fault, member) {
             (Fault::ProcessKilled | Fault::ProcessStopped, Some(member)) => {

@@ -8,7 +8,6 @@ pub(crate) mod agent;
 mod audit;
 mod members;
 mod readers;
-mod schedule;
 mod summary;
 mod writers;
 
@@ -18,9 +17,10 @@ use tokio::task::JoinSet;
 use crate::Course;
 use crate::clock;
 use crate::error::Result;
+use crate::fault::{Deck, Fault, Mode};
 use crate::judge::history::History;
 use crate::judge::judge;
-use crate::run::Notes;
+use crate::run::{LENGTH_MS, Notes, PAUSE_MS};
 use members::{AGENTS, MEMBERS, ORCHESTRATION, WORKER};
 
 /// A run, and its bound.
@@ -71,7 +71,16 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
     }
     writers::start(&run, seed, &mut work);
     run.end_after(length, &mut work);
-    schedule::run(&run, seed).await?;
+    let mut deck = Deck::of(Fault::all(Mode::Chaos));
+    run.disturb(seed, PAUSE_MS, |random| {
+        let fault = deck.draw(random);
+        let members = match fault {
+            Fault::ProcessKilled => AGENTS,
+            _ => 0..MEMBERS.len(),
+        };
+        (fault, members, LENGTH_MS)
+    })
+    .await?;
     // Panics if a reader or a writer did, which would go unnoticed otherwise.
     work.join_all().await;
     let (mut history, disturbed) = run.finish().await?;
