@@ -36,7 +36,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
     let (mut first, mut again) = (Vec::new(), Vec::new());
     let (mut parses, mut rows_written) = (Vec::new(), Vec::new());
     for round in 0..=effort.rounds {
-        let database = TestDatabase::create().await?;
+        let database = world.database().await?;
         let pool = migrated_pool(&database).await?;
         let parse = ms(parse_on_one_core(&texts));
         let new = boot(world, &pool, folder.path()).await?;
@@ -88,16 +88,14 @@ async fn boot(world: &World, pool: &PgPool, folder: &Path) -> Result<Boot> {
     // A worker has migrated the database before, so it has one connection, which is idle.
     let process = world.process_on(pool.clone()).await?;
     let before = wal(pool).await?;
-    until_idle(pool).await?;
-    let started = Instant::now();
     let discovering = async {
-        Ok(process
-            .registry
-            .discover_and_register_templates(folder)
-            .await?)
+        until_idle(pool).await?;
+        let started = Instant::now();
+        let registry = &process.registry;
+        let found = registry.discover_and_register_templates(folder).await?;
+        Ok((found, started.elapsed()))
     };
-    let (found, sent) = counters::statements(discovering).await?;
-    let took = started.elapsed();
+    let ((found, took), sent) = counters::statements(pool, counters::ALL, discovering).await?;
     let written = wal(pool).await? - before;
     process.stop().await;
     expect("invalidation", &true, &found.invalidation.attempted)?;
@@ -105,7 +103,7 @@ async fn boot(world: &World, pool: &PgPool, folder: &Path) -> Result<Boot> {
     expect("registered templates", &TEMPLATES, &found.registered.len())?;
     Ok(Boot {
         ms: ms(took),
-        statements: sent.len() as f64,
+        statements: sent.count,
         wal_bytes: written,
     })
 }

@@ -6,7 +6,7 @@ use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
 use crate::Bench;
-use crate::counters::{self, Statement, calls};
+use crate::counters::{self, calls};
 use crate::error::Result;
 use crate::fixtures::{SMALL, VERSION};
 use crate::measure::load;
@@ -44,13 +44,12 @@ async fn resolve_at_once(world: &World, templates: &Arc<Templates>) -> Result<[f
             .await?;
         Ok(())
     });
-    let (_, sent) = counters::statements(resolving).await?;
+    let (_, loads) = counters::statements(&world.pool, "configuration", resolving).await?;
     process.provider.flush_fills(PATIENCE).await;
     let after = commands(&mut redis).await?;
     process.stop().await;
-    let loads = sent.iter().filter(|sent| Statement::loads_a_document(sent));
     let [gets, sets] = [0, 1].map(|command| (after[command] - before[command]) as f64);
-    Ok([loads.count() as f64, gets, sets])
+    Ok([loads.count, gets, sets])
 }
 
 /// Returns the GETs and the SETs so far.

@@ -1,96 +1,54 @@
-//! Counts SQL statements of this process and commands of Redis.
-
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+//! Counts SQL statements and commands of Redis, as their servers do.
 
 use redis::aio::MultiplexedConnection;
-use tracing::field::{Field, Visit};
-use tracing::subscriber::Interest;
-use tracing::{Event, Metadata, Subscriber};
-use tracing_subscriber::layer::{Context, SubscriberExt};
-use tracing_subscriber::{Layer, Registry};
+use sqlx::PgPool;
 
 use crate::error::Result;
 
-/// sqlx logs each statement that it sent to this target.
-const SQLX: &str = "sqlx::query";
+/// The settings of a PostgreSQL that counts statements, all but those like `BEGIN` and `LISTEN`.
+pub(crate) const COUNTING: [(&str, &str); 3] = [
+    ("shared_preload_libraries", "pg_stat_statements"),
+    ("pg_stat_statements.track_utility", "off"),
+    ("pg_stat_statements.track_planning", "on"),
+];
 
-static LISTENING: AtomicBool = AtomicBool::new(false);
-static STATEMENTS: Mutex<Vec<Statement>> = Mutex::new(Vec::new());
+/// Matches every statement.
+pub(crate) const ALL: &str = "";
 
-/// A statement that was sent to PostgreSQL.
-#[derive(Debug, Default)]
-pub(crate) struct Statement {
-    /// The first words of a long text.
-    summary: String,
-    text: String,
+/// Statements of one database.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct Statements {
+    pub(crate) count: f64,
+    /// The time for planning and executing them.
+    pub(crate) ms: f64,
 }
 
-impl Statement {
-    /// Returns `true` for a statement that loads a document, unlike polls, `LISTEN` and the set-up
-    /// of a connection.
-    pub(crate) fn loads_a_document(&self) -> bool {
-        [&self.summary, &self.text]
-            .iter()
-            .any(|text| text.contains("configuration"))
-    }
-}
-
-struct StatementLog;
-
-impl<S: Subscriber> Layer<S> for StatementLog {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        // The default would ask `enabled` once and for all.
-        if metadata.target() == SQLX {
-            Interest::sometimes()
-        } else {
-            Interest::never()
-        }
-    }
-
-    fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
-        metadata.target() == SQLX && LISTENING.load(Ordering::Relaxed)
-    }
-
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut statement = Statement::default();
-        event.record(&mut statement);
-        let mut statements = STATEMENTS.lock().unwrap_or_else(PoisonError::into_inner);
-        statements.push(statement);
-    }
-}
-
-impl Visit for Statement {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "summary" => value.clone_into(&mut self.summary),
-            "db.statement" => value.clone_into(&mut self.text),
-            _ => {}
-        }
-    }
-
-    fn record_debug(&mut self, _field: &Field, _value: &dyn std::fmt::Debug) {}
-}
-
-/// Lets this process see the statements that sqlx logs.
-pub(crate) fn install() {
-    // It fails only if another subscriber was installed, and there is none.
-    let _ = tracing::subscriber::set_global_default(Registry::default().with(StatementLog));
-}
-
-/// Returns the result of `work`, and the statements that this process sent meanwhile.
+/// Returns the result of `work`, and the statements with a text like `pattern` that the database of
+/// `pool` executed meanwhile.
 pub(crate) async fn statements<T>(
+    pool: &PgPool,
+    pattern: &str,
     work: impl Future<Output = Result<T>>,
-) -> Result<(T, Vec<Statement>)> {
-    taken();
-    LISTENING.store(true, Ordering::Relaxed);
-    let result = work.await;
-    LISTENING.store(false, Ordering::Relaxed);
-    Ok((result?, taken()))
-}
-
-fn taken() -> Vec<Statement> {
-    std::mem::take(&mut *STATEMENTS.lock().unwrap_or_else(PoisonError::into_inner))
+) -> Result<(T, Statements)> {
+    let so_far = async || {
+        sqlx::query_as::<_, Statements>(
+            "SELECT coalesce(sum(calls), 0)::float8 AS count,
+                    coalesce(sum(total_plan_time + total_exec_time), 0) AS ms
+             FROM pg_stat_statements JOIN pg_database ON pg_database.oid = dbid
+             WHERE datname = current_database() AND query ~ $1 AND query !~ 'pg_stat_statements'",
+        )
+        .bind(pattern)
+        .fetch_one(pool)
+        .await
+    };
+    let before = so_far().await?;
+    let result = work.await?;
+    let after = so_far().await?;
+    let statements = Statements {
+        count: after.count - before.count,
+        ms: after.ms - before.ms,
+    };
+    Ok((result, statements))
 }
 
 /// Returns how often the server was asked to execute `command` since its start.

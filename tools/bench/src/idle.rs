@@ -20,8 +20,8 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
     let process = world.process().await?;
     let busy = Duration::from_secs(effort.of(20) as u64);
     let resolving = resolve_for(&process.registry, "idle", &templates.names[0], busy);
-    let ((), sent) = counters::statements(resolving).await?;
-    let per_second = sent.len() as f64 / busy.as_secs_f64();
+    let ((), sent) = counters::statements(&world.pool, counters::ALL, resolving).await?;
+    let per_second = sent.count / busy.as_secs_f64();
     let what = "a process that resolves, nothing changes";
     report.alone(what, "statements/s", [per_second], Bar::AtMost(2.0));
 
@@ -31,10 +31,10 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
         sleep(minute).await;
         Ok(())
     };
-    let ((), sent) = counters::statements(waiting).await?;
+    let ((), sent) = counters::statements(&world.pool, counters::ALL, waiting).await?;
     let what = "a process that resolves nothing";
     let unit = "statements in a minute";
-    report.alone(what, unit, [sent.len() as f64], Bar::AtMost(1.0));
+    report.alone(what, unit, [sent.count], Bar::AtMost(1.0));
     process.stop().await;
     Ok(())
 }

@@ -7,7 +7,6 @@ use sqlx::PgPool;
 use tasker_shared::cache::CacheProvider;
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::registry::TaskHandlerRegistry;
-use tasker_test_support::TestDatabase;
 
 use crate::Bench;
 use crate::counters;
@@ -33,13 +32,10 @@ const INSERT: &str = r"
            jsonb_build_object('name', 'template_' || i, 'steps', '[]'::jsonb)
     FROM generate_series(0, $1 - 1) i JOIN namespaces n ON n.name = 'namespace_' || i % 100
 ";
-/// The database's own time for the statements of this database so far, in milliseconds.
-const ACTIVE_TIME: &str =
-    "SELECT active_time FROM pg_stat_database WHERE datname = current_database()";
 
 pub(crate) async fn measure(bench: &mut Bench) -> Result {
     let (world, effort, report) = bench.parts();
-    let database = TestDatabase::create().await?;
+    let database = world.database().await?;
     let pool = migrated_pool(&database).await?;
     sqlx::query(INSERT).bind(TEMPLATES).execute(&pool).await?;
     let (mut times, mut sizes) = (Vec::new(), Vec::new());
@@ -95,17 +91,8 @@ fn load(url: &str) -> Result<(f64, f64)> {
 /// Returns the milliseconds that PostgreSQL spends on a poll while nothing changes.
 async fn idle_poll(world: &World, pool: &PgPool) -> Result<f64> {
     let process = world.local_process(pool.clone()).await;
-    let active_time = async || {
-        // A session reports its figures once a second at the most.
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        sqlx::query_scalar::<_, f64>(ACTIVE_TIME)
-            .fetch_one(pool)
-            .await
-    };
-    let before = active_time().await?;
     let resolving = resolve_for(&process.registry, "namespace_7", "template_7", POLLED_FOR);
-    let ((), polls) = counters::statements(resolving).await?;
-    let after = active_time().await?;
+    let ((), polls) = counters::statements(pool, counters::ALL, resolving).await?;
     process.stop().await;
-    Ok((after - before) / polls.len() as f64)
+    Ok(polls.ms / polls.count)
 }

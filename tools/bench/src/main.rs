@@ -114,7 +114,6 @@ fn main() -> ExitCode {
 
 /// Returns `true` if all bars are met.
 fn run(options: &Options) -> Result<bool> {
-    counters::install();
     // Services record metrics, so registries do it here too.
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::set_global_recorder(recorder).expect("no other recorder is installed");

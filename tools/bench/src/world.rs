@@ -11,8 +11,9 @@ use tasker_shared::config::tasker::{CacheConfig, DatabaseConfig, RedisConfig};
 use tasker_shared::database::{migrator, pool};
 use tasker_shared::models::core::task_template::{TemplateDocument, TemplateLimits};
 use tasker_shared::registry::{TaskHandlerRegistry, Tier};
-use tasker_test_support::{TestDatabase, redis_connection};
+use tasker_test_support::{PostgresServer, TestDatabase, redis_connection};
 
+use crate::counters::COUNTING;
 use crate::error::{Result, expect};
 use crate::fixtures::{self, Size, VERSION};
 use crate::measure::rate;
@@ -22,12 +23,13 @@ const FILL_BATCH: usize = 500;
 /// The limit for work in the background.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A database of this run's own, and a Redis with a key prefix of this run's own.
+/// A PostgreSQL of this run's own with a database, and a Redis with a key prefix of this run's own.
 pub(crate) struct World {
     pub(crate) pool: PgPool,
     pub(crate) redis_url: String,
     pub(crate) prefix: String,
     _database: TestDatabase,
+    postgres: PostgresServer,
 }
 
 /// A registry with a cache provider, as one process has them.
@@ -49,15 +51,22 @@ impl World {
         Self::create_with(tasker_test_support::redis().await?.url().to_owned()).await
     }
 
-    /// Creates a database, to be used with this Redis.
+    /// Starts a PostgreSQL, to be used with this Redis.
     pub(crate) async fn create_with(redis_url: String) -> Result<Self> {
-        let database = TestDatabase::create().await?;
+        let postgres = PostgresServer::start_with(&COUNTING).await?;
+        let database = TestDatabase::create_on(&postgres.url("postgres")).await?;
         Ok(Self {
             pool: migrated_pool(&database).await?,
             redis_url,
             prefix: format!("bench_{}", database.name()),
             _database: database,
+            postgres,
         })
+    }
+
+    /// Creates another database.
+    pub(crate) async fn database(&self) -> Result<TestDatabase> {
+        TestDatabase::create_on(&self.postgres.url("postgres")).await
     }
 
     /// Returns the servers' names and versions.
@@ -206,10 +215,14 @@ pub(crate) async fn resolve(
     .await
 }
 
-/// Returns a pool as the services have it, on a database with the current schema.
+/// Returns a pool as the services have it, on a database with the current schema, and with the view of
+/// statements.
 pub(crate) async fn migrated_pool(database: &TestDatabase) -> Result<PgPool> {
     let pool = new_pool(database.url())?;
     migrator::migrate(&pool).await?;
+    sqlx::query("CREATE EXTENSION pg_stat_statements")
+        .execute(&pool)
+        .await?;
     Ok(pool)
 }
 

@@ -7,13 +7,13 @@ mod client;
 mod fleet;
 mod loaded;
 mod snapshot;
-mod statements;
 
 use tasker_test_support::{PostgresServer, cpu_seconds_of_descendants};
 
 use self::bare::BareJobs;
 use self::fleet::{CONCURRENCY, FAN_STEPS, Fleet};
 use crate::Bench;
+use crate::counters;
 use crate::error::Result;
 use crate::measure::{Effort, Pair, ms, rounds};
 use crate::report::{Bar, Report};
@@ -33,15 +33,17 @@ const JOBS: usize = 8_000;
 const FAN_JOBS: usize = 16;
 
 pub(crate) async fn measure(bench: &mut Bench) -> Result {
-    let durable: &[_] = &[("fsync", "on"), ("full_page_writes", "on")];
-    let settings = if bench.fsync { durable } else { &[] };
+    let mut settings = counters::COUNTING.to_vec();
+    if bench.fsync {
+        settings.extend([("fsync", "on"), ("full_page_writes", "on")]);
+    }
     let (_, effort, report) = bench.parts();
-    let server = PostgresServer::start_with(settings).await?;
+    let server = PostgresServer::start_with(&settings).await?;
     let fleet = Fleet::start(&server, 1).await?;
     single(&fleet, effort, report).await?;
     concurrent(&fleet, effort, report).await?;
     fan(&fleet, effort, report).await?;
-    count_statements(&server, &fleet, report).await?;
+    count_statements(&fleet, report).await?;
     workers(&server, &fleet, effort, report).await
 }
 
@@ -106,16 +108,18 @@ async fn fans(fleet: &Fleet, effort: Effort) -> Result<f64> {
     Ok(percentile(rates, 0.5))
 }
 
-async fn count_statements(server: &PostgresServer, fleet: &Fleet, report: &mut Report) -> Result {
+async fn count_statements(fleet: &Fleet, report: &mut Report) -> Result {
     const TASKS: usize = 200;
-    let tasks = async { fleet.times(TASKS).await.map(|_times| ()) };
-    let linear = statements::beside_creation(server, &fleet.pool, tasks).await?;
+    /// All but the resolve of a task's template, and the `INSERT` of all its rows.
+    const BESIDE_CREATION: &str = r"^(?!.*(INSERT INTO tasker\.tasks|FROM tasker\.named_tasks))";
+    let tasks = fleet.times(TASKS);
+    let (_, linear) = counters::statements(&fleet.pool, BESIDE_CREATION, tasks).await?;
     let what = "statements of a task of 4 steps beside its creation, c=1";
-    report.alone(what, "", [linear as f64 / TASKS as f64], Bar::AtMost(6.0));
-    let fan = async { fleet.fan_steps_per_second().await.map(|_rate| ()) };
-    let fan = statements::beside_creation(server, &fleet.pool, fan).await?;
+    report.alone(what, "", [linear.count / TASKS as f64], Bar::AtMost(6.0));
+    let fan = fleet.fan_steps_per_second();
+    let (_, fan) = counters::statements(&fleet.pool, BESIDE_CREATION, fan).await?;
     let what = "statements of a step of the fan-out";
-    report.alone(what, "", [fan as f64 / FAN_STEPS as f64], Bar::AtMost(0.2));
+    report.alone(what, "", [fan.count / FAN_STEPS as f64], Bar::AtMost(0.2));
     Ok(())
 }
 
