@@ -86,7 +86,7 @@ fn add(
 
 async fn boot(world: &World, pool: &PgPool, folder: &Path) -> Result<Boot> {
     // A worker has migrated the database before, so it has one connection, which is idle.
-    let process = world.process_on(pool.clone()).await?;
+    let process = world.process_on(pool, true).await?;
     let before = wal(pool).await?;
     let discovering = async {
         until_idle(pool).await?;

@@ -9,7 +9,7 @@ use crate::Bench;
 use crate::counters::{self, calls};
 use crate::error::Result;
 use crate::fixtures::{SMALL, VERSION};
-use crate::measure::load;
+use crate::measure::rate;
 use crate::report::Bar;
 use crate::world::{PATIENCE, Templates, World};
 
@@ -37,7 +37,7 @@ async fn resolve_at_once(world: &World, templates: &Arc<Templates>) -> Result<[f
     let process = world.process().await?;
     let before = commands(&mut redis).await?;
     let shared = Arc::new((Arc::clone(&process.registry), Arc::clone(templates)));
-    let resolving = load(CALLERS, 0..CALLERS, &shared, |shared, _| async move {
+    let resolving = rate(CALLERS, 0..CALLERS, &shared, |shared, _| async move {
         let (registry, templates) = &*shared;
         registry
             .resolve(&templates.namespace, &templates.names[0], VERSION)

@@ -90,7 +90,8 @@ fn load(url: &str) -> Result<(f64, f64)> {
 
 /// Returns the milliseconds that PostgreSQL spends on a poll while nothing changes.
 async fn idle_poll(world: &World, pool: &PgPool) -> Result<f64> {
-    let process = world.local_process(pool.clone()).await;
+    let process = world.process_on(pool, false).await?;
+    process.load_index().await;
     let resolving = resolve_for(&process.registry, "namespace_7", "template_7", POLLED_FOR);
     let ((), polls) = counters::statements(pool, counters::ALL, resolving).await?;
     process.stop().await;

@@ -13,7 +13,7 @@ use tasker_shared::registry::Tier;
 use crate::Bench;
 use crate::error::Result;
 use crate::fixtures::{LARGE, SMALL};
-use crate::measure::{load, rate, rounds};
+use crate::measure::{rate, rounds};
 use crate::report::Bar;
 use crate::world::{Templates, World, resolve};
 
@@ -98,6 +98,6 @@ async fn get_and_parse(redis: &MultiplexedConnection, keys: &Arc<Vec<String>>) -
             Ok(())
         }
     };
-    load(CONCURRENCY, 0..UNMEASURED, keys, get).await?;
+    rate(CONCURRENCY, 0..UNMEASURED, keys, get).await?;
     rate(CONCURRENCY, UNMEASURED..keys.len(), keys, get).await
 }

@@ -42,21 +42,23 @@ impl Bar {
     }
 }
 
-/// Median, minimum and maximum over all rounds.
+/// The distribution of a figure, over rounds or operations.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Spread {
-    median: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) p99: f64,
     min: f64,
     max: f64,
 }
 
 impl Spread {
-    fn of(values: impl IntoIterator<Item = f64>) -> Self {
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
         Self {
             median: at(values.len() / 2),
+            p99: at(values.len() * 99 / 100),
             min: at(0),
             max: at(values.len().saturating_sub(1)),
         }
@@ -161,20 +163,11 @@ impl Report {
 
 /// Three digits, or all before the point.
 fn number(value: f64) -> String {
-    if value.fract().abs() < f64::EPSILON || value.abs() >= 100.0 {
-        let digits = format!("{value:.0}");
-        let mut grouped = String::new();
-        for (index, digit) in digits.chars().enumerate() {
-            if index > 0 && (digits.len() - index).is_multiple_of(3) {
-                grouped.push(',');
-            }
-            grouped.push(digit);
-        }
-        grouped
-    } else if value.abs() >= 10.0 {
-        format!("{value:.1}")
-    } else {
-        format!("{value:.2}")
+    let is_whole = value.fract().abs() < f64::EPSILON;
+    match value.abs() {
+        large if is_whole || large >= 100.0 => format!("{value:.0}"),
+        medium if medium >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
     }
 }
 
@@ -201,8 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_short_and_grouped() {
-        assert_eq!(number(1_234_567.8), "1,234,568");
+    fn numbers_are_short() {
+        assert_eq!(number(1_234_567.8), "1234568");
         assert_eq!(number(0.512), "0.51");
         assert_eq!(number(12.34), "12.3");
         assert_eq!(number(3.0), "3");

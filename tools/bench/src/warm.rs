@@ -26,7 +26,7 @@ type Bare = (Cache<Key, Arc<HandlerMetadata>>, Vec<Key>);
 
 pub(crate) async fn measure(bench: &mut Bench) -> Result {
     let (world, effort, report) = bench.parts();
-    let process = world.local_process(world.pool.clone()).await;
+    let process = world.process_on(&world.pool, false).await?;
     let registry = &process.registry;
     let operations = 0..effort.of(OPERATIONS);
     let mut sizes = Vec::new();

@@ -80,34 +80,28 @@ impl World {
         Ok(format!("PostgreSQL {postgres}, Redis {redis}"))
     }
 
-    /// Returns a registry with empty caches and a loaded index.
+    /// Returns a registry on Redis, with empty caches and a loaded index.
     pub(crate) async fn process(&self) -> Result<Process> {
-        let process = self.process_on(self.pool.clone()).await?;
+        let process = self.process_on(&self.pool, true).await?;
         process.load_index().await;
         Ok(process)
     }
 
     /// Returns a registry with empty caches whose index is not loaded.
-    pub(crate) async fn process_on(&self, pool: PgPool) -> Result<Process> {
-        let provider = CacheProvider::from_config_graceful(&self.cache_config()).await;
-        expect("Redis in use", &true, &provider.is_enabled())?;
-        Ok(self.process_with(pool, provider))
-    }
-
-    /// Returns a registry without Redis, and with a loaded index.
-    pub(crate) async fn local_process(&self, pool: PgPool) -> Process {
-        let process = self.process_with(pool, CacheProvider::noop());
-        process.load_index().await;
-        process
-    }
-
-    fn process_with(&self, pool: PgPool, provider: CacheProvider) -> Process {
+    pub(crate) async fn process_on(&self, pool: &PgPool, with_redis: bool) -> Result<Process> {
+        let config = self.cache_config();
+        let provider = if with_redis {
+            CacheProvider::from_config_graceful(&config).await
+        } else {
+            CacheProvider::noop()
+        };
+        expect("Redis in use", &with_redis, &provider.is_enabled())?;
         let provider = Arc::new(provider);
-        let (shared, config) = (Arc::clone(&provider), self.cache_config());
-        Process {
-            registry: Arc::new(TaskHandlerRegistry::with_cache(pool, shared, config)),
+        let registry = TaskHandlerRegistry::with_cache(pool.clone(), Arc::clone(&provider), config);
+        Ok(Process {
+            registry: Arc::new(registry),
             provider,
-        }
+        })
     }
 
     /// Returns the services' configuration, but with so much time for Redis that a pause of the
@@ -171,7 +165,7 @@ impl World {
 }
 
 impl Process {
-    async fn load_index(&self) {
+    pub(crate) async fn load_index(&self) {
         // An unknown name is not found only once the index is loaded.
         let _not_found = self.registry.resolve("none", "none", VERSION).await;
     }

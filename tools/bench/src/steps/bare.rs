@@ -1,14 +1,12 @@
 //! The yardstick: a job that is inserted, claimed and completed, each by a statement of its own.
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
-use tokio::sync::Mutex;
+use sqlx::{ConnectOptions, PgConnection, PgPool};
+use tokio::task::JoinSet;
 
-use crate::error::Result;
-use crate::measure::rate;
+use crate::error::{Failure, Result};
+use crate::measure::ms;
 
 const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS public.bare_jobs (
@@ -25,70 +23,48 @@ const CLAIM: &str = "
     RETURNING id";
 const COMPLETE: &str = "UPDATE public.bare_jobs SET state = 'complete', result = $2 WHERE id = $1";
 
-/// The table of bare jobs in a database, and a connection for each of their workers.
-pub(super) struct BareJobs {
-    connections: Arc<Vec<Mutex<PgConnection>>>,
+/// Empties the table, so that no round inherits dead rows, and connects so many workers.
+async fn connect(pool: &PgPool, concurrency: usize) -> Result<Vec<PgConnection>> {
+    for statement in [TABLE, INDEX, "TRUNCATE public.bare_jobs"] {
+        sqlx::query(statement).execute(pool).await?;
+    }
+    let options = pool.connect_options();
+    let mut connections = Vec::new();
+    for _ in 0..concurrency {
+        // Not from the pool, which would test each when it is returned.
+        connections.push(options.connect().await?);
+    }
+    Ok(connections)
 }
 
-impl BareJobs {
-    /// Empties the table, so that no round inherits dead rows, and connects `concurrency` workers.
-    pub(super) async fn connect(pool: &PgPool, concurrency: usize) -> Result<Self> {
-        sqlx::query(TABLE).execute(pool).await?;
-        sqlx::query(INDEX).execute(pool).await?;
-        sqlx::query("TRUNCATE public.bare_jobs")
-            .execute(pool)
-            .await?;
-        let options = pool.connect_options();
-        let mut connections = Vec::new();
-        for _ in 0..concurrency {
-            // Not from the pool, which would test each when it is returned.
-            connections.push(Mutex::new(options.connect().await?));
-        }
-        Ok(Self {
-            connections: Arc::new(connections),
-        })
+/// Runs about `count` jobs on so many connections, and returns the jobs per second.
+pub(super) async fn rate(pool: &PgPool, concurrency: usize, count: usize) -> Result<f64> {
+    let of_each = count / concurrency;
+    let connections = connect(pool, concurrency).await?;
+    let started = Instant::now();
+    let mut workers = JoinSet::new();
+    for mut connection in connections {
+        workers.spawn(async move {
+            for _ in 0..of_each {
+                job(&mut connection).await?;
+            }
+            Ok::<_, Failure>(())
+        });
     }
+    let ended: Result<Vec<_>> = workers.join_all().await.into_iter().collect();
+    ended.map(|_| (of_each * concurrency) as f64 / started.elapsed().as_secs_f64())
+}
 
-    /// Runs jobs on all connections, and returns the jobs per second.
-    pub(super) async fn rate(&self, numbers: Range<usize>) -> Result<f64> {
-        let concurrency = self.connections.len();
-        rate(
-            concurrency,
-            numbers,
-            &self.connections,
-            move |connections, numbers| async move {
-                let mut numbers = numbers.peekable();
-                let Some(first) = numbers.peek() else {
-                    return Ok(());
-                };
-                let mut connection = connections[first % concurrency].lock().await;
-                for _ in numbers {
-                    job(&mut connection).await?;
-                }
-                Ok(())
-            },
-        )
-        .await
+/// Runs jobs one at a time, and returns the time of each in milliseconds.
+pub(super) async fn times(pool: &PgPool, count: usize) -> Result<Vec<f64>> {
+    let mut connections = connect(pool, 1).await?;
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let started = Instant::now();
+        job(&mut connections[0]).await?;
+        times.push(ms(started.elapsed()));
     }
-
-    /// Runs jobs one at a time, and returns the time of each.
-    pub(super) async fn times(&self, count: usize) -> Result<Vec<Duration>> {
-        let mut connection = self.connections[0].lock().await;
-        let mut times = Vec::with_capacity(count);
-        for _ in 0..count {
-            let started = Instant::now();
-            job(&mut connection).await?;
-            times.push(started.elapsed());
-        }
-        Ok(times)
-    }
-
-    pub(super) async fn close(self) -> Result {
-        for connection in Arc::into_inner(self.connections).into_iter().flatten() {
-            connection.into_inner().close().await?;
-        }
-        Ok(())
-    }
+    Ok(times)
 }
 
 async fn job(connection: &mut PgConnection) -> Result {

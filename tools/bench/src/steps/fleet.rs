@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use super::client::Client;
 use crate::error::Result;
-use crate::measure::{Numbers, load, ms};
+use crate::measure::{Numbers, ms, rate};
 use crate::world::migrated_pool;
 
 /// Set for a process of this program that is to be a service. Its value names which.
@@ -113,8 +113,7 @@ impl Fleet {
             }
             Ok(())
         };
-        let took = load(CONCURRENCY, 0..count, &self.clients, caller).await?;
-        Ok(count as f64 / took.as_secs_f64())
+        rate(CONCURRENCY, 0..count, &self.clients, caller).await
     }
 
     /// Runs linear tasks one at a time, and returns the time of each in milliseconds.

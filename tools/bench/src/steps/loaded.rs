@@ -4,11 +4,11 @@ use sqlx::{Connection, PgConnection};
 use tasker_test_support::PostgresServer;
 
 use super::fleet::{CONCURRENCY, Fleet};
-use super::{SINGLE_TASKS, TASKS, fans, percentile, with_cpu};
+use super::{SINGLE_TASKS, TASKS, fans, with_cpu};
 use crate::Bench;
 use crate::error::Result;
 use crate::measure::{Effort, rounds};
-use crate::report::{Bar, Report};
+use crate::report::{Bar, Report, Spread};
 
 const FINISHED: usize = 1_000_000;
 const QUEUED: usize = 100_000;
@@ -84,7 +84,7 @@ async fn compare(loaded: &Fleet, empty: &Fleet, effort: Effort, report: &mut Rep
     const YARDSTICK: &str = "empty database";
     let single = async |fleet: &Fleet| {
         let times = fleet.times(effort.of(SINGLE_TASKS)).await?;
-        Ok(percentile(times, 0.5))
+        Ok(Spread::of(times).median)
     };
     let pairs = rounds(effort.few_rounds(), || single(loaded), || single(empty)).await?;
     let what = "task of 4 steps, c=1, median, loaded";

@@ -10,13 +10,12 @@ mod snapshot;
 
 use tasker_test_support::{PostgresServer, cpu_seconds_of_descendants};
 
-use self::bare::BareJobs;
 use self::fleet::{CONCURRENCY, FAN_STEPS, Fleet};
 use crate::Bench;
 use crate::counters;
 use crate::error::Result;
-use crate::measure::{Effort, Pair, ms, rounds};
-use crate::report::{Bar, Report};
+use crate::measure::{Effort, Pair, rounds};
+use crate::report::{Bar, Report, Spread};
 
 pub(crate) use self::analytics::measure as measure_analytics;
 pub(crate) use self::fleet::become_service;
@@ -51,13 +50,10 @@ async fn single(fleet: &Fleet, effort: Effort, report: &mut Report) -> Result {
     let (tasks, jobs) = (effort.of(SINGLE_TASKS), effort.of(4 * SINGLE_TASKS));
     let (mut medians, mut tails) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
-        let bare = BareJobs::connect(&fleet.pool, 1).await?;
-        let job = percentile(bare.times(jobs).await?.into_iter().map(ms), 0.5);
-        bare.close().await?;
-        let times = fleet.times(tasks).await?;
-        let median = percentile(times.iter().copied(), 0.5);
-        medians.push((median, 2.0 + 6.0 * job));
-        tails.push((percentile(times, 0.99), median));
+        let job = Spread::of(bare::times(&fleet.pool, jobs).await?).median;
+        let times = Spread::of(fleet.times(tasks).await?);
+        medians.push((times.median, 2.0 + 6.0 * job));
+        tails.push((times.p99, times.median));
     }
     let what = "task of 4 steps, c=1, median";
     report.compared(what, "ms", "2 ms + 6 bare jobs", &medians, Bar::AtMost(1.0));
@@ -76,7 +72,7 @@ async fn concurrent(fleet: &Fleet, effort: Effort, report: &mut Report) -> Resul
             cpu.push(used);
             Ok(rate)
         },
-        async || Ok(bare_rate(fleet, CONCURRENCY, effort).await? / 4.0),
+        async || Ok(bare::rate(&fleet.pool, CONCURRENCY, effort.of(JOBS)).await? / 4.0),
     )
     .await?;
     let what = "tasks of 4 steps, c=64";
@@ -91,7 +87,7 @@ async fn fan(fleet: &Fleet, effort: Effort, report: &mut Report) -> Result {
     let pairs = rounds(
         effort.few_rounds(),
         || fans(fleet, effort),
-        || bare_rate(fleet, FAN_JOBS, effort),
+        || bare::rate(&fleet.pool, FAN_JOBS, effort.of(JOBS)),
     )
     .await?;
     let what = "steps of a fan-out of 1,000 and a join";
@@ -105,7 +101,7 @@ async fn fans(fleet: &Fleet, effort: Effort) -> Result<f64> {
     for _ in 0..effort.of(12) {
         rates.push(fleet.fan_steps_per_second().await?);
     }
-    Ok(percentile(rates, 0.5))
+    Ok(Spread::of(rates).median)
 }
 
 async fn count_statements(fleet: &Fleet, report: &mut Report) -> Result {
@@ -156,13 +152,6 @@ async fn workers(
     Ok(())
 }
 
-async fn bare_rate(fleet: &Fleet, concurrency: usize, effort: Effort) -> Result<f64> {
-    let bare = BareJobs::connect(&fleet.pool, concurrency).await?;
-    let rate = bare.rate(0..effort.of(JOBS)).await?;
-    bare.close().await?;
-    Ok(rate)
-}
-
 /// Returns the result of `work`, and the servers' CPU time for each of `count`, in milliseconds.
 async fn with_cpu<T>(work: impl Future<Output = Result<T>>, count: usize) -> Result<(T, f64)> {
     let before = cpu_seconds_of_descendants();
@@ -171,18 +160,6 @@ async fn with_cpu<T>(work: impl Future<Output = Result<T>>, count: usize) -> Res
         result,
         (cpu_seconds_of_descendants() - before) * 1e3 / count as f64,
     ))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "counts are small"
-)]
-fn percentile(values: impl IntoIterator<Item = f64>, part: f64) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    let index = (values.len() as f64 * part) as usize;
-    values.get(index).copied().unwrap_or(f64::NAN)
 }
 
 /// Returns the pairs of the second half of a run, in which a change over time shows.

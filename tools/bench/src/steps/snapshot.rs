@@ -11,11 +11,11 @@ use tasker_test_support::PostgresServer;
 use uuid::Uuid;
 
 use super::fleet::{FOREIGN, FOREIGN_CALLABLE, Fleet};
-use super::{percentile, second_half};
+use super::second_half;
 use crate::Bench;
 use crate::error::{Result, expect};
 use crate::measure::{ms, rounds};
-use crate::report::Bar;
+use crate::report::{Bar, Spread};
 
 /// The run is divided in so many rounds.
 const ROUNDS: usize = 10;
@@ -143,7 +143,7 @@ impl Claimer {
                 self.complete(id).await?;
             }
         }
-        Ok(percentile(times, 0.5))
+        Ok(Spread::of(times).median)
     }
 
     /// Claims nothing, and reads the whole queue for it.
