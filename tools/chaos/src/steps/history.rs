@@ -39,15 +39,17 @@ pub(crate) struct Asked {
 }
 
 /// A step, as it is stored.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, FromRow)]
 pub(crate) struct Step {
     pub(crate) task: Uuid,
     pub(crate) name: String,
     pub(crate) sum: Option<String>,
     /// The attempt that its result says it comes from.
     pub(crate) attempt: Option<i32>,
+    #[sqlx(json)]
     pub(crate) parents: BTreeSet<String>,
     /// In order.
+    #[sqlx(skip)]
     pub(crate) transitions: Vec<Transition>,
 }
 
@@ -160,8 +162,13 @@ impl History {
 
 /// Id, template, seed, whether it has ended, states, and entries of the DLQ.
 type TaskRow = (Uuid, String, Option<i64>, bool, Vec<String>, i64);
-/// Id, task, name, the sum and the attempt of its result, and parents.
-type StepRow = (Uuid, Uuid, String, Option<String>, Option<i32>, Vec<String>);
+
+#[derive(FromRow)]
+struct StepRow {
+    id: Uuid,
+    #[sqlx(flatten)]
+    step: Step,
+}
 
 /// Adds all that PostgreSQL knows.
 pub(crate) async fn read(
@@ -193,27 +200,18 @@ pub(crate) async fn read(
         task.in_dlq = in_dlq;
     }
     let steps: Vec<StepRow> = sqlx::query_as(
-        "SELECT s.workflow_step_uuid, s.task_uuid, n.name::text, s.results ->> 'sum',
-                    (s.results ->> 'attempt')::int,
-                    ARRAY(SELECT pn.name::text FROM tasker.workflow_step_edges e
-                          JOIN tasker.workflow_steps p ON p.workflow_step_uuid = e.from_step_uuid
-                          JOIN tasker.named_steps pn ON pn.named_step_uuid = p.named_step_uuid
-                          WHERE e.to_step_uuid = s.workflow_step_uuid)
-             FROM tasker.workflow_steps s JOIN tasker.named_steps n USING (named_step_uuid)",
+        "SELECT s.workflow_step_uuid AS id, s.task_uuid AS task, n.name::text,
+                s.results ->> 'sum' AS sum, (s.results ->> 'attempt')::int AS attempt,
+                to_jsonb(ARRAY(
+                    SELECT pn.name::text FROM tasker.workflow_step_edges e
+                    JOIN tasker.workflow_steps p ON p.workflow_step_uuid = e.from_step_uuid
+                    JOIN tasker.named_steps pn ON pn.named_step_uuid = p.named_step_uuid
+                    WHERE e.to_step_uuid = s.workflow_step_uuid)) AS parents
+         FROM tasker.workflow_steps s JOIN tasker.named_steps n USING (named_step_uuid)",
     )
     .fetch_all(&mut *connection)
     .await?;
-    for (id, task, name, sum, attempt, parents) in steps {
-        let step = Step {
-            task,
-            name,
-            sum,
-            attempt,
-            parents: parents.into_iter().collect(),
-            transitions: Vec::new(),
-        };
-        history.steps.insert(id, step);
-    }
+    history.steps = steps.into_iter().map(|row| (row.id, row.step)).collect();
     let transitions: Vec<Transition> = sqlx::query_as(
         "SELECT workflow_step_uuid AS step, to_state::text AS state,
                 (metadata ->> 'attempt')::int AS attempt, metadata ->> 'reason' AS reason,

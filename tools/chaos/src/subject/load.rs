@@ -1,7 +1,7 @@
 //! Resolvers that never stop, and the duration of each of their requests.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tasker_shared::registry::{TaskHandlerRegistry, Tier};
@@ -33,50 +33,45 @@ impl Sample {
     }
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    stop: AtomicBool,
-    samples: Mutex<Vec<Sample>>,
-}
-
 /// Resolvers at work. Dropping it stops them.
 #[derive(Debug)]
 pub(crate) struct Load {
-    shared: Arc<Shared>,
-    resolvers: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    resolvers: Vec<JoinHandle<Vec<Sample>>>,
 }
 
 impl Load {
     /// Starts `count` resolvers on the runtime `on`, each with its own share of the templates.
     pub(crate) fn start(on: &Handle, subject: &Subject, count: usize) -> Self {
-        let shared = Arc::new(Shared::default());
+        let stop = Arc::new(AtomicBool::new(false));
         let start = |resolver| {
             let numbers = (resolver..COUNT).step_by(count).collect();
             let registry = Arc::clone(&subject.registry);
-            on.spawn(resolve(registry, numbers, Arc::clone(&shared)))
+            on.spawn(resolve(registry, numbers, Arc::clone(&stop)))
         };
         Self {
             resolvers: (0..count).map(start).collect(),
-            shared,
+            stop,
         }
     }
 
     /// Stops the resolvers and returns their requests. One that does not end within half a minute
-    /// has failed.
+    /// has failed, and stands for all of its resolver.
     pub(crate) async fn end(self) -> Result<Vec<Sample>> {
         self.end_within(LIMIT).await
     }
 
     async fn end_within(mut self, limit: Duration) -> Result<Vec<Sample>> {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         let stopped = Instant::now();
+        let mut samples = Vec::new();
         for mut resolver in self.resolvers.drain(..) {
             let left = limit.saturating_sub(stopped.elapsed());
             if let Ok(ended) = tokio::time::timeout(left, &mut resolver).await {
-                ended?;
+                samples.extend(ended?);
             } else {
                 resolver.abort();
-                self.shared.push(Sample {
+                samples.push(Sample {
                     started: stopped,
                     took: stopped.elapsed(),
                     failed: true,
@@ -84,37 +79,30 @@ impl Load {
                 });
             }
         }
-        let mut samples = self
-            .shared
-            .samples
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        Ok(std::mem::take(&mut samples))
+        Ok(samples)
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
-impl Shared {
-    fn push(&self, sample: Sample) {
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.push(sample);
-    }
-}
-
-async fn resolve(registry: Arc<TaskHandlerRegistry>, numbers: Vec<usize>, shared: Arc<Shared>) {
+async fn resolve(
+    registry: Arc<TaskHandlerRegistry>,
+    numbers: Vec<usize>,
+    stop: Arc<AtomicBool>,
+) -> Vec<Sample> {
+    let mut samples = Vec::new();
     for number in numbers.into_iter().cycle() {
-        if shared.stop.load(Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) {
             break;
         }
         let name = name(number);
         let started = Instant::now();
         let resolved = registry.resolve(STAYING, &name, VERSION).await;
-        shared.push(Sample {
+        samples.push(Sample {
             started,
             took: started.elapsed(),
             failed: resolved.is_err(),
@@ -122,6 +110,7 @@ async fn resolve(registry: Arc<TaskHandlerRegistry>, numbers: Vec<usize>, shared
         });
         tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
     }
+    samples
 }
 
 #[cfg(test)]
@@ -129,14 +118,14 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::{Load, Shared};
+    use super::Load;
 
     #[tokio::test]
     async fn a_request_that_never_ends_has_failed() {
         let load = Load {
-            shared: Arc::new(Shared::default()),
+            stop: Arc::default(),
             resolvers: vec![
-                tokio::spawn(std::future::ready(())),
+                tokio::spawn(std::future::ready(Vec::new())),
                 tokio::spawn(std::future::pending()),
             ],
         };
