@@ -28,28 +28,19 @@ pub struct RedisCluster {
 impl RedisCluster {
     /// Starts a cluster whose primaries have so many replicas each, and waits until it is healthy.
     pub async fn start(primaries: usize, replicas_of_each: usize) -> Result<Self> {
-        Self::start_with(primaries, replicas_of_each, &[]).await
-    }
-
-    /// Starts a cluster with further command line arguments for every node.
-    pub async fn start_with(
-        primaries: usize,
-        replicas_of_each: usize,
-        arguments: &[&str],
-    ) -> Result<Self> {
-        let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
-        let nodes = vec![arguments; primaries * (1 + replicas_of_each)];
-        Self::start_each(primaries, &nodes).await
+        let arguments = vec![Vec::<&str>::new(); primaries * (1 + replicas_of_each)];
+        Self::start_each(primaries, &arguments).await
     }
 
     /// Starts a cluster of nodes, each with further command line arguments of its own.
-    pub async fn start_each(primaries: usize, arguments: &[Vec<String>]) -> Result<Self> {
+    pub async fn start_each<A: AsRef<str>>(primaries: usize, arguments: &[Vec<A>]) -> Result<Self> {
         let mut cluster = Self {
             nodes: Vec::new(),
             ids: Vec::new(),
         };
         for arguments in arguments {
-            cluster.add_node(arguments).await?;
+            let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
+            cluster.add_node(&arguments).await?;
         }
         cluster.join(primaries).await?;
         Ok(cluster)
@@ -87,20 +78,6 @@ impl RedisCluster {
             }
         }
         Err(last.unwrap_or_else(|| "no primary is known".into()))
-    }
-
-    /// Promotes a replica with its primary's consent, and waits until all nodes know. All must run.
-    pub async fn promote(&self, replica: usize) -> Result {
-        self.until("replicate", async || {
-            // Nodes vote only for a node that they know as a replica.
-            Ok(self.all_see(replica, "slave").await? && self.follows(replica).await?)
-        })
-        .await?;
-        let () = ask(&self.nodes[replica], &["CLUSTER", "FAILOVER"]).await?;
-        self.until("promote a replica", async || {
-            self.all_see(replica, "master").await
-        })
-        .await
     }
 
     /// Waits until every node that answers finds every slot served by a node that answers.
@@ -146,8 +123,8 @@ impl RedisCluster {
         self.until_well().await
     }
 
-    async fn add_node(&mut self, arguments: &[String]) -> Result {
-        let mut all = vec![
+    async fn add_node(&mut self, arguments: &[&str]) -> Result {
+        let own = [
             "--cluster-enabled",
             "yes",
             "--cluster-config-file",
@@ -157,8 +134,7 @@ impl RedisCluster {
             "--repl-diskless-sync-delay",
             "0",
         ];
-        all.extend(arguments.iter().map(String::as_str));
-        let node = RedisServer::start_node(&all).await?;
+        let node = RedisServer::start_node(&[&own[..], arguments].concat()).await?;
         self.ids.push(ask(&node, &["CLUSTER", "MYID"]).await?);
         self.nodes.push(node);
         Ok(())
@@ -218,18 +194,6 @@ impl RedisCluster {
         .await
     }
 
-    /// Returns `true` if every node lists this one with this role.
-    async fn all_see(&self, node: usize, role: &str) -> Result<bool> {
-        let is_seen = |line: &str| line.starts_with(&self.ids[node]) && line.contains(role);
-        for viewer in &self.nodes {
-            let known: String = ask(viewer, &["CLUSTER", "NODES"]).await?;
-            if !known.lines().any(is_seen) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Returns `true` if this replica is in sync with its primary.
     async fn follows(&self, replica: usize) -> Result<bool> {
         let state: String = ask(&self.nodes[replica], &["INFO", "replication"]).await?;
@@ -282,6 +246,6 @@ impl RedisCluster {
     }
 
     async fn until(&self, action: &'static str, reached: impl AsyncFn() -> Result<bool>) -> Result {
-        until(&self.nodes[0], "the cluster", action, reached).await
+        until(&self.nodes[0], action, reached).await
     }
 }

@@ -1,12 +1,11 @@
 //! Commands to servers, each on a new connection, because servers stop and restart.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig, Client, FromRedisValue, RedisError};
 
-use crate::error::too_slow;
 use crate::{RedisServer, Result};
 
 /// The client's default of half a second is too short for a busy machine.
@@ -16,7 +15,6 @@ const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// The limit for servers of a cluster to agree.
 const AGREE_DEADLINE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(50);
 
 /// Returns a connection to the Redis at `url`. Connecting and each command fail after 30 s.
 pub async fn connection(url: &str) -> Result<MultiplexedConnection, RedisError> {
@@ -63,21 +61,13 @@ pub(crate) async fn ask<T: FromRedisValue>(server: &RedisServer, words: &[&str])
     Ok(command.query_async(&mut connection).await?)
 }
 
-/// Waits until `reached` returns `true`; `action` names that for the error. Errors count as
-/// `false`, because servers of a cluster refuse commands for a moment after a change.
+/// Waits until servers agree. Errors count as disagreement, because servers of a cluster refuse commands
+/// for a moment after a change. `action` names what `reached` asks, for the error.
 pub(crate) async fn until(
     server: &RedisServer,
-    what: &'static str,
     action: &'static str,
     reached: impl AsyncFn() -> Result<bool>,
 ) -> Result {
-    let start = Instant::now();
-    while !reached().await.unwrap_or(false) {
-        if start.elapsed() > AGREE_DEADLINE {
-            let log = server.log();
-            return Err(too_slow(what, action, AGREE_DEADLINE, &log));
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    Ok(())
+    let agreed = async || Ok(reached().await.unwrap_or(false));
+    server.wait_until(action, AGREE_DEADLINE, agreed).await
 }

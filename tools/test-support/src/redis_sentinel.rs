@@ -113,6 +113,6 @@ impl RedisSentinel {
     }
 
     async fn until(&self, action: &'static str, reached: impl AsyncFn() -> Result<bool>) -> Result {
-        until(&self.sentinels[0], "the sentinel", action, reached).await
+        until(&self.sentinels[0], action, reached).await
     }
 }

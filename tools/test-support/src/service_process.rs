@@ -102,7 +102,7 @@ impl ServiceProcess {
             }
         }
         self.order("start\n")?;
-        let started = || self.line("pid").is_some();
+        let started = async || Ok(self.line("pid").is_some());
         self.wait_until("start", START_DEADLINE, started).await
     }
 
@@ -170,19 +170,17 @@ impl ServiceProcess {
     }
 
     async fn until(&self, deadline: Duration, probe: impl AsyncFn() -> Result<bool>) -> Result {
-        let start = Instant::now();
-        loop {
+        let is_ready = async || {
             self.check_alive()?;
-            if let Ok(Ok(true)) = tokio::time::timeout(PROBE_TIMEOUT, probe()).await {
-                return Ok(self.check_alive()?);
+            let answer = tokio::time::timeout(PROBE_TIMEOUT, probe()).await;
+            let is_ready = matches!(answer, Ok(Ok(true)));
+            if is_ready {
+                // Another process may have answered on the port of one that has ended.
+                self.check_alive()?;
             }
-            if start.elapsed() > deadline {
-                let action = "get ready";
-                let log = self.log();
-                return Err(too_slow(self.program, action, deadline, &log));
-            }
-            tokio::time::sleep(POLL).await;
-        }
+            Ok(is_ready)
+        };
+        self.wait_until("get ready", deadline, is_ready).await
     }
 
     /// Fails, with the end of the log, if the program has ended.
@@ -194,18 +192,19 @@ impl ServiceProcess {
     }
 
     async fn stopped(&self) -> Result {
-        let stopped = || self.running_pid().is_none();
+        let stopped = async || Ok(self.running_pid().is_none());
         self.wait_until("stop", STOP_DEADLINE, stopped).await
     }
 
-    async fn wait_until(
+    /// Waits until `reached` returns true. `action` names that for the error.
+    pub(crate) async fn wait_until(
         &self,
         action: &'static str,
         deadline: Duration,
-        reached: impl Fn() -> bool,
+        reached: impl AsyncFn() -> Result<bool>,
     ) -> Result {
         let start = Instant::now();
-        while !reached() {
+        while !reached().await? {
             if start.elapsed() > deadline {
                 return Err(too_slow(self.program, action, deadline, &self.log()));
             }

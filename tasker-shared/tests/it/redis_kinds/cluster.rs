@@ -18,6 +18,9 @@ use crate::cache::{SOON, TTL, ask, eventually, provider, raw};
 const LEAST: &str = "+get +set +unlink +scan +ping +asking +cluster|slots \
                      ~tasker:* ~other";
 
+/// Arguments of nodes that serve their slots although others are not served.
+pub(super) const ANY_COVERAGE: [&str; 2] = ["--cluster-require-full-coverage", "no"];
+
 pub(super) fn config(cluster: &RedisCluster) -> RedisConfig {
     RedisConfig {
         url: cluster.url(),
@@ -186,8 +189,7 @@ async fn a_server_without_a_cluster_is_refused() {
 
 #[tokio::test]
 async fn a_cluster_with_a_slot_that_nobody_serves_is_not_used() {
-    let options = ["--cluster-require-full-coverage", "no"];
-    let cluster = RedisCluster::start_with(3, 0, &options)
+    let cluster = RedisCluster::start_each(3, &vec![ANY_COVERAGE.to_vec(); 3])
         .await
         .expect("a cluster starts");
     // Old gossip of another node can make a node serve the slot again.

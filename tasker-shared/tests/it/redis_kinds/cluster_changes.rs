@@ -8,7 +8,7 @@ use tasker_shared::cache::{BreakerState, CacheProvider, CacheService, keys};
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_test_support::RedisCluster;
 
-use super::cluster::{config, three};
+use super::cluster::{ANY_COVERAGE, config, three};
 use super::load::Load;
 use super::with;
 use crate::cache::{SOON, TTL, ask, eventually, provider, raw};
@@ -18,6 +18,9 @@ const BACK_IN_USE: Duration = Duration::from_secs(5);
 
 /// The budget is far below; the rest is for the scheduler of a busy machine.
 const FAR_ABOVE_BUDGET: Duration = Duration::from_secs(1);
+
+/// The time for a failover by hand.
+const BY_HAND: Duration = Duration::from_secs(20);
 
 /// A budget that no operation needs.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +45,28 @@ async fn patient(cluster: &RedisCluster) -> Arc<CacheProvider> {
     let config = with(config(cluster));
     assert_eq!(Duration::from_millis(config.operation_timeout_ms), PATIENCE);
     Arc::new(provider(&config).await)
+}
+
+/// Promotes a replica with its primary's consent, and waits until all nodes know.
+async fn promote(cluster: &RedisCluster, replica: usize) {
+    let node = &mut raw(&cluster.nodes()[replica]).await;
+    let id: String = ask(node, "CLUSTER MYID").await;
+    let all_see = async |role: &str| {
+        eventually("a failover by hand", BY_HAND, async || {
+            let mut seen = 0;
+            for viewer in cluster.nodes() {
+                let known: String = ask(&mut raw(viewer).await, "CLUSTER NODES").await;
+                let is_seen = |line: &str| line.starts_with(&id) && line.contains(role);
+                seen += usize::from(known.lines().any(is_seen));
+            }
+            seen == cluster.nodes().len()
+        })
+        .await;
+    };
+    // Nodes vote only for a node that they know as a replica.
+    all_see("slave").await;
+    let () = ask(node, "CLUSTER FAILOVER").await;
+    all_see("master").await;
 }
 
 async fn until_open(cache: &CacheProvider) {
@@ -81,7 +106,7 @@ async fn a_lost_primary_costs_the_budget_at_most_and_its_replica_is_used() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_primary_is_replaced_and_not_waited_for() {
-    let cluster = RedisCluster::start_with(3, 1, &["--cluster-require-full-coverage", "no"])
+    let cluster = RedisCluster::start_each(3, &vec![ANY_COVERAGE.to_vec(); 6])
         .await
         .expect("a cluster starts");
     let cache = strict(&cluster).await;
@@ -105,8 +130,7 @@ async fn a_frozen_primary_is_replaced_and_not_waited_for() {
 
 #[tokio::test]
 async fn a_primary_without_a_replica_is_named_and_used_when_it_is_back() {
-    let options = ["--cluster-require-full-coverage", "no"];
-    let cluster = RedisCluster::start_with(3, 0, &options)
+    let cluster = RedisCluster::start_each(3, &vec![ANY_COVERAGE.to_vec(); 3])
         .await
         .expect("a cluster starts");
     let cache = provider(&with(config(&cluster))).await;
@@ -142,7 +166,7 @@ async fn a_promoted_replica_is_found_without_an_outage() {
     let load = Load::on(&cache);
     load.until_in_use(SOON).await;
     let before = cache.status().await.since;
-    cluster.promote(4).await.expect("a failover by hand");
+    promote(&cluster, 4).await;
     load.until_in_use(BACK_IN_USE).await;
     let mut promoted = raw(&cluster.nodes()[4]).await;
     let served: String = ask(&mut promoted, "INFO commandstats").await;
@@ -275,7 +299,7 @@ async fn a_sweep_finds_the_keys_of_a_promoted_replica() {
         cache.fill(key(number), String::from("value"), TTL);
     }
     assert!(cache.flush_fills(SOON).await);
-    cluster.promote(4).await.expect("a failover by hand");
+    promote(&cluster, 4).await;
     let pattern = keys::pattern("tasker", "task_template", &["ns"]);
     cache.delete_pattern(&pattern).await.expect("a sweep");
     let mut promoted = raw(&cluster.nodes()[4]).await;
