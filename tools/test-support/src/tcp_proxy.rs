@@ -27,13 +27,19 @@ enum Mode {
     Refuse,
 }
 
-/// The mode's effects so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Status {
-    listening: bool,
-    /// The last cut whose connections are closed.
-    generation: u64,
+/// The wanted state.
+#[derive(Debug, Clone)]
+struct State {
+    mode: Mode,
+    target: Target,
+    /// Connections made at an earlier number hang.
+    hung: u64,
+    /// Connections made at an earlier number are closed.
+    cut: u64,
 }
+
+/// The effects of a state: whether the proxy listens, and the last cut whose connections are closed.
+type Effects = (bool, u64);
 
 /// A proxy on a loopback port. It forwards until its mode changes, and closes all connections on
 /// drop.
@@ -43,12 +49,8 @@ struct Status {
 pub struct TcpProxy {
     url: Url,
     port: u16,
-    target: watch::Sender<Target>,
-    mode: watch::Sender<Mode>,
-    /// Connections made at an earlier number hang.
-    hung: watch::Sender<u64>,
-    generation: watch::Sender<u64>,
-    status: watch::Receiver<Status>,
+    state: watch::Sender<State>,
+    effects: watch::Receiver<Effects>,
     accepted: Arc<AtomicU64>,
     acceptor: JoinHandle<()>,
 }
@@ -73,40 +75,33 @@ impl TcpProxy {
     /// the scheme.
     pub async fn before(url: &str) -> Result<Self> {
         let mut url = Url::parse(url)?;
-        let (target, targets) = watch::channel(target(&url)?);
+        let mode = Mode::Forward {
+            delay: Duration::ZERO,
+        };
+        let (state, states) = watch::channel(State {
+            mode,
+            target: target(&url)?,
+            hung: 0,
+            cut: 0,
+        });
         let port = ports::free()?;
         let listener = listen(port).await?;
         url.set_host(Some("127.0.0.1"))?;
         url.set_port(Some(port)).map_err(|()| NO_HOST)?;
-
-        let (mode, modes) = watch::channel(Mode::Forward {
-            delay: Duration::ZERO,
-        });
-        let (hung, hangs) = watch::channel(0);
-        let (generation, generations) = watch::channel(0);
-        let (status_sender, status) = watch::channel(Status {
-            listening: true,
-            generation: 0,
-        });
+        let (sender, effects) = watch::channel((true, 0));
         let accepted = Arc::new(AtomicU64::new(0));
         let acceptor = Acceptor {
-            targets,
             port,
-            modes,
-            hangs,
-            generations,
-            status: status_sender,
+            states,
+            effects: sender,
             accepted: Arc::clone(&accepted),
         };
         let acceptor = tokio::spawn(acceptor.run(listener));
         Ok(Self {
             url,
             port,
-            target,
-            mode,
-            hung,
-            generation,
-            status,
+            state,
+            effects,
             accepted,
             acceptor,
         })
@@ -151,7 +146,8 @@ impl TcpProxy {
 
     /// Leads new connections to the server of this URL. Existing connections stay where they are.
     pub fn redirect(&self, url: &str) -> Result {
-        self.target.send_replace(target(&Url::parse(url)?)?);
+        let target = target(&Url::parse(url)?)?;
+        self.state.send_modify(|state| state.target = target);
         Ok(())
     }
 
@@ -173,7 +169,7 @@ impl TcpProxy {
     /// Forwards nothing more on existing connections, which stay open until they are cut. New ones are
     /// served.
     pub fn hang(&self) {
-        self.hung.send_modify(|hung| *hung += 1);
+        self.state.send_modify(|state| state.hung += 1);
     }
 
     /// Accepts new connections and never answers on them, in no later mode either. They stay open
@@ -189,20 +185,21 @@ impl TcpProxy {
 
     /// Closes all existing connections, once. The mode stays.
     pub async fn cut(&self) {
-        self.generation.send_modify(|generation| *generation += 1);
-        let wanted = *self.generation.borrow();
-        self.settled(|status| status.generation >= wanted).await;
+        self.state.send_modify(|state| state.cut += 1);
+        let wanted = self.state.borrow().cut;
+        self.settled(|(_, cut)| *cut >= wanted).await;
     }
 
     async fn set(&self, mode: Mode) {
-        self.mode.send_replace(mode);
-        let listening = mode != Mode::Refuse;
-        self.settled(|status| status.listening == listening).await;
+        self.state.send_modify(|state| state.mode = mode);
+        let wanted = mode != Mode::Refuse;
+        self.settled(|(is_listening, _)| *is_listening == wanted)
+            .await;
     }
 
-    async fn settled(&self, reached: impl FnMut(&Status) -> bool) {
+    async fn settled(&self, reached: impl FnMut(&Effects) -> bool) {
         // The acceptor ends only with the runtime.
-        let _ = self.status.clone().wait_for(reached).await;
+        let _ = self.effects.clone().wait_for(reached).await;
     }
 }
 
@@ -214,12 +211,9 @@ impl Drop for TcpProxy {
 }
 
 struct Acceptor {
-    targets: watch::Receiver<Target>,
     port: u16,
-    modes: watch::Receiver<Mode>,
-    hangs: watch::Receiver<u64>,
-    generations: watch::Receiver<u64>,
-    status: watch::Sender<Status>,
+    states: watch::Receiver<State>,
+    effects: watch::Sender<Effects>,
     accepted: Arc<AtomicU64>,
 }
 
@@ -227,28 +221,24 @@ impl Acceptor {
     async fn run(mut self, listener: TcpListener) {
         let mut listener = Some(listener);
         let mut connections = JoinSet::new();
+        let mut cut = 0;
         loop {
-            let refuse = *self.modes.borrow_and_update() == Mode::Refuse;
-            if refuse {
+            let state = self.states.borrow_and_update().clone();
+            if state.mode == Mode::Refuse {
                 listener = None;
             } else if listener.is_none() {
                 listener = listen(self.port).await.ok();
             }
-            self.status
-                .send_modify(|status| status.listening = listener.is_some());
+            if cut < state.cut {
+                connections.shutdown().await;
+                cut = state.cut;
+            }
+            self.effects.send_replace((listener.is_some(), cut));
             tokio::select! {
-                changed = self.modes.changed() => if changed.is_err() { return },
-                changed = self.generations.changed() => {
-                    if changed.is_err() { return }
-                    let generation = *self.generations.borrow_and_update();
-                    connections.shutdown().await;
-                    self.status.send_modify(|status| status.generation = generation);
-                }
+                changed = self.states.changed() => if changed.is_err() { return },
                 stream = accept(listener.as_ref()) => if let Some(stream) = stream {
                     self.accepted.fetch_add(1, Ordering::Relaxed);
-                    let target = self.targets.borrow().clone();
-                    let (modes, hangs) = (self.modes.clone(), self.hangs.clone());
-                    connections.spawn(serve(stream, target, modes, hangs));
+                    connections.spawn(serve(stream, self.states.clone()));
                 },
                 Some(_) = connections.join_next() => {}
             }
@@ -269,34 +259,29 @@ async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
 }
 
 /// Serves one connection, in both directions.
-async fn serve(
-    mut client: TcpStream,
-    target: Target,
-    modes: watch::Receiver<Mode>,
-    mut hangs: watch::Receiver<u64>,
-) {
-    let made_at = *hangs.borrow();
-    let black_hole = *modes.borrow() == Mode::BlackHole;
-    if black_hole {
+async fn serve(mut client: TcpStream, mut states: watch::Receiver<State>) {
+    let made_at = states.borrow().clone();
+    if made_at.mode == Mode::BlackHole {
         // Ends when the client closes the connection, or it is cut.
         let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
         return;
     }
-    let Ok(server) = TcpStream::connect(target).await else {
+    let Ok(server) = TcpStream::connect(made_at.target).await else {
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
+    let (up, down) = (states.clone(), states.clone());
     let pumps = async {
         tokio::join!(
-            pump(client_read, server_write, modes.clone()),
-            pump(server_read, client_write, modes)
+            pump(client_read, server_write, up),
+            pump(server_read, client_write, down)
         )
     };
     // The streams stay open in the pumps.
     let mut pumps = std::pin::pin!(pumps);
-    let hangs = async move { hangs.wait_for(|hung| *hung > made_at).await.is_ok() };
+    let hangs = async { states.wait_for(|it| it.hung > made_at.hung).await.is_ok() };
     tokio::select! {
         _ = &mut pumps => {}
         true = hangs => std::future::pending().await,
@@ -304,10 +289,10 @@ async fn serve(
 }
 
 /// Forwards one direction until its end, and the end too.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watch::Receiver<Mode>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut states: watch::Receiver<State>) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let limit = match *modes.borrow() {
+        let limit = match states.borrow().mode {
             Mode::CloseIdle { after } => after,
             _ => Duration::MAX,
         };
@@ -315,11 +300,8 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watch:
             return;
         };
         let read = read.unwrap_or(0);
-        let Ok(mode) = modes
-            .wait_for(|mode| *mode != Mode::HalfOpen)
-            .await
-            .map(|mode| *mode)
-        else {
+        let state = states.wait_for(|it| it.mode != Mode::HalfOpen).await;
+        let Ok(mode) = state.map(|state| state.mode) else {
             return;
         };
         if let Mode::HangUpOn { text } = mode
