@@ -86,8 +86,8 @@ impl Course {
 fn main() -> ExitCode {
     let outcome = if let Ok(process) = std::env::var(chaos::agent::PROCESS) {
         in_runtime(chaos::agent::run(&process)).map(|()| true)
-    } else if let Ok(process) = std::env::var(steps::agent::PROCESS) {
-        return steps::agent::run(&process);
+    } else if std::env::var_os(steps::agent::PROCESS).is_some() {
+        return steps::agent::run();
     } else {
         match Cli::parse().mode {
             Mode::Chaos(chaos::Options { course, .. }) if course.steps => {

@@ -49,15 +49,12 @@ pub(crate) struct Disturbed {
 }
 
 impl<H: Notes> Run<H> {
-    /// Starts the servers, and a link for each of so many members.
-    pub(crate) async fn start(
-        count: usize,
-        members: impl FnOnce(&World) -> Vec<Member>,
-    ) -> Result<Arc<Self>> {
+    /// Starts the servers, and a link for each member.
+    pub(crate) async fn start(members: Vec<Member>) -> Result<Arc<Self>> {
         let postgres = Arc::new(PostgresServer::start().await?);
-        let world = World::start(&postgres, Servers::default(), count).await?;
+        let world = World::start(&postgres, Servers::default(), members.len()).await?;
         Ok(Arc::new(Self {
-            processes: Processes::new(&world, members(&world))?,
+            processes: Processes::new(&world, members)?,
             world,
             notes: Mutex::default(),
             disturbed: Mutex::default(),

@@ -55,7 +55,7 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
     let bound = options.max_staleness_ms;
     println!("chaos for {length:?}, seed {seed}, max_staleness_ms {bound}");
 
-    let run = Run::start(MEMBERS.len(), |_| members::all(bound)).await?;
+    let run = Run::start(members::all(bound)).await?;
     let mut work = JoinSet::new();
     for service in [WORKER, ORCHESTRATION] {
         let process = run.start_member(service).await?;

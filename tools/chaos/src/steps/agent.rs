@@ -1,7 +1,8 @@
 //! The agent: a worker process with one handler for all steps. It judges nothing.
 //!
-//! It prints `s STEP ATTEMPT NOW` when an attempt starts, and `e STEP ATTEMPT NOW` when its future is
-//! dropped, however it ends.
+//! It prints `s STEP ATTEMPT NOW MARKER SUM CHECKPOINT` before an attempt does anything, with the attempt
+//! that saved the checkpoint or `0`; `c STEP ATTEMPT` when a checkpoint of its own is acknowledged; and
+//! `e STEP ATTEMPT NOW` when its future is dropped, however it ends.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -14,14 +15,12 @@ use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::history::Span;
+use super::history::Run;
 use super::shapes::{self, Behaviour, CALLABLE};
 use crate::clock;
 
 /// The number of the process. A program that has it in its environment is such a worker.
 pub(crate) const PROCESS: &str = "CHAOS_STEPS_PROCESS";
-/// The URL of the database, without a proxy: the handlers' notes do not depend on the links.
-pub(super) const NOTES: &str = "CHAOS_STEPS_NOTES";
 
 /// The duration of a quick handler, in milliseconds.
 const QUICK_MS: std::ops::Range<u64> = 0..30;
@@ -33,12 +32,8 @@ const OUTLASTING_MS: std::ops::Range<u64> = 6000..8000;
 const COMMIT_MS: std::ops::Range<u64> = 0..300;
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(3);
 
-pub(crate) fn run(process: &str) -> ExitCode {
-    let Ok(process) = process.parse::<i32>() else {
-        return ExitCode::FAILURE;
-    };
-    let handler = move |step: StepContext| handle(process, step);
-    tasker_worker::run(Handlers::new().function(CALLABLE, handler))
+pub(crate) fn run() -> ExitCode {
+    tasker_worker::run(Handlers::new().function(CALLABLE, handle))
 }
 
 /// An attempt that runs in this process.
@@ -48,13 +43,14 @@ struct Running {
 }
 
 impl Running {
-    fn start(step: &StepContext) -> Self {
-        let running = Self {
-            step: step.step_uuid(),
-            attempt: step.attempt(),
-        };
-        println!("s {} {} {}", running.step, running.attempt, clock::now());
-        running
+    fn start(step: &StepContext, marker: u32, sum: &str) -> Result<Self, StepError> {
+        let (now, step_uuid, attempt) = (clock::now(), step.step_uuid(), step.attempt());
+        let checkpoint = step.checkpoint::<i32>()?.unwrap_or_default();
+        println!("s {step_uuid} {attempt} {now} {marker} {sum} {checkpoint}");
+        Ok(Self {
+            step: step_uuid,
+            attempt,
+        })
     }
 }
 
@@ -64,8 +60,7 @@ impl Drop for Running {
     }
 }
 
-async fn handle(process: i32, step: StepContext) -> Result<StepOutcome, StepError> {
-    let _running = Running::start(&step);
+async fn handle(step: StepContext) -> Result<StepOutcome, StepError> {
     let marker: u32 = step.config("marker")?;
     let seed: u64 = step.input("seed")?;
     let mut inputs = BTreeMap::new();
@@ -76,9 +71,12 @@ async fn handle(process: i32, step: StepContext) -> Result<StepOutcome, StepErro
     }
     let cursor = &step.inputs::<Value>()?["cursor"];
     let sum = shapes::sum(step.name(), marker, seed, cursor, &inputs);
-    note(process, &step, marker, &sum)
-        .await
-        .map_err(|error| error.with_type("NotNoted"))?;
+    let _running = Running::start(&step, marker, &sum)?;
+    if shapes::saves(seed, step.name(), step.attempt()) {
+        let saved = step.save_checkpoint(step.attempt()).await;
+        saved.map_err(|error| error.with_type("NotSaved"))?;
+        println!("c {} {}", step.step_uuid(), step.attempt());
+    }
     let mut result = shapes::result(step.name(), seed);
     result["sum"] = json!(sum);
     result["attempt"] = json!(step.attempt());
@@ -105,41 +103,13 @@ async fn pause(milliseconds: std::ops::Range<u64>) {
     tokio::time::sleep(Duration::from_millis(rand::random_range(milliseconds))).await;
 }
 
-/// Notes that an attempt began, and the checkpoint that it read. Saves one of its own at times.
-async fn note(process: i32, step: &StepContext, marker: u32, sum: &str) -> Result<(), StepError> {
-    let notes = pool(NOTES).await?;
-    sqlx::query(
-        "INSERT INTO chaos.runs (task_uuid, step_uuid, step, attempt, process, marker, sum, checkpoint)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(step.task().task_uuid)
-    .bind(step.step_uuid())
-    .bind(step.name())
-    .bind(step.attempt())
-    .bind(process)
-    .bind(i64::from(marker))
-    .bind(sum)
-    .bind(step.checkpoint::<i32>()?)
-    .execute(notes)
-    .await?;
-    if shapes::saves(step.input("seed")?, step.name(), step.attempt()) {
-        step.save_checkpoint(step.attempt()).await?;
-        sqlx::query("UPDATE chaos.runs SET saved = true WHERE step_uuid = $1 AND attempt = $2")
-            .bind(step.step_uuid())
-            .bind(step.attempt())
-            .execute(notes)
-            .await?;
-    }
-    Ok(())
-}
-
 /// Commits an effect and the result of the step together, or neither.
 async fn commit(
     step: &StepContext,
     outcome: StepOutcome,
     commits: bool,
 ) -> Result<StepOutcome, StepError> {
-    let mut transaction = pool("DATABASE_URL").await?.begin().await?;
+    let mut transaction = pool().await?.begin().await?;
     sqlx::query("INSERT INTO chaos.effects (step_uuid, attempt) VALUES ($1, $2)")
         .bind(step.step_uuid())
         .bind(step.attempt())
@@ -155,18 +125,12 @@ async fn commit(
     Ok(outcome)
 }
 
-/// Returns the handlers' own pool for the database that this variable names.
-async fn pool(variable: &'static str) -> Result<&'static PgPool, sqlx::Error> {
-    static NOTING: OnceCell<PgPool> = OnceCell::const_new();
-    static COMMITTING: OnceCell<PgPool> = OnceCell::const_new();
-    let pool = if variable == NOTES {
-        &NOTING
-    } else {
-        &COMMITTING
-    };
-    pool.get_or_try_init(async || {
-        let url =
-            std::env::var(variable).map_err(|error| sqlx::Error::Configuration(error.into()))?;
+/// Returns the handlers' own pool.
+async fn pool() -> Result<&'static PgPool, sqlx::Error> {
+    static POOL: OnceCell<PgPool> = OnceCell::const_new();
+    POOL.get_or_try_init(async || {
+        let url = std::env::var("DATABASE_URL");
+        let url = url.map_err(|error| sqlx::Error::Configuration(error.into()))?;
         PgPoolOptions::new()
             .max_connections(10)
             .acquire_timeout(ACQUIRE_LIMIT)
@@ -176,49 +140,62 @@ async fn pool(variable: &'static str) -> Result<&'static PgPool, sqlx::Error> {
 }
 
 /// Reads the output of an agent. Ignores lines of its log.
-pub(super) fn spans(process: usize, output: &str) -> Vec<Span> {
-    let mut spans: Vec<Span> = Vec::new();
+pub(super) fn runs(process: usize, output: &str) -> Vec<Run> {
+    let mut runs = Vec::new();
     for line in output.lines() {
         let words: Vec<&str> = line.split(' ').collect();
-        let [kind @ ("s" | "e"), step, attempt, moment] = words[..] else {
-            continue;
-        };
-        let (Ok(step), Ok(attempt), Ok(moment)) =
-            (step.parse::<Uuid>(), attempt.parse(), moment.parse())
-        else {
-            continue;
-        };
-        if kind == "s" {
-            spans.push(Span {
-                step,
-                attempt,
-                process,
-                start: moment,
-                end: None,
-            });
-        } else if let Some(span) = spans
-            .iter_mut()
-            .rfind(|span| span.step == step && span.attempt == attempt)
-        {
-            span.end = Some(moment);
-        }
+        note(&mut runs, process, &words);
     }
-    spans
+    runs
+}
+
+fn note(runs: &mut Vec<Run>, process: usize, words: &[&str]) -> Option<()> {
+    let [kind @ ("s" | "c" | "e"), step, attempt, ref rest @ ..] = *words else {
+        return None;
+    };
+    let (step, attempt) = (step.parse().ok()?, attempt.parse().ok()?);
+    if let ("s", [now, marker, sum, checkpoint]) = (kind, rest) {
+        let checkpoint: i32 = checkpoint.parse().ok()?;
+        runs.push(Run {
+            step,
+            attempt,
+            process,
+            marker: marker.parse().ok()?,
+            sum: (*sum).to_owned(),
+            checkpoint: (checkpoint > 0).then_some(checkpoint),
+            saved: false,
+            start: now.parse().ok()?,
+            end: None,
+        });
+        return Some(());
+    }
+    let is_it = |run: &&mut Run| run.step == step && run.attempt == attempt;
+    let run = runs.iter_mut().rfind(is_it)?;
+    match rest {
+        [] if kind == "c" => run.saved = true,
+        [now] if kind == "e" => run.end = now.parse().ok(),
+        _ => {}
+    }
+    Some(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::spans;
+    use super::runs;
 
     #[test]
     fn an_attempt_without_an_end_is_kept() {
         let step = "01939f00-0000-7000-8000-000000000001";
-        let output = format!("s {step} 1 10\nWARN e\ne {step} 1 20\ns {step} 2 30\ns {step} 3");
-        let spans = spans(4, &output);
-        let times: Vec<_> = spans
+        let output = format!(
+            "s {step} 1 10 7 sum 0\nWARN e\nc {step} 1\ne {step} 1 20\n\
+             s {step} 2 30 7 sum 1\ns {step} 3 40 7"
+        );
+        let runs = runs(4, &output);
+        let found: Vec<_> = runs
             .iter()
-            .map(|span| (span.attempt, span.start, span.end))
+            .map(|it| (it.attempt, it.start, it.end, it.checkpoint, it.saved))
             .collect();
-        assert_eq!(times, [(1, 10, Some(20)), (2, 30, None)]);
+        let expected = [(1, 10, Some(20), None, true), (2, 30, None, Some(1), false)];
+        assert_eq!(found, expected);
     }
 }

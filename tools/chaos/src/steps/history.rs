@@ -1,7 +1,7 @@
-//! A history of tasks: as their creators saw them, as the handlers noted them in tables of their own
-//! and in their output, and the transitions.
+//! A history of tasks: as their creators saw them, as the handlers noted them in their output and in a
+//! table of their own, and the transitions.
 //!
-//! All moments are those of [`clock::now`]. Those of notes and transitions were PostgreSQL's.
+//! All moments are those of [`clock::now`]. Those of transitions were PostgreSQL's.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -86,27 +86,18 @@ pub(crate) struct Action {
     pub(crate) is_done: bool,
 }
 
-/// A handler's note that it began.
-#[derive(Debug, Clone, FromRow)]
+/// A run of a handler: an attempt, as it noted itself.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Run {
     pub(crate) step: Uuid,
     pub(crate) attempt: i32,
-    pub(crate) marker: i64,
+    pub(crate) process: usize,
+    pub(crate) marker: u32,
     pub(crate) sum: String,
     /// The attempt that saved the checkpoint which this one read.
     pub(crate) checkpoint: Option<i32>,
     /// Its own checkpoint was acknowledged.
     pub(crate) saved: bool,
-    #[sqlx(try_from = "i64")]
-    pub(crate) at: u64,
-}
-
-/// The time of an attempt in its process.
-#[derive(Debug, Clone)]
-pub(crate) struct Span {
-    pub(crate) step: Uuid,
-    pub(crate) attempt: i32,
-    pub(crate) process: usize,
     pub(crate) start: u64,
     /// Nothing if the process ended before.
     pub(crate) end: Option<u64>,
@@ -128,7 +119,6 @@ pub(crate) struct History {
     pub(crate) runs: Vec<Run>,
     /// Steps and attempts.
     pub(crate) effects: Vec<(Uuid, i32)>,
-    pub(crate) spans: Vec<Span>,
     pub(crate) actions: Vec<Action>,
     /// In the order in which they were registered.
     pub(crate) versions: Vec<Version>,
@@ -228,14 +218,6 @@ pub(crate) async fn read(
             step.transitions.push(transition);
         }
     }
-    history.runs = sqlx::query_as(
-        "SELECT step_uuid AS step, attempt, marker, sum, checkpoint, saved,
-                (extract(epoch FROM at) * 1000000)::bigint * 1000 - $1 AS at
-         FROM chaos.runs ORDER BY step_uuid, attempt, at",
-    )
-    .bind(ahead)
-    .fetch_all(&mut *connection)
-    .await?;
     history.effects = sqlx::query_as("SELECT step_uuid, attempt FROM chaos.effects")
         .fetch_all(connection)
         .await?;

@@ -2,7 +2,6 @@
 
 use super::agent;
 use crate::processes::{Member, ORCHESTRATION_ADDRESS, WORKER_ADDRESS};
-use crate::world::World;
 
 pub(super) const MEMBERS: [&str; 5] = [
     "worker 1",
@@ -21,7 +20,7 @@ pub(super) const LEASE_SECONDS: u64 = 5;
 /// The time that an orchestration service may take to learn of a changed template.
 pub(super) const STALENESS_MS: u64 = 1000;
 
-pub(super) fn all(world: &World) -> Vec<Member> {
+pub(super) fn all() -> Vec<Member> {
     let one = |(index, name)| {
         let is_worker = WORKERS.contains(&index);
         let (program, address) = if is_worker {
@@ -35,7 +34,6 @@ pub(super) fn all(world: &World) -> Vec<Member> {
                 "TASKER__COMMON__CACHE__MAX_STALENESS_MS",
                 STALENESS_MS.to_string(),
             ),
-            (agent::NOTES, world.database_url()),
             ("RUST_LOG", String::from(log)),
             (
                 "TASKER__WORKER__EXECUTION__LEASE_SECONDS",

@@ -2,8 +2,8 @@
 //!
 //! A soak does the same without faults of processes, and compares the levels of their resources.
 //!
-//! Three workers and two orchestration services run as processes. Handlers note each attempt in a
-//! table of their own and in their output, and commit some effects together with their results.
+//! Three workers and two orchestration services run as processes. Handlers note each attempt in their
+//! output, and commit some effects together with their results.
 
 pub(crate) mod agent;
 mod disturb;
@@ -55,7 +55,7 @@ impl Notes for History {
     fn ended(&mut self, process: u16, output: &str) {
         let process = usize::from(process);
         self.ends.insert(process, clock::now());
-        self.spans.extend(agent::spans(process, output));
+        self.runs.extend(agent::runs(process, output));
         self.refused += output.matches(REFUSED).count();
     }
 }
@@ -119,7 +119,7 @@ pub(crate) async fn soak(length: Duration, seed: u64) -> Result<bool> {
 
 /// Starts the servers and all members, with the templates.
 async fn start() -> Result<Arc<Chaos>> {
-    let chaos = Chaos::start(MEMBERS.len(), members::all).await?;
+    let chaos = Chaos::start(members::all()).await?;
     // The first service creates the schema.
     chaos.start_member(ORCHESTRATIONS.start).await?;
     let mut connection = chaos.world.connect().await?;

@@ -100,7 +100,7 @@ fn tasks(history: &History, misses: &mut Misses) {
 
 fn attempts(history: &History, verdict: &Verdict, misses: &mut Misses) {
     println!("\nattempts");
-    line("in all", history.spans.len());
+    line("in all", history.runs.len());
     line(
         "duplicates by lease loss or drain",
         verdict.after_lease_losses,

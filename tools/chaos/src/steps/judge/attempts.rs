@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Rule, Verdict};
 use crate::clock::MILLISECOND;
-use crate::steps::history::{Action, History, Run, Span, Step, Transition};
+use crate::steps::history::{Action, History, Run, Step, Transition};
 use crate::steps::shapes::{self, BACKOFF_MS, Behaviour, MAX_ATTEMPTS, PLACEHOLDER};
 
 const FINAL: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
@@ -18,9 +18,8 @@ pub(super) struct Case<'a> {
     pub(super) history: &'a History,
     pub(super) id: Uuid,
     pub(super) step: &'a Step,
-    pub(super) runs: &'a [&'a Run],
     /// In the order of their starts.
-    pub(super) spans: &'a [&'a Span],
+    pub(super) runs: &'a [&'a Run],
     pub(super) effects: &'a [i32],
     pub(super) actions: &'a [Action],
 }
@@ -52,11 +51,6 @@ impl Case<'_> {
 
     pub(super) fn losses(&self) -> impl Iterator<Item = &Transition> {
         self.step.transitions.iter().filter(|it| is_loss(it))
-    }
-
-    pub(super) fn span(&self, attempt: Option<i32>) -> Option<&Span> {
-        let mut spans = self.spans.iter().copied();
-        spans.find(|span| Some(span.attempt) == attempt)
     }
 
     /// One end of each step, from an attempt that ran, after which nothing follows, unless an operator
@@ -184,22 +178,23 @@ impl Case<'_> {
     }
 
     /// Returns whether a fault explains an error that is not the handler's: its process was frozen past
-    /// the step's timeout, or PostgreSQL did not take its note, or its own transaction.
+    /// the step's timeout, or PostgreSQL did not take its checkpoint, or its own transaction.
     fn is_excused(&self, end: &Transition, behaviour: Behaviour) -> bool {
         let commits = matches!(behaviour, Behaviour::Commits | Behaviour::RollsBack);
         let can_be = match end.error.as_deref() {
-            Some("Timeout" | "NotNoted") => true,
+            Some("Timeout" | "NotSaved") => true,
             error => commits && error == Some("Error"),
         };
-        let Some(span) = self.span(end.attempt).filter(|_| can_be) else {
+        let mut runs = self.runs.iter().filter(|_| can_be);
+        let Some(run) = runs.find(|run| Some(run.attempt) == end.attempt) else {
             return false;
         };
-        let member = Some(self.history.processes[span.process]);
+        let member = Some(self.history.processes[run.process]);
         let mut faults = self.history.faults.iter();
         // Another handler's transaction, which has locked the task, may be the one that a fault met.
         faults.any(|it| {
             let meets = if commits { it.member } else { member };
-            it.excuses(meets, span.start, end.at)
+            it.excuses(meets, run.start, end.at)
         })
     }
 
@@ -210,10 +205,7 @@ impl Case<'_> {
         if last.is_some_and(|last| last.state == "cancelled") {
             return;
         }
-        let began = self.spans.iter().map(|span| span.attempt);
-        let began: BTreeSet<_> = began
-            .chain(self.runs.iter().map(|run| run.attempt))
-            .collect();
+        let began: BTreeSet<_> = self.runs.iter().map(|run| run.attempt).collect();
         for attempt in &began {
             let of = |it: &&Transition| it.attempt == Some(*attempt);
             // An operator took its claim.
@@ -247,14 +239,9 @@ impl Case<'_> {
 
     /// Each attempt has its own number, numbers rise, and a lost or overtaken attempt records nothing.
     fn numbers(&self, verdict: &mut Verdict) {
-        let attempts: Vec<_> = self.spans.iter().map(|span| span.attempt).collect();
+        let attempts: Vec<_> = self.runs.iter().map(|run| run.attempt).collect();
         if !attempts.is_sorted_by(|earlier, later| earlier < later) {
             let details = format!("{} ran as {attempts:?}", self.step.name);
-            self.violate(verdict, Rule::AttemptTwice, details);
-        }
-        let mut noted = BTreeSet::new();
-        if let Some(run) = self.runs.iter().find(|run| !noted.insert(run.attempt)) {
-            let details = format!("attempt {} noted twice", run.attempt);
             self.violate(verdict, Rule::AttemptTwice, details);
         }
         let lost: BTreeSet<_> = self.losses().filter_map(|it| it.attempt).collect();

@@ -8,7 +8,7 @@ use super::attempts::Case;
 use super::{Rule, Verdict};
 use crate::clock::SECOND;
 use crate::fault::{Fault, Happened};
-use crate::steps::history::{History, Span, Transition};
+use crate::steps::history::{History, Run, Transition};
 use crate::steps::members::LEASE_SECONDS;
 
 const LEASE: u64 = LEASE_SECONDS * SECOND;
@@ -48,30 +48,30 @@ impl Case<'_> {
                 self.violate(verdict, Rule::NoCause, details);
             }
         }
-        for pair in self.spans.windows(2) {
+        for pair in self.runs.windows(2) {
             self.overlap(pair[0], pair[1], verdict);
             self.recovery(pair[0], pair[1], verdict);
         }
     }
 
-    fn end_of(&self, span: &Span) -> u64 {
-        let ended = self.history.ends.get(&span.process).copied();
-        span.end.or(ended).unwrap_or(u64::MAX)
+    fn end_of(&self, run: &Run) -> u64 {
+        let ended = self.history.ends.get(&run.process).copied();
+        run.end.or(ended).unwrap_or(u64::MAX)
     }
 
     /// Faults that befell the process of an attempt while this ran.
-    fn beside(&self, span: &Span) -> impl Iterator<Item = &Happened> {
-        let (member, end) = (self.history.processes[span.process], self.end_of(span));
+    fn beside(&self, run: &Run) -> impl Iterator<Item = &Happened> {
+        let (member, end) = (self.history.processes[run.process], self.end_of(run));
         let faults = self.history.faults.iter();
         faults.filter(move |it| {
-            let is_in_time = it.start <= end && span.start <= it.start + AT_ONCE;
+            let is_in_time = it.start <= end && run.start <= it.start + AT_ONCE;
             it.meets(Some(member)) && is_in_time
         })
     }
 
     /// Two attempts overlap only if the process of the earlier one was frozen, and not before its lease
     /// can be over. Without another fault before, that is a lease after its last heartbeat.
-    fn overlap(&self, earlier: &Span, later: &Span, verdict: &mut Verdict) {
+    fn overlap(&self, earlier: &Run, later: &Run, verdict: &mut Verdict) {
         let end = self.end_of(earlier);
         if end <= later.start {
             return;
@@ -95,7 +95,7 @@ impl Case<'_> {
     }
 
     /// A step that was lost with a killed or frozen process runs again when the lease is over.
-    fn recovery(&self, earlier: &Span, later: &Span, verdict: &mut Verdict) {
+    fn recovery(&self, earlier: &Run, later: &Run, verdict: &mut Verdict) {
         let is_lost = |it: &&Transition| it.reason.as_deref() == Some("lease_expired");
         let lost = self.losses().filter(is_lost);
         let lost: Vec<_> = lost.map(|it| it.attempt).collect();
@@ -110,7 +110,7 @@ impl Case<'_> {
         }
         let took = later.start.saturating_sub(cause.start);
         verdict.recoveries.push(took);
-        let members = [earlier, later].map(|span| Some(self.history.processes[span.process]));
+        let members = [earlier, later].map(|run| Some(self.history.processes[run.process]));
         let mut others = self
             .history
             .faults

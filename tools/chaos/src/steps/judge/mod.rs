@@ -103,19 +103,16 @@ impl Verdict {
 /// be given to new tasks.
 pub(crate) fn judge(history: &History, staleness: u64) -> Verdict {
     let mut verdict = Verdict::default();
-    let runs = by_step(history.runs.iter().map(|run| (run.step, run)));
-    let mut spans = by_step(history.spans.iter().map(|span| (span.step, span)));
-    for spans in spans.values_mut() {
-        spans.sort_by_key(|span| span.start);
+    let mut runs = by_step(history.runs.iter().map(|run| (run.step, run)));
+    for runs in runs.values_mut() {
+        runs.sort_by_key(|run| run.start);
     }
     let effects = by_step(history.effects.iter().copied());
     let actions = by_step(history.actions.iter().map(|action| (action.step, *action)));
     let workers = losses::workers(history, |step, attempt| {
-        let span = spans
-            .get(&step)?
-            .iter()
-            .find(|span| Some(span.attempt) == attempt)?;
-        Some(history.processes[span.process])
+        let mut of_step = runs.get(&step)?.iter();
+        let run = of_step.find(|run| Some(run.attempt) == attempt)?;
+        Some(history.processes[run.process])
     });
     tasks::judge(history, &runs, staleness, &mut verdict);
     for (id, step) in &history.steps {
@@ -124,7 +121,6 @@ pub(crate) fn judge(history: &History, staleness: u64) -> Verdict {
             id: *id,
             step,
             runs: runs.get(id).map_or(&[], Vec::as_slice),
-            spans: spans.get(id).map_or(&[], Vec::as_slice),
             effects: effects.get(id).map_or(&[], Vec::as_slice),
             actions: actions.get(id).map_or(&[], Vec::as_slice),
         };

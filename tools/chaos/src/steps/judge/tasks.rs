@@ -108,11 +108,10 @@ fn document(
     verdict: &mut Verdict,
 ) {
     let of_task = steps.values().filter_map(|(id, _)| runs.get(id)).flatten();
-    let markers: BTreeSet<i64> = of_task.map(|run| run.marker).collect();
-    let (Some(marker), Ok(shape)) = (markers.first(), task.shape.parse::<Shape>()) else {
+    let markers: BTreeSet<u32> = of_task.map(|run| run.marker).collect();
+    let (Some(marker), Ok(shape)) = (markers.first().copied(), task.shape.parse::<Shape>()) else {
         return;
     };
-    let marker = u32::try_from(*marker).unwrap_or_default();
     if markers.len() > 1 {
         verdict.violate(Rule::WrongDocument, id, None, format!("{markers:?}"));
         return;
@@ -198,8 +197,8 @@ fn started(
             DONE.contains(&last.state.as_str()).then_some(last.at)
         });
         for run in runs {
-            if complete.is_none_or(|at| run.at < at) {
-                let details = format!("{name} at {}, {parent} complete at {complete:?}", run.at);
+            if complete.is_none_or(|at| run.start < at) {
+                let details = format!("{name} at {}, {parent} complete at {complete:?}", run.start);
                 verdict.violate(Rule::StartedEarly, task, Some(id), details);
             }
         }

@@ -57,7 +57,6 @@ fn steps_that_are_left_in_tasks_that_ended_are_found() {
     let in_error = broken(diamond.clone(), |history| {
         step(history, "c").transitions.clear();
         history.runs.pop();
-        history.spans.pop();
     });
     assert_eq!(in_error, BTreeSet::from([Rule::StepLeft]));
     let cancelled = |state: &str| {
@@ -75,7 +74,6 @@ fn steps_that_are_left_in_tasks_that_ended_are_found() {
     let missing = broken(diamond, |history| {
         history.steps.remove(&id("c"));
         history.runs.pop();
-        history.spans.pop();
     });
     assert_eq!(missing, BTreeSet::from([Rule::WrongGraph]));
 }
@@ -88,7 +86,7 @@ fn ends_that_do_not_follow_from_handlers_and_faults_are_found() {
     let refused = Fault::PostgresLink(Spoil::Refused);
     for (behaviour, error) in [
         (Behaviour::Quick, "Timeout"),
-        (Behaviour::Fails, "NotNoted"),
+        (Behaviour::Fails, "NotSaved"),
         (Behaviour::Commits, "Error"),
     ] {
         let failed = || failed(behaviour, error);
@@ -127,7 +125,6 @@ fn ends_that_do_not_follow_from_handlers_and_faults_are_found() {
         |history| {
             step(history, "c").transitions[1].error = Some(String::from("TemplateUnusable"));
             history.runs.pop();
-            history.spans.pop();
         },
     );
     assert_eq!(unread, wrong);
@@ -172,8 +169,8 @@ fn losses_without_a_cause_and_late_recoveries_are_found() {
     );
     let late = |more: Option<Happened>| {
         broken(lost(), |history| {
-            let (run, span) = (&mut history.runs[1], &mut history.spans[1]);
-            (run.at, span.start, span.end) = (12_000 * MS, 11_900 * MS, Some(12_100 * MS));
+            let run = &mut history.runs[1];
+            (run.start, run.end) = (11_900 * MS, Some(12_100 * MS));
             step(history, "a").transitions[3].at = 12_500 * MS;
             history.faults.extend(more);
         })
@@ -213,7 +210,7 @@ fn tasks_that_do_not_end_as_promised_are_found() {
 
 #[test]
 fn steps_that_run_out_of_order_or_on_other_values_are_found() {
-    let early = broken(history(), |history| history.runs[1].at = 1400 * MS);
+    let early = broken(history(), |history| history.runs[1].start = 1400 * MS);
     assert_eq!(early, BTreeSet::from([Rule::StartedEarly]));
     let values = broken(history(), |history| {
         history.runs[1].sum = String::from("other");
@@ -226,7 +223,6 @@ fn steps_that_run_out_of_order_or_on_other_values_are_found() {
     let missing = broken(history(), |history| {
         history.steps.remove(&id("end_3"));
         history.runs.pop();
-        history.spans.pop();
     });
     assert_eq!(missing, BTreeSet::from([Rule::WrongGraph]));
 }
@@ -241,8 +237,8 @@ fn results_that_are_not_recorded_once_are_found() {
     let without_run = broken(history(), |history| drop(history.runs.remove(2)));
     assert_eq!(without_run, BTreeSet::from([Rule::NeverRan]));
     let same_number = broken(history(), |history| {
-        let again = history.spans[2].clone();
-        history.spans.push(again);
+        let again = history.runs[2].clone();
+        history.runs.push(again);
     });
     assert!(same_number.contains(&Rule::AttemptTwice));
     let lost_effect = broken(commits(), |history| {
@@ -263,12 +259,11 @@ fn attempts_that_overlap_or_come_late_are_found() {
         history.faults[0].fault = Fault::PostgresLink(Spoil::HalfOpen);
     });
     assert_eq!(awake, overlap);
-    let thawed = change(|history| history.spans[0].end = Some(10_050 * MS));
+    let thawed = change(|history| history.runs[0].end = Some(10_050 * MS));
     assert_eq!(thawed, overlap);
     let early = |more: Option<Happened>| {
         broken(frozen(), |history| {
-            let (run, span) = (&mut history.runs[1], &mut history.spans[1]);
-            (run.at, span.start) = (3200 * MS, 3200 * MS);
+            history.runs[1].start = 3200 * MS;
             history.faults.extend(more);
             history.faults.sort_by_key(|it| it.start);
         })
@@ -284,10 +279,10 @@ fn attempts_that_overlap_or_come_late_are_found() {
         step.transitions[3].attempt = Some(1);
     });
     assert!(late.contains(&Rule::LateResult));
-    let down = broken(lost(), |history| history.spans.swap(0, 1));
+    let down = broken(lost(), |history| history.runs.swap(0, 1));
     assert_eq!(down, BTreeSet::new(), "only time orders attempts");
     let down = broken(lost(), |history| {
-        (history.spans[0].attempt, history.spans[1].attempt) = (2, 1);
+        (history.runs[0].attempt, history.runs[1].attempt) = (2, 1);
     });
     assert!(down.contains(&Rule::AttemptTwice));
 }

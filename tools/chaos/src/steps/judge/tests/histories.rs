@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::clock::{MILLISECOND as MS, SECOND};
 use crate::fault::{Fault, Happened};
-use crate::steps::history::{Action, Asked, History, Run, Span, Step, Task, Transition, Version};
+use crate::steps::history::{Action, Asked, History, Run, Step, Task, Transition, Version};
 use crate::steps::shapes::{self, BY_HAND, Behaviour, Shape};
 
 pub(super) const TASK: Uuid = Uuid::from_u128(1);
@@ -93,15 +93,11 @@ pub(super) fn history_of(shape: Shape, behaviours: [Behaviour; 4]) -> History {
             history.runs.push(Run {
                 step: id(name),
                 attempt: 1,
-                marker: i64::from(MARKER),
-                sum: String::new(),
-                checkpoint: None,
-                saved: false,
-                at: (at + 100) * MS,
+                marker: MARKER,
+                start: (at + 50) * MS,
+                end: Some((at + 400) * MS),
+                ..Run::default()
             });
-            history
-                .spans
-                .push(span(name, 1, 0, at + 50, Some(at + 400)));
         }
         history.steps.insert(id(name), step);
     }
@@ -131,16 +127,6 @@ pub(super) fn history_of(shape: Shape, behaviours: [Behaviour; 4]) -> History {
     }
     reseed(&mut history, seed);
     history
-}
-
-pub(super) fn span(name: &str, attempt: i32, process: usize, start: u64, end: Option<u64>) -> Span {
-    Span {
-        step: id(name),
-        attempt,
-        process,
-        start: start * MS,
-        end: end.map(|end| end * MS),
-    }
 }
 
 pub(super) fn fault(
@@ -183,12 +169,14 @@ pub(super) fn again(end: Transition, behaviour: Behaviour, at: u64) -> History {
     for first in &mut step.transitions[..2] {
         first.worker = Some(id("first"));
     }
-    let mut run = history.runs[0].clone();
-    (run.attempt, run.at) = (2, (at + 100) * MS);
+    let run = Run {
+        attempt: 2,
+        process: 1,
+        start: (at + 50) * MS,
+        end: Some((at + 150) * MS),
+        ..history.runs[0].clone()
+    };
     history.runs.insert(1, run);
-    history
-        .spans
-        .insert(1, span("a", 2, 1, at + 50, Some(at + 150)));
     let mut attempts = vec![("a", 1, behaviour), ("a", 2, Behaviour::Quick)];
     attempts.extend(STEPS[1..].iter().map(|name| (*name, 1, Behaviour::Quick)));
     reseed(&mut history, seed_with(&attempts));
@@ -199,11 +187,11 @@ pub(super) fn again(end: Transition, behaviour: Behaviour, at: u64) -> History {
 pub(super) fn lost() -> History {
     let loss = transition("a", "enqueued", "lease_expired", 1, 6200);
     let mut history = again(loss, Behaviour::Quick, 6250);
-    history.spans[0].end = None;
+    history.runs[0].end = None;
     history.ends.insert(0, 1100 * MS);
     history.faults = vec![fault(Fault::ProcessKilled, 0, 1100, 2500)];
-    for span in &mut history.spans[1..] {
-        span.process = 1;
+    for run in &mut history.runs[1..] {
+        run.process = 1;
     }
     history
 }
@@ -213,7 +201,7 @@ pub(super) fn frozen() -> History {
     let mut history = lost();
     history.ends.clear();
     history.faults = vec![fault(Fault::ProcessFrozen, 0, 1100, 8000)];
-    history.spans[0].end = Some(8050 * MS);
+    history.runs[0].end = Some(8050 * MS);
     history
 }
 
