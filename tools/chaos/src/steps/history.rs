@@ -54,7 +54,7 @@ pub(crate) struct Step {
 }
 
 /// A recorded state of a step.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone, Default, FromRow)]
 pub(crate) struct Transition {
     pub(crate) step: Uuid,
     pub(crate) state: String,

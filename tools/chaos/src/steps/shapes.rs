@@ -192,6 +192,16 @@ fn end(marker: u32) -> String {
     format!("end_{}", marker % 5)
 }
 
+/// Returns whether a step waits for what others create.
+pub(crate) fn converges(step: &str) -> bool {
+    step.starts_with("end_")
+}
+
+/// Returns whether a step creates others.
+pub(crate) fn creates(step: &str) -> bool {
+    step == "cut" || !options(step).is_empty()
+}
+
 /// Returns the branches that a step can choose from. Only decisions have any.
 fn options(step: &str) -> Vec<String> {
     match step {

@@ -162,7 +162,7 @@ fn may_be_current(
 }
 
 /// Each step that is there follows from the graph, and each step of the graph is there whose
-/// dependencies are complete.
+/// dependencies are complete. A convergence may be missing while a step may yet create dependencies of it.
 fn graph(id: Uuid, steps: &Steps<'_>, graph: &Graph, verdict: &mut Verdict) {
     for (name, (step_id, step)) in steps {
         if graph.get(*name) != Some(&step.parents) {
@@ -174,9 +174,13 @@ fn graph(id: Uuid, steps: &Steps<'_>, graph: &Graph, verdict: &mut Verdict) {
             verdict.violate(Rule::WrongGraph, id, Some(*step_id), details);
         }
     }
+    let mut creators = steps.keys().filter(|name| shapes::creates(name));
+    let is_open = creators.any(|name| !is_done(steps, name));
     let is_missing = |(name, parents): &(&String, &BTreeSet<String>)| {
         let mut parents = parents.iter();
-        !steps.contains_key(name.as_str()) && parents.all(|parent| is_done(steps, parent))
+        !steps.contains_key(name.as_str())
+            && parents.all(|parent| is_done(steps, parent))
+            && !(is_open && shapes::converges(name))
     };
     let missing: Vec<_> = graph.iter().filter(is_missing).collect();
     if !missing.is_empty() {
@@ -251,5 +255,54 @@ fn values(
     if step.name != PLACEHOLDER && step.sum.as_deref() != Some(expected) {
         let details = format!("{} recorded {:?}", step.name, step.sum);
         verdict.violate(Rule::WrongInputs, step.task, Some(id), details);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::history::Transition;
+
+    #[test]
+    fn a_convergence_may_be_missing_while_a_decision_is_open() {
+        let graph = |seed| Shape::Decision.graph(1, seed, &BTreeSet::new());
+        let is_wanted = |graph: &Graph| {
+            let end = graph.get("end_1").into_iter().flatten();
+            graph.contains_key("right") && end.eq(["middle_far"])
+        };
+        let graph = (0..1000).map(graph).find(is_wanted).unwrap();
+        let judged = |state_of_right: &str| {
+            let step = |(name, parents): (&String, &BTreeSet<String>)| {
+                let state = if name == "right" {
+                    state_of_right
+                } else {
+                    "complete"
+                };
+                let end = Transition {
+                    state: state.to_owned(),
+                    ..Transition::default()
+                };
+                Step {
+                    name: name.clone(),
+                    parents: parents.clone(),
+                    transitions: vec![end],
+                    ..Step::default()
+                }
+            };
+            let there: Vec<_> = graph
+                .iter()
+                .filter(|(name, _)| *name != "end_1")
+                .map(step)
+                .collect();
+            let steps = there
+                .iter()
+                .map(|it| (&*it.name, (Uuid::nil(), it)))
+                .collect();
+            let mut verdict = Verdict::default();
+            super::graph(Uuid::nil(), &steps, &graph, &mut verdict);
+            verdict.violations.len()
+        };
+        assert_eq!(judged("error"), 0);
+        assert_eq!(judged("complete"), 1);
     }
 }
