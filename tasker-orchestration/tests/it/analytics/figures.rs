@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::Value;
+use tasker_test_support::until;
 use uuid::Uuid;
 
 use super::history::{Attempt, History, mean, seconds};
@@ -220,7 +221,16 @@ async fn a_row_of_a_transaction_that_was_open_meanwhile_is_counted() {
         .await
         .unwrap();
     // A mark while the transaction is open. However old it gets, the sums do not move on to it.
-    roll_up(&app).await;
+    let id = sqlx::query_scalar::<_, String>("SELECT pg_current_xact_id()::text");
+    let id = id.fetch_one(&mut *open).await.unwrap();
+    let marked = async || {
+        // Does nothing while the service does the same.
+        roll_up(&app).await;
+        let sql = "SELECT mark_xid > $1::text::xid8 FROM tasker.analytics_progress";
+        let is_later = sqlx::query_scalar::<_, bool>(sql).bind(&id);
+        is_later.fetch_one(app.pool()).await.unwrap().then_some(())
+    };
+    until("a mark while the transaction is open", marked).await;
     for _ in 0..3 {
         let sql =
             "UPDATE tasker.analytics_progress SET mark_at = clock_timestamp() + interval '1 hour'";
