@@ -167,6 +167,36 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
     }
 }
 
+#[tokio::test]
+async fn the_rest_of_a_refused_body_is_read_before_the_answer() {
+    const BODY: usize = 16 * 1024 * 1024;
+    let server = start(config()).await;
+    for (path, status) in [("/echo", "413"), ("/nowhere", "404")] {
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BODY}\r\n\r\n");
+        let mut stream = send(&server, &head).await;
+        stream.write_all(&vec![b'x'; BODY]).await.expect("it reads");
+        // The connection is as good as new.
+        let next = b"GET /fast HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(next).await.expect("it is open");
+        let answers = rest(stream).await;
+        assert!(
+            answers.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answers}"
+        );
+        assert!(answers.ends_with("fast"), "{answers}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_waits_before_it_sends_a_body_gets_the_answer_at_once() {
+    let server = start(config()).await;
+    let head = "POST /nowhere HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
+                content-length: 9\r\n\r\n";
+    let answer = rest(send(&server, head).await).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
 #[test]
 fn a_lasting_failure_is_one_line() {
     let mut reports = Reports::default();

@@ -16,8 +16,6 @@ use crate::problem_kinds as kinds;
 
 /// Enough for a hundred bodies of the largest default size.
 const MAX_BYTES: usize = 128 * 1024 * 1024;
-/// The most bytes of a refused body that are read and dropped: a body of the largest default size.
-const MAX_UNREAD: usize = 1024 * 1024;
 
 /// The bytes that may still be received.
 #[derive(Debug, Clone)]
@@ -76,8 +74,7 @@ impl Held {
 }
 
 /// Counts bytes as they arrive, because a client that announces a large body and sends nothing must
-/// not keep others out. A body that does not fit is answered with a 503. Its rest is read first, because a
-/// connection that is closed in the middle of a body is reset, and its client never reads the answer.
+/// not keep others out. A body that does not fit is answered with a 503.
 pub(super) async fn limit_body_bytes(
     State(available): State<BodyBytes>,
     request: Request,
@@ -95,19 +92,10 @@ pub(super) async fn limit_body_bytes(
             let counted = Arc::clone(&counted);
             async move {
                 let Some(chunk) = chunks.try_next().await? else {
-                    return Ok(None);
+                    return Ok::<_, axum::Error>(None);
                 };
-                let Err(refused) = counted.take(chunk.len()) else {
-                    return Ok(Some((chunk, chunks)));
-                };
-                drop(chunk);
-                let mut unread = MAX_UNREAD;
-                while let Some(chunk) = chunks.try_next().await?
-                    && chunk.len() <= unread
-                {
-                    unread -= chunk.len();
-                }
-                Err(axum::Error::new(refused))
+                counted.take(chunk.len()).map_err(axum::Error::new)?;
+                Ok(Some((chunk, chunks)))
             }
         }))
     });
@@ -125,16 +113,12 @@ pub(super) async fn limit_body_bytes(
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use axum::Router;
     use axum::body::{Body, Bytes};
     use axum::middleware::from_fn_with_state;
     use axum::routing::post;
-    use futures::StreamExt;
     use http::{Request, StatusCode};
     use tower::ServiceExt;
 
@@ -181,22 +165,5 @@ mod tests {
         assert_eq!(send(500).await.status(), StatusCode::OK);
         drop(others);
         assert_eq!(send(1_000).await.status(), StatusCode::OK);
-    }
-
-    #[tokio::test]
-    async fn the_rest_of_a_refused_body_is_read_before_the_answer() {
-        let read = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&read);
-        let chunks = futures::stream::iter(0..10).map(move |_| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            Ok::<_, Infallible>(Bytes::from_static(&[0; 100]))
-        });
-        let router = Router::new()
-            .route("/", post(|_: Bytes| async {}))
-            .layer(from_fn_with_state(BodyBytes::new(150), limit_body_bytes));
-        let request = Request::post("/").body(Body::from_stream(chunks)).unwrap();
-        let answer = router.oneshot(request).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(read.load(Ordering::Relaxed), 10);
     }
 }

@@ -1,6 +1,7 @@
 //! The layers around every route: request id, span, metrics, panics, timeout, limits and headers.
 
 mod body_bytes;
+mod unread;
 mod waiting;
 
 use std::any::Any;
@@ -17,6 +18,7 @@ use tracing::Instrument;
 
 use self::body_bytes::{BodyBytes, limit_body_bytes};
 use self::waiting::MoreTime;
+use self::unread::read_rest;
 pub use self::waiting::Waiting;
 use crate::guard::{Guard, guard};
 use crate::problem::Problem;
@@ -65,6 +67,7 @@ pub(crate) fn serve_layers(router: Router, config: &WebConfig) -> Router {
         .layer(middleware::from_fn_with_state(Guard::new(config), guard))
         .layer(middleware::from_fn(observe))
 }
+        .layer(middleware::from_fn(read_rest))
 
 async fn route_not_found(uri: Uri) -> Problem {
     Problem::new(
@@ -117,8 +120,8 @@ fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
     .into_response()
 }
 
-/// Gives the request its id and span, and counts the answer. This layer is the outermost, so that it
-/// sees answers of the other layers too.
+/// Gives the request its id and span, and counts the answer. This layer is outside of all that answer, so
+/// that it sees their answers too.
 async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = RequestId::from_headers(request.headers());
