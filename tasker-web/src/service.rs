@@ -235,6 +235,7 @@ async fn bind(web: &WebConfig) -> Result<(TcpListener, SocketAddr), ServiceError
     let listener = TcpListener::bind(&web.bind_address)
         .await
         .map_err(refused)?;
+    connections::limit_silence(&listener, connections::SILENCE).map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     Ok((listener, address))
 }

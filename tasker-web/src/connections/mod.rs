@@ -3,7 +3,8 @@
 //! `axum::serve` has no limit for a client that never completes a request, so this is a loop of our
 //! own. A connection is closed if its first request, or a request that it has begun to send, does not
 //! have a whole head within the limit. A connection that is idle between requests stays open, because
-//! a load balancer that keeps connections would otherwise send requests into closed ones.
+//! a load balancer that keeps connections would otherwise send requests into closed ones. A client that is
+//! lost without a sign, or does not read its answer, keeps its connection for [`SILENCE`].
 
 use std::io;
 use std::pin::pin;
@@ -16,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tasker_shared::config::tasker::WebConfig;
 use tasker_shared::metrics::{HTTP_ACCEPT_ERRORS, HTTP_CONNECTIONS_CLOSED};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,8 +33,30 @@ use crate::start::Entrance;
 /// Pause after a failed accept. The usual cause, too many open files, lasts until a connection ends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The longest time for which a client acknowledges nothing, or leaves an answer unread: the pause before
+/// the first probe of an idle connection, and three probes.
+pub(crate) const SILENCE: Duration = Duration::from_mins(1);
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
+
 /// Minimum time between two log lines about refused connections.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Has the kernel end connections of `listener` whose client is silent for longer than `silence`. Accepted
+/// sockets inherit the options.
+pub(crate) fn limit_silence(listener: &TcpListener, silence: Duration) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    let keepalive = TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_INTERVAL)
+        .with_retries(PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Keepalive sends nothing while bytes of an answer are on their way.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(silence))?;
+    Ok(())
+}
 
 /// Serves connections of `listener` until `stop` is cancelled and open requests are answered.
 pub(crate) async fn serve(

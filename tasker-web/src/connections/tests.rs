@@ -5,19 +5,21 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::{get, post};
+use socket2::SockRef;
 use tasker_shared::config::tasker::WebConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Reports, serve};
+use super::{PROBE_AFTER, Reports, SILENCE, limit_silence, serve};
 use crate::layers::serve_layers;
 use crate::parts::tests::INFO;
 use crate::start::Entrance;
 
 /// Long enough for a busy machine, short enough for a test.
 const HEADER_TIMEOUT: Duration = Duration::from_millis(500);
+const SHORT_SILENCE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Server {
@@ -33,11 +35,13 @@ async fn slow() -> &'static str {
 
 async fn start(web: WebConfig) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    limit_silence(&listener, SHORT_SILENCE).expect("the kernel has the options");
     let address = listener.local_addr().expect("it is bound");
     let entrance = Entrance::new(&INFO, &web);
     let routes = Router::new()
         .route("/fast", get(async || "fast"))
         .route("/slow", get(slow))
+        .route("/large", get(async || vec![0_u8; 32 * 1024 * 1024]))
         .route("/echo", post(async |body: String| body));
     entrance.open(serve_layers(routes, &web));
     let stop = CancellationToken::new();
@@ -151,7 +155,11 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
         .expect("the kernel accepts");
     assert_eq!(rest(second).await, "");
     drop(first);
-    // The place is free as soon as the server notices that the first is gone.
+    wait_for_a_place(&server).await;
+}
+
+/// Waits until the server has noticed that a connection is gone.
+async fn wait_for_a_place(server: &Server) {
     let started = Instant::now();
     loop {
         let request = "GET /fast HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -165,6 +173,17 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
         }
         assert!(started.elapsed() < PATIENCE);
     }
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_a_large_answer_loses_its_connection() {
+    let server = start(WebConfig {
+        max_connections: 1,
+        ..WebConfig::default()
+    })
+    .await;
+    let _unread = send(&server, "GET /large HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    wait_for_a_place(&server).await;
 }
 
 #[tokio::test]
@@ -195,6 +214,18 @@ async fn a_client_that_waits_before_it_sends_a_body_gets_the_answer_at_once() {
                 content-length: 9\r\n\r\n";
     let answer = rest(send(&server, head).await).await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+#[tokio::test]
+async fn idle_connections_are_probed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    limit_silence(&listener, SILENCE).expect("the kernel has the options");
+    let address = listener.local_addr().expect("it is bound");
+    let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (_client, (stream, _)) = (client.expect("it connects"), accepted.expect("it accepts"));
+    let socket = SockRef::from(&stream);
+    assert!(socket.keepalive().expect("it is a socket"));
+    assert_eq!(socket.tcp_keepalive_time().expect("on Linux"), PROBE_AFTER);
 }
 
 #[test]
