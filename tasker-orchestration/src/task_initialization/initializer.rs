@@ -156,7 +156,7 @@ impl TaskInitializer {
         awaited: bool,
     ) -> Result<InitializedTask, Error> {
         let result = self.checked(request, awaited).await;
-        metrics::counter!(TASKS_CREATED.name, "result" => outcome(&result)).increment(1);
+        counted.0 = outcome(&result);
         result
     }
 
@@ -165,6 +165,7 @@ impl TaskInitializer {
         request: Arc<TaskRequest>,
         awaited: bool,
     ) -> Result<InitializedTask, Error> {
+        let mut counted = Counted("cancelled");
         let _turn = self.requests.take(&request).await.ok_or(Error::Busy)?;
         check(&request)?;
         for _ in 0..ATTEMPTS {
@@ -378,6 +379,16 @@ fn outcome(result: &Result<InitializedTask, Error>) -> &'static str {
             | Error::Template(RegistryError::NotFound { .. }),
         ) => "rejected",
         Err(Error::Template(_) | Error::Database(_) | Error::Uncertain { .. } | Error::Busy) => {
+/// Counts a request with this result when it is dropped, because a request is dropped when its client goes
+/// away.
+struct Counted(&'static str);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::counter!(TASKS_CREATED.name, "result" => self.0).increment(1);
+    }
+}
+
             "failed"
         }
     }

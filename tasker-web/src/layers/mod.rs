@@ -5,6 +5,7 @@ mod unread;
 mod waiting;
 
 use std::any::Any;
+use std::mem;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use self::body_bytes::{BodyBytes, limit_body_bytes};
-use self::waiting::MoreTime;
 use self::unread::read_rest;
+use self::waiting::MoreTime;
 pub use self::waiting::Waiting;
 use crate::guard::{Guard, guard};
 use crate::problem::Problem;
@@ -66,8 +67,8 @@ pub(crate) fn serve_layers(router: Router, config: &WebConfig) -> Router {
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(middleware::from_fn_with_state(Guard::new(config), guard))
         .layer(middleware::from_fn(observe))
-}
         .layer(middleware::from_fn(read_rest))
+}
 
 async fn route_not_found(uri: Uri) -> Problem {
     Problem::new(
@@ -132,6 +133,11 @@ async fn observe(request: Request, next: Next) -> Response {
         |path| path.as_str().to_owned(),
     );
     let span = tracing::info_span!("request", request_id = id.as_str(), method, route);
+    let mut counted = Counted {
+        method,
+        route: route.clone(),
+        status: String::from("cancelled"),
+    };
 
     let mut response = id
         .clone()
@@ -149,11 +155,8 @@ async fn observe(request: Request, next: Next) -> Response {
         elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         "request answered"
     );
-    metrics::counter!(
-        HTTP_REQUESTS.name,
-        "method" => method, "route" => route.clone(), "status" => status.as_str().to_owned()
-    )
-    .increment(1);
+    status.as_str().clone_into(&mut counted.status);
+    drop(counted);
     if status.is_server_error() {
         metrics::counter!(HTTP_SERVER_ERRORS.name, "status" => status.as_str().to_owned())
             .increment(1);
@@ -167,6 +170,24 @@ async fn observe(request: Request, next: Next) -> Response {
         headers.entry(name).or_insert(value);
     }
     response
+}
+
+/// Counts a request when it is dropped, because a request is dropped when its client goes away.
+struct Counted {
+    method: &'static str,
+    route: String,
+    status: String,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let (route, status) = (mem::take(&mut self.route), mem::take(&mut self.status));
+        metrics::counter!(
+            HTTP_REQUESTS.name,
+            "method" => self.method, "route" => route, "status" => status
+        )
+        .increment(1);
+    }
 }
 
 /// Returns a label with few values, because clients can invent methods.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
+use futures::FutureExt;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use serde::Deserialize;
@@ -264,4 +265,16 @@ async fn requests_under_a_foreign_name_or_from_a_foreign_page_are_refused() {
     let headers = posted.headers_mut();
     headers.insert("origin", "https://evil.example".parse().expect("a header"));
     assert_eq!(problem(posted).await["code"], "cross_site_request");
+}
+
+#[tokio::test]
+async fn a_request_whose_client_goes_away_is_counted() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    let mut given_up = Box::pin(send(get_("/never")));
+    assert!(given_up.as_mut().now_or_never().is_none());
+    drop(given_up);
+    let counted = r#"tasker_http_requests_total{method="GET",route="/never",status="cancelled"} 1"#;
+    assert!(handle.render().contains(counted), "{}", handle.render());
 }
