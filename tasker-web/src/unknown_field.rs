@@ -5,6 +5,9 @@ use std::fmt;
 /// Similarity from which a known name is suggested, from 0 to 1.
 const SUGGESTED_FROM: f64 = 0.6;
 
+/// The longest name that is compared, in bytes. The time of a comparison grows with the square.
+const MAX_COMPARED: usize = 256;
+
 /// A field that a struct with `deny_unknown_fields` does not have.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct UnknownField {
@@ -44,8 +47,12 @@ impl fmt::Display for UnknownField {
     }
 }
 
-/// Returns the known name that is most similar to `name`, if one is similar at all.
+/// Returns the known name that is most similar to `name`, if one is similar at all. A long `name` is similar
+/// to none.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > MAX_COMPARED {
+        return None;
+    }
     known
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
         .filter(|(similarity, _)| *similarity >= SUGGESTED_FROM)
@@ -55,7 +62,14 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
 
 #[cfg(test)]
 mod tests {
-    use super::UnknownField;
+    use super::{MAX_COMPARED, UnknownField, nearest};
+
+    #[test]
+    fn a_name_that_would_take_long_to_compare_is_similar_to_none() {
+        for (length, found) in [(MAX_COMPARED, Some("aa")), (MAX_COMPARED + 1, None)] {
+            assert_eq!(nearest(&"a".repeat(length), ["aa"].into_iter()), found);
+        }
+    }
 
     fn text(message: &str) -> String {
         UnknownField::in_message(message)

@@ -6,7 +6,10 @@ use tasker_shared::models::core::task_template::FreeForm;
 
 use super::errors::Violation;
 
-/// The width of the columns of `tasker.tasks`, in characters.
+/// The width of the columns of `tasker.named_tasks`, `tasker.task_namespaces` and `tasker.tasks`, in
+/// characters.
+const MAX_NAME: usize = 64;
+const MAX_VERSION: usize = 16;
 const MAX_TEXT: usize = 128;
 const MAX_TAGS: usize = 64;
 const MAX_IDEMPOTENCY_KEY: usize = 255;
@@ -15,15 +18,15 @@ const YEARS: std::ops::RangeInclusive<i32> = 1970..=9999;
 /// Returns all violations of `request`.
 pub(super) fn violations(request: &TaskRequest) -> Vec<Violation> {
     let mut found = Vec::new();
-    for (pointer, text) in [
-        ("/name", &request.name),
-        ("/namespace", &request.namespace),
-        ("/version", &request.version),
+    for (pointer, text, max) in [
+        ("/name", &request.name, MAX_NAME),
+        ("/namespace", &request.namespace, MAX_NAME),
+        ("/version", &request.version, MAX_VERSION),
     ] {
         if text.is_empty() {
             found.push(Violation::new(pointer, "must not be empty"));
         }
-        check_nul(&mut found, pointer, text);
+        check_text(&mut found, pointer, text, max);
     }
     for (pointer, text) in [
         ("/initiator", &request.initiator),
@@ -136,6 +139,10 @@ mod tests {
     fn text_that_its_column_cannot_hold_is_refused() {
         assert_eq!(pointers(|r| r.name.clear()), ["/name"]);
         assert_eq!(pointers(|r| r.version = "1\0".into()), ["/version"]);
+        assert!(pointers(|r| r.name = "ü".repeat(64)).is_empty());
+        assert_eq!(pointers(|r| r.name = "ü".repeat(65)), ["/name"]);
+        assert_eq!(pointers(|r| r.namespace = "n".repeat(65)), ["/namespace"]);
+        assert_eq!(pointers(|r| r.version = "1".repeat(17)), ["/version"]);
         assert!(pointers(|r| r.reason = "ü".repeat(128)).is_empty());
         assert_eq!(pointers(|r| r.reason = "ü".repeat(129)), ["/reason"]);
         assert_eq!(

@@ -13,15 +13,15 @@ use super::task_template::FreeForm;
 #[serde(deny_unknown_fields)]
 pub struct TaskRequest {
     /// The template's name.
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 64)]
     pub name: String,
     /// The template's namespace. Default `default`.
     #[serde(default = "default_namespace")]
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 64)]
     pub namespace: String,
     /// The template's version. Default `0.1.0`.
     #[serde(default = "default_version")]
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 16)]
     pub version: String,
     /// The task's input, checked against the template's `input_schema`. Default `{}`.
     #[serde(default = "empty_object")]
