@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::parts::{AppParts, ServiceInfo, TemplateFiles};
 use crate::problem::{ApiResult, Problem, causes};
+use crate::problem_from::unavailability;
 use crate::problem_kinds as kinds;
 use tasker_shared::cache::CacheStatus;
 use tasker_shared::database::{self, DatabaseCause, DatabaseError, LockWait};
@@ -188,6 +189,8 @@ pub(crate) struct DatabaseCheck {
     /// `connection_refused`, `login_refused`, `unknown_database`, `not_migrated` or `pool_exhausted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
+    #[serde(skip)]
+    kind: Option<DatabaseCause>,
     /// The error, and the remedy if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -293,7 +296,7 @@ pub(crate) async fn live(State(parts): State<Arc<AppParts>>) -> Json<Health> {
     tag = "operations",
     responses(
         (status = 200, description = "Ready (`healthy` or `degraded`)", body = Health),
-        (status = 503, description = "`starting`, `draining`, `database_unavailable` or `database_not_migrated`", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`starting`, `draining`, `database_unavailable`, `database_read_only` or `database_not_migrated`", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<Health>> {
@@ -304,17 +307,15 @@ pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
         ));
     }
     let database = parts.check_database().await;
-    if database.cause == Some(DatabaseCause::NotMigrated.code()) {
-        return Err(Problem::new(
-            &kinds::DATABASE_NOT_MIGRATED,
-            "The database lacks tables of the service. Its operators have to migrate it.",
-        ));
-    }
     if database.status == HealthStatus::Unhealthy {
-        return Err(Problem::new(
-            &kinds::DATABASE_UNAVAILABLE,
-            "PostgreSQL did not answer within a second, or is a standby. Use another instance, or try again.",
-        ));
+        let (kind, detail) = match database.kind.unwrap_or(DatabaseCause::Late) {
+            DatabaseCause::Other => (
+                &kinds::DATABASE_UNAVAILABLE,
+                "PostgreSQL refuses the check; `error` in /health/detailed says why.",
+            ),
+            cause => unavailability(cause),
+        };
+        return Err(Problem::new(kind, detail));
     }
     Ok(Json(parts.health(parts.check_cache().await.status)))
 }
@@ -411,6 +412,7 @@ impl AppParts {
                 Some(_) => HealthStatus::Degraded,
             },
             cause: cause.map(DatabaseCause::code),
+            kind: cause,
             error: error.as_ref().map(|error| causes(error)),
             lock_waits: Vec::new(),
             max_connections: pool.options().get_max_connections(),

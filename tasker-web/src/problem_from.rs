@@ -106,7 +106,7 @@ fn database_unavailable(error: &DatabaseError) -> Problem {
 }
 
 /// Returns the kind of problem that `cause` makes, and what to do about it.
-fn unavailability(cause: DatabaseCause) -> (&'static ProblemKind, &'static str) {
+pub(crate) fn unavailability(cause: DatabaseCause) -> (&'static ProblemKind, &'static str) {
     match cause {
         DatabaseCause::ReadOnly => (
             &kinds::DATABASE_READ_ONLY,

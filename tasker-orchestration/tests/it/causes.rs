@@ -55,6 +55,11 @@ async fn a_lost_server_and_a_lost_database_are_told_apart() {
         unknown["error"].as_str().unwrap().contains("createdb"),
         "{unknown}"
     );
+    let ready = app.get("/health/ready").await.problem();
+    assert_eq!(
+        ready["detail"],
+        "PostgreSQL does not accept the service. Its operators have to correct that."
+    );
 }
 
 /// All connections are lost without a sign, as by a firewall that forgets them; new ones work.
