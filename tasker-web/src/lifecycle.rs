@@ -55,12 +55,6 @@ impl Lifecycle {
         self.drains.wait().await;
     }
 
-    /// Returns a token that is cancelled when background work must end.
-    #[must_use]
-    pub fn stopping(&self) -> CancellationToken {
-        self.stopping.clone()
-    }
-
     /// Runs `task` in the background until it ends. When the process stops, `task` is dropped at its
     /// next await point.
     pub fn spawn<F>(&self, task: F)
