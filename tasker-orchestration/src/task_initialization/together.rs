@@ -4,13 +4,14 @@
 //! such a statement runs are therefore created by the next one, all in one.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use crate::models::task::NewTask;
@@ -19,11 +20,11 @@ use crate::models::task::NewTask;
 const STATEMENTS: usize = 1;
 /// The most tasks of a statement.
 const MAX_TASKS: usize = 64;
-/// The most steps, and bytes of a context, of a task that is created with others. A larger one would
+/// The most steps, and bytes of free JSON and tags, of a task that is created with others. A larger one would
 /// delay them more than it saves.
 const MAX_STEPS: usize = 32;
-const MAX_CONTEXT: usize = 16 * 1024;
-/// The longest time for which a task waits for the statement that creates it with others.
+const MAX_BYTES: usize = 16 * 1024;
+/// The longest time for which a task waits for the statement that creates it with others to begin.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// The outcome for a task that was to be created with others.
@@ -40,9 +41,12 @@ pub(super) enum Attempt {
 
 /// Returns whether `task` is created with others.
 pub(super) fn suits(task: &NewTask) -> bool {
+    let request = &task.request;
+    let options = request.options.as_ref().map_or(0, |o| o.as_json().len());
+    let tags: usize = request.tags.iter().map(String::len).sum();
     // A task without steps ends in the transaction that creates it.
     (1..=MAX_STEPS).contains(&task.steps.len())
-        && task.request.context.as_json().len() <= MAX_CONTEXT
+        && request.context.as_json().len() + options + tags <= MAX_BYTES
 }
 
 /// The tasks of one template that wait to be created.
@@ -76,23 +80,33 @@ impl Line {
     /// Has `task` created by a statement that `lead` runs for this and other callers. `lead` may be called
     /// more than once, and gets the batch to create; it returns false if it created none.
     ///
+    /// A statement that has taken the task is awaited until `deadline`, because PostgreSQL works on it anyway.
+    ///
     /// Cancelling the future withdraws the task unless its statement was sent. If that statement was run by
     /// the cancelled caller, the others hear that their tasks may exist.
     pub(super) async fn create<'a>(
         &self,
         task: &Arc<NewTask>,
+        deadline: Instant,
         lead: impl Fn(Batch) -> BoxFuture<'a, bool>,
     ) -> Attempt {
         let slot = Slot::new(Mutex::new(Some(Arc::clone(task))));
         let (answer, mut answered) = oneshot::channel();
         let withdrawal = Withdrawal(Arc::clone(&slot));
         lock(&self.waiting).push_back(Waiting { slot, answer });
+        let mut patience = pin!(sleep(self.limit));
         let created = async {
             loop {
                 let turn = tokio::select! {
                     biased;
                     answer = &mut answered => return answer.ok(),
                     turn = self.turns.acquire() => turn,
+                    () = &mut patience => {
+                        if withdrawal.withdraw() {
+                            return Some(Attempt::Failed { may_exist: false });
+                        }
+                        return timeout_at(deadline, answered).await.ok()?.ok();
+                    }
                 };
                 // Nobody closes the semaphore.
                 let _turn = turn.ok()?;
@@ -101,12 +115,9 @@ impl Line {
                 }
             }
         };
-        match timeout(self.limit, created).await {
-            Ok(Some(attempt)) => attempt,
-            _ => Attempt::Failed {
-                may_exist: !withdrawal.withdraw(),
-            },
-        }
+        created.await.unwrap_or_else(|| Attempt::Failed {
+            may_exist: !withdrawal.withdraw(),
+        })
     }
 }
 
@@ -174,9 +185,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use futures::FutureExt;
     use futures::future::join_all;
+    use serde_json::json;
     use tasker_shared::models::core::task_request::TaskRequest;
+    use tasker_shared::models::core::task_template::FreeForm;
 
     use super::*;
+    use crate::models::task::NewStep;
 
     fn task() -> Arc<NewTask> {
         Arc::new(NewTask {
@@ -215,8 +229,13 @@ mod tests {
         }
 
         async fn create(&self) -> Attempt {
+            self.create_by(Instant::now() + Duration::from_mins(1))
+                .await
+        }
+
+        async fn create_by(&self, deadline: Instant) -> Attempt {
             let lead = |batch: Batch| async move { self.run(&batch).await }.boxed();
-            self.line.create(&task(), lead).await
+            self.line.create(&task(), deadline, lead).await
         }
 
         async fn run(&self, batch: &Batch) -> bool {
@@ -280,13 +299,65 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_waited_for_too_long_may_exist_only_if_its_statement_was_sent() {
-        let mut statements = Statements::new(0, 0);
+    async fn a_task_that_no_statement_takes_in_time_is_withdrawn() {
+        let mut statements = Statements::new(0, 9);
         statements.line.limit = Duration::from_millis(10);
+        let mut first = Box::pin(statements.create());
+        assert!(first.as_mut().now_or_never().is_none());
         let waited = statements.create().await;
         assert_eq!(waited, Attempt::Failed { may_exist: false });
+        statements.take.add_permits(9);
+        assert_eq!(first.await, CREATED);
+        assert_eq!(*lock(&statements.sizes), [1]);
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_has_taken_a_task_is_awaited_until_the_deadline() {
+        let mut statements = Statements::new(0, 0);
+        statements.line.limit = Duration::from_millis(10);
+        let mut first = Box::pin(statements.create());
+        assert!(first.as_mut().now_or_never().is_none());
+        let (mut patient, mut late) = (
+            Box::pin(statements.create()),
+            Box::pin(statements.create_by(Instant::now() + Duration::from_millis(50))),
+        );
+        assert!(patient.as_mut().now_or_never().is_none());
+        assert!(late.as_mut().now_or_never().is_none());
         statements.take.add_permits(1);
-        let sent = statements.create().await;
-        assert_eq!(sent, Attempt::Failed { may_exist: true });
+        assert!(first.as_mut().now_or_never().is_none());
+        assert_eq!(late.await, Attempt::Failed { may_exist: true });
+        statements.end.add_permits(1);
+        let (first, patient) = tokio::join!(first, patient);
+        assert_eq!((first, patient), (CREATED, CREATED));
+        assert_eq!(*lock(&statements.sizes), [3]);
+    }
+
+    fn large() -> FreeForm {
+        json!({"a": "x".repeat(MAX_BYTES)}).into()
+    }
+
+    #[test]
+    fn a_task_with_much_to_store_is_created_alone() {
+        let suits_with = |change: fn(&mut TaskRequest)| {
+            let mut request = TaskRequest::new("order", "shop");
+            change(&mut request);
+            let mut task = Arc::into_inner(task()).unwrap();
+            task.request = Arc::new(request);
+            task.steps.push(NewStep {
+                workflow_step_uuid: Uuid::nil(),
+                named_step_uuid: Uuid::nil(),
+                callable: String::new(),
+                dependencies: 0,
+                retryable: true,
+                max_attempts: 1,
+            });
+            suits(&task)
+        };
+        assert!(suits_with(|_| {}));
+        assert!(!suits_with(|request| request.context = large()));
+        assert!(!suits_with(|request| request.options = Some(large())));
+        assert!(!suits_with(
+            |request| request.tags = vec!["x".repeat(MAX_BYTES)]
+        ));
     }
 }

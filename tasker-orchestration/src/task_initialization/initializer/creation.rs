@@ -39,7 +39,9 @@ impl TaskInitializer {
         let deadline = Instant::now() + QUERY_LIMIT;
         let unanswered = Arc::new(AtomicU32::new(0));
         if together::suits(new) {
-            let created = line.create(new, |batch| Box::pin(self.lead(new, line, batch, deadline)));
+            let created = line.create(new, deadline, |batch| {
+                Box::pin(self.lead(new, line, batch, deadline))
+            });
             match created.await {
                 Attempt::Created(created_at) => return Ok(Some(created_at)),
                 Attempt::Exists => return Ok(None),
