@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// The most checks that wait. More could not start in time.
-const QUEUE: usize = 256;
 /// A check that has waited for longer does not start, so that its request is answered in time.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Four times the stack that a check may use. The budget is examined only now and then.
@@ -31,9 +29,9 @@ pub(super) struct CheckPool {
 }
 
 impl CheckPool {
-    /// Starts this many threads.
-    pub(super) fn start(name: &str, threads: usize) -> Self {
-        let (jobs, queue) = sync_channel(QUEUE);
+    /// Starts this many threads. At most `waiting` checks wait for them.
+    pub(super) fn start(name: &str, threads: usize, waiting: usize) -> Self {
+        let (jobs, queue) = sync_channel(waiting);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
@@ -84,11 +82,13 @@ fn work(queue: &Mutex<Receiver<Job>>) {
 mod tests {
     use std::sync::mpsc;
 
-    use super::{Busy, CheckPool, QUEUE};
+    use super::{Busy, CheckPool};
+
+    const QUEUE: usize = 16;
 
     #[tokio::test]
     async fn a_check_runs_on_a_thread_of_the_pool() {
-        let name = CheckPool::start("checks", 1)
+        let name = CheckPool::start("checks", 1, QUEUE)
             .run(|| std::thread::current().name().map(str::to_owned))
             .await;
         assert_eq!(name, Ok(Some(String::from("checks"))));
@@ -96,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_neither_the_thread_nor_the_pool() {
-        let pool = CheckPool::start("checks", 2);
+        let pool = CheckPool::start("checks", 2, QUEUE);
         for _ in 0..10 {
             let panicked = pool.run(|| std::panic::resume_unwind(Box::new("expected")));
             assert_eq!(panicked.await, Err::<(), _>(Busy));
@@ -106,7 +106,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once_and_the_others_are_checked() {
-        let pool = CheckPool::start("checks", 2);
+        let pool = CheckPool::start("checks", 2, QUEUE);
         let (release, released) = mpsc::channel::<()>();
         let released = std::sync::Arc::new(std::sync::Mutex::new(released));
         // More than the queue and all threads take.

@@ -35,6 +35,11 @@ const REQUESTS_PER_CONNECTION: usize = 4;
 const TENTHS: usize = 5;
 const TENTHS_OF_TEMPLATE: usize = 3;
 
+/// The most checks of contexts that wait. More quick ones could not start in time, and more thorough ones
+/// would keep too many of the requests' turns.
+const QUICK_WAITING: usize = 256;
+const THOROUGH_WAITING: usize = 8;
+
 /// SQLSTATE of a reference to a missing row.
 const FOREIGN_KEY_VIOLATION: &str = "23503";
 /// The class of SQLSTATEs for values that a type cannot hold.
@@ -79,13 +84,18 @@ impl TaskInitializer {
         let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(1);
         let requests = connections * REQUESTS_PER_CONNECTION;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let quick_checks = Arc::new(CheckPool::start("context-check", (cores / 2).clamp(1, 4)));
+        let threads = (cores / 2).clamp(1, 4);
+        let quick_checks = Arc::new(CheckPool::start("context-check", threads, QUICK_WAITING));
         Self {
             loader,
             announcer: Announcer::new(pool.clone()),
             prepared: PreparedTemplates::new(pool.clone(), Arc::clone(&quick_checks)),
             quick_checks,
-            thorough_checks: CheckPool::start("context-thorough", 1),
+            thorough_checks: CheckPool::start(
+                "context-thorough",
+                1,
+                (requests / 4).clamp(1, THOROUGH_WAITING),
+            ),
             requests: Turns::new(requests, requests / 2),
             connections: Turns::new(
                 connections * TENTHS / 10,
@@ -155,6 +165,7 @@ impl TaskInitializer {
         request: Arc<TaskRequest>,
         awaited: bool,
     ) -> Result<InitializedTask, Error> {
+        let mut counted = Counted("cancelled");
         let result = self.checked(request, awaited).await;
         counted.0 = outcome(&result);
         result
@@ -165,7 +176,6 @@ impl TaskInitializer {
         request: Arc<TaskRequest>,
         awaited: bool,
     ) -> Result<InitializedTask, Error> {
-        let mut counted = Counted("cancelled");
         let _turn = self.requests.take(&request).await.ok_or(Error::Busy)?;
         check(&request)?;
         for _ in 0..ATTEMPTS {
@@ -232,8 +242,8 @@ impl TaskInitializer {
 
     /// Checks the context, and returns the identity of the request.
     ///
-    /// A context that needs more than a quick check waits in a line of its own, so that expensive
-    /// contexts delay each other and nobody else.
+    /// A context that needs more than a quick check waits in a short line of its own, so that expensive
+    /// contexts delay each other, and keep a quarter of the requests' turns at most.
     async fn identify(
         &self,
         request: &Arc<TaskRequest>,
@@ -369,16 +379,6 @@ fn outcome(result: &Result<InitializedTask, Error>) -> &'static str {
     match result {
         Ok(task) if task.created => "created",
         Ok(_) => "deduplicated",
-        Err(
-            Error::Invalid(_)
-            | Error::IdempotencyKeyRequired
-            | Error::Context(_)
-            | Error::ContextTooComplex
-            | Error::Schema(_)
-            | Error::TemplateChanged
-            | Error::Template(RegistryError::NotFound { .. }),
-        ) => "rejected",
-        Err(Error::Template(_) | Error::Database(_) | Error::Uncertain { .. } | Error::Busy) => {
 /// Counts a request with this result when it is dropped, because a request is dropped when its client goes
 /// away.
 struct Counted(&'static str);
@@ -389,6 +389,16 @@ impl Drop for Counted {
     }
 }
 
+        Err(
+            Error::Invalid(_)
+            | Error::IdempotencyKeyRequired
+            | Error::Context(_)
+            | Error::ContextTooComplex
+            | Error::Schema(_)
+            | Error::TemplateChanged
+            | Error::Template(RegistryError::NotFound { .. }),
+        ) => "rejected",
+        Err(Error::Template(_) | Error::Database(_) | Error::Uncertain { .. } | Error::Busy) => {
             "failed"
         }
     }
