@@ -56,7 +56,8 @@ impl Turns {
         let place = self.place(request);
         // The template's first, because who waits for that must not take a turn from others. Nobody
         // closes the semaphores.
-        let of_template = Arc::clone(&place.turns).acquire_owned().await.ok()?;
+        let turns = place.turns.clone()?;
+        let of_template = turns.acquire_owned().await.ok()?;
         Some(Turn {
             _all: self.all.acquire().await.ok()?,
             _of_template: of_template,
@@ -77,7 +78,7 @@ impl Turns {
             .entry(name.clone())
             .or_insert_with(|| Arc::new(Semaphore::new(self.each)));
         Place {
-            turns: Arc::clone(turns),
+            turns: Some(Arc::clone(turns)),
             all: self,
             name,
         }
@@ -93,7 +94,8 @@ impl Turns {
 /// The place of a request among those of its template. The last one forgets the template.
 #[derive(Debug)]
 struct Place<'a> {
-    turns: Arc<Semaphore>,
+    /// Taken when it is dropped.
+    turns: Option<Arc<Semaphore>>,
     all: &'a Turns,
     name: Name,
 }
@@ -101,8 +103,12 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut templates = self.all.lock();
-        // The map has one, and this place the other.
-        if Arc::strong_count(&self.turns) == 2 {
+        // Under the lock, because each of two places that are dropped at once would see the other's.
+        drop(self.turns.take());
+        if templates
+            .get(&self.name)
+            .is_some_and(|turns| Arc::strong_count(turns) == 1)
+        {
             templates.remove(&self.name);
         }
     }
