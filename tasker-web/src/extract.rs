@@ -51,7 +51,7 @@ where
             ));
         }
         let body = plain_body(request, state).await?;
-        parse(&body).map(Self)
+        parse_json(&body).map(Self)
     }
 }
 
@@ -158,7 +158,11 @@ fn unreadable_body(rejection: BytesRejection) -> Problem {
     }
 }
 
-pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+/// Reads a JSON body, as [`ApiJson`] does.
+///
+/// # Errors
+/// Names the position of malformed JSON (400), of an unknown field (400) or of a wrong value (422).
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let pointer = pointer(error.path());

@@ -35,7 +35,7 @@ mod unknown_field;
 pub use app::app;
 pub use conditional::{etag, none_match_holds};
 pub use docs::with_shared_routes;
-pub use extract::{ApiBytes, ApiJson, ApiPath, ApiQuery};
+pub use extract::{ApiBytes, ApiJson, ApiPath, ApiQuery, parse_json};
 pub use layers::Waiting;
 pub use lifecycle::Lifecycle;
 pub use logging::LoggingError;

@@ -57,6 +57,13 @@ pub(super) fn check(
     Ok(context)
 }
 
+/// Returns the places of `json` that cannot be stored without loss.
+pub(crate) fn lossy_integers(json: &FreeForm) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    read("", json, &mut violations);
+    violations
+}
+
 /// Reads JSON that can be stored without loss.
 fn read(pointer: &str, json: &FreeForm, violations: &mut Vec<Violation>) -> Option<Value> {
     let value = json.to_value().inspect_err(|error| {

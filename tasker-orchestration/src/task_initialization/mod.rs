@@ -16,6 +16,7 @@ mod request_check;
 mod together;
 mod turns;
 
+pub(crate) use context::lossy_integers;
 pub use errors::{TaskInitializationError, Violation};
 pub use initializer::{InitializedTask, TaskInitializer};
 pub use tasker_shared::models::core::task_template::input_schema::InputSchemaError;

@@ -71,6 +71,7 @@ async fn text_and_numbers_that_postgresql_cannot_store_are_refused_in_an_action_
         action("me", r"w\u0000", "{}"),
         action("me", "why", r#"{"a": [{"\u0000": 1}]}"#),
         action("me", "why", r#"{"a": "\u0000"}"#),
+        action("me", "why", r#"{"a": 18446744073709551616}"#),
     ] {
         let request = Request::patch(&step)
             .header("content-type", "application/json")
@@ -86,6 +87,34 @@ async fn text_and_numbers_that_postgresql_cannot_store_are_refused_in_an_action_
         .await
         .unwrap();
     assert_eq!(done, 0);
+}
+
+#[tokio::test]
+async fn integers_of_operators_that_would_lose_digits_are_named() {
+    let app = TestApp::start().await;
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    for (path, body, pointer) in [
+        (
+            format!("/v1/tasks/{id}/workflow_steps/{id}"),
+            r#"{"action_type": "complete_manually", "completed_by": "me", "reason": "why",
+                "completion_data": {"amounts": [1, 18446744073709551617]}}"#,
+            "/completion_data/amounts/1",
+        ),
+        (
+            format!("/v1/dlq/{id}"),
+            r#"{"resolution_status": "cancelled", "resolved_by": "me",
+                "metadata": {"ticket": -9223372036854775809}}"#,
+            "/metadata/ticket",
+        ),
+    ] {
+        let request = Request::patch(path)
+            .header("content-type", "application/json")
+            .body(Body::from(body))
+            .unwrap();
+        let answer = app.send(request).await;
+        assert_eq!(answer.status, 422, "{answer:?}");
+        assert_eq!(answer.problem()["errors"][0]["pointer"], pointer);
+    }
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ async fn deep_nesting_is_refused_before_the_stack_ends() {
     assert_eq!(body["status"].as_u64().map(|status| status / 100), Some(4));
 
     let as_value: Result<Value, _> =
-        crate::extract::parse::<Value>(deep.as_bytes()).map_err(|problem| problem.kind().code);
+        crate::extract::parse_json::<Value>(deep.as_bytes()).map_err(|problem| problem.kind().code);
     assert_eq!(as_value, Err("invalid_json"));
 }
 

@@ -1,7 +1,12 @@
 //! Checks of what operators send.
 
+use axum::extract::{FromRequest, Request};
+use serde::de::DeserializeOwned;
+use tasker_shared::models::core::task_template::FreeForm;
 use tasker_web::problem_kinds as kinds;
-use tasker_web::{ApiResult, FieldError, Problem};
+use tasker_web::{ApiJson, ApiResult, FieldError, Problem, parse_json};
+
+use crate::task_initialization::{TaskInitializationError, lossy_integers};
 
 /// The width of the columns for a person, in characters.
 pub(super) const MAX_PERSON: usize = 255;
@@ -27,4 +32,24 @@ pub(super) fn check_texts(texts: &[(&str, &str, usize)]) -> ApiResult<()> {
     let detail =
         "The request is not valid; `errors` lists the reasons. Correct it and send it again.";
     Err(Problem::new(&kinds::VALIDATION_FAILED, detail).with_errors(errors))
+}
+
+/// A JSON body, as [`ApiJson`] reads it, whose numbers are stored as they were sent. Rejects integers that
+/// would lose digits with 422.
+#[derive(Debug)]
+pub(crate) struct Exact<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Exact<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let ApiJson(body) = ApiJson::<FreeForm>::from_request(request, state).await?;
+        let read = parse_json(body.as_json().as_bytes())?;
+        let violations = lossy_integers(&body);
+        if violations.is_empty() {
+            Ok(Self(read))
+        } else {
+            Err(TaskInitializationError::Invalid(violations).into())
+        }
+    }
 }

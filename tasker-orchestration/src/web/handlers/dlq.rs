@@ -13,7 +13,7 @@ use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, Problem};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::checks::{MAX_NOTE, MAX_PERSON, check_texts};
+use super::checks::{Exact, MAX_NOTE, MAX_PERSON, check_texts};
 use super::tasks::{check_value, page_size};
 use crate::QUERY_LIMIT;
 use crate::web::state::ApiState;
@@ -278,7 +278,7 @@ pub(crate) struct DlqUpdate {
 pub(crate) async fn patch_dlq_entry(
     State(state): State<ApiState>,
     ApiPath(entry): ApiPath<Uuid>,
-    ApiJson(update): ApiJson<DlqUpdate>,
+    Exact(update): Exact<DlqUpdate>,
 ) -> ApiResult<ApiJson<DlqEntryDetails>> {
     let mut texts = vec![("/resolved_by", &*update.resolved_by, MAX_PERSON)];
     texts.extend(
@@ -306,17 +306,25 @@ pub(crate) async fn patch_dlq_entry(
             .bind(status)
             .bind(by)
             .bind(notes)
-            .bind(metadata)
+            .bind(&metadata)
             .execute(&mut *connection)
             .await?;
-            find(connection, entry).await
+            let has_metadata: Option<bool> = sqlx::query_scalar(
+                "SELECT coalesce(metadata, '{}') @> $2 FROM tasker.tasks_dlq WHERE dlq_entry_uuid = $1",
+            )
+            .bind(entry)
+            .bind(&metadata)
+            .fetch_optional(&mut *connection)
+            .await?;
+            Ok(find(connection, entry).await?.zip(has_metadata))
         })
     });
-    let found = resolved.await?.ok_or_else(|| not_found(entry))?;
+    let (found, has_metadata) = resolved.await?.ok_or_else(|| not_found(entry))?;
     // The same resolution is not refused, because the answer to an earlier request may have been lost.
     let is_same = found.entry.resolution_status == status
         && found.entry.resolved_by.as_ref() == Some(&by)
-        && found.entry.resolution_notes == notes;
+        && found.entry.resolution_notes == notes
+        && has_metadata;
     if !is_same {
         return Err(Problem::new(
             &kinds::DLQ_ENTRY_RESOLVED,

@@ -14,7 +14,7 @@ use tasker_web::{ApiJson, ApiPath, ApiResult, FieldError, Problem};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::checks::{MAX_NOTE, MAX_PERSON, check_texts};
+use super::checks::{Exact, MAX_NOTE, MAX_PERSON, check_texts};
 use super::operate::{Operated, Operation, operate};
 use super::tasks::task_not_found;
 use crate::QUERY_LIMIT;
@@ -157,7 +157,7 @@ pub(crate) enum StepAction {
 pub(crate) async fn patch_workflow_step(
     State(state): State<ApiState>,
     ApiPath((task_uuid, step_uuid)): ApiPath<(Uuid, Uuid)>,
-    ApiJson(action): ApiJson<StepAction>,
+    Exact(action): Exact<StepAction>,
 ) -> ApiResult<ApiJson<WorkflowStep>> {
     let (name, result, by_field, by, why) = match action {
         StepAction::ResetForRetry { reset_by, reason } => {
