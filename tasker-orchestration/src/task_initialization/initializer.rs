@@ -145,7 +145,7 @@ impl TaskInitializer {
             if is_foreign_key_violation(&error) {
                 self.prepared.forget(&template.hash);
             }
-            unstorable(error)
+            unstorable(error, &request)
         };
         let new = [Arc::new(new)];
         let created = task::create(transaction, &new, None)
@@ -353,12 +353,17 @@ fn made(new: &NewTask, prepared: &PreparedTemplate, created_at: DateTime<Utc>) -
 }
 
 /// Blames the request for values that PostgreSQL cannot store, such as a number with 20,000 digits.
-fn unstorable(error: DatabaseError) -> Error {
+fn unstorable(error: DatabaseError, request: &TaskRequest) -> Error {
     match sqlstate(&error) {
-        Some(code) if code.starts_with(DATA_EXCEPTION) => Error::Invalid(vec![Violation::new(
-            "/context",
-            "has a value that PostgreSQL cannot store in a jsonb",
-        )]),
+        Some(code) if code.starts_with(DATA_EXCEPTION) => {
+            // PostgreSQL does not say in which of them.
+            let (pointer, subject) = match request.options {
+                None => ("/context", ""),
+                Some(_) => ("", "`context` or `options` "),
+            };
+            let message = format!("{subject}has a value that PostgreSQL cannot store in a jsonb");
+            Error::Invalid(vec![Violation::new(pointer, message)])
+        }
         _ => Error::Database(error),
     }
 }
@@ -374,11 +379,6 @@ fn is_foreign_key_violation(error: &DatabaseError) -> bool {
     sqlstate(error).is_some_and(|code| code == FOREIGN_KEY_VIOLATION)
 }
 
-/// Returns the metric's label.
-fn outcome(result: &Result<InitializedTask, Error>) -> &'static str {
-    match result {
-        Ok(task) if task.created => "created",
-        Ok(_) => "deduplicated",
 /// Counts a request with this result when it is dropped, because a request is dropped when its client goes
 /// away.
 struct Counted(&'static str);
@@ -389,6 +389,11 @@ impl Drop for Counted {
     }
 }
 
+/// Returns the metric's label.
+fn outcome(result: &Result<InitializedTask, Error>) -> &'static str {
+    match result {
+        Ok(task) if task.created => "created",
+        Ok(_) => "deduplicated",
         Err(
             Error::Invalid(_)
             | Error::IdempotencyKeyRequired

@@ -118,6 +118,24 @@ async fn integers_of_operators_that_would_lose_digits_are_named() {
 }
 
 #[tokio::test]
+async fn a_number_that_a_jsonb_cannot_hold_is_blamed_on_what_has_it() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    for (options, pointer) in [("null", "/context"), (r#"{"n": 1}"#, "")] {
+        let body = format!(
+            r#"{{"name": "order", "namespace": "shop", "version": "1.0.0",
+                "context": {{"n": 1e-99999}}, "options": {options}}}"#
+        );
+        let answer = app.post_body(body).await;
+        assert_eq!(answer.status, 422, "{answer:?}");
+        let error = answer.problem()["errors"][0].clone();
+        assert_eq!(error["pointer"], pointer, "{error}");
+        let detail = error["detail"].as_str().unwrap();
+        assert_eq!(detail.contains("`options`"), pointer.is_empty(), "{detail}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_template_is_named() {
     let app = TestApp::start().await;
     let answer = app.task_of("nothing", json!({})).await;

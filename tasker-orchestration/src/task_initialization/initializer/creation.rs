@@ -64,7 +64,9 @@ impl TaskInitializer {
             .await;
         match created {
             Ok(created) => Ok(created.first().map(|(_, created_at)| *created_at)),
-            Err(error) if unanswered.load(Ordering::Relaxed) == 0 => Err(unstorable(error)),
+            Err(error) if unanswered.load(Ordering::Relaxed) == 0 => {
+                Err(unstorable(error, &new.request))
+            }
             // An attempt may have been committed, so no caller may read that it was not.
             Err(error) => match timeout(CHECK_LIMIT, self.find(new)).await {
                 Ok(Ok(Some(_))) => Ok(None),
