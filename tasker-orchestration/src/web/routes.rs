@@ -20,6 +20,7 @@ pub fn routes(context: &SystemContext, ends: Ends, lifecycle: Lifecycle) -> Rout
     let registry = Arc::clone(&context.task_handler_registry);
     let pool = context.database_pool().clone();
     let loader = TemplateLoader::new(Arc::clone(&registry));
+    let environment: Arc<str> = context.tasker_config.common.environment.as_str().into();
     Router::new()
         .route("/v1/tasks", get(tasks::list_tasks).post(tasks::create_task))
         .route(
@@ -69,8 +70,7 @@ pub fn routes(context: &SystemContext, ends: Ends, lifecycle: Lifecycle) -> Rout
         )
         .with_state(ApiState {
             initializer: Arc::new(
-                TaskInitializer::new(loader, pool.clone())
-                    .in_environment(&*context.tasker_config.common.environment),
+                TaskInitializer::new(loader, pool.clone()).in_environment(&*environment),
             ),
             catalog: TemplateCatalog::new(pool.clone()),
             pool,
@@ -81,5 +81,6 @@ pub fn routes(context: &SystemContext, ends: Ends, lifecycle: Lifecycle) -> Rout
                 context.tasker_config.common.cache.as_ref(),
             ),
             lifecycle,
+            environment,
         })
 }

@@ -21,4 +21,6 @@ pub(super) struct ApiState {
     pub(super) ends: Ends,
     pub(super) analytics: AnalyticsCache,
     pub(super) lifecycle: Lifecycle,
+    /// The environment whose overrides of templates apply.
+    pub(super) environment: Arc<str>,
 }

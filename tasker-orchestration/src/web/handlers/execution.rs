@@ -1,5 +1,7 @@
 //! Operators' view of running steps, and their actions.
 
+use std::sync::Arc;
+
 use crate::models::workflow_step::{self, WorkflowStep};
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -193,6 +195,7 @@ pub(crate) async fn patch_workflow_step(
         result: result.map(Value::Object),
         // The id shows a repetition that the first run took effect.
         metadata: json!({"reason": name, "by": by, "note": why, "operation": Uuid::now_v7()}),
+        environment: Arc::clone(&state.environment),
     };
     let outcome = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
         Box::pin(operate(connection, operation.clone()))

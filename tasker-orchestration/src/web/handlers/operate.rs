@@ -1,10 +1,12 @@
 //! Carries out an operator's action on a step.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 use tasker_shared::execution::{self, Creator, DynamicError, ExpansionError, Outcome};
-use tasker_shared::models::core::task_template::TaskTemplate;
+use tasker_shared::models::core::task_template::{TaskTemplate, apply_environment};
 use uuid::Uuid;
 
 use crate::models::workflow_step::{self, WorkflowStep};
@@ -22,6 +24,8 @@ pub(super) struct Operation {
     /// The result of a step that is completed manually.
     pub(super) result: Option<Value>,
     pub(super) metadata: Value,
+    /// The environment whose overrides decide how often created steps are tried.
+    pub(super) environment: Arc<str>,
 }
 
 /// The outcome of an operation.
@@ -94,6 +98,10 @@ async fn create(connection: &mut PgConnection, operation: &Operation) -> Result<
         return Ok(());
     };
     // A document that this release cannot read creates nothing; its task cannot run anyway.
+    let Ok(document) = serde_json::from_str(&document) else {
+        return Ok(());
+    };
+    let document = apply_environment(&document, &operation.environment).to_string();
     let Ok(template) = serde_json::from_str::<TaskTemplate>(&document) else {
         return Ok(());
     };

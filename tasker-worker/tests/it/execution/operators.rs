@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::{Value, json};
+use tasker_shared::models::core::task_template::TemplateDocument;
 use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
 
-use super::api::{Api, request};
+use super::api::{Api, request, step_path};
 use super::dynamic::edges;
 use super::engine::{Engine, step};
 
@@ -230,4 +231,35 @@ async fn a_decision_that_is_resolved_by_hand_holds_no_convergence_up() {
         edges(&engine, task).await,
         ["left>end", "route>deep", "route>left"]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_that_an_operator_creates_have_the_retries_of_the_environment() {
+    let engine = Engine::start_with(|config| config.common.environment = "test".into()).await;
+    let mut decision = step("route", "nobody", &[]);
+    decision["type"] = json!("decision");
+    let document = TemplateDocument::from_json(json!({
+        "name": "route", "namespace_name": "test", "version": "1.0.0",
+        "steps": [decision, step("left", "nobody", &["route"])],
+        "environments": {"test": {"steps": [{"name": "left", "retry": {"max_attempts": 9}}]}},
+    }));
+    let registry = &engine.context.task_handler_registry;
+    let registered = registry.register_task_template(&document.unwrap()).await;
+    registered.unwrap();
+    let api = Api::of(&engine);
+    let task = engine.create("route", json!({})).await;
+    let path = format!("/v1/tasks/{task}");
+    let read = api.get(&path).await;
+    let action = json!({
+        "action_type": "complete_manually", "reason": "known", "completed_by": "ops",
+        "completion_data": {
+            "decision_point_outcome": {"type": "create_steps", "step_names": ["left"]},
+        },
+    });
+    let route = step_path(task, &read["steps"][0]);
+    let (status, done) = api.send(Method::PATCH, &route, &action).await;
+    assert_eq!(status, 200, "{done}");
+    let read = api.get(&path).await;
+    assert_eq!(read["steps"][1]["name"], "left", "{read}");
+    assert_eq!(read["steps"][1]["max_attempts"], 9);
 }
