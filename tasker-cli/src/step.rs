@@ -97,10 +97,9 @@ impl StepArgs {
         if self.step.parse::<Uuid>().is_ok() {
             return Ok(self.step.clone());
         }
-        let path = ["v1", "tasks", task, "workflow_steps"];
-        let shape = Shape::List(&["name", "workflow_step_uuid"]);
-        let listed = service.get(&path, &[], shape).await?;
-        let all = listed.as_array().map(Vec::as_slice).unwrap_or_default();
+        let task = steps::get(service, task).await?;
+        let all = task["steps"].as_array().map(Vec::as_slice);
+        let all = all.unwrap_or_default();
         let found = all
             .iter()
             .find(|step| steps::text(step, "name") == self.step);

@@ -29,7 +29,7 @@ pub(super) const STATES: [&str; 12] = [
 const ENDS: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
 
 /// Gets a task with its steps.
-pub(super) async fn get(service: &Service, uuid: &str) -> Result<Value, CliError> {
+pub(crate) async fn get(service: &Service, uuid: &str) -> Result<Value, CliError> {
     let keys = &[
         "task_uuid",
         "status",

@@ -11,14 +11,14 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::types::Json;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, FromRow, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::models::core::task_template::FreeForm;
 
-use crate::models::workflow_step::WorkflowStep;
+use crate::models::workflow_step::{MAX_VALUES, WorkflowStep, page_of_steps};
 
 /// A task to create, with its steps and edges.
 #[derive(Debug)]
@@ -353,7 +353,7 @@ pub(crate) async fn list(
     clippy::struct_field_names,
     reason = "clients know the fields by these names"
 )]
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, FromRow, ToSchema)]
 pub(crate) struct Task {
     /// Its id.
     pub(crate) task_uuid: Uuid,
@@ -399,59 +399,50 @@ pub(crate) struct Task {
     /// Time of the row's last change.
     pub(crate) updated_at: DateTime<Utc>,
     /// Number of its steps.
+    #[sqlx(skip)]
     pub(crate) step_count: usize,
 }
 
+/// A task with its steps.
+#[derive(Debug, FromRow)]
+struct TaskWithSteps {
+    #[sqlx(flatten)]
+    task: Task,
+    steps: Json<Vec<WorkflowStep>>,
+}
+
 /// Returns the task with this id and its steps, oldest first, both in one snapshot: a state that is
-/// computed from the steps must agree with them.
+/// computed from the steps must agree with them. Leaves values of steps out above [`MAX_VALUES`].
 pub(crate) async fn find(
     connection: &mut PgConnection,
     task_uuid: Uuid,
 ) -> Result<Option<(Task, Vec<WorkflowStep>)>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"
-        SELECT t.task_uuid, ns.name AS namespace, nt.name, nt.version, t.template_hash,
-               tasker.task_state(t.task_uuid) AS "status!",
-               t.complete, t.context, t.initiator, t.source_system, t.reason, t.tags, t.options,
-               t.priority, t.correlation_id, t.parent_correlation_id,
-               t.requested_at::timestamptz AS "requested_at!", t.completed_at::timestamptz,
-               t.created_at::timestamptz AS "created_at!",
-               t.updated_at::timestamptz AS "updated_at!",
-               (SELECT coalesce(json_agg(s.step), '[]') FROM tasker.task_steps(t.task_uuid, NULL) s (step)
-               ) AS "steps!: Json<Vec<WorkflowStep>>"
-        FROM tasker.tasks t
-        JOIN tasker.named_tasks nt USING (named_task_uuid)
-        JOIN tasker.task_namespaces ns USING (task_namespace_uuid)
-        WHERE t.task_uuid = $1
-        "#,
-        task_uuid
-    )
-    .fetch_optional(&mut *connection)
+    let found: Option<TaskWithSteps> = sqlx::query_as(concat!(
+        "SELECT t.task_uuid, ns.name AS namespace, nt.name, nt.version, t.template_hash,
+                tasker.task_state(t.task_uuid) AS status,
+                t.complete, t.context, t.initiator, t.source_system, t.reason, t.tags, t.options,
+                t.priority, t.correlation_id, t.parent_correlation_id,
+                t.requested_at::timestamptz, t.completed_at::timestamptz, t.created_at::timestamptz,
+                t.updated_at::timestamptz,
+                (SELECT coalesce(json_agg(l.step), '[]') FROM (",
+        page_of_steps!(),
+        ") l) AS steps
+         FROM tasker.tasks t
+         JOIN tasker.named_tasks nt USING (named_task_uuid)
+         JOIN tasker.task_namespaces ns USING (task_namespace_uuid)
+         WHERE t.task_uuid = $1"
+    ))
+    .bind(task_uuid)
+    .bind(Uuid::nil())
+    .bind(None::<i64>)
+    .bind(MAX_VALUES)
+    .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| {
-        let Json(steps) = row.steps;
+    Ok(found.map(|found| {
+        let Json(steps) = found.steps;
         let task = Task {
-            task_uuid: row.task_uuid,
-            namespace: row.namespace,
-            name: row.name,
-            version: row.version,
-            template_hash: row.template_hash,
-            status: row.status,
-            complete: row.complete,
-            context: row.context,
-            initiator: row.initiator,
-            source_system: row.source_system,
-            reason: row.reason,
-            tags: row.tags,
-            options: row.options,
-            priority: row.priority,
-            correlation_id: row.correlation_id,
-            parent_correlation_id: row.parent_correlation_id,
-            requested_at: row.requested_at,
-            completed_at: row.completed_at,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
             step_count: steps.len(),
+            ..found.task
         };
         (task, steps)
     }))

@@ -118,6 +118,89 @@ async fn a_step_is_read_and_changed_without_reading_the_other_steps_of_its_task(
     );
 }
 
+/// Returns the names of the steps, and whether their values are left out.
+fn left_out(steps: &Value) -> Vec<(&str, bool)> {
+    let steps = steps.as_array().unwrap().iter();
+    steps
+        .map(|step| {
+            let is_left_out = step["values_left_out"] == true;
+            assert_eq!(is_left_out, step["results"].is_null());
+            (step["name"].as_str().unwrap(), is_left_out)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_list_of_steps_has_4_mib_of_values_and_says_which_it_lacks() {
+    let app = TestApp::start().await;
+    let step = |name: &str| json!({"name": name, "handler": {"callable": "Shop::Only"}});
+    let steps = json!({"steps": [step("a"), step("b"), step("c")]});
+    app.register("order", steps).await;
+    let task = app.task_of("order", json!({})).await.json();
+    let path = format!("/v1/tasks/{}", task["task_uuid"].as_str().unwrap());
+    // 1.5 MiB each: as stored, and only as text.
+    for value in [
+        "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 49152) n)",
+        "repeat('x', 1572864)",
+    ] {
+        let fill = format!("UPDATE tasker.workflow_steps SET results = to_jsonb({value})");
+        let fill = sqlx::query(sqlx::AssertSqlSafe(fill));
+        fill.execute(app.pool()).await.unwrap();
+        let expected = [("a", false), ("b", false), ("c", true)];
+        let details = app.get(&path).await.json();
+        assert_eq!(left_out(&details["steps"]), expected);
+        assert_eq!(details["total_steps"], 3);
+        let listed = app.get(&format!("{path}/workflow_steps")).await.json();
+        assert_eq!(left_out(&listed), expected);
+        let last = task["step_mapping"]["c"].as_str().unwrap();
+        let last = app.get(&format!("{path}/workflow_steps/{last}")).await;
+        assert_eq!(left_out(&json!([last.json()])), [("c", false)]);
+    }
+}
+
+#[tokio::test]
+async fn the_steps_of_a_large_task_are_paged() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    let task = app.task_of("order", json!({})).await.json();
+    sqlx::query(
+        "INSERT INTO tasker.workflow_steps (task_uuid, named_step_uuid, callable)
+         SELECT task_uuid, named_step_uuid, callable
+         FROM tasker.workflow_steps, generate_series(1, 1500)",
+    )
+    .execute(app.pool())
+    .await
+    .unwrap();
+    let path = format!(
+        "/v1/tasks/{}/workflow_steps",
+        task["task_uuid"].as_str().unwrap()
+    );
+    for (query, pages) in [("", &[1000, 501][..]), ("?limit=700", &[700, 700, 101])] {
+        let mut next = Some(format!("{path}{query}"));
+        let mut seen = Vec::new();
+        for size in pages {
+            let page = app.get(&next.unwrap()).await;
+            let steps = page.json();
+            let steps = steps.as_array().unwrap();
+            assert_eq!(steps.len(), *size, "{query}");
+            seen.extend(
+                steps
+                    .iter()
+                    .map(|step| step["workflow_step_uuid"].to_string()),
+            );
+            let link = page.headers.get("link").map(|link| link.to_str().unwrap());
+            let link = link.and_then(|link| link.strip_prefix('<')?.split('>').next());
+            next = link.map(str::to_owned);
+        }
+        assert_eq!(next, None, "{query}");
+        assert!(seen.is_sorted_by(|one, other| one < other), "{query}");
+    }
+    for wrong in ["limit=0", "limit=1001", "cursor=7"] {
+        let answer = app.get(&format!("{path}?{wrong}")).await;
+        assert_eq!(answer.status, 400, "{wrong}");
+    }
+}
+
 /// Tasks that have ended, whose number only retention limits. One template has none.
 const COMPLETE: &str = "
     WITH made AS (

@@ -8,14 +8,15 @@ use crate::models::workflow_step::{self, WorkflowStep};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use http::{StatusCode, header};
+use http::{StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 use tasker_shared::database;
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_web::ProblemBody;
 use tasker_web::problem_kinds as kinds;
 use tasker_web::{
-    ApiJson, ApiPath, ApiQuery, ApiResult, FieldError, Problem, Waiting, bad_query, resolve_problem,
+    ApiJson, ApiPath, ApiQuery, ApiResult, FieldError, Page, PageQuery, Problem, Waiting,
+    bad_query, resolve_problem,
 };
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
@@ -28,6 +29,8 @@ use crate::web::state::ApiState;
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
+/// The steps of a page without a `limit`: more than nearly all tasks have.
+const STEPS_LIMIT: i64 = 1000;
 /// The longest that a request waits for the end of a task. Proxies seldom allow more.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
@@ -280,6 +283,8 @@ pub(crate) async fn list_tasks(
 }
 
 /// Get a task
+///
+/// With all its steps, and 4 MiB of their values at most; steps beyond that have `values_left_out`.
 #[utoipa::path(
     get,
     path = "/v1/tasks/{task_uuid}",
@@ -306,35 +311,55 @@ pub(crate) async fn get_task(
         .ok_or_else(|| task_not_found(task_uuid))
 }
 
+/// Selects a page of the steps of a task.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListSteps {
+    /// Size of the page, from 1 to 1000. Default 1000.
+    #[param(minimum = 1, maximum = 1000, default = 1000)]
+    limit: Option<i64>,
+    /// The cursor of the page, from the answer with the previous page.
+    cursor: Option<String>,
+}
+
 /// List the steps of a task
 ///
-/// Oldest first.
+/// Oldest first. The header `link` has the address of the next page. A page has 4 MiB of values at most; steps
+/// beyond that have `values_left_out`.
 #[utoipa::path(
     get,
     path = "/v1/tasks/{task_uuid}/workflow_steps",
     tag = "tasks",
-    params(("task_uuid" = Uuid, Path, description = "The task")),
+    params(("task_uuid" = Uuid, Path, description = "The task"), ListSteps),
     responses(
-        (status = 200, description = "The steps of the task", body = Vec<WorkflowStep>),
+        (status = 200, description = "The steps of the task", body = Vec<WorkflowStep>, headers(("link" = String, description = "The next page"))),
         (status = 404, description = "`task_not_found`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn list_workflow_steps(
     State(state): State<ApiState>,
     ApiPath(task_uuid): ApiPath<Uuid>,
-) -> ApiResult<ApiJson<Vec<WorkflowStep>>> {
+    uri: Uri,
+    ApiQuery(query): ApiQuery<ListSteps>,
+) -> ApiResult<Response> {
+    let page = PageQuery {
+        limit: Some(query.limit.unwrap_or(STEPS_LIMIT)),
+        cursor: query.cursor,
+    };
+    let (limit, after) = (page.limit()?, page.after()?.unwrap_or(Uuid::nil()));
     let steps = database::run_idempotent(&state.pool, QUERY_LIMIT, move |connection| {
         Box::pin(async move {
-            let steps = workflow_step::list_for_task(connection, task_uuid).await?;
+            let steps =
+                workflow_step::list_for_task(connection, task_uuid, after, limit + 1).await?;
             // An empty list needs a second query, because a task can have no steps.
             let exists = !steps.is_empty() || task::exists(connection, task_uuid).await?;
             Ok(exists.then_some(steps))
         })
     });
-    steps
-        .await?
-        .map(ApiJson)
-        .ok_or_else(|| task_not_found(task_uuid))
+    let steps = steps.await?.ok_or_else(|| task_not_found(task_uuid))?;
+    let page = Page::new(steps, limit, |step: &WorkflowStep| step.workflow_step_uuid);
+    Ok(page.into_array(&uri, limit))
 }
 
 /// Returns the size of a page.
