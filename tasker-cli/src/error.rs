@@ -115,6 +115,8 @@ pub(crate) enum CliError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("{option} has more than 64 MiB, the most that a service can accept")]
+    TooLarge { option: &'static str },
     /// A later error of a command that knows its task, which is there and runs on.
     #[error("task {task} cannot be followed")]
     Follow {
@@ -149,7 +151,10 @@ impl CliError {
             | Self::BadTemplateName { .. }
             | Self::BadNewName { .. }
             | Self::NotJson { .. } => exit::USAGE,
-            Self::Read { .. } | Self::ReadPath { .. } | Self::NoFiles { .. } => exit::NO_INPUT,
+            Self::Read { .. }
+            | Self::ReadPath { .. }
+            | Self::TooLarge { .. }
+            | Self::NoFiles { .. } => exit::NO_INPUT,
             Self::Database(_)
             | Self::Service { .. }
             | Self::Stranger { .. }

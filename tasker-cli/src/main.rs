@@ -19,6 +19,7 @@ mod task;
 mod template;
 mod workers;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,19 +27,24 @@ use clap::Parser;
 use crate::cli::Cli;
 use crate::error::{CliError, exit};
 
+/// Prints help, or the error in the command line. Returns the exit code.
+fn print(answer: &clap::Error) -> u8 {
+    let printed = answer.print().and_then(|()| std::io::stdout().flush());
+    if answer.use_stderr() {
+        // There is nobody left to inform.
+        return exit::USAGE;
+    }
+    let Err(error) = printed.map_err(CliError::Output) else {
+        return exit::OK;
+    };
+    error.print();
+    error.exit_code()
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(answer) => {
-            // A failed write is ignored because the output may be a closed pipe.
-            drop(answer.print());
-            let code = if answer.use_stderr() {
-                exit::USAGE
-            } else {
-                exit::OK
-            };
-            return ExitCode::from(code);
-        }
+        Err(answer) => return ExitCode::from(print(&answer)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,7 +1,8 @@
 //! `tasker task run`.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -16,6 +17,9 @@ use crate::output::{self, Format, OutputArgs};
 use crate::progress;
 use crate::service::{Service, ServiceArgs, Shape};
 use crate::style::Style;
+
+/// The most bytes of a file with JSON: the largest request that a service can be configured to accept.
+const MAX_JSON: usize = 64 * 1024 * 1024;
 
 /// The pause between two looks at a task.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -170,22 +174,23 @@ async fn wait(service: &Service, uuid: &str, limit: Duration) -> Result<Value, C
 /// Reads JSON that an option has: itself, or the file behind `@`.
 pub(crate) fn read_json(option: &'static str, text: &str) -> Result<Value, CliError> {
     let read = match text.strip_prefix('@').filter(|file| !file.is_empty()) {
-        None => text.to_owned(),
-        Some(file) => {
-            let path = Path::new(file);
-            let mut content = String::new();
-            let read = if file == "-" {
-                std::io::stdin()
-                    .read_to_string(&mut content)
-                    .map(|_| content)
-            } else {
-                std::fs::read_to_string(path)
-            };
-            read.map_err(|source| CliError::Read {
-                path: PathBuf::from(file),
-                source,
-            })?
-        }
+        None => Ok(text.as_bytes().to_vec()),
+        Some("-") => read_some(std::io::stdin()),
+        Some(file) => File::open(file).and_then(read_some),
     };
-    serde_json::from_str(&read).map_err(|source| CliError::NotJson { option, source })
+    let read = read.map_err(|source| CliError::Read {
+        path: PathBuf::from(text.strip_prefix('@').unwrap_or(text)),
+        source,
+    })?;
+    if read.len() > MAX_JSON {
+        return Err(CliError::TooLarge { option });
+    }
+    serde_json::from_slice(&read).map_err(|source| CliError::NotJson { option, source })
+}
+
+/// Reads to the end, or to more than [`MAX_JSON`], because the file may have no end.
+fn read_some(file: impl Read) -> io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    file.take(MAX_JSON as u64 + 1).read_to_end(&mut read)?;
+    Ok(read)
 }

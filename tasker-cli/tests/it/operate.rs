@@ -216,3 +216,15 @@ async fn wrong_input_is_refused_with_a_sentence_and_a_remedy() {
     let outcome = app.run(&["task", "show", "x"]).await;
     assert_eq!(outcome.code, 64, "{outcome:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_context_that_is_too_large_for_the_service_says_so() {
+    let shop = Shop::closed().await;
+    let context = format!(r#"{{"text": "{}"}}"#, "x".repeat(30 * 1024 * 1024));
+    shop.app.write("large.json", &context);
+    let run = ["task", "run", "shop/orders", "--context", "@large.json"];
+    let outcome = shop.app.run(&run).await;
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("web.max_body_bytes"), "{outcome:?}");
+    assert!(outcome.stderr.contains("[body_too_large]"), "{outcome:?}");
+}

@@ -1,7 +1,10 @@
 //! Help, completions and wrong command lines.
 
+use std::fs::File;
 use std::path::Path;
+use std::process::Stdio;
 
+use crate::common::program;
 use crate::run_in;
 
 fn run(arguments: &[&str]) -> crate::common::Outcome {
@@ -25,6 +28,37 @@ fn help_has_examples_and_exit_codes() {
             help.stdout
         );
     }
+}
+
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut command = program(Path::new("/"));
+    let child = command.arg("--help").stdout(full).stderr(Stdio::piped());
+    let output = child.spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(73));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.starts_with("error: the answer cannot be written: "),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_file_without_end_is_not_read_for_ever() {
+    let context = [
+        "task",
+        "run",
+        "shop/orders/1.0.0",
+        "--context",
+        "@/dev/zero",
+    ];
+    let outcome = run(&context);
+    assert_eq!(outcome.code, 66, "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("--context has more than 64 MiB"),
+        "{outcome:?}"
+    );
 }
 
 #[test]
