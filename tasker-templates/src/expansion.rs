@@ -6,9 +6,9 @@ mod batches;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::{StepDefinition, StepType, TaskTemplate};
+use crate::{FreeForm, StepDefinition, StepType, TaskTemplate};
 
 /// The reason why an outcome creates nothing. The step fails for good with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +45,8 @@ impl Outcome {
 pub struct Batches {
     worker_template_name: String,
     worker_count: Option<usize>,
-    cursor_configs: Vec<Value>,
+    /// As text, because a cursor may have more digits than a `Value` keeps.
+    cursor_configs: Vec<FreeForm>,
 }
 
 #[derive(Deserialize)]
@@ -56,43 +57,47 @@ enum Decision {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Batching {
-    NoBatches,
-    CreateBatches(Batches),
+struct Batching {
+    #[serde(rename = "type")]
+    kind: BatchingKind,
 }
 
-/// Reads the outcome that a step of this type must have in its result. Other types have none.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BatchingKind {
+    NoBatches,
+    CreateBatches,
+}
+
+/// Reads the member `key` of a result.
+fn read<'r, T: Deserialize<'r>>(result: &'r str, key: &str) -> Result<T, ExpansionError> {
+    // The members of anything but an object are none.
+    let members: HashMap<String, &RawValue> = serde_json::from_str(result).unwrap_or_default();
+    let member = members.get(key);
+    let member = member.ok_or_else(|| ExpansionError(format!("the result has no `{key}`")))?;
+    serde_json::from_str(member.get())
+        .map_err(|error| ExpansionError(format!("`{key}` cannot be read: {error}")))
+}
+
+/// Reads the outcome that a step of this type must have in its result, which is JSON. Other types have none.
 ///
 /// # Errors
 /// If the outcome is missing or malformed.
-pub fn outcome(step_type: StepType, result: &Value) -> Result<Option<Outcome>, ExpansionError> {
-    let read = |key: &str| {
-        result
-            .get(key)
-            .ok_or_else(|| ExpansionError(format!("the result has no `{key}`")))
-    };
-    let malformed = |key: &str, error: &serde_json::Error| {
-        ExpansionError(format!("`{key}` cannot be read: {error}"))
-    };
+pub fn outcome(step_type: StepType, result: &str) -> Result<Option<Outcome>, ExpansionError> {
     match step_type {
-        StepType::Decision => {
-            let key = "decision_point_outcome";
-            Ok(Some(Outcome::Steps(
-                match Decision::deserialize(read(key)?).map_err(|error| malformed(key, &error))? {
-                    Decision::NoBranches => Vec::new(),
-                    Decision::CreateSteps { step_names } => step_names,
-                },
-            )))
-        }
+        StepType::Decision => Ok(Some(Outcome::Steps(
+            match read(result, "decision_point_outcome")? {
+                Decision::NoBranches => Vec::new(),
+                Decision::CreateSteps { step_names } => step_names,
+            },
+        ))),
         StepType::Batchable => {
             let key = "batch_processing_outcome";
-            Ok(Some(Outcome::Batches(
-                match Batching::deserialize(read(key)?).map_err(|error| malformed(key, &error))? {
-                    Batching::NoBatches => None,
-                    Batching::CreateBatches(batches) => Some(batches),
-                },
-            )))
+            let Batching { kind } = read(result, key)?;
+            Ok(Some(Outcome::Batches(match kind {
+                BatchingKind::NoBatches => None,
+                BatchingKind::CreateBatches => Some(read(result, key)?),
+            })))
         }
         StepType::Standard | StepType::DeferredConvergence | StepType::BatchWorker => Ok(None),
     }
@@ -108,7 +113,7 @@ pub struct PlannedStep<'a> {
     /// The names of the steps that it waits for.
     pub parents: Vec<String>,
     /// Its own inputs.
-    pub inputs: Option<Value>,
+    pub inputs: Option<FreeForm>,
 }
 
 /// The steps of a task as far as they are known: by name, with whether they are complete.

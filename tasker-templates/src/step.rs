@@ -10,7 +10,8 @@ use super::{FreeForm, HandlerDefinition, RetryConfiguration};
 /// One step of a template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepDefinition {
-    /// The step's name: 1 to 128 characters, unique in the template.
+    /// The step's name: 1 to 128 characters, unique in the template. A batch worker has up to 122, because its
+    /// batches add a number.
     #[schemars(length(max = 128))]
     pub name: String,
     /// A description for people.
@@ -36,12 +37,12 @@ pub struct StepDefinition {
     /// Retries after a failed attempt.
     #[serde(default, deserialize_with = "null_is_default")]
     pub retry: RetryConfiguration,
-    /// Longest duration of an attempt, in seconds. Without it a handler over HTTP has
+    /// Longest duration of an attempt, in seconds, from 1. Without it a handler over HTTP has
     /// `worker.http_handlers.timeout_seconds`; a handler in Rust has no limit.
     #[schemars(range(max = 2_147_483_647))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
-    /// The events that it publishes when it ends.
+    /// The events that its handler publishes. Kept for handlers and other software: Tasker publishes none.
     #[serde(
         default,
         deserialize_with = "null_is_default",

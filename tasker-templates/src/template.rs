@@ -43,13 +43,13 @@ pub struct TaskTemplate {
     #[schemars(with = "Option<Value>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<FreeForm>,
-    /// The code for the task as a whole.
+    /// The code for the task as a whole. Kept for other software: Tasker runs only the handlers of steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_handler: Option<HandlerDefinition>,
     /// The external systems that its steps use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_dependencies: Option<SystemDependencies>,
-    /// The events that its steps may publish.
+    /// The events that its steps may publish. Kept for handlers and other software: Tasker publishes none.
     #[serde(
         default,
         deserialize_with = "null_is_default",
@@ -60,7 +60,7 @@ pub struct TaskTemplate {
     #[schemars(with = "Option<Map<String, Value>>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_schema: Option<FreeForm>,
-    /// Limits on a task's duration.
+    /// Limits on a task's duration. Kept for other software: Tasker enforces none; steps have `timeout_seconds`.
     #[schemars(with = "Option<Map<String, Value>>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<FreeForm>,
@@ -81,10 +81,11 @@ pub struct TaskTemplate {
 pub struct HandlerDefinition {
     /// The name under which a worker knows the code.
     pub callable: String,
-    /// The entry point, if it is not the default.
+    /// The entry point, if it is not the default. Handlers are given it; Tasker finds them by `callable` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// The resolver that finds the code by its name, if it is not the default.
+    /// The resolver that finds the code by its name, if it is not the default. Handlers are given it, as
+    /// `method`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolver: Option<String>,
     /// Settings for the code.

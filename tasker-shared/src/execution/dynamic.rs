@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use tasker_templates::expansion::{Existing, ExpansionError, Outcome, PlannedStep, plan};
-use tasker_templates::{TaskTemplate, queued_callable};
+use tasker_templates::{FreeForm, TaskTemplate, queued_callable};
 
 use super::{AttemptEnd, Scope, complete};
 
@@ -134,7 +133,7 @@ async fn insert(
     let attempts: Vec<i32> = retries()
         .map(|retry| i32::try_from(retry.max_attempts).unwrap_or(i32::MAX))
         .collect();
-    let inputs: Vec<Option<Json<&Value>>> = planned
+    let inputs: Vec<Option<Json<&FreeForm>>> = planned
         .iter()
         .map(|step| step.inputs.as_ref().map(Json))
         .collect();

@@ -1,14 +1,30 @@
 //! The instances of batch workers.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Batches, ExpansionError, PlannedStep, Planner, refuse};
-use crate::{StepDefinition, StepType};
+use crate::{FreeForm, StepDefinition, StepType};
 
 /// The most steps that one outcome can create.
 const MAX_BATCHES: usize = 10_000;
 /// The number of items between two checkpoints of a batch worker, unless its template says.
 const CHECKPOINT_INTERVAL: u64 = 100;
+
+/// The inputs of one batch.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    cursor: &'a FreeForm,
+    batch_metadata: &'a Value,
+    is_no_op: bool,
+}
+
+impl Inputs<'_> {
+    fn write(&self) -> FreeForm {
+        let raw = serde_json::value::to_raw_value(self);
+        raw.expect("serde_json writes what it has read").into()
+    }
+}
 
 impl Planner<'_, '_> {
     /// Creates the instances of a batch worker.
@@ -37,7 +53,7 @@ impl Planner<'_, '_> {
                 None => return Ok(()),
             }
         };
-        let none = [Value::Null];
+        let none = [FreeForm::from(Value::Null)];
         let (cursors, is_no_op) = match batches {
             Some(batches) => (batches.cursor_configs.as_slice(), false),
             None => (none.as_slice(), true),
@@ -69,6 +85,11 @@ impl Planner<'_, '_> {
             .filter(|name| !steps.contains_key(name.as_str()));
         for (name, cursor) in names.zip(cursors) {
             self.names.insert(name.clone());
+            let inputs = Inputs {
+                cursor,
+                batch_metadata: &metadata,
+                is_no_op,
+            };
             let own = self
                 .instances
                 .entry(worker.name.as_str().to_owned())
@@ -78,9 +99,7 @@ impl Planner<'_, '_> {
                 name,
                 definition: worker,
                 parents: parents.clone(),
-                inputs: Some(json!({
-                    "cursor": cursor, "batch_metadata": metadata, "is_no_op": is_no_op,
-                })),
+                inputs: Some(inputs.write()),
             });
         }
         Ok(())

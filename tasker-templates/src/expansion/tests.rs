@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Existing, Outcome, outcome, plan};
+use super::{Existing, Outcome, PlannedStep, outcome, plan};
 use crate::{StepType, TaskTemplate};
 
 fn template(steps: &[(&str, &str, &[&str])]) -> TaskTemplate {
@@ -267,7 +267,28 @@ fn batches(count: usize) -> Outcome {
         "type": "create_batches", "worker_template_name": "work", "worker_count": count,
         "cursor_configs": cursors, "total_items": count,
     }});
-    outcome(StepType::Batchable, &result).unwrap().unwrap()
+    outcome(StepType::Batchable, &result.to_string())
+        .unwrap()
+        .unwrap()
+}
+
+fn inputs(step: &PlannedStep<'_>) -> Value {
+    step.inputs.as_ref().unwrap().to_value().unwrap()
+}
+
+#[test]
+fn a_cursor_keeps_all_its_digits() {
+    let digits = "123456789012345678901234567890";
+    let result = format!(
+        r#"{{"batch_processing_outcome": {{"type": "create_batches", "worker_template_name": "work",
+            "cursor_configs": [{{"start_cursor": {digits}}}]}}}}"#
+    );
+    let cut = outcome(StepType::Batchable, &result).unwrap().unwrap();
+    let template = template(BATCH);
+    let now = existing(&[("analyze", false)]);
+    let steps = plan(&template, &now, "analyze", &cut, 3).unwrap();
+    let inputs = steps[0].inputs.as_ref().unwrap().as_json();
+    assert!(inputs.contains(digits), "{inputs}");
 }
 
 #[test]
@@ -295,7 +316,7 @@ fn no_batches_create_a_placeholder() {
     let steps = plan(&template, &now, "analyze", &Outcome::Batches(None), 3).unwrap();
     assert_eq!(steps.len(), 2);
     assert_eq!(steps[0].name, "work_000");
-    assert_eq!(steps[0].inputs.as_ref().unwrap()["is_no_op"], true);
+    assert_eq!(inputs(&steps[0])["is_no_op"], true);
     assert_eq!(steps[1].parents, ["work_000"]);
 }
 
@@ -324,8 +345,7 @@ fn settings_of_batches_stand_at_the_worker_or_at_the_step_that_cuts_them() {
         let steps = plan(&template, &now, "analyze", &outcome, 3).unwrap();
         let names: Vec<&str> = steps.iter().map(|step| &*step.name).collect();
         assert_eq!(names, [first, "sum"]);
-        let inputs = steps[0].inputs.as_ref().unwrap();
-        assert_eq!(inputs["batch_metadata"], expected);
+        assert_eq!(inputs(&steps[0])["batch_metadata"], expected);
     }
 }
 
@@ -390,12 +410,24 @@ fn a_step_that_is_named_as_a_batch_is_none() {
 
 #[test]
 fn an_outcome_must_be_there_and_well_formed() {
-    let error = outcome(StepType::Decision, &json!({}))
-        .unwrap_err()
-        .to_string();
+    let error = outcome(StepType::Decision, "{}").unwrap_err().to_string();
     assert!(error.contains("decision_point_outcome"), "{error}");
-    let odd = json!({"decision_point_outcome": {"type": "create_steps"}});
-    let error = outcome(StepType::Decision, &odd).unwrap_err().to_string();
+    let odd = r#"{"decision_point_outcome": {"type": "create_steps"}}"#;
+    let error = outcome(StepType::Decision, odd).unwrap_err().to_string();
     assert!(error.contains("step_names"), "{error}");
-    assert_eq!(outcome(StepType::Standard, &json!(1)), Ok(None));
+    assert_eq!(outcome(StepType::Standard, "1"), Ok(None));
+    for (odd, reason) in [
+        ("7", "the result has no `batch_processing_outcome`"),
+        (
+            r#"{"batch_processing_outcome": {"type": "create_batches"}}"#,
+            "missing field",
+        ),
+        (
+            r#"{"batch_processing_outcome": {"type": "cut"}}"#,
+            "unknown variant",
+        ),
+    ] {
+        let error = outcome(StepType::Batchable, odd).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
 }

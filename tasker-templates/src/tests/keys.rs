@@ -1,12 +1,12 @@
 //! Keys that Tasker does not know, and keys without effect.
 
-use super::{errors, read, shown, warnings, with, with_step, with_steps};
+use super::{errors, other_warnings, read, shown, warnings, with, with_step, with_steps};
 
 /// The one warning of a template, with its column.
 fn warning(text: &str) -> String {
-    let document = read(text).unwrap();
-    assert_eq!(document.warnings().len(), 1, "{:?}", document.warnings());
-    document.warnings()[0].to_string()
+    let warnings = other_warnings(&read(text).unwrap());
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    warnings[0].to_string()
 }
 
 #[test]
@@ -157,8 +157,82 @@ fn steps_that_can_do_nothing_are_warnings() {
             "line 5: steps[0]: no `batch_config.worker_template` names this batch worker, so no batch is made from it"
         ]
     );
-    let named = "steps:\n- {name: a, type: batchable, handler: {callable: A, initialization: {worker_template_name: b}}}\n- {name: b, type: batch_worker, handler: {callable: B}}\n";
-    assert!(warnings(&with(named)).is_empty());
+    assert_eq!(
+        warnings(&with_step("timeout_seconds: 0")),
+        [
+            "line 7: steps[0].timeout_seconds: with 0 seconds an attempt ends before its handler can wait for anything; write 1 or more, or remove it"
+        ]
+    );
+    let overridden = "environments: {test: {steps: [{name: ALL, timeout_seconds: 0}]}}\nx-a: 1";
+    assert_eq!(
+        warnings(&with(&format!(
+            "{overridden}\nsteps: [{{name: a, handler: {{callable: A}}}}]"
+        )))
+        .len(),
+        1
+    );
+}
+
+#[test]
+fn a_batch_worker_depends_on_the_batchable_step_that_names_it() {
+    let steps = |dependencies: &str| {
+        with(&format!(
+            "steps:\n- {{name: a, type: batchable, handler: {{callable: A, initialization: {{worker_template_name: b}}}}}}\n\
+             - {{name: b, type: batch_worker, handler: {{callable: B}}, dependencies: [{dependencies}]}}\n\
+             - {{name: c, handler: {{callable: C}}}}\n"
+        ))
+    };
+    assert!(warnings(&steps("a")).is_empty());
+    for dependencies in ["", "c"] {
+        assert_eq!(
+            errors(&steps(dependencies)),
+            [
+                "line 6: steps[1].dependencies: the batchable step \"a\" makes its batches from this batch worker, which does not depend on it; add \"a\" here"
+            ]
+        );
+    }
+}
+
+#[test]
+fn the_name_of_a_batch_worker_leaves_room_for_the_numbers_of_its_batches() {
+    let named = |length: usize, kind: &str| {
+        let name = "b".repeat(length);
+        read(&with(&format!(
+            "steps: [{{name: {name}, type: {kind}, handler: {{callable: A}}}}]"
+        )))
+    };
+    assert!(named(122, "batch_worker").is_ok());
+    assert!(named(128, "standard").is_ok());
+    for (length, max) in [(123, 122), (128, 122), (129, 128)] {
+        let error = named(length, "batch_worker").unwrap_err();
+        let expected = format!("{length} characters are more than the limit of {max}");
+        assert_eq!(error.problems().len(), 1);
+        assert_eq!(error.problems()[0].path, "steps[0].name");
+        assert_eq!(error.problems()[0].kind.to_string(), expected);
+    }
+}
+
+#[test]
+fn keys_that_nothing_acts_on_are_warnings() {
+    assert_eq!(
+        warnings(&with(
+            "steps: [{name: a, handler: {callable: A}}]\nlifecycle: {max_duration_minutes: 5}"
+        )),
+        [
+            "line 5: lifecycle: this is kept, but has no effect: no limit of a task's duration is enforced; give steps a `timeout_seconds`"
+        ]
+    );
+    let event = "{name: order.placed, schema: {}}";
+    let step = |name: &str| {
+        format!("{{name: {name}, handler: {{callable: A}}, publishes_events: [{event}]}}")
+    };
+    assert_eq!(
+        warnings(&with(&format!("steps:\n- {}\n- {}", step("a"), step("b")))),
+        [
+            "line 5: steps[0].publishes_events: this is kept, but has no effect: no event of any step is published; publish them in the handlers"
+        ]
+    );
+    assert!(warnings(&with_step("publishes_events: []")).is_empty());
 }
 
 #[test]
@@ -168,21 +242,23 @@ fn an_event_that_is_not_declared_is_a_warning() {
             "domain_events: [{declared}]\nsteps: [{{name: a, handler: {{callable: A}}, publishes_events: [{event}]}}]"
         ))
     };
+    let warnings = |declared: &str, event: &str| {
+        shown(&other_warnings(
+            &read(&with_events(declared, event)).unwrap(),
+        ))
+    };
     assert_eq!(
-        warnings(&with_events(
-            "{name: order.placed}",
-            "{name: order.palced, schema: {}}"
-        )),
+        warnings("{name: order.placed}", "{name: order.palced, schema: {}}"),
         [
             "line 5: steps[0].publishes_events[0].name: `domain_events` does not declare the event \"order.palced\"; perhaps \"order.placed\" is meant"
         ]
     );
-    assert_eq!(warnings(&with_events("", "{name: order.placed}")).len(), 1);
+    assert_eq!(warnings("", "{name: order.placed}").len(), 1);
     for (declared, event) in [
         ("{name: order.placed}", "{name: order.placed}"),
         ("", "{name: order.placed, schema: {type: object}}"),
     ] {
-        assert!(warnings(&with_events(declared, event)).is_empty());
+        assert!(warnings(declared, event).is_empty());
     }
 }
 

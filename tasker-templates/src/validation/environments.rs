@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::checker::Checker;
-use super::steps::{StepNames, check_retry, items};
+use super::steps::{StepNames, check_limits, items};
 use crate::environment::ALL_STEPS;
 use crate::path::{At, clip};
 use crate::problem::ProblemKind;
@@ -28,6 +28,7 @@ pub(super) fn check(checker: &mut Checker, template: &Map<String, Value>, names:
             if let Value::Object(step) = step {
                 check_step(checker, step, names, &at.index(index));
             }
+            check_limits(checker, step, &at.index(index));
         }
     }
 }
@@ -52,8 +53,5 @@ fn check_step(
         .all(|(key, value)| key == "name" || value.is_null())
     {
         checker.warning(at, ProblemKind::EmptyOverride);
-    }
-    if let Some(retry) = step.get("retry") {
-        check_retry(checker, retry, &at.key("retry"));
     }
 }

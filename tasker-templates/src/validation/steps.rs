@@ -1,6 +1,6 @@
 //! Checks steps against each other: names, dependencies, batches and events.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -10,6 +10,9 @@ use crate::callable::url;
 use crate::path::{At, clip};
 use crate::problem::ProblemKind;
 use crate::suggestion::nearest;
+
+/// The most characters of a batch worker's name. Its batches add `_` and a number, and have a place for 128.
+const MAX_WORKER_NAME: usize = 122;
 
 /// The names of a template's steps.
 #[derive(Debug, Default)]
@@ -126,9 +129,13 @@ fn check_kind(checker: &mut Checker, step: &Value, at: &At<'_>) {
     {
         check_url(checker, callable, &at.key("handler").key("callable"));
     }
-    if let Some(retry) = step.get("retry") {
-        check_retry(checker, retry, &at.key("retry"));
+    let length = text(step, "name").map_or(0, |name| name.chars().count());
+    // A longer one is refused by its shape.
+    if step_type(step) == Some("batch_worker") && (MAX_WORKER_NAME + 1..=128).contains(&length) {
+        let max = MAX_WORKER_NAME;
+        checker.error(&at.key("name"), ProblemKind::TooLong { length, max });
     }
+    check_limits(checker, step, at);
 }
 
 /// Warns of a URL that no request can be sent to. A step with such a callable fails.
@@ -142,11 +149,18 @@ fn check_url(checker: &mut Checker, callable: &str, at: &At<'_>) {
     }
 }
 
-/// Checks the retries of a step or of an override.
-pub(super) fn check_retry(checker: &mut Checker, retry: &Value, at: &At<'_>) {
-    let is_zero = retry.get("max_attempts").and_then(Value::as_u64) == Some(0);
-    if is_zero && retry.get("retryable") != Some(&Value::Bool(false)) {
+/// Checks the retries and the timeout of a step or of an override.
+pub(super) fn check_limits(checker: &mut Checker, step: &Value, at: &At<'_>) {
+    let is_zero = |value: Option<&Value>| value.and_then(Value::as_u64) == Some(0);
+    if let Some(retry) = step.get("retry")
+        && is_zero(retry.get("max_attempts"))
+        && retry.get("retryable") != Some(&Value::Bool(false))
+    {
+        let at = at.key("retry");
         checker.warning(&at.key("max_attempts"), ProblemKind::ZeroAttempts);
+    }
+    if is_zero(step.get("timeout_seconds")) {
+        checker.warning(&at.key("timeout_seconds"), ProblemKind::ZeroTimeout);
     }
 }
 
@@ -212,29 +226,53 @@ fn check_worker_template(
     }
 }
 
-/// Warns of batch workers that no step names. Handlers in the field name theirs in
+/// Returns the batch workers that a step names. Handlers in the field name theirs in
 /// `initialization.worker_template_name` instead of `batch_config`.
+fn named_workers(step: &Value) -> impl Iterator<Item = &str> {
+    let handler = step.get("handler");
+    let settings = handler.and_then(|handler| handler.get("initialization"));
+    let batch = step.get("batch_config");
+    let names = [
+        batch.and_then(|batch| text(batch, "worker_template")),
+        settings.and_then(|settings| text(settings, "worker_template_name")),
+    ];
+    names.into_iter().flatten()
+}
+
+/// Warns of batch workers that no step names. Refuses those that do not depend on a batchable step which
+/// names them, because it could make no batch from them.
 fn check_batch_workers(checker: &mut Checker, steps: &[Value], at: &At<'_>) {
-    let named: HashSet<&str> = steps
-        .iter()
-        .flat_map(|step| {
-            let settings = step
-                .get("handler")
-                .and_then(|handler| handler.get("initialization"));
-            let batch = step
-                .get("batch_config")
-                .and_then(|batch| text(batch, "worker_template"));
-            [
-                batch,
-                settings.and_then(|settings| text(settings, "worker_template_name")),
-            ]
-        })
-        .flatten()
-        .collect();
+    let mut named: HashMap<&str, Vec<&Value>> = HashMap::new();
+    for step in steps {
+        for worker in named_workers(step) {
+            named.entry(worker).or_default().push(step);
+        }
+    }
     for (index, step) in steps.iter().enumerate() {
-        let is_named = text(step, "name").is_none_or(|name| named.contains(name));
-        if step_type(step) == Some("batch_worker") && !is_named {
-            checker.warning(&at.index(index), ProblemKind::UnusedBatchWorker);
+        let (Some(name), Some("batch_worker")) = (text(step, "name"), step_type(step)) else {
+            continue;
+        };
+        let at = at.index(index);
+        let Some(by) = named.get(name) else {
+            checker.warning(&at, ProblemKind::UnusedBatchWorker);
+            continue;
+        };
+        let dependencies = step.get("dependencies").and_then(Value::as_array);
+        let dependencies: HashSet<&str> = dependencies
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let batchable = by
+            .iter()
+            .filter(|step| step_type(step) == Some("batchable"));
+        let batchable: BTreeSet<&str> = batchable.filter_map(|step| text(step, "name")).collect();
+        for batchable in batchable {
+            if !dependencies.contains(batchable) {
+                let batchable = clip(batchable);
+                let kind = ProblemKind::MissingBatchable { batchable };
+                checker.error(&at.key("dependencies"), kind);
+            }
         }
     }
 }
@@ -260,13 +298,23 @@ fn check_batch_names(checker: &mut Checker, steps: &[Value], names: &StepNames<'
     }
 }
 
-/// Warns of published events that the template does not declare. Without `domain_events`, an event
+/// Warns of published events, and of those that the template does not declare. Without `domain_events`, an event
 /// with a schema of its own is declared by the step.
 fn check_events(checker: &mut Checker, declared: &[Value], steps: &[Value], at: &At<'_>) {
     let known: HashSet<&str> = declared
         .iter()
         .filter_map(|event| text(event, "name"))
         .collect();
+    let publishes = |step: &Value| {
+        let events = step.get("publishes_events").and_then(Value::as_array);
+        events.is_some_and(|events| !events.is_empty())
+    };
+    if let Some(first) = steps.iter().position(publishes) {
+        let reason = "no event of any step is published; publish them in the handlers";
+        let step = at.index(first);
+        let kind = ProblemKind::NoEffect { reason };
+        checker.warning(&step.key("publishes_events"), kind);
+    }
     for (step_index, step) in steps.iter().enumerate() {
         let events = step.get("publishes_events").and_then(Value::as_array);
         for (index, event) in events.into_iter().flatten().enumerate() {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use tasker_shared::database::{self, DatabaseError};
 use tasker_shared::execution::{self, DynamicError, Scope};
-use tasker_shared::models::core::task_template::FreeForm;
+use tasker_shared::models::core::task_template::{FreeForm, HandlerDefinition};
 use uuid::Uuid;
 
 use super::claimed::{Attempt, TaskInfo};
@@ -119,11 +119,18 @@ impl StepContext {
         read(json, "inputs")
     }
 
+    /// Returns the step's handler as the template describes it, with its `method` and `resolver`.
+    #[must_use]
+    pub fn handler(&self) -> Option<&HandlerDefinition> {
+        self.0.definition().map(|step| &step.handler)
+    }
+
     /// Reads the member `key` of the handler's `initialization`, with the overrides of the worker's
     /// environment.
     pub fn config<T: DeserializeOwned>(&self, key: &str) -> Result<T, StepError> {
-        let step = self.0.definition();
-        let settings = step.and_then(|step| step.handler.initialization.as_ref());
+        let settings = self
+            .handler()
+            .and_then(|handler| handler.initialization.as_ref());
         read_key(settings.map(FreeForm::as_json), "initialization", key)
     }
 

@@ -35,7 +35,7 @@ pub(super) fn success(attempt: &Attempt, outcome: &StepOutcome) -> Result<Finish
         None => RESULT.write(&outcome.result, limit)?,
     };
     let step_type = attempt.definition().map(|step| step.step_type);
-    let creates = execution::outcome(step_type.unwrap_or_default(), &outcome.result)
+    let creates = execution::outcome(step_type.unwrap_or_default(), result.get())
         .map_err(|error| invalid_outcome(&error))?;
     let end = AttemptEnd {
         id: attempt.id,

@@ -300,12 +300,17 @@ struct StepPart<'a> {
     is_last_attempt: bool,
     inputs: Option<&'a RawValue>,
     checkpoint: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolver: Option<&'a str>,
 }
 
 fn payload(step: &StepContext) -> Payload<'_> {
     let attempt = &step.0;
     let task = step.task();
     let results = walk(&attempt.parents);
+    let handler = step.handler();
     Payload {
         task: TaskPart {
             task_uuid: task.task_uuid,
@@ -322,10 +327,10 @@ fn payload(step: &StepContext) -> Payload<'_> {
             is_last_attempt: step.is_last_attempt(),
             inputs: attempt.inputs.as_deref(),
             checkpoint: attempt.checkpoint.as_deref(),
+            method: handler.and_then(|handler| handler.method.as_deref()),
+            resolver: handler.and_then(|handler| handler.resolver.as_deref()),
         },
-        initialization: attempt
-            .definition()
-            .and_then(|step| step.handler.initialization.as_ref()),
+        initialization: handler.and_then(|handler| handler.initialization.as_ref()),
         dependencies: results
             .map(|result| (&*result.name, result.value.as_deref()))
             .collect(),

@@ -109,7 +109,7 @@ async fn create(connection: &mut PgConnection, operation: &Operation) -> Result<
         return Ok(());
     };
     let outcome = match &operation.result {
-        Some(result) => execution::outcome(step.step_type, result)?,
+        Some(result) => execution::outcome(step.step_type, &result.to_string())?,
         None => Outcome::none(step.step_type),
     };
     let Some(outcome) = outcome else {

@@ -46,7 +46,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == '/large':
             return self.answer(200, 'x' * 2000000)
         self.answer(200, {'calls': seen[key], 'context': step['task']['context'],
-                          'dependencies': sorted(step['dependencies'])})
+                          'dependencies': sorted(step['dependencies']),
+                          'entry': [step['step'].get('method'), step['step'].get('resolver')]})
     def answer(self, status, value, headers={}):
         data = json.dumps(value).encode()
         self.send_response(status)
@@ -143,11 +144,10 @@ async fn steps_are_sent_to_allowed_hosts_and_answers_are_results() {
             dependencies,
         )
     };
+    let mut last = step("b", "plain", &["a"]);
+    last["handler"]["method"] = json!("run");
     engine
-        .register(
-            "good",
-            json!([step("a", "flaky", &[]), step("b", "plain", &["a"])]),
-        )
+        .register("good", json!([step("a", "flaky", &[]), last]))
         .await;
     for path in ["refused", "redirect", "large"] {
         engine.register(path, json!([step("a", path, &[])])).await;
@@ -158,7 +158,7 @@ async fn steps_are_sent_to_allowed_hosts_and_answers_are_results() {
     assert_eq!(engine.result(task, "a").await["calls"], 2);
     assert_eq!(
         engine.result(task, "b").await,
-        json!({"calls": 1, "context": {"n": 1}, "dependencies": ["a"]})
+        json!({"calls": 1, "context": {"n": 1}, "dependencies": ["a"], "entry": ["run", null]})
     );
     for (path, kind) in [
         ("refused", "Http422"),
