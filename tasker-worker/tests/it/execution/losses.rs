@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::engine::{Engine, step};
+use super::engine::{CLAIMED, Engine, step};
 use super::hand::{Hand, MAX_LOST_ATTEMPTS, is_refused, ok, returned, steps};
 
 /// The longest that returning claims may take.
@@ -106,6 +106,79 @@ async fn the_claims_of_a_lost_fleet_return_in_several_statements() {
         let lost = execution::requeue_lost(&mut other).await.unwrap();
         assert_eq!(lost, returned(steps));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_many_claims_of_one_lost_worker_return_in_several_statements() {
+    let engine = Engine::start().await;
+    let steps: Vec<Value> = (0..100)
+        .map(|n| step(&format!("s{n}"), "ok", &[]))
+        .collect();
+    engine.register("wide", json!(steps)).await;
+    for _ in 0..20 {
+        engine.create("wide", json!({})).await;
+    }
+    let mut hand = Hand::register(&engine).await;
+    assert_eq!(hand.claim(2_000).await.len(), 2_000);
+    assert_eq!(hand.lose(&engine).await, returned(500));
+    let mut other = engine.pool().acquire().await.unwrap();
+    // Also if the calls take longer than claims of a lost worker are looked for.
+    for (steps, age) in [(500, 50), (500, 50), (500, 50), (0, 50), (0, 70)] {
+        sqlx::query("UPDATE tasker.workers SET lost_at = lost_at - $1 * interval '1 second'")
+            .bind(age)
+            .execute(&mut *other)
+            .await
+            .unwrap();
+        let lost = execution::requeue_lost(&mut other).await.unwrap();
+        assert_eq!(lost, returned(steps));
+    }
+}
+
+/// One is enough to stop a process, and the others were only beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_many_claims_of_one_lost_worker_one_is_given_up() {
+    let engine = Engine::start().await;
+    let steps: Vec<Value> = (0..60).map(|n| step(&format!("s{n}"), "ok", &[])).collect();
+    engine.register("wide", json!(steps)).await;
+    for _ in 0..10 {
+        engine.create("wide", json!({})).await;
+    }
+    let mut given_up = Vec::new();
+    for _ in 0..MAX_LOST_ATTEMPTS {
+        sqlx::query("UPDATE tasker.step_queue SET due_at = now()")
+            .execute(engine.pool())
+            .await
+            .unwrap();
+        let mut hand = Hand::register(&engine).await;
+        assert_eq!(hand.claim(600).await.len(), 600);
+        let lost = [hand.lose(&engine).await, hand.lose(&engine).await];
+        given_up.push(lost.map(|lost| lost.given_up));
+        assert_eq!(engine.count(CLAIMED).await, 0);
+    }
+    assert_eq!(given_up, [[0, 0], [0, 0], [0, 0], [1, 0]]);
+}
+
+/// Else all workers of a fleet would read the whole queue each second after a loss.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_service_at_a_time_reads_the_queue_for_claims_of_lost_workers() {
+    let engine = Engine::start().await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    engine.create("one", json!({})).await;
+    let mut hand = Hand::register(&engine).await;
+    assert_eq!(hand.claim(1).await.len(), 1);
+    let mut first = engine.pool().begin().await.unwrap();
+    sqlx::query("UPDATE tasker.workers SET lost_at = now()")
+        .execute(engine.pool())
+        .await
+        .unwrap();
+    let reads = "SELECT pg_advisory_xact_lock(hashtextextended('tasker.requeue_lost', 0))";
+    sqlx::query(reads).execute(&mut *first).await.unwrap();
+    let mut other = engine.pool().acquire().await.unwrap();
+    let lost = timeout(LIMIT, execution::requeue_lost(&mut other)).await;
+    assert_eq!(lost.expect("it does not wait").unwrap(), returned(0));
+    first.rollback().await.unwrap();
+    let lost = execution::requeue_lost(&mut other).await.unwrap();
+    assert_eq!(lost, returned(1));
 }
 
 /// Claims the only step with one worker after the other, each of which is lost.
