@@ -14,7 +14,8 @@ pub use failures::Failures;
 pub use rows::{ExecutionRow, Raw};
 pub use statements::{
     AttemptEnd, AttemptId, Bounds, EndState, LostSteps, Scope, WorkerRow, claim, complete,
-    heartbeat, keep_document, leave, recover, register_worker, requeue_lost, requeue_orphans,
+    give_back, heartbeat, keep_document, leave, recover, register_worker, requeue_lost,
+    requeue_orphans,
 };
 pub use tasker_templates::expansion::{ExpansionError, Outcome, outcome};
 

@@ -127,6 +127,6 @@ pub(super) struct Pending {
     /// Set if the step may be complete already, by the handler itself or by a try whose answer was
     /// lost. If the end is refused, it was.
     pub(super) may_be_recorded: bool,
-    /// Set if PostgreSQL refused its result or its error, and this is what it has instead.
-    pub(super) is_replaced: bool,
+    /// How often PostgreSQL refused it. After the first time it has an error without details.
+    pub(super) refusals: u32,
 }

@@ -35,7 +35,7 @@ const FIND: &str = "
         ON CONFLICT (hash) DO UPDATE SET used_at = now()
         RETURNING document
     )
-    SELECT document FROM kept UNION ALL SELECT document FROM restored";
+    SELECT document::text FROM kept UNION ALL SELECT document::text FROM restored";
 
 /// The reason why a task's template cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +107,7 @@ impl Documents {
         let document = database::run_idempotent(&self.pool, QUERY_LIMIT, |connection| {
             let hash = Arc::clone(hash);
             Box::pin(async move {
-                sqlx::query_scalar::<_, Value>(FIND)
+                sqlx::query_scalar::<_, String>(FIND)
                     .bind(&*hash)
                     .fetch_optional(connection)
                     .await
@@ -115,6 +115,7 @@ impl Documents {
         })
         .await?
         .ok_or_else(|| DocumentError::Missing(hash.to_string()))?;
+        let document: Value = serde_json::from_str(&document).map_err(DocumentError::Unreadable)?;
         let document = apply_environment(&document, &self.environment).to_string();
         let template = serde_json::from_str(&document).map_err(DocumentError::Unreadable)?;
         Ok(Loaded {

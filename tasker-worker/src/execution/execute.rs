@@ -55,7 +55,7 @@ pub(super) async fn execute(
                     attempt: None,
                     duration: Duration::ZERO,
                     may_be_recorded: false,
-                    is_replaced: false,
+                    refusals: 0,
                 });
             }
         }
@@ -120,7 +120,7 @@ pub(super) async fn execute(
         duration,
         // A handler may commit its own transaction, and fail after that.
         may_be_recorded: was_uncertain || attempt.completed.load(Ordering::Relaxed),
-        is_replaced: false,
+        refusals: 0,
         attempt: Some(attempt),
     })
 }

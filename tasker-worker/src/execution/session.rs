@@ -13,6 +13,7 @@ use tasker_shared::metrics::{STEP_CLAIMS, STEPS_RUNNING, WORKER_LEASES_LOST};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -32,6 +33,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_secs(30);
 /// The part of the time in which the whole queue is read, at most, if it takes long.
 const SWEEP_SHARE: u32 = 20;
+/// The pauses between attempts at the ends that were set aside: while the worker serves, and while it drains.
+const RETRY: Duration = Duration::from_secs(30);
+const DRAINING_RETRY: Duration = Duration::from_secs(1);
 
 /// The way in which a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub(super) struct Session {
     running: Arc<Running>,
     /// Cancelled when the handlers of this session must stop.
     stopped: CancellationToken,
+    /// The tasks that run handlers.
+    handlers: TaskTracker,
     ends: mpsc::UnboundedSender<Ended>,
     ended: mpsc::UnboundedReceiver<Ended>,
     unrecorded: Unrecorded,
@@ -80,6 +86,7 @@ impl Session {
             worker: Uuid::now_v7(),
             running: Arc::new(Running::new()),
             stopped: CancellationToken::new(),
+            handlers: TaskTracker::new(),
             ends,
             ended,
             unrecorded: Unrecorded::default(),
@@ -175,7 +182,7 @@ impl Session {
     /// Stops all handlers at once: others may run their steps any moment.
     fn fence(&self, lost: Lost) {
         self.stop();
-        let (steps, results) = (self.running.len(), self.unrecorded.len());
+        let (steps, results) = (self.running.len(), self.unrecorded.total());
         let reason = match lost {
             Lost::Declared => "declared",
             Lost::Expired => "expired",
@@ -199,6 +206,7 @@ impl Session {
         let wake = Arc::clone(&self.shared.wake);
         let mut drained_by = None;
         let mut next_poll = Instant::now();
+        let mut next_retry = Instant::now();
         loop {
             tokio::select! {
                 // Branches that are always ready under load come last, so that they do not keep
@@ -210,7 +218,7 @@ impl Session {
                     for step in self.waiting.drain(..) {
                         self.running.remove(&step.id);
                     }
-                    self.unrecorded.unpark();
+                    next_retry = Instant::now();
                 }
                 () = sleep_until(next_poll), if drained_by.is_none() => {
                     let interval = self.shared.config.poll_interval_ms;
@@ -220,13 +228,18 @@ impl Session {
                     self.bounds.reach_back();
                     if self.next_sweep <= Instant::now() && self.before_sweep.is_none() {
                         self.before_sweep = Some(std::mem::take(&mut self.bounds));
-                        self.unrecorded.unpark();
                         // A claim may be committed long after its connection was given up.
                         self.uncertain_until.get_or_insert_with(Instant::now);
                     }
                     self.upkeep().await;
                 }
                 () = sleep_until(drained_by.unwrap_or(next_poll)), if drained_by.is_some() => return,
+                () = sleep_until(next_retry), if self.unrecorded.parked() > 0 => {
+                    let ends = self.unrecorded.take_parked();
+                    self.one_by_one(ends, drained_by).await;
+                    let pause = if drained_by.is_some() { DRAINING_RETRY } else { RETRY };
+                    next_retry = Instant::now() + pause;
+                }
                 Some(end) = self.ended.recv() => self.accept(end),
                 () = wake.wait(), if drained_by.is_none() => {}
             }
@@ -240,7 +253,7 @@ impl Session {
             if self.lost.is_some() {
                 return;
             }
-            if is_draining && self.running.len() == 0 && self.unrecorded.is_empty() {
+            if is_draining && self.running.len() == 0 && self.unrecorded.total() == 0 {
                 return;
             }
         }
@@ -261,8 +274,13 @@ impl Session {
         usize::try_from(self.shared.config.max_concurrent_steps).unwrap_or(1)
     }
 
+    /// Returns the room for further claims. Ends that the next statement leaves take some of it, because they
+    /// would pile up without limit if handlers are faster than their ends are recorded. Of those that were set
+    /// aside only very many do: a few must not hold up claims.
     fn free(&self) -> i32 {
-        let taken = self.running.len();
+        let parked = self.unrecorded.parked();
+        let parked = parked.saturating_sub(self.capacity());
+        let taken = self.running.len() + self.unrecorded.left() + parked;
         i32::try_from(self.capacity().saturating_sub(taken)).unwrap_or(i32::MAX)
     }
 
@@ -404,7 +422,7 @@ impl Session {
         let shared = Arc::clone(&self.shared);
         let (ends, worker) = (self.ends.clone(), self.worker);
         let (stopped, running) = (self.stopped.clone(), Arc::clone(&self.running));
-        tokio::spawn(async move {
+        self.handlers.spawn(async move {
             let run = execute(shared, claimed, token, worker, &running);
             // Nobody hears of the end of a session that is over.
             if let Some(ended) = stopped.run_until_cancelled(run).await {

@@ -9,6 +9,8 @@ use super::link::{is_locked, is_refusal};
 
 /// The most ends that one statement records.
 const MAX_BATCH: usize = 500;
+/// How often an end may be refused before its claim is given back.
+const MAX_REFUSALS: u32 = 5;
 /// The most bytes of results that one statement records, unless a single result has more.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
@@ -16,8 +18,8 @@ const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Default)]
 pub(super) struct Unrecorded {
     waiting: Vec<Pending>,
-    /// Ends that PostgreSQL refuses in every form, or whose rows others have locked. They wait for the
-    /// next sweep, so that they hold up neither claims nor other ends.
+    /// Ends that PostgreSQL refuses in every form, or whose rows others have locked. They are tried again
+    /// later, so that they hold up neither claims nor other ends.
     parked: Vec<Pending>,
 }
 
@@ -31,9 +33,19 @@ impl Unrecorded {
         self.waiting.is_empty()
     }
 
-    /// Returns the number of ends that can be recorded now.
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+    /// Returns the number of ends, set aside or not.
+    pub(super) fn total(&self) -> usize {
+        self.waiting.len() + self.parked.len()
+    }
+
+    /// Returns the number of ends that the next statement leaves, because they are too many or too large.
+    pub(super) fn left(&self) -> usize {
+        self.waiting.len() - self.batch().len()
+    }
+
+    /// Returns the number of ends that were set aside.
+    pub(super) fn parked(&self) -> usize {
+        self.parked.len()
     }
 
     /// Returns the steps of all ends.
@@ -60,25 +72,38 @@ impl Unrecorded {
     }
 
     /// Takes an end that was not recorded out of the way of the others. A result that is refused
-    /// becomes an error of the step, and an error one without details; other ends wait for the next sweep.
-    pub(super) fn set_aside(&mut self, mut pending: Pending, error: &DatabaseError) {
+    /// becomes an error of the step, and an error one without details; other ends are tried again later.
+    /// Returns an end that was refused too often.
+    pub(super) fn set_aside(
+        &mut self,
+        mut pending: Pending,
+        error: &DatabaseError,
+    ) -> Option<Pending> {
         let end = &mut pending.end;
         tracing::warn!(
             task_uuid = %end.id.task_uuid, step_uuid = %end.id.step_uuid, attempt = end.id.attempt,
             %error, "an end of a step was not recorded"
         );
-        if is_refusal(error) && !pending.is_replaced {
-            pending.is_replaced = true;
+        pending.refusals += u32::from(is_refusal(error));
+        if is_refusal(error) && pending.refusals == 1 {
             *end = finish::refused_by_database(end, &error.to_string());
             self.waiting.push(pending);
+        } else if pending.refusals >= MAX_REFUSALS {
+            return Some(pending);
         } else {
             self.parked.push(pending);
         }
+        None
     }
 
-    /// Lets the ends that were set aside be tried again.
-    pub(super) fn unpark(&mut self) {
-        self.waiting.append(&mut self.parked);
+    /// Sets an end aside.
+    pub(super) fn park(&mut self, pending: Pending) {
+        self.parked.push(pending);
+    }
+
+    /// Removes and returns the ends that were set aside.
+    pub(super) fn take_parked(&mut self) -> Vec<Pending> {
+        std::mem::take(&mut self.parked)
     }
 }
 
@@ -117,7 +142,7 @@ mod tests {
             attempt: None,
             duration: Duration::ZERO,
             may_be_recorded: false,
-            is_replaced: false,
+            refusals: 0,
         }
     }
 
@@ -136,13 +161,14 @@ mod tests {
         let half = MAX_BATCH_BYTES / 2;
         assert_eq!(of([half, half, 2]).batch().len(), 2);
         assert_eq!(of([MAX_BATCH_BYTES + 1, 2]).batch().len(), 1);
+        assert_eq!(of([MAX_BATCH_BYTES + 1, 2]).left(), 1);
     }
 
     #[test]
     fn ends_that_are_taken_are_gone() {
         let mut ends = of([2; 3]);
         assert_eq!(ends.take(2).len(), 2);
-        assert_eq!(ends.len(), 1);
+        assert_eq!(ends.total(), 1);
         assert_eq!(ends.steps().count(), 1);
     }
 }

@@ -12,6 +12,8 @@ use crate::execution::link::STATEMENT_LIMIT;
 
 /// The longest that returning the claims of a drained worker may take.
 const LEAVING_TIME: Duration = Duration::from_secs(2);
+/// The longest that handlers which were cancelled are waited for.
+const STOPPING_TIME: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Looks for lost workers and for claims whose answers were lost.
@@ -57,6 +59,22 @@ impl Session {
     /// Returns what is left of a drained session to the queue.
     pub(super) async fn leave(&mut self) {
         self.stop();
+        let results = self.unrecorded.total();
+        if results > 0 {
+            tracing::warn!(
+                worker_uuid = %self.worker, results,
+                "results could not be recorded in the time of the drain; their steps run again"
+            );
+        }
+        // Others may run the steps as soon as their claims are returned.
+        self.handlers.close();
+        if timeout(STOPPING_TIME, self.handlers.wait()).await.is_err() {
+            let handlers = self.handlers.len();
+            tracing::warn!(
+                worker_uuid = %self.worker, handlers,
+                "handlers that were cancelled still run while their steps are returned"
+            );
+        }
         let (worker, is_certain) = (self.worker, self.uncertain_until.is_none());
         let released = self
             .link

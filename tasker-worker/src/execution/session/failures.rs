@@ -9,6 +9,7 @@ use tasker_shared::execution;
 use tokio::time::{Instant, sleep};
 
 use super::{LAST_PAUSE, Session, after_sweep};
+use crate::execution::claimed::Pending;
 use crate::execution::link::{STATEMENT_LIMIT, is_locked, may_have_taken_effect};
 use crate::execution::unrecorded::is_of_single_ends;
 
@@ -44,7 +45,8 @@ impl Session {
         }
         // One result that PostgreSQL refuses must not hold up the others.
         if batch > 0 && is_of_single_ends(error) {
-            self.one_by_one(batch, drained_by).await;
+            let ends = self.unrecorded.take(batch);
+            self.one_by_one(ends, drained_by).await;
             return;
         }
         if self.statement_failures.begin() {
@@ -56,23 +58,23 @@ impl Session {
         self.pause = (self.pause * 2).min(LAST_PAUSE);
     }
 
-    /// Records the first `batch` ends one at a time, without a claim, which may be the cause as well.
+    /// Records ends one at a time, without a claim, which may be the cause as well.
     /// Waits for rows that others have locked only for a moment, and for those of one task only once.
     /// Stops when the worker begins to drain, and when that has had its time.
-    async fn one_by_one(&mut self, batch: usize, drained_by: Option<Instant>) {
+    pub(super) async fn one_by_one(&mut self, ends: Vec<Pending>, drained_by: Option<Instant>) {
         let (worker, scope) = (self.worker, self.shared.scope.clone());
         let draining = self.shared.draining.clone();
         let is_over =
             || drained_by.map_or_else(|| draining.is_cancelled(), |by| by <= Instant::now());
         let mut locked = HashMap::new();
-        for ended in self.unrecorded.take(batch) {
+        for ended in ends {
             if is_over() {
                 self.unrecorded.push(ended);
                 continue;
             }
             let task = ended.end.id.task_uuid;
             if let Some(error) = locked.get(&task) {
-                self.unrecorded.set_aside(ended, error);
+                self.set_aside(ended, error).await;
                 continue;
             }
             let answer = self.link.run(async |connection| {
@@ -88,7 +90,7 @@ impl Session {
             match answer.await {
                 Ok(rows) => self.receive(rows, &[ended], 0, false),
                 Err(error) if is_of_single_ends(&error) => {
-                    self.unrecorded.set_aside(ended, &error);
+                    self.set_aside(ended, &error).await;
                     if is_locked(&error) {
                         locked.insert(task, error);
                     }
@@ -100,6 +102,28 @@ impl Session {
                     self.unrecorded.push(ended);
                 }
             }
+        }
+    }
+
+    /// Sets an end aside. One that PostgreSQL refuses again and again is dropped, and its step runs again as
+    /// another attempt that does not count.
+    async fn set_aside(&mut self, ended: Pending, error: &DatabaseError) {
+        let Some(refused) = self.unrecorded.set_aside(ended, error) else {
+            return;
+        };
+        let (worker, id) = (self.worker, refused.end.id);
+        let returned = self
+            .link
+            .run(async |connection| execution::give_back(connection, worker, id).await);
+        let returned = returned.await;
+        let is_returned = matches!(returned, Ok(true));
+        tracing::error!(
+            task_uuid = %id.task_uuid, step_uuid = %id.step_uuid, attempt = id.attempt,
+            %error, is_returned, not_returned = returned.err().map(tracing::field::display),
+            "an end of a step is refused again and again; its claim is returned, so that the step runs again"
+        );
+        if !is_returned {
+            self.unrecorded.park(refused);
         }
     }
 }

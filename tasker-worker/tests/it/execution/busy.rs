@@ -1,5 +1,6 @@
-//! Handlers that keep all threads of their runtime busy.
+//! Handlers that keep threads of their runtime busy, or are faster than their results are recorded.
 
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -70,4 +71,71 @@ async fn a_runtime_that_is_blocked_for_ever_loses_its_claims() {
     };
     assert_eq!(blocked(&engine, block).await, "heir");
     drop(release);
+}
+
+/// A statement records one or two results of this size. Claims of the steps that end meanwhile would pile up.
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_whose_results_are_not_recorded_yet_take_room_for_claims() {
+    const ROOM: u32 = 4;
+    const BYTES: usize = 5 * 1024 * 1024;
+    let engine = Engine::start_with(|config| {
+        config.worker.execution.max_concurrent_steps = ROOM;
+        config.worker.execution.max_result_bytes = 2 * BYTES as u64;
+    })
+    .await;
+    let steps: Vec<Value> = (0..16)
+        .map(|n| step(&format!("s{n}"), "large", &[]))
+        .collect();
+    engine.register("large", json!(steps)).await;
+    let (pool, most) = (engine.pool().clone(), Arc::new(AtomicI64::new(0)));
+    let held = Arc::clone(&most);
+    let large = Handlers::new().function("large", move |_: StepContext| {
+        let (pool, held) = (pool.clone(), Arc::clone(&held));
+        async move {
+            let claimed: i64 = sqlx::query_scalar(CLAIMED).fetch_one(&pool).await?;
+            held.fetch_max(claimed, Ordering::SeqCst);
+            Ok(json!("x".repeat(BYTES)))
+        }
+    });
+    let _worker = engine.work(large);
+    assert_eq!(engine.run("large", json!({})).await.1, "complete");
+    assert_eq!(most.load(Ordering::SeqCst), i64::from(ROOM));
+}
+
+/// Blocks its thread for a moment when it is dropped, and notes when that is over.
+struct Slow(Arc<AtomicBool>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        std::thread::sleep(Duration::from_millis(500));
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_returns_no_step_before_its_handler_has_stopped() {
+    let engine =
+        Engine::start_with(|config| config.worker.execution.drain_timeout_seconds = 1).await;
+    engine
+        .register("slow", json!([step("a", "slow", &[])]))
+        .await;
+    let stopped = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&stopped);
+    let worker = engine.work(Handlers::new().function("slow", move |_: StepContext| {
+        let slow = Slow(Arc::clone(&noted));
+        async move {
+            std::future::pending::<()>().await;
+            drop(slow);
+            Ok(())
+        }
+    }));
+    let task = engine.create("slow", json!({})).await;
+    engine.until(CLAIMED, |claimed| claimed == 1).await;
+    let _heir = engine.work(Handlers::new().function("slow", move |_: StepContext| {
+        let has_stopped = stopped.load(Ordering::SeqCst);
+        async move { Ok(json!(has_stopped)) }
+    }));
+    worker.drain().await;
+    assert_eq!(engine.end(task).await, "complete");
+    assert_eq!(engine.result(task, "a").await, json!(true));
 }

@@ -1,11 +1,14 @@
 //! Handlers that fail, and workers that die.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::Executor;
 use tasker_shared::config::tasker::TaskerConfig;
+use tasker_test_support::until;
 use tasker_worker::{Handlers, StepContext, StepError};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -338,7 +341,8 @@ async fn steps_that_take_long_to_read_are_claimed_in_smaller_numbers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_locked_tasks_hold_up_neither_others_nor_the_drain() {
     const TASKS: usize = 10;
-    let engine = Engine::start().await;
+    let engine =
+        Engine::start_with(|config| config.worker.execution.drain_timeout_seconds = 2).await;
     engine
         .register("locked", json!([step("a", "waits", &[])]))
         .await;
@@ -362,6 +366,50 @@ async fn many_locked_tasks_hold_up_neither_others_nor_the_drain() {
         .await
         .unwrap();
     lock.rollback().await.unwrap();
+}
+
+/// The handler has done its work, so its result must not be lost with the drain.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_was_set_aside_is_recorded_while_the_worker_drains() {
+    let engine = Engine::start().await;
+    engine
+        .register("one", json!([step("a", "waits", &[])]))
+        .await;
+    let gate = Arc::new(Semaphore::new(0));
+    let worker = engine.work(gated(&gate));
+    let task = engine.create("one", json!({})).await;
+    engine.until(CLAIMED, |claimed| claimed == 1).await;
+    let mut lock = engine.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM tasker.tasks FOR UPDATE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    gate.add_permits(1);
+    let drain = tokio::spawn(worker.drain());
+    // More often than a worker would try that waits for nothing after a first failure.
+    let waits = "SELECT query_start FROM pg_stat_activity
+                 WHERE wait_event_type = 'Lock' AND query LIKE '%steps_complete%'
+                     AND datname = current_database()";
+    let mut tries = BTreeSet::new();
+    until("the end is tried again and again", async || {
+        let waiting: Vec<DateTime<Utc>> = sqlx::query_scalar(waits)
+            .fetch_all(engine.pool())
+            .await
+            .unwrap();
+        tries.extend(waiting);
+        (tries.len() >= 5).then_some(())
+    })
+    .await;
+    lock.rollback().await.unwrap();
+    timeout(Duration::from_secs(20), drain)
+        .await
+        .expect("nothing is left to wait for")
+        .unwrap();
+    assert_eq!(engine.end(task).await, "complete");
+    assert_eq!(
+        engine.journal(task).await,
+        ["a: enqueued(dependencies_complete) in_progress(claimed) complete(handler_completed)"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

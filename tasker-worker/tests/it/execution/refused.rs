@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use sqlx::Executor;
 use tasker_worker::{Handlers, StepContext, StepError};
+use tokio::time::{Duration, timeout};
 
-use super::engine::Engine;
+use super::engine::{CLAIMED, Engine};
 
 fn tried(name: &str, callable: &str, attempts: u32) -> Value {
     json!({
@@ -80,5 +81,31 @@ async fn a_failure_whose_error_postgresql_refuses_is_recorded_without_it() {
         engine.journal(task).await[0],
         "a: enqueued(dependencies_complete) in_progress(claimed) \
          waiting_for_retry(retryable_error) in_progress(claimed) error(attempts_exhausted)"
+    );
+}
+
+/// Tried each second while the worker drains, so that the test is short.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_is_refused_again_and_again_gives_its_claim_back() {
+    let engine = Engine::start().await;
+    engine
+        .register("never", json!([tried("a", "never", 1)]))
+        .await;
+    let refuse = "
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN RAISE EXCEPTION USING ERRCODE = ''23514''; END';
+        CREATE TRIGGER refuse BEFORE INSERT ON tasker.workflow_step_transitions
+            FOR EACH ROW WHEN (NEW.to_state = 'error') EXECUTE FUNCTION refuse()";
+    engine.pool().execute(refuse).await.unwrap();
+    let worker = engine.work(Handlers::new().function("never", async |_: StepContext| {
+        Err::<(), _>(StepError::permanent("never"))
+    }));
+    let task = engine.create("never", json!({})).await;
+    engine.until(CLAIMED, |claimed| claimed == 1).await;
+    let drain = timeout(Duration::from_secs(15), worker.drain());
+    drain.await.expect("before the time for the drain is over");
+    assert_eq!(
+        engine.journal(task).await,
+        ["a: enqueued(dependencies_complete) in_progress(claimed) enqueued(end_refused)"]
     );
 }

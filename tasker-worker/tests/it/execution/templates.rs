@@ -215,3 +215,18 @@ async fn a_task_whose_document_a_restore_took_runs_on_the_registered_template() 
                      JOIN tasker.tasks t ON t.template_hash = d.hash";
     assert_eq!(engine.count(documents).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_whose_document_this_release_cannot_read_fails() {
+    let engine = Engine::start().await;
+    let steps = json!([step("a", "ok", &[])]);
+    engine.register("unreadable", steps).await;
+    let task = engine.create("unreadable", json!({})).await;
+    // A number that PostgreSQL can store and a double cannot.
+    let spoil = "UPDATE tasker.template_documents SET document = document || '{\"x-n\": 1e400}'";
+    sqlx::query(spoil).execute(engine.pool()).await.unwrap();
+    let _worker = engine.work(Handlers::new().function("ok", async |_: StepContext| Ok(())));
+    assert_eq!(engine.end(task).await, "error");
+    let error = engine.result(task, "a").await["error"].clone();
+    assert_eq!(error["type"], "TemplateUnusable", "{error}");
+}
