@@ -5,12 +5,8 @@ use sqlx::PgPool;
 
 use crate::error::Result;
 
-/// The settings of a PostgreSQL that counts statements, all but those like `BEGIN` and `LISTEN`.
-pub(crate) const COUNTING: [(&str, &str); 3] = [
-    ("shared_preload_libraries", "pg_stat_statements"),
-    ("pg_stat_statements.track_utility", "off"),
-    ("pg_stat_statements.track_planning", "on"),
-];
+/// The setting of a PostgreSQL that counts statements.
+pub(crate) const COUNTING: [(&str, &str); 1] = [("shared_preload_libraries", "pg_stat_statements")];
 
 /// Matches every statement.
 pub(crate) const ALL: &str = "";
@@ -19,12 +15,12 @@ pub(crate) const ALL: &str = "";
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct Statements {
     pub(crate) count: f64,
-    /// The time for planning and executing them.
+    /// The time of the database for executing them.
     pub(crate) ms: f64,
 }
 
 /// Returns the result of `work`, and the statements with a text like `pattern` that the database of
-/// `pool` executed meanwhile.
+/// `pool` executed meanwhile, without those that only begin or end a transaction.
 pub(crate) async fn statements<T>(
     pool: &PgPool,
     pattern: &str,
@@ -33,9 +29,10 @@ pub(crate) async fn statements<T>(
     let so_far = async || {
         sqlx::query_as::<_, Statements>(
             "SELECT coalesce(sum(calls), 0)::float8 AS count,
-                    coalesce(sum(total_plan_time + total_exec_time), 0) AS ms
+                    coalesce(sum(total_exec_time), 0) AS ms
              FROM pg_stat_statements JOIN pg_database ON pg_database.oid = dbid
-             WHERE datname = current_database() AND query ~ $1 AND query !~ 'pg_stat_statements'",
+             WHERE datname = current_database() AND query ~ $1
+                 AND query !~ '^(BEGIN|COMMIT|ROLLBACK)|pg_stat_statements'",
         )
         .bind(pattern)
         .fetch_one(pool)

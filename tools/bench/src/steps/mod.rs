@@ -32,17 +32,15 @@ const JOBS: usize = 8_000;
 const FAN_JOBS: usize = 16;
 
 pub(crate) async fn measure(bench: &mut Bench) -> Result {
-    let mut settings = counters::COUNTING.to_vec();
-    if bench.fsync {
-        settings.extend([("fsync", "on"), ("full_page_writes", "on")]);
-    }
+    let durable: &[_] = &[("fsync", "on"), ("full_page_writes", "on")];
+    let settings = if bench.fsync { durable } else { &[] };
     let (_, effort, report) = bench.parts();
-    let server = PostgresServer::start_with(&settings).await?;
+    let server = PostgresServer::start_with(settings).await?;
     let fleet = Fleet::start(&server, 1).await?;
     single(&fleet, effort, report).await?;
     concurrent(&fleet, effort, report).await?;
     fan(&fleet, effort, report).await?;
-    count_statements(&fleet, report).await?;
+    count_statements(report).await?;
     workers(&server, &fleet, effort, report).await
 }
 
@@ -104,10 +102,13 @@ async fn fans(fleet: &Fleet, effort: Effort) -> Result<f64> {
     Ok(Spread::of(rates).median)
 }
 
-async fn count_statements(fleet: &Fleet, report: &mut Report) -> Result {
+async fn count_statements(report: &mut Report) -> Result {
     const TASKS: usize = 200;
     /// All but the resolve of a task's template, and the `INSERT` of all its rows.
     const BESIDE_CREATION: &str = r"^(?!.*(INSERT INTO tasker\.tasks|FROM tasker\.named_tasks))";
+    // A server of its own, because counting slows short statements down.
+    let server = PostgresServer::start_with(&counters::COUNTING).await?;
+    let fleet = Fleet::start(&server, 1).await?;
     let tasks = fleet.times(TASKS);
     let (_, linear) = counters::statements(&fleet.pool, BESIDE_CREATION, tasks).await?;
     let what = "statements of a task of 4 steps beside its creation, c=1";
