@@ -24,15 +24,15 @@ impl Client {
         })
     }
 
-    /// Sends a request, and returns the status and the body of the answer.
-    pub(super) async fn send(&mut self, line: &str, body: &str) -> Result<(u16, Vec<u8>)> {
+    /// Sends a request, and returns the body of the answer. Fails if it is refused.
+    pub(super) async fn send(&mut self, line: &str, body: &str) -> Result<Vec<u8>> {
         let request = format!(
             "{line} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             self.address,
             body.len()
         );
         self.stream.write_all(request.as_bytes()).await?;
-        let (mut status, mut length) = (0, 0);
+        let (mut is_done, mut length) = (false, 0);
         let mut header = String::new();
         loop {
             header.clear();
@@ -43,8 +43,8 @@ impl Client {
             if line.is_empty() {
                 break;
             }
-            if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
-                status = rest[..3.min(rest.len())].parse().unwrap_or(0);
+            if line.starts_with("HTTP/1.1 ") {
+                is_done = line.starts_with("HTTP/1.1 20");
             } else if let Some((name, value)) = line.split_once(": ")
                 && name.eq_ignore_ascii_case("content-length")
             {
@@ -53,33 +53,21 @@ impl Client {
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).await?;
-        Ok((status, body))
+        if is_done {
+            return Ok(body);
+        }
+        let answer = String::from_utf8_lossy(&body);
+        Err(format!("a request was refused: {answer}").into())
     }
 
     /// Creates a task of `bench/{template}`, and waits for its end.
     pub(super) async fn run_task(&mut self, template: &str) -> Result {
-        let answer = self.create("/v1/tasks?wait=9s", template).await?;
-        expect(
-            "state of a task",
-            &Some("complete"),
-            &answer["status"].as_str(),
-        )
-    }
-
-    /// Creates a task of `bench/{template}`.
-    pub(super) async fn create_task(&mut self, template: &str) -> Result {
-        self.create("/v1/tasks", template).await.map(|_answer| ())
-    }
-
-    async fn create(&mut self, path: &str, template: &str) -> Result<Value> {
         let body = format!(
             r#"{{"namespace": "bench", "name": "{template}", "version": "1.0.0", "context": {{"order": 7}}}}"#
         );
-        let (status, answer) = self.send(&format!("POST {path}"), &body).await?;
-        if status != 201 {
-            let answer = String::from_utf8_lossy(&answer);
-            return Err(format!("a request was answered with {status}: {answer}").into());
-        }
-        Ok(serde_json::from_slice(&answer)?)
+        let answer = self.send("POST /v1/tasks?wait=9s", &body).await?;
+        let answer: Value = serde_json::from_slice(&answer)?;
+        let state = answer["status"].as_str();
+        expect("state of a task", &Some("complete"), &state)
     }
 }

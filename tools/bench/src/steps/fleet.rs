@@ -27,9 +27,6 @@ pub(super) const LINEAR: &str = "linear";
 /// A first step, a thousand after it, and one after all of them.
 pub(super) const FAN: &str = "fan";
 pub(super) const FAN_STEPS: usize = 1_002;
-/// One step that no worker of a fleet has a handler for.
-pub(super) const FOREIGN: &str = "foreign";
-pub(super) const FOREIGN_CALLABLE: &str = "bench.Foreign";
 const CALLABLE: &str = "bench.Nothing";
 /// The most requests at once.
 pub(super) const CONCURRENCY: usize = 64;
@@ -135,43 +132,36 @@ impl Fleet {
         Ok(FAN_STEPS as f64 / started.elapsed().as_secs_f64())
     }
 
-    /// Returns how many steps are not complete, or were run more than once. `FOREIGN` ones do not
-    /// count.
+    /// Returns how many steps are not complete, or were run more than once.
     pub(super) async fn wrong_steps(&self) -> Result<i64> {
         let count = sqlx::query_scalar(
             "SELECT count(*) FROM tasker.workflow_steps
-             WHERE callable = $1 AND (NOT processed OR attempts IS DISTINCT FROM 1)",
+             WHERE NOT processed OR attempts IS DISTINCT FROM 1",
         );
-        Ok(count.bind(CALLABLE).fetch_one(&self.pool).await?)
+        Ok(count.fetch_one(&self.pool).await?)
     }
 }
 
 async fn register_all(pool: &PgPool) -> Result {
     let parts: Vec<String> = (0..FAN_STEPS - 2).map(|n| format!("step_{n}")).collect();
-    let mut fan = vec![step("start", CALLABLE, &[])];
-    fan.extend(
-        parts
-            .iter()
-            .map(|name| step(name, CALLABLE, &["start".to_owned()])),
-    );
-    fan.push(step("join", CALLABLE, &parts));
-    let foreign = vec![step("foreign", FOREIGN_CALLABLE, &[])];
+    let mut fan = vec![step("start", &[])];
+    fan.extend(parts.iter().map(|name| step(name, &["start".to_owned()])));
+    fan.push(step("join", &parts));
     register_linear(pool, LINEAR).await?;
-    register(pool, FAN, fan).await?;
-    register(pool, FOREIGN, foreign).await
+    register(pool, FAN, fan).await
 }
 
 /// Registers a template of four steps in a line.
 pub(super) async fn register_linear(pool: &PgPool, name: &str) -> Result {
     let names: Vec<String> = (0..4).map(|n| format!("step_{n}")).collect();
     let steps = (0..4)
-        .map(|n| step(&names[n], CALLABLE, &names[n.saturating_sub(1)..n]))
+        .map(|n| step(&names[n], &names[n.saturating_sub(1)..n]))
         .collect();
     register(pool, name, steps).await
 }
 
-fn step(name: &str, callable: &str, dependencies: &[String]) -> Value {
-    json!({"name": name, "handler": {"callable": callable}, "dependencies": dependencies})
+fn step(name: &str, dependencies: &[String]) -> Value {
+    json!({"name": name, "handler": {"callable": CALLABLE}, "dependencies": dependencies})
 }
 
 async fn register(pool: &PgPool, name: &str, steps: Vec<Value>) -> Result {
