@@ -7,8 +7,8 @@
 //!
 //! [`PostgresServer`] and [`RedisServer`] are servers of a test's own, to kill, freeze and restart as
 //! [`ServiceProcess`]es. [`RedisCluster`] and [`RedisSentinel`] consist of several, and [`TcpProxy`]
-//! breaks the connection to any server. They need the servers' programs; [`ensure_program`] installs
-//! what is missing where that is possible. All listen on the loopback address only.
+//! breaks the connection to any server. They need the servers' programs, and install what
+//! is missing where that is possible. All listen on the loopback address only.
 //!
 //! Servers end with the process that started them, however it ends: a supervising shell holds the
 //! other end of a pipe and cleans up when the pipe closes.
@@ -46,7 +46,7 @@ pub use pgbouncer::PgBouncer;
 pub use ports::free as free_port;
 pub use postgres_server::PostgresServer;
 pub use processes::{cpu_seconds_of_descendants, resident_kib};
-pub use programs::{ensure_program, postgres_program};
+pub use programs::postgres_program;
 pub use redis_cluster::RedisCluster;
 pub use redis_control::{
     connection as redis_connection, delete_keys as delete_redis_keys, keys as redis_keys,

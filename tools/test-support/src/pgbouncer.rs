@@ -9,7 +9,7 @@ use url::Url;
 use crate::account::Account;
 use crate::service_process::ServiceProcess;
 use crate::tcp_proxy::NO_HOST;
-use crate::{Result, ensure_program, folder, ports};
+use crate::{Result, folder, ports, programs};
 
 /// A pgbouncer on a free loopback port, with default settings but for its mode. It is stopped and its
 /// files are removed on drop, or when this process ends, however it ends.
@@ -23,7 +23,7 @@ impl PgBouncer {
     /// Starts a pooler in `pool_mode`, `session` or `transaction`, before the server of this URL, and
     /// waits until it answers.
     pub async fn before(url: &str, pool_mode: &str) -> Result<Self> {
-        let program = ensure_program("pgbouncer", "pgbouncer").await?;
+        let program = programs::ensure_program("pgbouncer", "pgbouncer").await?;
         let account = Account::unprivileged()?;
         let folder = folder::create("tasker-pgbouncer-", account)?;
         let port = ports::free()?;

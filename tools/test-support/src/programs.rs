@@ -30,7 +30,7 @@ apt-get install -q -y --no-install-recommends --no-upgrade -o DPkg::Lock::Timeou
 
 /// Returns the path of a program. Installs the Debian package that contains it if the program is
 /// missing, we are root on Debian or Ubuntu, and `TASKER_NO_INSTALL` is not set.
-pub async fn ensure_program(name: &'static str, package: &'static str) -> Result<PathBuf> {
+pub(crate) async fn ensure_program(name: &'static str, package: &'static str) -> Result<PathBuf> {
     ensure(name, package, move || on_path(name)).await
 }
 

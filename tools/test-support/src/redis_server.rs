@@ -73,9 +73,8 @@ impl RedisServer {
 
     /// Returns the URL of the same server through its Unix socket.
     #[must_use]
-    pub fn unix_url(&self) -> Option<String> {
-        let socket = self.folder().join("redis.sock");
-        Some(format!("unix://{}", socket.display()))
+    pub fn unix_url(&self) -> String {
+        format!("unix://{}/redis.sock", self.folder().display())
     }
 
     /// Returns the port on the loopback address. It stays the same through restarts.

@@ -11,7 +11,7 @@ async fn a_socket_is_used_like_a_port() {
     let server = RedisServer::start_with(&["--requirepass", "secret"])
         .await
         .expect("a Redis server starts");
-    let socket = server.unix_url().expect("a server of this machine");
+    let socket = server.unix_url();
     for (url, database) in [
         (socket.clone(), 0),
         (socket.replace("unix:", "redis+unix:"), 4),

@@ -11,11 +11,7 @@ use tasker_test_support::{PostgresServer, RedisServer, Result};
 async fn main() -> Result {
     let postgres = PostgresServer::start().await?;
     let redis = RedisServer::start().await?;
-    let urls = [
-        postgres.url("postgres"),
-        redis.url(),
-        redis.unix_url().unwrap_or_default(),
-    ];
+    let urls = [postgres.url("postgres"), redis.url(), redis.unix_url()];
     writeln!(io::stdout(), "{}", urls.join("\n"))?;
     Ok(tokio::signal::ctrl_c().await?)
 }
