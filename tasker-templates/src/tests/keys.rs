@@ -93,6 +93,11 @@ fn a_misspelt_key_of_the_graph_is_an_error() {
         "depends_on: []",
         "dependsOn: []",
         "needs: []",
+        "depend: []",
+        "depends_on_steps: []",
+        "after: []",
+        "requires: []",
+        "wait_for: []",
         "typ: decision",
         "steptype: decision",
     ] {
