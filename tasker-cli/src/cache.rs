@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{CliError, exit};
 use crate::output::{self, Cell, Format, OutputArgs};
-use crate::service::{ServiceArgs, Shape, WorkerArgs};
+use crate::service::{NOTHING, ServiceArgs, Shape, WorkerArgs};
 use crate::style::{Paint, Style};
 use crate::task::steps::text;
 
@@ -145,11 +145,13 @@ impl Clear {
         let worker = self.worker.connect()?;
         let path = ["templates", "cache"];
         let shape = Shape::Object(&["success"]);
-        let answer = worker.send(Method::DELETE, &path, &[], None, shape).await?;
+        let answer = worker
+            .send(Method::DELETE, &path, &[], NOTHING, shape)
+            .await?;
         let is_cleared = answer["success"] == true;
         match self.output.output {
             Format::Json => output::json(&answer)?,
-            Format::Table if is_cleared => output::text(&format!("cleared: {answer}\n"))?,
+            Format::Table if is_cleared => output::text(&format!("cleared: {}\n", *answer))?,
             Format::Table => {}
         }
         if is_cleared {

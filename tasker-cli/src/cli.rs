@@ -25,7 +25,7 @@ Exit codes:
   0   success
   1   the answer is no: problems, differences, a request that was refused
   64  wrong command line
-  66  an input file is missing or cannot be read
+  66  an input file is missing, cannot be read, or is not a template
   69  the service or the database cannot be reached
   70  internal error
   73  an output file cannot be written

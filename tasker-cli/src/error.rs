@@ -1,7 +1,8 @@
 //! Errors and exit codes.
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use tasker_shared::error_chain::Chain;
 use tasker_shared::registry::RegistryError;
 use tasker_templates::TemplateError;
 
+use crate::output::harmless;
+
 /// Exit codes, after BSD's `sysexits.h` like those of the services.
 pub(crate) mod exit {
     /// Success.
@@ -20,7 +23,7 @@ pub(crate) mod exit {
     pub(crate) const NO: u8 = 1;
     /// The command line is wrong.
     pub(crate) const USAGE: u8 = 64;
-    /// An input file is missing or cannot be read.
+    /// An input file is missing, cannot be read, or is not a template.
     pub(crate) const NO_INPUT: u8 = 66;
     /// The service or the database cannot be reached.
     pub(crate) const UNAVAILABLE: u8 = 69;
@@ -154,6 +157,7 @@ impl CliError {
             Self::Read { .. }
             | Self::ReadPath { .. }
             | Self::TooLarge { .. }
+            | Self::Template { .. }
             | Self::NoFiles { .. } => exit::NO_INPUT,
             Self::Database(_)
             | Self::Service { .. }
@@ -162,13 +166,10 @@ impl CliError {
             Self::Refused { status, .. } if *status >= 500 => exit::UNAVAILABLE,
             Self::Follow { source, .. } => source.exit_code(),
             Self::Runtime(_) => exit::INTERNAL,
-            // Nobody reads the output any more, as with `| head`.
-            Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => exit::OK,
             Self::Output(_) | Self::Write { .. } => exit::CANNOT_CREATE,
             Self::Config(_) => exit::CONFIG,
             Self::Interrupted => exit::INTERRUPTED,
-            Self::Template { .. }
-            | Self::UnknownStep { .. }
+            Self::UnknownStep { .. }
             | Self::UnknownConfigKey { .. }
             | Self::NotEnded { .. }
             | Self::NotCleared { .. }
@@ -275,15 +276,12 @@ impl CliError {
 
     /// Prints the error with its causes and the remedy to standard error.
     pub(crate) fn print(&self) {
-        if self.exit_code() == exit::OK {
-            return;
-        }
-        let mut stderr = io::stderr().lock();
-        // A failed write is ignored because there is nobody left to inform.
-        drop(writeln!(stderr, "error: {}", Chain(self as &dyn Error)));
+        let mut text = format!("error: {}\n", Chain(self as &dyn Error));
         if let Some(remedy) = self.remedy() {
-            drop(writeln!(stderr, "help: {remedy}"));
+            let _ = writeln!(text, "help: {remedy}");
         }
+        // A failed write is ignored because there is nobody left to inform.
+        drop(io::stderr().write_all(harmless(&text).as_bytes()));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each command is a file. [`cli`] lists them, [`error`] has the exit codes, and [`output`] prints.
 //! The library that checks templates here is the one that registers them.
 
+mod answer;
 mod cache;
 mod cli;
 mod config;
@@ -34,7 +35,7 @@ fn print(answer: &clap::Error) -> u8 {
         // There is nobody left to inform.
         return exit::USAGE;
     }
-    let Err(error) = printed.map_err(CliError::Output) else {
+    let Err(error) = output::written_or_unread(printed) else {
         return exit::OK;
     };
     error.print();

@@ -1,12 +1,13 @@
 //! Printing of answers.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::error::CliError;
-use crate::style::{Paint, Style};
+use crate::style::{self, Paint, Style};
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -26,13 +27,9 @@ pub(crate) struct OutputArgs {
     pub(crate) output: Format,
 }
 
-/// Prints a text as it is.
+/// Prints a text for people.
 pub(crate) fn text(text: &str) -> Result<(), CliError> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(CliError::Output)
+    exactly(&harmless(text)).map(drop)
 }
 
 /// Prints a value as JSON.
@@ -40,7 +37,53 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
     let mut pretty = serde_json::to_string_pretty(value)
         .map_err(|error| CliError::Output(io::Error::other(error)))?;
     pretty.push('\n');
-    text(&pretty)
+    exactly(&pretty).map(drop)
+}
+
+/// Returns a value as JSON on one line.
+pub(crate) fn line(value: &impl Serialize) -> Result<String, CliError> {
+    let mut line =
+        serde_json::to_string(value).map_err(|error| CliError::Output(io::Error::other(error)))?;
+    line.push('\n');
+    Ok(line)
+}
+
+/// Prints a text as it is. Returns false if nobody reads it any more.
+pub(crate) fn exactly(text: &str) -> Result<bool, CliError> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes());
+    written_or_unread(written.and_then(|()| stdout.flush()))
+}
+
+/// Returns false for a closed pipe, as with `| head`. That is no failure, because the reader has what
+/// it wanted, and no success either: the command's own exit code stands.
+pub(crate) fn written_or_unread(written: io::Result<()>) -> Result<bool, CliError> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::Output(error)),
+    }
+}
+
+/// Replaces control characters but line breaks, tabs and our colours, because names and messages of
+/// others could steer the terminal.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |char: char| char.is_control() && !matches!(char, '\n' | '\t');
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut harmless = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(is_harmful) {
+        harmless.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let kept = style::code_at_start(rest);
+        harmless.push_str(kept.unwrap_or(" "));
+        let skipped = kept.map_or_else(|| rest.chars().next().map_or(0, char::len_utf8), str::len);
+        rest = &rest[skipped..];
+    }
+    harmless.push_str(rest);
+    Cow::Owned(harmless)
 }
 
 /// One field of a table.
@@ -104,5 +147,17 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
         format!("1 {noun}")
     } else {
         format!("{number} {noun}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn only_line_breaks_tabs_and_colours_pass() {
+        assert_eq!(harmless("a\tb\n\x1b[31mc\x1b[0m"), "a\tb\n\x1b[31mc\x1b[0m");
+        let steering = "\x1b[2J \x1b[8m \x1b[31 \x1b]0;x\x07 \u{9b}2J \r\x7f é";
+        assert_eq!(harmless(steering), " [2J  [8m  [31  ]0;x   2J    é");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval_at};
 
+use crate::output::harmless;
 use crate::style;
 
 /// The time after which the line appears.
@@ -46,7 +47,7 @@ pub(crate) async fn during<T>(doing: &str, work: impl Future<Output = T>) -> T {
 /// Prints a line to standard error, in place of the one that shows progress.
 pub(crate) fn note(text: &str) {
     let clear = if is_shown() { CLEAR } else { "" };
-    show(&format!("{clear}{text}\n"));
+    show(&format!("{clear}{}\n", harmless(text)));
 }
 
 fn is_shown() -> bool {

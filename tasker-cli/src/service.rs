@@ -6,10 +6,12 @@ use clap::Args;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::redirect::Policy;
+use serde::Serialize;
 use serde_json::Value;
 use tasker_shared::config::redact;
 use url::Url;
 
+use crate::answer::Answer;
 use crate::error::CliError;
 use crate::progress;
 
@@ -51,6 +53,9 @@ struct LimitArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     request_timeout: u64,
 }
+
+/// The body of a request without one.
+pub(crate) const NOTHING: Option<&()> = None;
 
 /// A connection to a service.
 #[derive(Debug, Clone)]
@@ -110,8 +115,8 @@ impl Service {
         path: &[&str],
         query: &[(&str, &str)],
         shape: Shape,
-    ) -> Result<Value, CliError> {
-        self.send(Method::GET, path, query, None, shape).await
+    ) -> Result<Answer, CliError> {
+        self.send(Method::GET, path, query, NOTHING, shape).await
     }
 
     /// Sends a request with a JSON body, if there is one, and returns the JSON of the answer.
@@ -124,9 +129,9 @@ impl Service {
         method: Method,
         path: &[&str],
         query: &[(&str, &str)],
-        body: Option<&Value>,
+        body: Option<&impl Serialize>,
         shape: Shape,
-    ) -> Result<Value, CliError> {
+    ) -> Result<Answer, CliError> {
         let mut url = self.base.clone();
         if let Ok(mut parts) = url.path_segments_mut() {
             parts.pop_if_empty().extend(path);
@@ -164,7 +169,7 @@ impl Service {
             let host = host.unwrap_or("an unknown host");
             return Err(stranger(format!("a redirection to {host}")));
         }
-        let Ok(json) = serde_json::from_str::<Value>(&text) else {
+        let Ok(json) = Answer::parse(text) else {
             let kind = header(CONTENT_TYPE).unwrap_or("content of no type");
             return Err(stranger(format!("{kind} that is not JSON")));
         };
@@ -179,7 +184,7 @@ impl Service {
         }
         Err(CliError::Refused {
             status: status.as_u16(),
-            problem: Box::new(json),
+            problem: Box::new(json.into_value()),
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::error::{CliError, exit};
@@ -49,31 +50,56 @@ pub(crate) struct Complete {
     result: String,
 }
 
+/// The body of a request that acts on a step.
+#[derive(Debug, Serialize)]
+#[serde(tag = "action_type", rename_all = "snake_case")]
+enum Action<'a> {
+    ResetForRetry {
+        reset_by: &'a str,
+        reason: &'a str,
+    },
+    ResolveManually {
+        resolved_by: &'a str,
+        reason: &'a str,
+    },
+    CompleteManually {
+        completed_by: &'a str,
+        reason: &'a str,
+        completion_data: &'a RawValue,
+    },
+}
+
 impl StepCommand {
     pub(crate) async fn run(self) -> Result<u8, CliError> {
-        match self {
+        match &self {
             Self::Retry(step) => {
-                let action = json!({"action_type": "reset_for_retry", "reset_by": step.by,
-                    "reason": step.reason});
-                step.act(&action).await
+                step.act(&Action::ResetForRetry {
+                    reset_by: &step.by,
+                    reason: &step.reason,
+                })
+                .await
             }
             Self::Resolve(step) => {
-                let action = json!({"action_type": "resolve_manually", "resolved_by": step.by,
-                    "reason": step.reason});
-                step.act(&action).await
+                step.act(&Action::ResolveManually {
+                    resolved_by: &step.by,
+                    reason: &step.reason,
+                })
+                .await
             }
             Self::Complete(Complete { step, result }) => {
-                let result = read_json("--result", &result)?;
-                let action = json!({"action_type": "complete_manually", "completed_by": step.by,
-                    "reason": step.reason, "completion_data": result});
-                step.act(&action).await
+                step.act(&Action::CompleteManually {
+                    completed_by: &step.by,
+                    reason: &step.reason,
+                    completion_data: &read_json("--result", result)?,
+                })
+                .await
             }
         }
     }
 }
 
 impl StepArgs {
-    async fn act(&self, action: &Value) -> Result<u8, CliError> {
+    async fn act(&self, action: &Action<'_>) -> Result<u8, CliError> {
         let service = self.service.connect()?;
         let task = self.task.to_string();
         let step = self.step_uuid(&service, &task).await?;

@@ -51,3 +51,10 @@ impl Style {
         }
     }
 }
+
+/// Returns the code of a colour or weight that `text` begins with.
+pub(crate) fn code_at_start(text: &str) -> Option<&str> {
+    let parameter = text.strip_prefix("\x1b[")?.split_once('m')?.0;
+    let is_known = matches!(parameter, "0" | "1" | "2" | "31" | "32" | "33" | "34");
+    is_known.then(|| &text[.."\x1b[m".len() + parameter.len()])
+}

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::steps;
 use crate::error::{CliError, exit};
 use crate::output::{self, Format, OutputArgs};
-use crate::service::{ServiceArgs, Shape};
+use crate::service::{NOTHING, ServiceArgs, Shape};
 
 /// Arguments of `tasker task cancel`.
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ impl Cancel {
         let path = ["v1", "tasks", &uuid];
         let shape = Shape::Object(&["status"]);
         let answer = service
-            .send(Method::DELETE, &path, &[], None, shape)
+            .send(Method::DELETE, &path, &[], NOTHING, shape)
             .await?;
         match self.output.output {
             Format::Json => output::json(&answer)?,

@@ -3,12 +3,12 @@
 use std::future::pending;
 use std::time::Duration;
 
-use serde_json::Value;
 use tasker_shared::error_chain::Chain;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::steps;
+use crate::answer::Answer;
 use crate::error::CliError;
 use crate::progress;
 use crate::service::Service;
@@ -26,14 +26,26 @@ impl Deadline {
     }
 
     pub(super) fn is_over(self) -> bool {
-        self.0.is_some_and(|end| Instant::now() >= end)
+        self.is_within(Duration::ZERO)
+    }
+
+    fn is_within(self, pause: Duration) -> bool {
+        self.0.is_some_and(|end| Instant::now() + pause >= end)
+    }
+
+    /// Awaits `work`. Returns nothing if it is not done at the deadline.
+    pub(super) async fn bound<T>(self, work: impl Future<Output = T>) -> Option<T> {
+        match self.0 {
+            Some(end) => timeout_at(end, work).await.ok(),
+            None => Some(work.await),
+        }
     }
 }
 
 /// A task, as a look has found it.
 #[derive(Debug)]
 pub(super) struct Look {
-    pub(super) task: Value,
+    pub(super) task: Answer,
     /// Looks before it failed, which was said on standard error.
     pub(super) was_away: bool,
 }
@@ -42,7 +54,7 @@ pub(super) struct Look {
 /// because a task runs on while a service restarts.
 ///
 /// # Errors
-/// The last failure at the deadline, and one that will not pass at once.
+/// The last failure before the deadline, and one that will not pass at once.
 pub(super) async fn look(
     service: &Service,
     uuid: &str,
@@ -54,7 +66,7 @@ pub(super) async fn look(
             Ok(task) => return Ok(Look { task, was_away }),
             Err(error) => error,
         };
-        if !error.may_pass() || deadline.is_over() {
+        if !error.may_pass() || deadline.is_within(PAUSE) {
             return Err(error);
         }
         if !was_away {

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::time::sleep;
 
 use super::looks::{Deadline, Look, interrupted, look};
 use super::steps;
+use crate::answer::Answer;
 use crate::error::{CliError, exit};
 use crate::output::{self, Format, OutputArgs};
 use crate::progress;
@@ -65,23 +68,36 @@ pub(crate) struct Run {
     output: OutputArgs,
 }
 
+/// The body of the request for a task.
+#[derive(Debug, Serialize)]
+struct NewTask<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    version: &'a str,
+    context: &'a RawValue,
+    tags: &'a [String],
+    source_system: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<i32>,
+}
+
 impl Run {
     pub(super) async fn run(self) -> Result<u8, CliError> {
         let context = read_json("--context", &self.context)?;
         let service = self.service.connect()?;
         let (namespace, name, version) = self.template(&service).await?;
-        let mut request = json!({
-            "name": name, "namespace": namespace, "version": version, "context": context,
-            "tags": self.tags, "source_system": "tasker-cli",
-        });
-        for (key, value) in [
-            ("idempotency_key", json!(self.idempotency_key)),
-            ("priority", json!(self.priority)),
-        ] {
-            if !value.is_null() {
-                request[key] = value;
-            }
-        }
+        let request = NewTask {
+            namespace: &namespace,
+            name: &name,
+            version: &version,
+            context: &context,
+            tags: &self.tags,
+            source_system: "tasker-cli",
+            idempotency_key: self.idempotency_key.as_deref(),
+            priority: self.priority,
+        };
         let path = ["v1", "tasks"];
         let shape = Shape::Object(&["task_uuid", "status", "step_count"]);
         let created = service
@@ -93,7 +109,12 @@ impl Run {
     }
 
     /// Prints the new task, or waits for its end.
-    async fn follow(&self, service: &Service, uuid: &str, created: &Value) -> Result<u8, CliError> {
+    async fn follow(
+        &self,
+        service: &Service,
+        uuid: &str,
+        created: &Answer,
+    ) -> Result<u8, CliError> {
         if !self.wait {
             match self.output.output {
                 Format::Json => output::json(created)?,
@@ -109,17 +130,19 @@ impl Run {
             }
         };
         let task = progress::during(&format!("waiting for task {uuid}"), waiting).await?;
-        match self.output.output {
-            Format::Json => output::json(&task)?,
-            Format::Table => output::text(&steps::draw(&task, Style::of_stdout()))?,
+        if let Some(task) = &task {
+            match self.output.output {
+                Format::Json => output::json(task)?,
+                Format::Table => output::text(&steps::draw(task, Style::of_stdout()))?,
+            }
         }
-        if !steps::has_ended(&task) {
-            return Err(CliError::NotEnded {
+        match task {
+            Some(task) if steps::has_ended(&task) => Ok(steps::exit_code(&task)),
+            _ => Err(CliError::NotEnded {
                 task: uuid.to_owned(),
                 seconds: self.wait_limit,
-            });
+            }),
         }
-        Ok(steps::exit_code(&task))
     }
 
     /// Returns namespace, name and version; asks the service for the version if none is given.
@@ -159,20 +182,26 @@ fn sentence(created: &Value) -> String {
     }
 }
 
-/// Returns the task once it has ended, or as it is after `limit`.
-async fn wait(service: &Service, uuid: &str, limit: Duration) -> Result<Value, CliError> {
+/// Returns the task once it has ended, or as it was last seen before `limit`.
+async fn wait(service: &Service, uuid: &str, limit: Duration) -> Result<Option<Answer>, CliError> {
     let deadline = Deadline::after(limit);
-    loop {
-        let Look { task, .. } = look(service, uuid, deadline).await?;
-        if steps::has_ended(&task) || deadline.is_over() {
-            return Ok(task);
+    let mut last = None;
+    // Each look is bounded, because a service that hangs would prolong the wait.
+    while let Some(look) = deadline.bound(look(service, uuid, deadline)).await {
+        let Look { task, .. } = look?;
+        let is_last = steps::has_ended(&task) || deadline.is_over();
+        last = Some(task);
+        if is_last {
+            break;
         }
         sleep(PAUSE).await;
     }
+    Ok(last)
 }
 
-/// Reads JSON that an option has: itself, or the file behind `@`.
-pub(crate) fn read_json(option: &'static str, text: &str) -> Result<Value, CliError> {
+/// Reads JSON that an option has: itself, or the file behind `@`. Keeps the text, because a number may
+/// have more digits than a machine's.
+pub(crate) fn read_json(option: &'static str, text: &str) -> Result<Box<RawValue>, CliError> {
     let read = match text.strip_prefix('@').filter(|file| !file.is_empty()) {
         None => Ok(text.as_bytes().to_vec()),
         Some("-") => read_some(std::io::stdin()),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::answer::Answer;
 use crate::error::{CliError, exit};
 use crate::service::{Service, Shape};
 use crate::style::{Paint, Style};
@@ -29,7 +30,7 @@ pub(super) const STATES: [&str; 12] = [
 const ENDS: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
 
 /// Gets a task with its steps.
-pub(crate) async fn get(service: &Service, uuid: &str) -> Result<Value, CliError> {
+pub(crate) async fn get(service: &Service, uuid: &str) -> Result<Answer, CliError> {
     let keys = &[
         "task_uuid",
         "status",
@@ -71,7 +72,7 @@ pub(crate) fn paint_of(state: &str) -> Paint {
     }
 }
 
-/// Draws the task: a line for each step, below the steps that it runs after.
+/// Draws the task: a line for each step, below the steps that it runs after, and one for its error.
 pub(crate) fn draw(task: &Value, style: Style) -> String {
     let state = text(task, "status");
     let mut drawing = format!(
@@ -103,14 +104,30 @@ pub(crate) fn draw(task: &Value, style: Style) -> String {
         if attempts > 1 || state == "error" || state == "waiting_for_retry" {
             let _ = write!(drawing, ", attempt {attempts} of {}", step["max_attempts"]);
         }
+        if let Some(next) = step["next_retry_at"].as_str() {
+            let _ = write!(drawing, ", next at {next}");
+        }
         let after: Vec<&str> = names(step).collect();
         if !after.is_empty() {
             let after = style.paint(Paint::Dim, &format!("  after {}", after.join(", ")));
             drawing.push_str(&after);
         }
         drawing.push('\n');
+        if let Some(failure) = failure(step) {
+            let failure = style.paint(Paint::Red, failure);
+            let _ = writeln!(drawing, "{indent}  {failure}");
+        }
     }
     drawing
+}
+
+/// Returns the first line of the error with which the last attempt of a step failed.
+fn failure(step: &Value) -> Option<&str> {
+    if !matches!(text(step, "status"), "error" | "waiting_for_retry") {
+        return None;
+    }
+    let message = text(&step["results"]["error"], "message");
+    message.lines().find(|line| !line.trim().is_empty())
 }
 
 fn names(step: &Value) -> impl Iterator<Item = &str> {
@@ -147,6 +164,29 @@ fn depths(steps: &[Value]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use super::draw;
+    use crate::style::Style;
+
+    #[test]
+    fn a_step_shows_why_it_failed_and_when_it_runs_again() {
+        let task = json!({"task_uuid": "1", "namespace": "shop", "name": "orders", "version": "2",
+            "status": "waiting_for_retry", "completed_steps": 1, "total_steps": 2, "steps": [
+            {"name": "check", "status": "complete", "results": {"error": {"message": "old"}}},
+            {"name": "pay", "status": "waiting_for_retry", "attempts": 1, "max_attempts": 3,
+             "dependencies": ["check"], "next_retry_at": "2026-12-01T09:00:00Z",
+             "results": {"error": {"message": "\nthe bank is busy\nat pay.rs:1"}}},
+        ]});
+        let drawing = draw(&task, Style::of_stdout());
+        assert_eq!(
+            drawing.lines().skip(1).collect::<Vec<_>>(),
+            [
+                "  check  complete",
+                "    pay  waiting_for_retry, attempt 1 of 3, next at 2026-12-01T09:00:00Z  after check",
+                "      the bank is busy",
+            ]
+        );
+    }
 
     #[test]
     fn depths_follow_the_longest_way() {

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
+use rustix::termios::tcgetwinsize;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -15,8 +16,11 @@ use crate::service::ServiceArgs;
 use crate::style::{self, Style};
 
 const AFTER_HELP: &str = "\
-On a terminal the drawing is renewed in place. Otherwise each drawing that differs from the one before
-is printed, and with --output json each answer is a line.";
+On a terminal the drawing is renewed in place if it has fewer lines than the terminal, and long lines
+are cut off. Otherwise each drawing that differs from the one before is printed, and with --output json
+each answer is a line.
+
+Exit code 0 means that the task is complete, 1 that it is not.";
 
 /// Arguments of `tasker task watch`.
 #[derive(Debug, Args)]
@@ -40,25 +44,27 @@ impl Watch {
     /// Runs until the task ends, or until a person stops it.
     pub(super) async fn run(self) -> Result<u8, CliError> {
         let (service, style) = (self.service.connect()?, Style::of_stdout());
-        let in_place = std::io::stdout().is_terminal() && !style::is_dumb();
+        let is_terminal = std::io::stdout().is_terminal() && !style::is_dumb();
+        let in_place = is_terminal && self.output.output == Format::Table;
         let uuid = self.task.to_string();
         let mut last = String::new();
         // The first look is not repeated, because the address may be wrong.
         let mut task = steps::get(&service, &uuid).await?;
         loop {
             let drawing = match self.output.output {
-                Format::Json => format!("{task}\n"),
-                Format::Table => steps::draw(&task, style),
+                Format::Json => output::line(&task)?,
+                Format::Table => output::harmless(&steps::draw(&task, style)).into_owned(),
             };
+            let mut is_read = true;
             if drawing != last {
-                if in_place && !last.is_empty() && self.output.output == Format::Table {
-                    // Back to the first line of the last drawing, and clear from there.
-                    output::text(&format!("\x1b[{}A\x1b[J", last.lines().count()))?;
-                }
-                output::text(&drawing)?;
+                is_read = output::exactly(&if in_place {
+                    in_place_of(&last, &drawing)
+                } else {
+                    drawing.clone()
+                })?;
                 last = drawing;
             }
-            if steps::has_ended(&task) {
+            if steps::has_ended(&task) || !is_read {
                 return Ok(steps::exit_code(&task));
             }
             sleep(Duration::from_millis(self.interval_ms)).await;
@@ -72,4 +78,18 @@ impl Watch {
             task = look.task;
         }
     }
+}
+
+/// Returns `drawing` with what moves the cursor to the first line of the last one, and clears from
+/// there. A drawing that is higher than the terminal has scrolled away, and stays.
+fn in_place_of(last: &str, drawing: &str) -> String {
+    let rows = tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+    let lines = last.lines().count();
+    let back = if last.is_empty() || lines >= rows {
+        String::new()
+    } else {
+        format!("\x1b[{lines}A\x1b[J")
+    };
+    // Without wrapping, a line of the drawing is a line of the terminal.
+    format!("{back}\x1b[?7l{drawing}\x1b[?7h")
 }

@@ -23,7 +23,8 @@ Examples:
   tasker template diff orders.yaml    with the one that is registered
 
 Missing keys have their defaults, and the order of steps, dependencies and keys does not count.
-Exit code 0 means that the templates mean the same, 1 that they differ.";
+Exit code 0 means that the templates mean the same, 1 that they differ or that none is registered, 66
+that a file cannot be read or is not a template.";
 
 /// Arguments of `tasker template diff`.
 #[derive(Debug, Args)]
@@ -126,6 +127,8 @@ impl Parts {
         }
         if let Some(map) = whole.as_object_mut() {
             without_empty(map);
+            let strategy = template.identity_strategy.unwrap_or_default();
+            map.insert(String::from("identity_strategy"), strategy.name().into());
         }
         Ok(Self {
             template: whole,
@@ -219,6 +222,7 @@ impl Differences {
 mod tests {
     use serde_json::{Value, json};
     use tasker_templates::TaskTemplate;
+    use tasker_templates::identity_strategy::IdentityStrategy;
 
     use super::Differences;
     use crate::style::Style;
@@ -241,6 +245,10 @@ mod tests {
             {"name": "c", "handler": {"callable": "C", "initialization": {}}, "description": null},
             {"name": "a", "handler": {"callable": "A"}, "step_type": "standard", "notes": 1},
         ]));
+        let after = TaskTemplate {
+            identity_strategy: Some(IdentityStrategy::Strict),
+            ..after
+        };
         let differences = Differences::between(&before, &after).unwrap();
         assert!(differences.is_same, "{differences:?}");
     }

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tasker_templates::identity_strategy::IdentityStrategy;
 use tasker_templates::{
     FreeForm, HandlerDefinition, StepDefinition, StepEdgeKind, TaskTemplate, TemplateDocument,
     TemplateError, apply_environment,
@@ -116,7 +115,8 @@ fn explain(
             .unwrap_or_default(),
         identity_strategy: template
             .identity_strategy
-            .map_or("strict", IdentityStrategy::name)
+            .unwrap_or_default()
+            .name()
             .to_owned(),
         task_handler: template
             .task_handler
@@ -260,7 +260,7 @@ impl Step {
         let _ = writeln!(text, "  runs: {after}");
         self.handler.write(text, "  ");
         let timeout = self.timeout_seconds.map_or_else(
-            || String::from("the worker's limit"),
+            || String::from("none in Rust, the worker's limit over HTTP"),
             |seconds| retry_words::duration(std::time::Duration::from_secs(seconds)),
         );
         let _ = writeln!(text, "  timeout: {timeout}");

@@ -42,7 +42,8 @@ impl Register {
         let registry = TaskHandlerRegistry::new(pool).with_task_templates(config.task_templates);
         let registering = registry.register_template_files(&self.paths);
         let result = progress::during("registering templates", registering).await?;
-        if result.total_files == 0 && result.errors.is_empty() {
+        let is_empty = result.total_files == 0 && result.errors.is_empty();
+        if is_empty && result.warnings.is_empty() {
             return Err(CliError::no_files(&self.paths));
         }
         let report = Report::from(result);
@@ -50,6 +51,10 @@ impl Register {
             Format::Json => report.render(ReportFormat::Json)?,
             Format::Table => text(&report, Style::of_stdout()),
         })?;
+        if is_empty {
+            // The warnings say why, such as names of files that end in .YAML.
+            return Err(CliError::no_files(&self.paths));
+        }
         Ok(if report.is_good(false) {
             exit::OK
         } else {

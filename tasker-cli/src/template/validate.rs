@@ -44,11 +44,16 @@ impl Validate {
         let checked = progress::during("checking templates", checking).await;
         let check =
             checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        if check.total_files == 0 && check.errors.is_empty() {
+        let is_empty = check.total_files == 0 && check.errors.is_empty();
+        if is_empty && check.warnings.is_empty() {
             return Err(CliError::no_files(&self.paths));
         }
         let report = Report::from(check);
         output::text(&report.render(self.output)?)?;
+        if is_empty {
+            // The warnings say why, such as names of files that end in .YAML.
+            return Err(CliError::no_files(&self.paths));
+        }
         Ok(if report.is_good(self.deny_warnings) {
             exit::OK
         } else {

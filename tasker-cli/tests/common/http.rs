@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-/// Reads a request with its body, so that the client is not cut off while it writes.
-pub(crate) fn read_request(connection: &mut TcpStream) {
+/// Reads a request with its body, so that the client is not cut off while it writes. Returns both.
+pub(crate) fn read_request(connection: &mut TcpStream) -> (String, String) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -17,7 +17,9 @@ pub(crate) fn read_request(connection: &mut TcpStream) {
         .lines()
         .find_map(|line| line.strip_prefix("content-length: "))
         .map_or(0, |length| length.parse().unwrap());
-    connection.read_exact(&mut vec![0; length]).unwrap();
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body).unwrap();
+    (head, String::from_utf8(body).unwrap())
 }
 
 /// Returns an answer, after which the connection is closed.

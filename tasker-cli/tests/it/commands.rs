@@ -58,8 +58,8 @@ const SILENT: &str = "does not answer: ";
 const CASES: &[Case] = &[
     case(("template validate", "orders.yaml warned.yaml"), ALL, ("absent", 66), "error: absent cannot be read: No such file", CHECK_PATH),
     case(("template schema", ""), Some("/title"), ("orders.yaml", 64), "unexpected argument 'orders.yaml'", TRY_HELP),
-    case(("template explain", "orders.yaml"), ALL, ("broken.yaml", 1), "broken.yaml is not a template: ", CHECK_FILE),
-    case(("template graph", "orders.yaml"), ALL, ("broken.yaml", 1), "broken.yaml is not a template: ", CHECK_FILE),
+    case(("template explain", "orders.yaml"), ALL, ("broken.yaml", 66), "broken.yaml is not a template: ", CHECK_FILE),
+    case(("template graph", "orders.yaml"), ALL, ("broken.yaml", 66), "broken.yaml is not a template: ", CHECK_FILE),
     case(("template diff", "orders.yaml orders.yaml"), ALL, ("orders.yaml absent", 66), "error: absent cannot be read: No such file", CHECK_PATH),
     case(("template register", "orders.yaml warned.yaml"), ALL, ("absent", 66), "error: absent cannot be read: No such file", CHECK_PATH),
     case(("template list", ""), ALL, (NO_POSTGRES, 69), "Connection refused", CHECK_DATABASE),

@@ -43,6 +43,19 @@ fn explain_shows_what_runs_in_an_environment() {
 }
 
 #[test]
+fn texts_of_a_template_do_not_steer_the_terminal() {
+    let folder = folder();
+    let steering = GOOD
+        .replace("Takes orders", "\"Takes\\e[2J orders\"")
+        .replace("shop.Check", "\"shop\\e[2J.Check\"");
+    fs::write(folder.path().join("steering.yaml"), steering).unwrap();
+    let outcome = run_in(folder.path(), &["template", "explain", "steering.yaml"]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert!(outcome.stdout.contains("Takes [2J orders"), "{outcome:?}");
+    assert!(!outcome.stdout.contains('\x1b'), "{outcome:?}");
+}
+
+#[test]
 fn an_environment_without_overrides_is_said_to_have_none() {
     let folder = folder();
     let arguments = ["template", "explain", "orders.yaml", "-e", "prodcution"];
@@ -61,7 +74,7 @@ fn each_command_on_a_file_refuses_a_broken_template_and_names_the_check() {
         &["template", "diff", "orders.yaml", "broken.yaml"],
     ] {
         let outcome = run_in(folder.path(), arguments);
-        assert_eq!(outcome.code, 1, "{outcome:?}");
+        assert_eq!(outcome.code, 66, "{outcome:?}");
         assert!(
             outcome.stderr.contains("broken.yaml is not a template: "),
             "{outcome:?}"
@@ -170,7 +183,7 @@ fn a_new_template_is_good_and_overwrites_nothing() {
 #[test]
 fn a_device_without_an_end_is_refused() {
     let outcome = run_in("/".as_ref(), &["template", "graph", "/dev/zero"]);
-    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert_eq!(outcome.code, 66, "{outcome:?}");
     assert!(
         outcome.stderr.contains("more than the limit"),
         "{outcome:?}"

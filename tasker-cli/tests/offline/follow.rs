@@ -157,3 +157,32 @@ fn a_limit_may_be_longer_than_a_clock_can_count() {
     let outcome = run(vec![created(), task("complete")], &wait);
     assert_eq!(outcome.code, 0, "{outcome:?}");
 }
+
+#[test]
+fn a_service_that_hangs_does_not_prolong_the_wait() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for (number, connection) in server.incoming().enumerate() {
+            let mut connection = connection.unwrap();
+            read_request(&mut connection);
+            let answer = [created(), task("pending")].into_iter().nth(number);
+            std::io::Write::write_all(&mut connection, answer.unwrap_or_default().as_bytes())
+                .unwrap();
+            if number > 1 {
+                // The answer never comes.
+                held.push(connection);
+            }
+        }
+    });
+    let mut command = program(Path::new("/"));
+    command
+        .args(RUN)
+        .args(["--wait", "--wait-limit", "2", "--url", &url]);
+    let outcome = outcome(&mut command);
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(outcome.stdout.contains(": pending ("), "{outcome:?}");
+    let sentence = format!("error: task {TASK} has not ended within 2 s\n");
+    assert!(outcome.stderr.starts_with(&sentence), "{outcome:?}");
+}

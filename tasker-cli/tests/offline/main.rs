@@ -12,6 +12,7 @@ mod authors;
 mod config;
 mod follow;
 mod help;
+mod pipe;
 mod service;
 mod terminal;
 mod validate;

@@ -159,3 +159,74 @@ fn names_of_others_do_not_steer_the_terminal_or_tear_rows_apart() {
     assert_eq!(outcome.stdout.lines().count(), 2, "{outcome:?}");
     assert!(!outcome.stdout.contains('\x1b'), "{outcome:?}");
 }
+
+/// Runs the program against a server that answers once. Returns the body of its request, too.
+fn exchange(arguments: &[&str], status: u16, answer: &str) -> (String, Outcome) {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let answer = response(status, answer);
+    let request = thread::spawn(move || {
+        let (mut connection, _) = server.accept().unwrap();
+        let (_, body) = read_request(&mut connection);
+        connection.write_all(answer.as_bytes()).unwrap();
+        body
+    });
+    let mut command = program(Path::new("/"));
+    let outcome = outcome(command.args(arguments).env("TASKER_URL", url));
+    (request.join().unwrap(), outcome)
+}
+
+#[test]
+fn numbers_keep_their_digits_on_both_ways() {
+    let numbers = r#"{"id":12345678901234567890123,"price":1.10,"id":0.1000000000000000055511}"#;
+    let run = ["task", "run", "shop/orders/1.0.0", "--context", numbers];
+    let created = r#"{"task_uuid":"1","status":"pending","step_count":1}"#;
+    let (sent, _) = exchange(&run, 201, created);
+    assert!(sent.contains(&format!(r#""context":{numbers}"#)), "{sent}");
+
+    let complete = [
+        "step", "complete", TASK, TASK, "--reason", "by hand", "--result", numbers,
+    ];
+    let step = r#"{"name":"pay","results":{"id":12345678901234567890123,"price":1.10},"status":"complete"}"#;
+    let json = [&complete[..], &["--output", "json"]].concat();
+    let (sent, outcome) = exchange(&json, 200, step);
+    assert!(
+        sent.contains(&format!(r#""completion_data":{numbers}"#)),
+        "{sent}"
+    );
+    let printed: String = outcome.stdout.split_whitespace().collect();
+    assert_eq!(printed, step, "{outcome:?}");
+}
+
+#[test]
+fn texts_of_a_service_do_not_steer_the_terminal() {
+    let steer = "\\u001b[2J\\u009b2J\\r";
+    let step = format!(r#"{{"name":"{steer}","status":"{steer}","dependencies":["{steer}"]}}"#);
+    let task = format!(
+        r#"{{"task_uuid":"{steer}","status":"{steer}","completed_steps":0,"total_steps":1,
+            "steps":[{step}]}}"#
+    );
+    let problem = format!(r#"{{"code":"c","detail":"{steer}"}}"#);
+    let retry = ["step", "retry", TASK, "pay", "--reason", "x"];
+    for (arguments, status, answer) in [
+        (&["task", "show", TASK][..], 200, task.clone()),
+        (&retry, 200, task),
+        (
+            &["task", "list"],
+            200,
+            format!(r#"{{"tasks":[],"next_cursor":"{steer}"}}"#),
+        ),
+        (
+            &["cache", "status"],
+            200,
+            format!(r#"{{"checks":{{"cache":{{"{steer}":"{steer}"}}}}}}"#),
+        ),
+        (&["queue"], 400, problem),
+    ] {
+        let (_, outcome) = exchange(arguments, status, &answer);
+        let shown = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(shown.contains(" [2J"), "{arguments:?}: {outcome:?}");
+        let steers = |char: char| char.is_control() && char != '\n';
+        assert!(!shown.contains(steers), "{arguments:?}: {outcome:?}");
+    }
+}

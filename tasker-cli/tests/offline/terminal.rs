@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
 use crate::broken::WARNED;
@@ -120,6 +121,45 @@ fn a_dumb_terminal_gets_no_escape_sequences() {
     assert!(shown.contains("complete"), "{shown:?}");
     assert!(!shown.contains('\x1b'), "{shown:?}");
     assert!(finished(child));
+}
+
+#[test]
+fn a_watch_draws_in_place_if_the_terminal_is_high_enough() {
+    let long = "x".repeat(100);
+    let task = |status: &str| {
+        let task = format!(
+            r#"{{"task_uuid":"1","status":"{status}","completed_steps":0,"total_steps":1,
+            "steps":[{{"name":"{long}"}}]}}"#
+        );
+        response(200, &task)
+    };
+    // A drawing has two lines, and the cursor is below them.
+    for (rows, is_in_place) in [(3, true), (2, false)] {
+        let url = serve(vec![task("pending"), task("complete")]);
+        let (person, end) = terminal();
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: 20,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&person, size).unwrap();
+        let nobody = "00000000-0000-0000-0000-000000000000";
+        let mut watch = program("/".as_ref());
+        watch
+            .args(["task", "watch", nobody, "--interval-ms", "1"])
+            .args(["--url", &url])
+            .env("TERM", "xterm")
+            .stdout(Stdio::from(end));
+        let child = watch.spawn().unwrap();
+        drop(watch);
+        let shown = rest(&read_all(person));
+        assert_eq!(shown.contains("\x1b[2A\x1b[J"), is_in_place, "{shown:?}");
+        // Lines do not wrap, so that two lines are two rows.
+        assert_eq!(shown.matches("\x1b[?7l").count(), 2, "{shown:?}");
+        assert!(shown.ends_with("\x1b[?7h"), "{shown:?}");
+        assert!(finished(child));
+    }
 }
 
 #[test]

@@ -108,6 +108,30 @@ fn a_folder_without_templates_is_no_success() {
 }
 
 #[test]
+fn a_folder_whose_files_have_other_endings_is_no_success_and_says_why() {
+    let folder = folder(&[("orders.YAML", GOOD)]);
+    let outcome = validate(&folder, &["."]);
+    assert_eq!(outcome.code, 66);
+    assert!(
+        outcome.stdout.contains("orders.YAML: warning: "),
+        "{outcome:?}"
+    );
+    assert!(
+        outcome.stderr.contains("no template file is in ."),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn names_of_files_do_not_steer_the_terminal_or_look_like_problems() {
+    let folder = folder(&[("a\x1b[2J\nb.yaml: error: c.yaml", "")]);
+    let outcome = validate(&folder, &["."]);
+    assert_eq!(outcome.code, 1);
+    assert_eq!(outcome.stdout.lines().count(), 2, "{outcome:?}");
+    assert!(!outcome.stdout.contains('\x1b'), "{outcome:?}");
+}
+
+#[test]
 fn a_file_that_is_named_twice_is_checked_once() {
     let folder = folder(&[("orders.yaml", GOOD)]);
     let outcome = validate(&folder, &[".", "orders.yaml", "./orders.yaml"]);

@@ -10,7 +10,8 @@ use crate::style::{Paint, Style};
 pub(super) fn lines(problems: &[Problem], style: Style) -> String {
     let mut text = String::new();
     for problem in problems {
-        let mut place = problem.file.clone();
+        // A line break in the name would look like another problem.
+        let mut place = problem.file.replace(char::is_control, " ");
         for number in [problem.line, problem.column].into_iter().flatten() {
             let _ = write!(place, ":{number}");
         }
