@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
-use reqwest::Method;
+use http::Method;
 use serde_json::Value;
 
 use crate::error::{CliError, exit};

@@ -21,6 +21,8 @@ Examples:
   tasker task run storefront/checkout --context @basket.json --wait
   tasker template graph checkout.yaml --format svg > checkout.svg
 
+TASKER_TOKEN is sent to services as a bearer token, for a proxy with authentication in front of them.
+
 Exit codes:
   0   success
   1   the answer is no: problems, differences, a request that was refused

@@ -79,7 +79,7 @@ pub(crate) enum CliError {
         /// The option that the address is from.
         option: &'static str,
         #[source]
-        source: reqwest::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     #[error("the service refused the request: {}", detail(*.status, .problem))]
     Refused {
@@ -104,6 +104,8 @@ pub(crate) enum CliError {
         /// The option that the address is from.
         option: &'static str,
     },
+    #[error("TASKER_TOKEN has characters that no HTTP header can have")]
+    BadToken,
     #[error("{name} is not the name of a template")]
     BadTemplateName { name: String },
     #[error("a template cannot be named {namespace}/{name}")]
@@ -151,6 +153,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::BadUrl { .. }
+            | Self::BadToken
             | Self::BadTemplateName { .. }
             | Self::BadNewName { .. }
             | Self::NotJson { .. } => exit::USAGE,
@@ -248,7 +251,7 @@ impl CliError {
             }
             Self::UnknownConfigKey { nearest, .. } => format!("perhaps {nearest} is meant"),
             Self::BadUrl { .. } => String::from(
-                "write a URL such as http://127.0.0.1:8080, because services speak plain HTTP",
+                "write a URL such as http://127.0.0.1:8080, or https://tasker.example for a proxy",
             ),
             Self::BadTemplateName { .. } => {
                 String::from("write NAME, NAMESPACE/NAME or NAMESPACE/NAME/VERSION")

@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod database;
 mod error;
+mod http;
 mod migrate;
 mod output;
 mod progress;

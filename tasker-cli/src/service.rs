@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, LOCATION};
-use reqwest::redirect::Policy;
+use http::Method;
+use http::header::{CONTENT_TYPE, LOCATION};
 use serde::Serialize;
 use serde_json::Value;
 use tasker_shared::config::redact;
@@ -13,6 +12,7 @@ use url::Url;
 
 use crate::answer::Answer;
 use crate::error::CliError;
+use crate::http::Http;
 use crate::progress;
 
 /// The orchestration service, as options.
@@ -60,7 +60,7 @@ pub(crate) const NOTHING: Option<&()> = None;
 /// A connection to a service.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
-    http: reqwest::Client,
+    http: Http,
     base: Url,
     /// The option that the address is from.
     option: &'static str,
@@ -82,28 +82,16 @@ impl WorkerArgs {
 impl Service {
     fn new(base: &str, option: &'static str, limit: LimitArgs) -> Result<Self, CliError> {
         // Parsed here, because clap would print a URL that it cannot parse with its password.
-        // Services speak plain HTTP; TLS is the affair of a proxy in front of them.
+        // Services speak plain HTTP; a proxy in front of them may want TLS.
         let base = Url::parse(base)
             .ok()
-            .filter(|url| url.scheme() == "http")
+            .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or_else(|| CliError::BadUrl {
                 url: redact::url(base),
                 option,
             })?;
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(limit.request_timeout))
-            // Services do not redirect. Whoever does is in front of them, and may answer a request
-            // that it never passed on.
-            .redirect(Policy::none())
-            .user_agent(concat!("tasker/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let failed = |source| CliError::Service {
-            url: shown(&base),
-            option,
-            source,
-        };
         Ok(Self {
-            http: http.map_err(failed)?,
+            http: Http::new(&base, Duration::from_secs(limit.request_timeout))?,
             base,
             option,
         })
@@ -139,20 +127,12 @@ impl Service {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let mut request = self.http.request(method, url);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let failed = |source: reqwest::Error| CliError::Service {
+        let failed = |source| CliError::Service {
             url: shown(&self.base),
             option: self.option,
-            source: source.without_url(),
+            source,
         };
-        let answered = async {
-            let answer = request.send().await?;
-            let (status, headers) = (answer.status(), answer.headers().clone());
-            Ok((status, headers, answer.text().await?))
-        };
+        let answered = self.http.send(method, &url, body);
         let (status, headers, text) = progress::during("waiting for the service", answered)
             .await
             .map_err(failed)?;
@@ -163,6 +143,8 @@ impl Service {
             answer,
         };
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        // Services do not redirect. Whoever does is in front of them, and may answer a request that it
+        // never passed on.
         if status.is_redirection() {
             let target = header(LOCATION).and_then(|target| self.base.join(target).ok());
             let host = target.as_ref().and_then(Url::host_str);

@@ -1,7 +1,7 @@
 //! `tasker step`.
 
 use clap::{Args, Subcommand};
-use reqwest::Method;
+use http::Method;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! `tasker task cancel`.
 
 use clap::Args;
-use reqwest::Method;
+use http::Method;
 use uuid::Uuid;
 
 use super::steps;

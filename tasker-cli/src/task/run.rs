@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::Method;
+use http::Method;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;

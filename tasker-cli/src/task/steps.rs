@@ -115,7 +115,7 @@ pub(crate) fn draw(task: &Value, style: Style) -> String {
         drawing.push('\n');
         if let Some(failure) = failure(step) {
             let failure = style.paint(Paint::Red, failure);
-            let _ = writeln!(drawing, "{indent}  {failure}");
+            let _ = writeln!(drawing, "{indent}  error: {failure}");
         }
     }
     drawing
@@ -183,7 +183,7 @@ mod tests {
             [
                 "  check  complete",
                 "    pay  waiting_for_retry, attempt 1 of 3, next at 2026-12-01T09:00:00Z  after check",
-                "      the bank is busy",
+                "      error: the bank is busy",
             ]
         );
     }

@@ -1,11 +1,11 @@
 //! A plain HTTP server of a test's own.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::thread;
 
 /// Reads a request with its body, so that the client is not cut off while it writes. Returns both.
-pub(crate) fn read_request(connection: &mut TcpStream) -> (String, String) {
+pub(crate) fn read_request(connection: &mut impl Read) -> (String, String) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -138,6 +138,7 @@ fn no_password_of_an_address_is_shown() {
     }
     for command in [&["task", "list"][..], &["cache", "clear"]] {
         assert_eq!(secret("http://ada:s3cret@host:x", command), 64);
-        assert_eq!(secret("https://ada:s3cret@host", command), 64);
+        assert_eq!(secret("https://ada:s3cret@127.0.0.1:1", command), 69);
+        assert_eq!(secret("ftp://ada:s3cret@host", command), 64);
     }
 }

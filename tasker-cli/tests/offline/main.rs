@@ -10,6 +10,7 @@ mod http;
 
 mod authors;
 mod config;
+mod credentials;
 mod follow;
 mod help;
 mod pipe;
