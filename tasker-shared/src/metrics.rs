@@ -74,7 +74,7 @@ metrics_table! {
     DIRECTORY_POLLS: Counter, Count, "tasker_template_directory_polls_total",
         "Polls of the template index, by `reason` (start, timer, notified, stale, unknown_name, written) and `result` (ok, error, timeout).";
     DIRECTORY_RELOADS: Counter, Count, "tasker_template_directory_reloads_total",
-        "Full reloads of the template index, by `reason` (start, behind, other_history).";
+        "Full reloads of the template index, by `reason` (start, late, other_history).";
     DIRECTORY_LISTENER_UP: Gauge, Count, "tasker_template_listener_up",
         "1 while notifications of changed templates can arrive, else 0. Without them changes wait for the next poll.";
     DATABASE_CONNECTIONS: Gauge, Count, "tasker_database_connections",

@@ -162,8 +162,7 @@ impl Resolver {
                 Loaded::Document(metadata, tier) => {
                     // The load took time. Its document is the answer only if it is still current;
                     // else the next round finds the current one.
-                    let bound_holds =
-                        stale_by.is_some() || self.index.is_fresh() || self.index.is_linearizable();
+                    let bound_holds = stale_by.is_some() || self.index.may_be_used(arrived);
                     if bound_holds && self.index.is_current(&entry) {
                         return Ok(Resolution {
                             metadata,

@@ -165,7 +165,7 @@ impl TaskHandlerRegistry {
 
     /// Returns the template of this name, and the tier that had it.
     ///
-    /// The answer was current at some moment within the last `max_staleness_ms`, unless
+    /// The answer was current during the call or within `max_staleness_ms` before it, unless
     /// [`Resolution::stale_by`] says otherwise. Concurrent resolves share one load, which is
     /// cancelled with the last of them.
     ///

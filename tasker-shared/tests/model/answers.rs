@@ -37,19 +37,15 @@ impl Protocol {
         let position = database.position(version);
         let position_of = |stamp: Option<Stamp>| stamp.and_then(|stamp| database.position(stamp));
         let mut flaws = state.flaws;
-        if scope.is_linearizable() {
-            let seen = process.reader.map_or(0, |reader| reader.seen);
-            flaws.before_arrival |= seen & 1 << content == 0;
-        } else {
-            flaws.stale |= !database.was_current(content, scope.bound);
+        let waited = process.satisfied(scope);
+        match waited {
+            Some(reader) => flaws.before_arrival |= reader.seen & 1 << content == 0,
+            None => flaws.stale |= !database.was_current(content, scope.bound),
         }
         // A restored backup removes versions, and there is no order between those and newer ones.
         flaws.went_back |= position.is_some() && position < position_of(process.served);
         // A resolve that arrived before the registration returned may answer the version before it.
-        let own = match process.reader {
-            Some(reader) if scope.is_linearizable() => reader.own,
-            _ => process.own,
-        };
+        let own = waited.map_or(process.own, |reader| reader.own);
         // A version of another history, which has no position, is before all of this one.
         flaws.own_write_unseen |= position < position_of(own);
         if process.served.is_some_and(|served| served != version) {

@@ -17,7 +17,7 @@
 //! | `ReceiveLoad` | the rest of `Loader::load_from_tiers`: hold the document, queue a fill |
 //! | `SendFill` | the queue of fills |
 //! | `Register`, `BeginDelete`, `Delete` | `TaskHandlerRegistry::register_all`: the statement, `TemplateIndex::wrote` with the delete's start, the delete |
-//! | `Answer` | a resolve that finds its document in the local tier while the index is fresh |
+//! | `Answer` | a resolve that finds its document in the local tier while `TemplateIndex::may_be_used` |
 //!
 //! A commit's stamp stands for the pointer that it gave a name, a small number for a document's hash.
 //! Ages count up to one past the bound, where nothing changes any more, so the model is finite without
@@ -204,11 +204,7 @@ fn a_registration_that_trusts_unchanged_content_is_detected() {
 }
 
 #[test]
-fn a_wait_without_a_second_look_is_detected() {
-    is_detected(Mutant::NoCheckAfterWait, Scope::FREEZING, BOUND);
-}
-
-#[test]
-fn a_bound_of_zero_met_by_an_earlier_poll_is_detected() {
+fn an_earlier_poll_that_counts_like_a_later_one_is_detected() {
     is_detected(Mutant::SharedEarlierPoll, Scope::LINEARIZABLE, LINEARIZABLE);
+    is_detected(Mutant::SharedEarlierPoll, Scope::FREEZING, LINEARIZABLE);
 }

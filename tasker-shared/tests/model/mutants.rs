@@ -21,8 +21,6 @@ pub(crate) enum Mutant {
     /// process may not have polled it yet, and although its own first attempt, whose reply was lost, may
     /// have written it.
     TrustUnchanged,
-    /// A resolve that waited for a poll does not check the bound again.
-    NoCheckAfterWait,
-    /// A bound of zero is met by a poll that was sent before the resolve arrived.
+    /// A poll that was sent before the resolve arrived counts like one that was sent after it.
     SharedEarlierPoll,
 }

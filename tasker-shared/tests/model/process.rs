@@ -11,7 +11,7 @@ pub(crate) struct Poll {
     pub(crate) age: u8,
     /// It was sent before this process's last write.
     pub(crate) before_write: bool,
-    /// The resolve that waits may use it.
+    /// It was sent after the resolve arrived that waits, which may therefore use it.
     pub(crate) counts: bool,
     /// It found another history and reads everything.
     pub(crate) reload: bool,
@@ -123,23 +123,21 @@ impl Process {
 
     /// Begins to wait, as a resolve does that finds the index too old: `TemplateIndex::ensure_fresh`.
     pub(crate) fn arrive(&mut self, database: &Database, scope: &Scope) {
-        let linearizable = scope.is_linearizable();
         self.reader = Some(Reader {
             satisfied: false,
-            seen: if linearizable {
-                1 << database.content(database.current(OURS))
-            } else {
-                0
-            },
-            own: self.own.filter(|_| linearizable),
+            seen: 1 << database.content(database.current(OURS)),
+            own: self.own,
         });
         if let Some(poll) = &mut self.poll {
-            poll.counts = if linearizable {
-                scope.is(Mutant::SharedEarlierPoll)
-            } else {
-                poll.age <= scope.bound && !poll.before_write
-            };
+            poll.counts = scope.is(Mutant::SharedEarlierPoll);
         }
+    }
+
+    /// Returns the resolve that waits if its poll alone allows an answer.
+    pub(crate) fn satisfied(&self, scope: &Scope) -> Option<Reader> {
+        let may_skip_the_poll = !scope.is_linearizable() && self.is_fresh(scope);
+        self.reader
+            .filter(|reader| reader.satisfied && !may_skip_the_poll)
     }
 
     /// Receives the reply of a poll: `Poller::publish`, then `Poller::report`.

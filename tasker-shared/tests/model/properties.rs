@@ -6,7 +6,7 @@ use super::system::{Protocol, State};
 
 pub(crate) const BOUND: &str = "an answer was current no longer ago than the bound";
 pub(crate) const LINEARIZABLE: &str =
-    "with a bound of zero, an answer was current after the resolve arrived";
+    "an answer was current after the resolve arrived, if the bound is zero or did not hold";
 pub(crate) const FORWARD: &str = "versions never go back in a process";
 pub(crate) const OWN_WRITES: &str = "a process sees its own writes";
 pub(crate) const PREFIX: &str = "a poll sees a prefix of the commits, up to the latest";

@@ -145,29 +145,19 @@ impl Protocol {
         let Some(reader) = &mut process.reader else {
             return true;
         };
-        if scope.is_linearizable() {
-            reader.satisfied |= poll.counts;
-        } else if process.is_fresh(scope) {
-            process.reader = None;
-        } else if poll.counts {
+        reader.satisfied |= poll.counts;
+        if !poll.counts && poll.age > scope.bound {
             self.witnesses.note(Event::WaitsAgain);
-            if scope.is(Mutant::NoCheckAfterWait) && process.held().is_some() {
-                process.reader = None;
-                self.judge(state, p);
-            }
         }
         true
     }
 
-    /// Answers, as `Resolver::resolve` does if the index is fresh and the local tier has the document.
+    /// Answers, as `Resolver::resolve` does if `TemplateIndex::may_be_used` and the local tier has the
+    /// document.
     fn answer(&self, state: &mut State, p: usize) -> bool {
         let process = &state.processes[p];
-        let allowed = if self.scope.is_linearizable() {
-            process.reader.is_some_and(|reader| reader.satisfied)
-        } else {
-            process.is_fresh(&self.scope)
-        };
-        if !allowed {
+        let is_fresh = !self.scope.is_linearizable() && process.is_fresh(&self.scope);
+        if !is_fresh && process.satisfied(&self.scope).is_none() {
             self.witnesses.note(Event::NotAllowed);
             return false;
         }
@@ -265,7 +255,6 @@ impl Protocol {
                     process.write_unread = true;
                     if let Some(poll) = &mut process.poll {
                         poll.before_write = true;
-                        poll.counts &= self.scope.is_linearizable();
                     }
                 }
                 if self.scope.is(Mutant::InvalidateBeforeCommit) {

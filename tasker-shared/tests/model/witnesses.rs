@@ -10,7 +10,7 @@ pub(crate) enum Event {
     /// An index past its bound, or waiting for its own write, answered nothing.
     NotAllowed,
     Waits,
-    /// The poll that a resolve waited for came back past the bound.
+    /// A poll that was sent before the resolve arrived that waits came back past the bound.
     WaitsAgain,
     ReplyPastBound,
     OtherHistory,

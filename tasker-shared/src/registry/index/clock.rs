@@ -1,23 +1,31 @@
 //! The time of the template index: moments, its deadline, and its last use.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// The time for which the index is kept current after a resolve, so that the next one need not wait.
 const KEPT_FOR: Duration = Duration::from_secs(3);
 
-/// A moment on this process's monotonic clock, which also advances while the process is frozen.
+/// The clock of [`Moment`]. `Instant` would stand still on Linux while the machine is suspended.
+#[cfg(target_os = "linux")]
+const CLOCK: ClockId = ClockId::Boottime;
+#[cfg(not(target_os = "linux"))]
+const CLOCK: ClockId = ClockId::Monotonic;
+
+/// A moment on the machine's monotonic clock, which also advances while the process is frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
 
 impl Moment {
     pub(crate) fn now() -> Self {
-        static START: OnceLock<Instant> = OnceLock::new();
-        let nanos = START.get_or_init(Instant::now).elapsed().as_nanos();
+        let now = clock_gettime(CLOCK);
         // Nanoseconds fit in 64 bits for five hundred years. Moments start at one, because zero means
         // "never".
-        Self(u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1))
+        let (seconds, nanos) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
+        Self(seconds * 1_000_000_000 + nanos + 1)
     }
 
     pub(crate) const fn since(self, earlier: Self) -> Duration {
@@ -132,6 +140,19 @@ mod tests {
     use std::time::Duration;
 
     const BOUND: Duration = Duration::from_nanos(100);
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn moments_count_the_time_for_which_the_machine_was_suspended() {
+        let boot_time = || {
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            Duration::new(now.tv_sec.unsigned_abs(), 0)
+                + Duration::from_nanos(now.tv_nsec.unsigned_abs())
+        };
+        let before = boot_time();
+        let now = Moment::now().since(Moment(1));
+        assert!(before <= now && now <= boot_time());
+    }
 
     #[test]
     fn pointers_are_valid_for_the_bound_after_the_poll_was_sent() {

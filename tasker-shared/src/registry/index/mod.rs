@@ -6,7 +6,9 @@
 //!
 //! Its age counts from the moment at which the last successful poll was *sent*. The answer of a poll was
 //! true at some moment after it was sent, so a pointer that is used within the bound was current within
-//! the bound. While nothing is resolved, nothing polls, and the first resolve after that waits for a poll.
+//! the bound. A resolve may also use a poll that was sent after it arrived, however slow that was: its
+//! pointers were current during the resolve. While nothing is resolved, nothing polls, and the first
+//! resolve after that waits for a poll.
 
 mod clock;
 mod listener;
@@ -198,37 +200,33 @@ impl TemplateIndex {
         Some(Moment::now().since(succeeded))
     }
 
+    /// Returns true if a resolve that `arrived` then may use the pointers: they are within the bound, or
+    /// from a poll that was sent after it arrived, however long that poll took.
+    pub(crate) fn may_be_used(&self, arrived: Moment) -> bool {
+        self.is_fresh() || self.shared.reports.borrow().succeeded >= Some(arrived)
+    }
+
     /// Waits, if necessary, until a resolve that `arrived` then may use the pointers.
     ///
     /// All waiters share polls. Cancelling a waiter cancels nothing else.
     pub(crate) async fn ensure_fresh(&self, arrived: Moment) -> Result<Freshness, IndexStale> {
-        let validity = &self.shared.validity;
-        loop {
-            let now = Moment::now();
-            let since = if self.is_linearizable() {
-                arrived
-            } else if validity.holds_at(now) {
-                return Ok(Freshness::Fresh);
-            } else {
-                validity.not_before(now)
-            };
+        while !self.may_be_used(arrived) {
             // The database is known to be lost, so waiting would not help.
             if let Some(stale_by) = self.allowed_staleness().filter(|_| self.last_poll_failed()) {
                 return Ok(Freshness::StaleBy(stale_by));
             }
-            match self.poll_sent_after(since, PollReason::Stale).await {
-                Ok(()) if self.is_linearizable() => return Ok(Freshness::Fresh),
-                // The poll may have taken so long that it is too old already.
-                Ok(()) if now.since(arrived) <= WAIT_LIMIT => {}
-                Ok(()) => return Err(IndexStale),
-                Err(stale) => {
-                    return self
-                        .allowed_staleness()
-                        .map(Freshness::StaleBy)
-                        .ok_or(stale);
-                }
+            // A poll that was sent before the resolve arrived is shared, although it may be too old when
+            // it is answered. The next one is sent after the arrival.
+            let useful = self.shared.validity.not_before(Moment::now());
+            let polled = self.poll_sent_after(useful.min(arrived), PollReason::Stale);
+            if let Err(stale) = polled.await {
+                return self
+                    .allowed_staleness()
+                    .map(Freshness::StaleBy)
+                    .ok_or(stale);
             }
         }
+        Ok(Freshness::Fresh)
     }
 
     /// Waits for a successful poll that was sent at `moment` or later.
@@ -274,7 +272,7 @@ impl TemplateIndex {
     }
 
     /// Waits, at most as long as a resolve would, until the pointers include a write of this process
-    /// that was committed before the call. From the call on, no resolve uses older ones.
+    /// that was committed before the call. No resolve that begins after the call uses older ones.
     pub(crate) async fn wrote(&self) -> Result<(), IndexStale> {
         let now = Moment::now();
         self.shared.validity.require(now);

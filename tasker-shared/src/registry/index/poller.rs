@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{Connection, PgPool};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{Instrument, debug, info, warn};
 
@@ -22,6 +22,8 @@ const POLL_LIMIT: Duration = Duration::from_secs(2);
 const CONNECTIONS: u32 = 2;
 /// The longest time that closing them may take.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
+/// The polls that may be late in a row before all names are loaded instead, because loading may take longer.
+const LATE_POLLS: u32 = 2;
 /// The longest time that loading all names may take.
 const LOAD_LIMIT: Duration = Duration::from_secs(30);
 /// The pause between polls for unknown names, so that a flood of them costs the database little.
@@ -53,6 +55,7 @@ async fn run(shared: Arc<Shared>) {
         pool: pool.clone(),
         position: None,
         failures: 0,
+        late: 0,
         was_standby: false,
         last_sent: None,
         shared,
@@ -81,6 +84,8 @@ struct Poller {
     interval: Duration,
     position: Option<Position>,
     failures: u32,
+    /// Polls without an answer in time since the last good one.
+    late: u32,
     was_standby: bool,
     last_sent: Option<Instant>,
 }
@@ -161,6 +166,11 @@ impl Poller {
         let Some(position) = self.position else {
             return self.load("start").await;
         };
+        // The changes of very many templates may take longer than a poll over a slow link. A load on a
+        // lost connection would hang for all of its limit.
+        if self.late >= LATE_POLLS && self.is_answered().await {
+            return self.load("late").await;
+        }
         match self.changes(position).await {
             (
                 sent,
@@ -175,6 +185,7 @@ impl Poller {
                 }
                 metrics::gauge!(DIRECTORY_LAG.name).set(lag_seconds.unwrap_or(0.0));
                 self.position = Some(position);
+                self.late = 0;
                 (sent, Ok(()))
             }
             (_, Ok(Changes::OtherHistory)) => {
@@ -184,8 +195,19 @@ impl Poller {
                 );
                 self.load("other_history").await
             }
-            (sent, Err(error)) => (sent, Err(error)),
+            (sent, Err(error)) => {
+                self.late += u32::from(matches!(error, DatabaseError::Late(_)));
+                (sent, Err(error))
+            }
         }
+    }
+
+    /// Returns true if PostgreSQL answers now.
+    async fn is_answered(&self) -> bool {
+        let ping = database::run_idempotent(&self.pool, POLL_LIMIT, |connection| {
+            Box::pin(connection.ping())
+        });
+        ping.await.is_ok()
     }
 
     /// Reads the changes after `position`. If the answer does not come soon, asks on a second
@@ -214,6 +236,7 @@ impl Poller {
 
     async fn load(&mut self, reason: &'static str) -> (Moment, Result<(), DatabaseError>) {
         metrics::counter!(DIRECTORY_RELOADS.name, "reason" => reason).increment(1);
+        self.late = 0;
         let sent = self.sent_now();
         let loaded = database::run_idempotent(&self.pool, LOAD_LIMIT, |connection| {
             Box::pin(queries::load(connection))
