@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tasker_shared::cache::CacheProvider;
 use tasker_shared::config::tasker::{CacheConfig, CacheEntryKind};
@@ -57,7 +58,8 @@ impl AnalyticsCache {
 
     /// Returns the answer under these parts of a key, from the cache or from `compute`.
     ///
-    /// Callers that ask at once share one computation. An error of the cache is a miss.
+    /// Callers that ask at once share one computation. An error of the cache is a miss, and so is a value that
+    /// is no such answer, or is older than the cache should keep it.
     ///
     /// # Errors
     /// The error of `compute`.
@@ -67,13 +69,16 @@ impl AnalyticsCache {
         compute: impl FnOnce() -> F,
     ) -> Result<CachedAnswer, Arc<DatabaseError>>
     where
-        T: Serialize,
+        T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T, DatabaseError>> + Send + 'static,
     {
         let cache = self.provider.scoped(KIND);
-        if self.ttl.is_some()
+        if let Some(ttl) = self.ttl
             && let Ok(Some(text)) = cache.get(parts).await
             && let Ok(stamp) = serde_json::from_str::<Stamp>(&text)
+            && serde_json::from_str::<T>(&text).is_ok()
+            // The clock of the process that computed it may be ahead, or behind.
+            && (Utc::now() - stamp.calculated_at).abs().to_std().is_ok_and(|age| age <= ttl)
         {
             return Ok(self.dated(text.into(), stamp.calculated_at));
         }
@@ -126,11 +131,9 @@ impl AnalyticsCache {
     }
 
     fn dated(&self, json: Arc<str>, calculated_at: DateTime<Utc>) -> CachedAnswer {
-        // The clock of the process that computed it may be ahead, or behind.
-        let age = (Utc::now() - calculated_at).to_std().unwrap_or_default();
         CachedAnswer {
             json,
-            age: self.ttl.map_or(age, |ttl| age.min(ttl)),
+            age: (Utc::now() - calculated_at).to_std().unwrap_or_default(),
             ttl: self.ttl,
         }
     }

@@ -68,33 +68,45 @@ async fn an_answer_is_kept_under_its_parameters_until_it_expires() {
 }
 
 #[tokio::test]
-async fn the_age_of_a_hit_is_that_of_its_figures() {
+async fn the_age_of_a_hit_is_that_of_its_figures_and_bounded() {
     let redis = tasker_test_support::redis().await.unwrap();
     let config = config(redis.url(), 60);
     let prefix = config.common.cache.as_ref().unwrap().key_prefix.clone();
     let app = TestApp::start_with(config).await;
-    let old = json!({"calculated_at": Utc::now() - TimeDelta::seconds(42), "total_tasks": 7});
-    let key = format!("{prefix}:analytics:performance:24");
-    let ttl = Duration::from_mins(1);
-    app.context
-        .cache_provider()
-        .set(&key, &old.to_string(), ttl)
-        .await
-        .unwrap();
-    let hit = app.get("/v1/analytics/performance").await;
+    let answered = app.get("/v1/analytics/performance?hours=6").await.json();
+    let of_age = |seconds: i64| {
+        let mut answer = answered.clone();
+        answer["calculated_at"] = json!(Utc::now() - TimeDelta::seconds(seconds));
+        answer["total_tasks"] = json!(7);
+        answer
+    };
+    let with = async |value: String| {
+        let key = format!("{prefix}:analytics:performance:24");
+        let cache = app.context.cache_provider();
+        // A fill would replace the value.
+        assert!(cache.flush_fills(FILLED).await);
+        let kept = cache.set(&key, &value, Duration::from_mins(1));
+        kept.await.unwrap();
+        app.get("/v1/analytics/performance").await
+    };
+    let hit = with(of_age(42).to_string()).await;
     assert_eq!(hit.json()["total_tasks"], 7);
     let age: u64 = hit.headers["age"].to_str().unwrap().parse().unwrap();
     assert!((42..60).contains(&age), "{age}");
-    // A value that is no answer is a miss.
-    app.context
-        .cache_provider()
-        .set(&key, "{\"half", ttl)
-        .await
-        .unwrap();
-    assert_eq!(
-        app.get("/v1/analytics/performance").await.json()["total_tasks"],
-        0
-    );
+
+    // Whoever else writes to Redis could keep values for longer, or in another form.
+    let mut partial = of_age(1);
+    partial.as_object_mut().unwrap().remove("missing_hours");
+    for unusable in [
+        of_age(90).to_string(),
+        of_age(-90).to_string(),
+        partial.to_string(),
+        String::from("{\"half"),
+    ] {
+        let computed = with(unusable.clone()).await;
+        assert_eq!(computed.json()["total_tasks"], 0, "{unusable}");
+        assert_eq!(computed.headers["age"], "0");
+    }
 }
 
 #[tokio::test]
