@@ -26,4 +26,4 @@ pub use providers::{NoOpCacheService, RedisCacheService};
 pub use scoped::ScopedCache;
 pub use status::{BreakerState, CacheStatus};
 pub use tls_fault::{TlsFault, TlsFile};
-pub use traits::{CacheService, MAX_VALUE_BYTES};
+pub use traits::{CacheService, MAX_VALUE_BYTES, SWEEP_LIMIT};

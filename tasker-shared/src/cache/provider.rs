@@ -153,6 +153,15 @@ impl CacheProvider {
         }
     }
 
+    /// Deletes every key that matches the glob `pattern`, within `limit`, and returns the number of deleted
+    /// ones, also if it fails.
+    pub async fn sweep(&self, pattern: &str, limit: Duration) -> (u64, Result<(), CacheError>) {
+        match self.serving() {
+            Serving::Redis(service) => service.sweep(pattern, limit).await,
+            Serving::NoOp(_) => (0, Ok(())),
+        }
+    }
+
     /// Returns the state of the cache. Asks the backend for an answer, within the budget of one
     /// operation; does no I/O while the breaker is open.
     pub async fn status(&self) -> CacheStatus {

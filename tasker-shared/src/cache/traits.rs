@@ -10,6 +10,9 @@ use super::CacheError;
 /// A longer one was not written by us, and reading it would spend the budget of every request.
 pub const MAX_VALUE_BYTES: usize = 8 * 1024 * 1024;
 
+/// The limit of [`CacheService::delete_pattern`]. The keys of a server that needs longer expire.
+pub const SWEEP_LIMIT: Duration = Duration::from_secs(30);
+
 /// A cache of texts.
 ///
 /// Every method returns within a limit that its backend documents and may be called concurrently.
@@ -30,7 +33,15 @@ pub trait CacheService: Send + Sync {
     fn delete(&self, key: &str) -> impl Future<Output = Result<bool, CacheError>> + Send;
 
     /// Deletes exactly these keys, and returns the number of those that existed.
-    fn delete_many(&self, keys: &[String]) -> impl Future<Output = Result<u64, CacheError>> + Send;
+    fn delete_many(&self, keys: &[String]) -> impl Future<Output = Result<u64, CacheError>> + Send {
+        async move {
+            let mut deleted = 0;
+            for key in keys {
+                deleted += u64::from(self.delete(key).await?);
+            }
+            Ok(deleted)
+        }
+    }
 
     /// Deletes every key that matches the glob `pattern`, and returns their number. Keys that are
     /// written meanwhile may or may not be deleted.

@@ -29,7 +29,8 @@ pub struct CacheConfig {
     #[builder(default = "String::from(\"redis\")")]
     #[validate(custom(function = checks::cache_backend))]
     pub backend: String,
-    /// The time for which Redis keeps an entry that has no TTL of its own, in seconds.
+    /// The time for which Redis keeps an entry that has no TTL of its own, in seconds. The services have no
+    /// such entries: it is for programs that embed the crate.
     ///
     /// Default 3600.
     #[builder(default = "3600")]

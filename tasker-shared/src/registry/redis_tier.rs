@@ -119,10 +119,18 @@ impl RedisTier {
         self.invalidation(deleted)
     }
 
-    /// Deletes the values of a namespace, or all, by scanning the keys.
-    pub(super) async fn sweep(&self, namespace: Option<&str>) -> CacheInvalidation {
+    /// Deletes the values of a namespace, or all, by scanning the keys, within `limit`.
+    pub(super) async fn sweep(
+        &self,
+        namespace: Option<&str>,
+        limit: Duration,
+    ) -> CacheInvalidation {
         let pattern = keys::pattern(&self.prefix, KIND, namespace.as_slice());
-        self.invalidation(self.provider.delete_pattern(&pattern).await)
+        let (deleted, outcome) = self.provider.sweep(&pattern, limit).await;
+        CacheInvalidation {
+            deleted,
+            ..self.invalidation(outcome.map(|()| deleted))
+        }
     }
 
     fn invalidation(&self, deleted: Result<u64, CacheError>) -> CacheInvalidation {

@@ -9,6 +9,7 @@ use tasker_test_support::TcpProxy;
 
 use crate::cache::{SOON, TTL, ask, config, eventually, provider, raw, server};
 use crate::readers::Readers;
+use crate::redis_kinds::logs::Logs;
 
 /// The limit of one call in tests. The budget is 25 ms; the rest is for the scheduler of a busy
 /// machine.
@@ -127,6 +128,28 @@ async fn connections_that_say_nothing_are_replaced() {
     load.until_in_use().await;
     let longest = load.end().await;
     assert!(longest < FAR_ABOVE_BUDGET, "{longest:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_late_is_logged_once_although_the_cache_stays_in_use() {
+    let logs = Logs::capture();
+    let server = server().await;
+    let proxy = TcpProxy::before(&server.url()).await.expect("a proxy");
+    let cache = provider(&strict(proxy.url())).await;
+    eventually("all connections are up", SOON, async || {
+        cache.status().await.connections_up == 2
+    })
+    .await;
+    proxy.delay(Duration::from_millis(200)).await;
+    for _ in 0..2 {
+        cache.get("key").await.expect_err("no answer in time");
+    }
+    let lines = logs.with("a command to the cache failed");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("GET") && lines[0].contains("25ms"),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test]

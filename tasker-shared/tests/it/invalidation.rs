@@ -1,8 +1,11 @@
 //! Deletion of values from Redis.
 
+use std::time::{Duration, Instant};
+
 use redis::AsyncCommands;
 use tasker_shared::config::tasker::CacheConfig;
-use tasker_shared::registry::Tier;
+use tasker_shared::registry::{TaskHandlerRegistry, Tier};
+use tasker_test_support::TcpProxy;
 
 use crate::app::{TestApp, current, eventually, folder, put, template};
 use crate::redis_view::{filled, keys, own_redis, redis_connection};
@@ -149,4 +152,53 @@ async fn a_discovery_does_not_wait_for_the_sweep_of_foreign_keys() {
     assert_eq!((swept.deleted, swept.error), (1, None));
     let exists: bool = connection.exists(&orphan).await.unwrap();
     assert!(!exists);
+}
+
+/// Registers a template, and returns its key once its document is in the Redis of this URL.
+async fn cached(app: &TestApp, registry: &TaskHandlerRegistry, redis_url: &str) -> String {
+    put(registry, 1).await;
+    current(registry).await;
+    let key = app.key("payments", "refund", "1.0.0");
+    filled(redis_url, &key).await;
+    key
+}
+
+#[tokio::test]
+async fn an_invalidation_does_not_wait_for_a_sweep_that_takes_long() {
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let proxy = TcpProxy::before(&redis.url()).await.unwrap();
+    let registry = app.with_redis(proxy.url()).await;
+    let key = cached(&app, &registry, &redis.url()).await;
+    let mut connection = redis_connection(&redis.url()).await;
+    let () = redis::cmd("EVAL")
+        .arg(FOREIGN)
+        .arg(0)
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    proxy.delay(Duration::from_millis(20)).await;
+    let started = Instant::now();
+    let all = registry.invalidate_all_templates().await;
+    assert!(started.elapsed() < Duration::from_secs(8));
+    assert!(all.error.is_some() && all.deleted == 1, "{all:?}");
+    let exists: bool = connection.exists(&key).await.unwrap();
+    assert!(!exists, "registered names are deleted first");
+}
+
+#[tokio::test]
+async fn what_is_not_deleted_by_name_in_time_is_swept() {
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let proxy = TcpProxy::before(&redis.url()).await.unwrap();
+    let config = CacheConfig {
+        operation_timeout_ms: 200,
+        ..app.cache_config()
+    };
+    let registry = app.with_redis_config(proxy.url(), config).await;
+    cached(&app, &registry, &redis.url()).await;
+    proxy.delay(Duration::from_millis(250)).await;
+    let all = registry.invalidate_all_templates().await;
+    assert_eq!(all.error, None);
+    assert!(keys(&redis.url(), &app.prefix).await.is_empty());
 }

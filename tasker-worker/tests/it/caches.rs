@@ -238,7 +238,7 @@ async fn a_boot_whose_invalidation_was_refused_says_so() {
         .await
         .unwrap();
     let () = redis::cmd("ACL")
-        .arg(&["SETUSER", "default", "-unlink"])
+        .arg(&["SETUSER", "default", "-del"])
         .query_async(&mut connection)
         .await
         .unwrap();
@@ -248,12 +248,12 @@ async fn a_boot_whose_invalidation_was_refused_says_so() {
     let reason = templates["invalidation_error"].as_str().unwrap();
     assert!(reason.contains("NOPERM"), "{reason}");
     assert_eq!(templates["status"], "degraded");
-    assert_eq!(cache["refused_commands"], json!(["UNLINK: NOPERM"]));
+    assert_eq!(cache["refused_commands"], json!(["DEL: NOPERM"]));
     assert_eq!(cache["status"], "degraded");
     assert_eq!(worker.get("/health/ready").await.body["status"], "degraded");
 
     let () = redis::cmd("ACL")
-        .arg(&["SETUSER", "default", "+unlink"])
+        .arg(&["SETUSER", "default", "+del"])
         .query_async(&mut connection)
         .await
         .unwrap();

@@ -45,6 +45,10 @@ impl RedisCacheService {
         match self.0 {}
     }
 
+    pub async fn sweep(&self, _pattern: &str, _limit: Duration) -> (u64, Result<(), CacheError>) {
+        match self.0 {}
+    }
+
     pub async fn status(&self) -> CacheStatus {
         match self.0 {}
     }
@@ -64,10 +68,6 @@ impl CacheService for RedisCacheService {
     }
 
     async fn delete(&self, _key: &str) -> Result<bool, CacheError> {
-        match self.0 {}
-    }
-
-    async fn delete_many(&self, _keys: &[String]) -> Result<u64, CacheError> {
         match self.0 {}
     }
 

@@ -1,15 +1,9 @@
 //! The backends. Only this module knows whether Redis was compiled in: without the feature its
 //! service is a type that has no values.
 
-mod noop;
+pub mod noop;
+#[cfg_attr(not(feature = "cache-redis"), path = "absent.rs")]
+pub mod redis;
 
-#[cfg(not(feature = "cache-redis"))]
-mod absent;
-#[cfg(feature = "cache-redis")]
-mod redis;
-
-#[cfg(not(feature = "cache-redis"))]
-pub use absent::RedisCacheService;
 pub use noop::NoOpCacheService;
-#[cfg(feature = "cache-redis")]
 pub use redis::RedisCacheService;

@@ -94,10 +94,6 @@ impl CacheService for NoOpCacheService {
         Ok(false)
     }
 
-    async fn delete_many(&self, _keys: &[String]) -> Result<u64, CacheError> {
-        Ok(0)
-    }
-
     async fn delete_pattern(&self, _pattern: &str) -> Result<u64, CacheError> {
         Ok(0)
     }

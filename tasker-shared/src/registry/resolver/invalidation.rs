@@ -1,13 +1,18 @@
 //! Deletes documents from the local tier and from Redis.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 
 use super::Resolver;
+use crate::cache::SWEEP_LIMIT;
 use crate::registry::index::Entry;
 use crate::types::CacheInvalidation;
+
+/// The limit of a sweep that a request waits for. Shorter than requests may take. Values that it does not
+/// reach have no registered name, and expire.
+const REQUEST_SWEEP_LIMIT: Duration = Duration::from_secs(5);
 
 impl Resolver {
     /// Deletes all documents from the local tier, and those of registered names from Redis. The sweep
@@ -18,13 +23,13 @@ impl Resolver {
         self.local().clear();
         let names = snapshot.iter().map(|entry| entry.name());
         let exact = self.redis().delete_names(names).await;
-        if exact.error.is_none() && self.redis().is_enabled() {
+        if self.redis().is_enabled() {
             let (loader, swept) = (Arc::clone(&self.loader), Arc::clone(&self.swept));
             let cancel = self.cancel.clone();
             let sweep = async move {
                 let started = Instant::now();
                 let sweep = cancel
-                    .run_until_cancelled(Box::pin(loader.redis.sweep(None)))
+                    .run_until_cancelled(Box::pin(loader.redis.sweep(None, SWEEP_LIMIT)))
                     .await;
                 let Some(invalidation) = sweep else { return };
                 let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -68,11 +73,8 @@ impl Resolver {
         }
         let names = entries.iter().map(|entry| entry.name());
         let exact = self.redis().delete_names(names).await;
-        if exact.error.is_some() {
-            // The sweep would fail in the same way, only later.
-            return exact;
-        }
-        let swept = self.redis().sweep(namespace).await;
+        // After a failure as well, because the sweep finds these names, too.
+        let swept = self.redis().sweep(namespace, REQUEST_SWEEP_LIMIT).await;
         CacheInvalidation {
             attempted: exact.attempted || swept.attempted,
             deleted: exact.deleted + swept.deleted,

@@ -9,7 +9,7 @@ use crate::cache::{SOON, TTL, ask, eventually, provider, raw, server};
 
 /// The rights in `docs/operations.md`, for keys that begin with `tasker:` and one more that the tests
 /// use.
-const LEAST: &str = "+get +set +unlink +scan +ping +select ~tasker:* ~other";
+const LEAST: &str = "+get +set +del +scan +ping +select ~tasker:* ~other";
 
 async fn with_user(rights: &str) -> RedisServer {
     let server = RedisServer::start_with(&["--requirepass", "for-the-default-user"])
@@ -95,6 +95,24 @@ async fn a_user_who_may_only_read_reads() {
     assert!(cache.get("tasker:a").await.expect("a get").is_some());
 }
 
+#[tokio::test]
+async fn a_user_who_may_not_delete_reads_and_writes() {
+    use tasker_shared::cache::CacheService;
+
+    let server = RedisServer::start().await.expect("a Redis server starts");
+    let mut connection = raw(&server).await;
+    let () = ask(
+        &mut connection,
+        "ACL SETUSER ann on >secret +get +set +ping ~*",
+    )
+    .await;
+    let cache = provider(&as_user(&server, "ann", "secret")).await;
+    cache.set("tasker:a", "value", TTL).await.expect("a set");
+    let found = cache.get("tasker:a").await.expect("a get");
+    assert_eq!(found.as_deref(), Some("value"));
+    assert_eq!(cache.status().await.refused_commands, ["DEL: NOPERM"]);
+}
+
 /// Breaks a server and mends it by commands, and expects these commands to be refused between.
 async fn begins_and_ends(make: &[&str], mend: &[&str], refused: &[&str]) {
     use tasker_shared::cache::{BreakerState, CacheService};
@@ -148,7 +166,7 @@ async fn an_account_without_our_keys_is_warned_of_when_it_begins_and_when_it_end
     begins_and_ends(
         &["ACL SETUSER default resetkeys ~other:*"],
         &["ACL SETUSER default allkeys"],
-        &["GET: NOPERM", "SET: NOPERM", "UNLINK: NOPERM"],
+        &["DEL: NOPERM", "GET: NOPERM", "SET: NOPERM"],
     )
     .await;
 }
@@ -168,7 +186,7 @@ async fn a_read_only_redis_is_warned_of_when_it_begins_and_when_it_ends() {
     begins_and_ends(
         &["REPLICAOF 127.0.0.1 1"],
         &["REPLICAOF NO ONE"],
-        &["SET: READONLY", "UNLINK: READONLY"],
+        &["DEL: READONLY", "SET: READONLY"],
     )
     .await;
 }

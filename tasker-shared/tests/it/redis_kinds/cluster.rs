@@ -15,7 +15,7 @@ use super::{path, refusal, with, works};
 use crate::cache::{SOON, TTL, ask, eventually, provider, raw};
 
 /// The rights in `docs/operations.md` for a cluster.
-const LEAST: &str = "+get +set +unlink +scan +ping +asking +cluster|slots \
+const LEAST: &str = "+get +set +del +scan +ping +asking +cluster|slots \
                      ~tasker:* ~other";
 
 /// Arguments of nodes that serve their slots although others are not served.
@@ -48,7 +48,7 @@ async fn everything_works_over_all_primaries() {
             "nothing is left, probe keys included"
         );
         let statistics: String = ask(&mut raw(node).await, "INFO commandstats").await;
-        for command in ["get", "set", "unlink", "scan", "ping"] {
+        for command in ["get", "set", "del", "scan", "ping"] {
             let served = statistics.contains(&format!("cmdstat_{command}:"));
             assert!(served, "{command}: {statistics}");
         }

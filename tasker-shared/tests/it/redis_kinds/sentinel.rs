@@ -15,7 +15,7 @@ use crate::cache::{SOON, ask, eventually, provider, raw};
 const BACK_IN_USE: Duration = Duration::from_secs(5);
 
 /// The rights that the page for operators names.
-const LEAST: &str = "+get +set +unlink +scan +ping +select +role ~tasker:* ~other";
+const LEAST: &str = "+get +set +del +scan +ping +select +role ~tasker:* ~other";
 const LEAST_OF_SENTINELS: &str = "+sentinel|masters";
 
 fn config(watched: &RedisSentinel) -> RedisConfig {

@@ -46,8 +46,8 @@ pub(super) struct Breaker {
 struct Record {
     since: DateTime<Utc>,
     last_error: Option<CacheError>,
-    /// True if the last opening was logged.
-    opening_logged: bool,
+    /// Whether the last opening was logged; none before the first.
+    opening_logged: Option<bool>,
 }
 
 impl Breaker {
@@ -62,7 +62,7 @@ impl Breaker {
             record: Mutex::new(Record {
                 since: Utc::now(),
                 last_error: None,
-                opening_logged: false,
+                opening_logged: None,
             }),
             log_limit: LogLimit::new(LOG_PERIOD),
         }
@@ -112,19 +112,11 @@ impl Breaker {
         }
         gauge!(CACHE_BREAKER_OPEN.name).set(1.0);
         counter!(CACHE_BREAKER_TRANSITIONS.name, "to" => "open").increment(1);
-        let held_back = self.log_limit.admit(Instant::now());
-        if let Some(held_back) = held_back {
-            tracing::warn!(
-                error = %Chain(error),
-                earlier_openings_not_logged = held_back,
-                "the cache is not used until it is well again; requests continue without it"
-            );
-        }
         {
             let mut record = self.record();
             record.since = Utc::now();
             record.last_error = Some(error.clone());
-            record.opening_logged = held_back.is_some();
+            record.opening_logged = Some(self.log_opening(error));
         }
         self.opened.notify_one();
         self.opened_for_requests.notify_waiters();
@@ -137,7 +129,7 @@ impl Breaker {
         let logged = {
             let mut record = self.record();
             record.since = Utc::now();
-            record.opening_logged
+            record.opening_logged == Some(true)
         };
         if !self.open.swap(false, Ordering::AcqRel) {
             return;
@@ -149,9 +141,26 @@ impl Breaker {
         }
     }
 
-    /// Keeps the error of a failed probe.
+    /// Keeps the error of a failed probe. Logs the opening if that was held back, because the breaker must
+    /// not stay open for long without a line.
     pub(super) fn still_open(&self, error: &CacheError) {
-        self.record().last_error = Some(error.clone());
+        let mut record = self.record();
+        record.last_error = Some(error.clone());
+        if record.opening_logged == Some(false) && self.is_open() {
+            record.opening_logged = Some(self.log_opening(error));
+        }
+    }
+
+    /// Returns false if it is too early for another line.
+    fn log_opening(&self, error: &CacheError) -> bool {
+        let admitted = self.log_limit.admit(Instant::now()).is_some();
+        if admitted {
+            tracing::warn!(
+                error = %Chain(error),
+                "the cache is not used until it is well again; requests continue without it"
+            );
+        }
+        admitted
     }
 
     /// Returns the state, its beginning, and the last error that mattered.
@@ -174,7 +183,7 @@ impl Breaker {
 mod tests {
     use std::time::Duration;
 
-    use super::Breaker;
+    use super::{Breaker, LogLimit};
     use crate::cache::{BreakerState, CacheError};
 
     const TIMEOUT: CacheError = CacheError::Timeout {
@@ -235,6 +244,26 @@ mod tests {
         assert!(!breaker.failed(&TIMEOUT));
         assert!(!breaker.failed(&TIMEOUT));
         assert!(!breaker.is_open());
+    }
+
+    #[test]
+    fn an_opening_that_was_not_logged_is_logged_later_if_it_lasts() {
+        let mut breaker = closed();
+        breaker.open(&TIMEOUT);
+        breaker.close();
+        breaker.open(&TIMEOUT);
+        breaker.still_open(&TIMEOUT);
+        assert_eq!(breaker.record().opening_logged, Some(false));
+        breaker.log_limit = LogLimit::new(Duration::ZERO);
+        breaker.still_open(&TIMEOUT);
+        assert_eq!(breaker.record().opening_logged, Some(true));
+    }
+
+    #[test]
+    fn a_redis_that_was_not_in_use_yet_is_not_reported_as_lost() {
+        let breaker = Breaker::new();
+        breaker.still_open(&TIMEOUT);
+        assert_eq!(breaker.record().opening_logged, None);
     }
 
     #[tokio::test]

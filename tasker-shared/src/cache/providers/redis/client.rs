@@ -104,6 +104,26 @@ impl RedisClient {
         limit: Duration,
     ) -> Result<Value, CacheError> {
         self.admit()?;
+        let outcome = self.call_on_any(key, request, limit).await;
+        if let Err(error) = &outcome {
+            self.note_failure(request.command(), error);
+        }
+        outcome
+    }
+
+    /// Logs a failure, unless it opened the breaker, which is logged instead.
+    pub(super) fn note_failure(&self, command: &'static str, error: &CacheError) {
+        if !self.breaker.is_open() && !self.stop.is_cancelled() {
+            self.reports.failed(command, error);
+        }
+    }
+
+    async fn call_on_any(
+        &self,
+        key: &[u8],
+        request: Request<'_>,
+        limit: Duration,
+    ) -> Result<Value, CacheError> {
         let started = Instant::now();
         for _ in 0..=self.connections.len() {
             let live = match self.connections.pick(key) {
@@ -161,7 +181,7 @@ impl RedisClient {
             Ok(_) => {
                 live.answered();
                 self.breaker.succeeded(request.len());
-                self.reports.accepted(request.command());
+                self.reports.refusals.accepted(request.command());
             }
             Err(CacheError::BackendError(refusal)) => {
                 live.answered();

@@ -17,7 +17,7 @@ pub(super) enum Request<'a> {
 }
 
 /// The commands that operations send, for reports.
-const COMMANDS: [&str; 5] = ["GET", "SET", "UNLINK", "SCAN", "PING"];
+const COMMANDS: [&str; 5] = ["GET", "SET", "DEL", "SCAN", "PING"];
 
 impl Request<'_> {
     /// Returns the name of the command, or of the first one of several, which are all the same.
@@ -74,7 +74,7 @@ pub(super) fn text(answer: Value) -> Result<Option<String>, BadAnswer> {
     }
 }
 
-/// Returns the number in an answer to `UNLINK`, or the sum of those in an array.
+/// Returns the number in an answer to `DEL`, or the sum of those in an array.
 pub(super) fn count(answer: &Value) -> Result<u64, BadAnswer> {
     match answer {
         Value::Int(number) => u64::try_from(*number).map_err(|_| BadAnswer::Garbage),

@@ -14,6 +14,7 @@ mod endpoint;
 mod fills;
 mod log_limit;
 mod redis_error;
+mod refusals;
 mod reports;
 mod sentinel;
 mod supervisor;
@@ -36,7 +37,7 @@ use self::reports::measure;
 use crate::cache::errors::Chain;
 use crate::cache::{
     BadAnswer, BreakerState, CacheError, CacheService, CacheStatus, ConfigurationFault,
-    ConnectionFault, MAX_VALUE_BYTES,
+    ConnectionFault, MAX_VALUE_BYTES, SWEEP_LIMIT,
 };
 use crate::config::tasker::CacheConfig;
 
@@ -49,9 +50,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(1);
 
 /// A cache in Redis, or in a server that speaks its protocol.
 ///
-/// `get`, `set`, `delete`, `delete_many` and `health_check` return within
-/// `operation_timeout_ms`. `delete_pattern` returns within 30 seconds; each of its steps is short
-/// for the server.
+/// `get`, `set`, `delete` and `health_check` return within `operation_timeout_ms`, `delete_many` within
+/// that time for each thousand keys. `delete_pattern` returns within 30 seconds; each of its steps is
+/// short for the server.
 ///
 /// While Redis fails, a breaker lets all operations fail at once; a background task probes Redis and
 /// closes the breaker when it is well.
@@ -139,6 +140,15 @@ impl RedisCacheService {
             .is_ok()
     }
 
+    /// Deletes every key that matches the glob `pattern`, within `limit`. See
+    /// [`CacheProvider::sweep`](crate::cache::CacheProvider::sweep).
+    pub async fn sweep(&self, pattern: &str, limit: Duration) -> (u64, Result<(), CacheError>) {
+        let started = Instant::now();
+        let (deleted, outcome) = sweep::matching(&self.client, pattern, limit).await;
+        measure("delete_pattern", started, &outcome, |()| "ok");
+        (deleted, outcome)
+    }
+
     /// Returns the state of this backend, for operators.
     pub async fn status(&self) -> CacheStatus {
         let healthy = self.health_check().await.unwrap_or(false);
@@ -149,7 +159,8 @@ impl RedisCacheService {
             refused_commands: self
                 .client
                 .reports
-                .refused()
+                .refusals
+                .now()
                 .into_iter()
                 .map(|(command, code)| format!("{command}: {code}"))
                 .collect(),
@@ -245,10 +256,8 @@ impl CacheService for RedisCacheService {
     }
 
     async fn delete_pattern(&self, pattern: &str) -> Result<u64, CacheError> {
-        let started = Instant::now();
-        let outcome = sweep::matching(&self.client, pattern, sweep::SWEEP_LIMIT).await;
-        measure("delete_pattern", started, &outcome, |_| "ok");
-        outcome
+        let (deleted, outcome) = self.sweep(pattern, SWEEP_LIMIT).await;
+        outcome.map(|()| deleted)
     }
 
     async fn health_check(&self) -> Result<bool, CacheError> {

@@ -1,37 +1,28 @@
 //! Metrics and log lines about operations.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
 
 use super::log_limit::LogLimit;
+use super::refusals::Refusals;
+use crate::cache::errors::Chain;
 use crate::cache::{BadAnswer, CacheError, Refusal};
 use crate::config::tasker::RedisMode;
 use crate::metrics::{
     CACHE_BAD_ANSWERS, CACHE_IN_USE, CACHE_OPERATION_DURATION, CACHE_OPERATIONS, CACHE_REFUSALS,
 };
 
-/// The shortest time between two lines about entries, or about one refused command.
-const LOG_PERIOD: Duration = Duration::from_mins(1);
+/// The shortest time between two lines about entries, about failures, or about one refused command.
+pub(super) const LOG_PERIOD: Duration = Duration::from_mins(1);
 
 pub(super) struct Reports {
     mode: RedisMode,
     cluster_reported: AtomicBool,
-    /// True while a command is refused, so that the lock is not needed for each success.
-    any_refused: AtomicBool,
-    refused: Mutex<BTreeMap<&'static str, Refused>>,
+    pub(super) refusals: Refusals,
     bad_answer_log: LogLimit,
-}
-
-/// A command that the server refuses, or did.
-struct Refused {
-    /// The error code; none once the command was accepted again.
-    code: Option<String>,
-    log: LogLimit,
-    logged: bool,
+    failure_log: LogLimit,
 }
 
 impl Reports {
@@ -39,9 +30,9 @@ impl Reports {
         Self {
             mode,
             cluster_reported: AtomicBool::new(false),
-            any_refused: AtomicBool::new(false),
-            refused: Mutex::default(),
+            refusals: Refusals::default(),
             bad_answer_log: LogLimit::new(LOG_PERIOD),
+            failure_log: LogLimit::new(LOG_PERIOD),
         }
     }
 
@@ -50,7 +41,7 @@ impl Reports {
     pub(super) fn refusal(&self, command: &'static str, refusal: &Refusal) {
         counter!(CACHE_REFUSALS.name, "code" => refusal.label()).increment(1);
         if refusal.is_standing() {
-            self.note_refused(command, refusal);
+            self.refusals.refused(command, refusal);
         } else if refusal.is_redirection()
             // Only nodes of a cluster send their clients elsewhere.
             && self.mode != RedisMode::Cluster
@@ -63,50 +54,22 @@ impl Reports {
         }
     }
 
-    fn note_refused(&self, command: &'static str, refusal: &Refusal) {
-        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = all.entry(command).or_insert_with(|| Refused {
-            code: None,
-            log: LogLimit::new(LOG_PERIOD),
-            logged: false,
-        });
-        let begins = entry.code.is_none();
-        entry.code = Some(refusal.code().to_owned());
-        self.any_refused.store(true, Ordering::Relaxed);
-        // A server that comes and goes does not fill the log.
-        if begins && entry.log.admit(Instant::now()).is_some() {
-            entry.logged = true;
+    /// Logs a failure of `command`, one in a while. Refusals that last and entries that cannot be used have
+    /// lines of their own.
+    pub(super) fn failed(&self, command: &'static str, error: &CacheError) {
+        let has_another_line = matches!(
+            error,
+            CacheError::BackendError(refusal)
+                if refusal.is_standing() || refusal.code() == "WRONGTYPE"
+        );
+        if !has_another_line && let Some(held_back) = self.failure_log.admit(Instant::now()) {
             tracing::warn!(
                 command,
-                error = %refusal,
-                "the cache refuses a command; requests continue without it"
+                error = %Chain(error),
+                earlier_ones_not_logged = held_back,
+                "a command to the cache failed; requests continue without its answer"
             );
         }
-    }
-
-    /// Notes that `command` was accepted.
-    pub(super) fn accepted(&self, command: &'static str) {
-        if !self.any_refused.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = all.get_mut(command)
-            && entry.code.take().is_some()
-            && std::mem::take(&mut entry.logged)
-        {
-            tracing::warn!(command, "the cache accepts the command again");
-        }
-        let any = all.values().any(|entry| entry.code.is_some());
-        self.any_refused.store(any, Ordering::Relaxed);
-    }
-
-    /// Returns the commands that are refused now, with their error codes.
-    pub(super) fn refused(&self) -> Vec<(&'static str, String)> {
-        let all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = all.iter();
-        refused
-            .filter_map(|(command, entry)| Some((*command, entry.code.clone()?)))
-            .collect()
     }
 
     /// Counts an answer that cannot be used, logs one in a while, and returns the error for it.

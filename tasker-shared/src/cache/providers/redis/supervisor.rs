@@ -188,12 +188,12 @@ async fn ask_idle_connections(client: &RedisClient) {
 /// Sends the commands that are refused about a key that no entry has, because no request may send them
 /// for long, and somebody may have given the right or the memory meanwhile.
 async fn ask_again(client: &RedisClient) {
-    for (command, _) in client.reports.refused() {
+    for (command, _) in client.reports.refusals.now() {
         let key = &client.probe_key;
         let request = match command {
             "GET" => commands::get(key),
             "SET" => commands::set(key, "", Duration::from_millis(PROBE_TTL_MS)),
-            "UNLINK" => redis::cmd("UNLINK").arg(key).clone(),
+            "DEL" => redis::cmd("DEL").arg(key).clone(),
             "SCAN" => redis::cmd("SCAN").arg(0).arg("COUNT").arg(1).clone(),
             _ => redis::cmd("PING"),
         };
@@ -208,8 +208,8 @@ async fn ask_again(client: &RedisClient) {
 
 /// Checks that Redis answers, writes and reads, each within `limit`.
 ///
-/// A Redis that only refuses writes passes, because its entries can be read. The key is deleted at
-/// once, and expires after a second in any case.
+/// A Redis that only refuses to write or to delete passes, because its entries can be read. The key is
+/// deleted at once, and expires after a second in any case.
 async fn probe(
     client: &RedisClient,
     connection: &mut Connection,
@@ -220,32 +220,15 @@ async fn probe(
     let value = format!("{:016x}", rand::random::<u64>());
     let mut set = redis::cmd("SET");
     set.arg(key).arg(&value).arg("PX").arg(PROBE_TTL_MS);
-    let written = match ask(connection, Request::One(&set), limit).await {
-        Ok(_) => {
-            client.reports.accepted("SET");
-            true
-        }
-        Err(CacheError::BackendError(refusal))
-            if matches!(
-                refusal.kind(),
-                RefusalKind::ReadOnly | RefusalKind::WritesRefused | RefusalKind::Operation
-            ) =>
-        {
-            client.reports.refusal("SET", &refusal);
-            false
-        }
-        Err(error) => return Err(error),
-    };
+    let written = ask_and_report(client, connection, Request::One(&set), limit).await;
+    let written = is_accepted(written)?;
     let read = ask(connection, Request::One(redis::cmd("GET").arg(key)), limit).await;
     if !written {
-        return tolerate_no_permission(read);
+        return is_accepted(read).map(drop);
     }
-    ask(
-        connection,
-        Request::One(redis::cmd("UNLINK").arg(key)),
-        limit,
-    )
-    .await?;
+    let mut delete = redis::cmd("DEL");
+    delete.arg(key);
+    is_accepted(ask_and_report(client, connection, Request::One(&delete), limit).await)?;
     match read? {
         Value::BulkString(bytes) if bytes == value.as_bytes() => Ok(()),
         _ => Err(CacheError::SerializationError(BadAnswer::Garbage)),
@@ -253,21 +236,45 @@ async fn probe(
 }
 
 async fn ping(connection: &mut Connection, limit: Duration) -> Result<(), CacheError> {
-    tolerate_no_permission(ask(connection, Request::One(&redis::cmd("PING")), limit).await)
+    is_accepted(ask(connection, Request::One(&redis::cmd("PING")), limit).await).map(drop)
 }
 
-/// Takes a refusal for an answer, because an account without this right may have the others.
-fn tolerate_no_permission(outcome: Result<Value, CacheError>) -> Result<(), CacheError> {
+/// Returns false if only this command was refused, because an account without this right may have the
+/// others, and a server that takes no writes can be read.
+fn is_accepted(outcome: Result<Value, CacheError>) -> Result<bool, CacheError> {
     match outcome {
-        Err(CacheError::BackendError(refusal)) if refusal.kind() == RefusalKind::Operation => {
-            Ok(())
+        Err(CacheError::BackendError(refusal))
+            if matches!(
+                refusal.kind(),
+                RefusalKind::ReadOnly | RefusalKind::WritesRefused | RefusalKind::Operation
+            ) =>
+        {
+            Ok(false)
         }
-        outcome => outcome.map(drop),
+        outcome => outcome.map(|_| true),
     }
 }
 
+/// Does the same as [`ask`], and reports if the command is refused.
+pub(super) async fn ask_and_report(
+    client: &RedisClient,
+    connection: &mut Connection,
+    request: Request<'_>,
+    limit: Duration,
+) -> Result<Value, CacheError> {
+    let answer = ask(connection, request, limit).await;
+    match &answer {
+        Ok(_) => client.reports.refusals.accepted(request.command()),
+        Err(CacheError::BackendError(refusal)) => {
+            client.reports.refusal(request.command(), refusal);
+        }
+        Err(_) => {}
+    }
+    answer
+}
+
 /// Sends `request` over a connection that is not in use yet, within `limit`.
-pub(super) async fn ask(
+async fn ask(
     connection: &mut Connection,
     request: Request<'_>,
     limit: Duration,
