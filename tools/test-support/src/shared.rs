@@ -1,5 +1,6 @@
 //! The PostgreSQL and the Redis that all tests of a process share.
 
+use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
@@ -19,18 +20,9 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct SharedServer {
     url: String,
-    owner: Owner,
-}
-
-/// The value whose drop ends the server.
-#[derive(Debug)]
-#[expect(dead_code, reason = "the values are kept, not used")]
-enum Owner {
-    /// Somebody else, who set `DATABASE_URL` or `REDIS_URL`.
-    Environment,
-    Container(Container),
-    Postgres(PostgresServer),
-    Redis(RedisServer),
+    source: &'static str,
+    /// Its drop ends the server, unless the environment names it.
+    _owner: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl SharedServer {
@@ -39,17 +31,20 @@ impl SharedServer {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    fn started(url: String, server: impl Any + Send + Sync) -> Self {
+        Self {
+            url,
+            source: "started from this machine's programs",
+            _owner: Some(Box::new(server)),
+        }
+    }
 }
 
 impl fmt::Display for SharedServer {
     /// Writes the URL without secrets, and the source of the server.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = match self.owner {
-            Owner::Environment => "named by the environment",
-            Owner::Container(_) => "started in a container",
-            Owner::Postgres(_) | Owner::Redis(_) => "started from this machine's programs",
-        };
-        write!(formatter, "{} ({source})", redacted(&self.url))
+        write!(formatter, "{} ({})", redacted(&self.url), self.source)
     }
 }
 
@@ -62,7 +57,7 @@ pub async fn postgres() -> Result<&'static SharedServer> {
     let url = |port| format!("postgres://postgres@127.0.0.1:{port}/postgres");
     let start = async || {
         let server = PostgresServer::start().await?;
-        Ok::<_, Failure>((server.url("postgres"), Owner::Postgres(server)))
+        Ok(SharedServer::started(server.url("postgres"), server))
     };
     let (image, answers) = (postgres_server::image(), postgres_server::answers);
     let find = || find("DATABASE_URL", image, url, answers, start);
@@ -75,7 +70,7 @@ pub async fn redis() -> Result<&'static SharedServer> {
     let url = |port| format!("redis://127.0.0.1:{port}");
     let start = async || {
         let server = RedisServer::start().await?;
-        Ok::<_, Failure>((server.url(), Owner::Redis(server)))
+        Ok(SharedServer::started(server.url(), server))
     };
     let (image, answers) = (redis_server::image(), redis_server::answers);
     let find = || find("REDIS_URL", image, url, answers, start);
@@ -89,7 +84,7 @@ async fn find(
     image: Image,
     url: impl Fn(u16) -> String,
     answers: impl AsyncFn(&str) -> Result,
-    start: impl AsyncFn() -> Result<(String, Owner)>,
+    start: impl AsyncFn() -> Result<SharedServer>,
 ) -> Result<SharedServer> {
     if let Some(server) = named_by(variable, &answers).await {
         return Ok(server);
@@ -97,8 +92,7 @@ async fn find(
     if let Some(server) = in_container(image, url, answers).await {
         return Ok(server);
     }
-    let (url, owner) = start().await?;
-    Ok(SharedServer { url, owner })
+    start().await
 }
 
 /// Returns a URL without its password and parameters.
@@ -119,8 +113,11 @@ async fn named_by(variable: &str, answers: impl AsyncFn(&str) -> Result) -> Opti
     let url = std::env::var(variable).ok().filter(|url| !url.is_empty())?;
     match tokio::time::timeout(REACH_DEADLINE, answers(&url)).await {
         Ok(Ok(())) => {
-            let owner = Owner::Environment;
-            return Some(SharedServer { url, owner });
+            return Some(SharedServer {
+                url,
+                source: "named by the environment",
+                _owner: None,
+            });
         }
         Ok(Err(error)) => {
             eprintln!("cannot use the server in {variable}: {}", causes(&*error));
@@ -144,8 +141,11 @@ async fn in_container(
         while answers(&url).await.is_err() {
             tokio::time::sleep(POLL).await;
         }
-        let owner = Owner::Container(container);
-        Ok::<_, Failure>(Some(SharedServer { url, owner }))
+        Ok::<_, Failure>(Some(SharedServer {
+            url,
+            source: "started in a container",
+            _owner: Some(Box::new(container)),
+        }))
     };
     match tokio::time::timeout(START_DEADLINE, start).await {
         Ok(Ok(server)) => return server,

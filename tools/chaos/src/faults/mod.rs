@@ -8,6 +8,7 @@ mod tests;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use crate::error::Result;
 use crate::fault::{Fault, Mode};
@@ -17,8 +18,8 @@ use figures::Figures;
 /// Which rows, and how long.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only these rows. An unknown name lists the known ones.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    /// Only these rows.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = names())]
     only: Vec<String>,
     /// The length of each fault. Default: 10, with `--quick` 1.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -29,17 +30,12 @@ pub(crate) struct Options {
     quick: bool,
 }
 
+fn names() -> PossibleValuesParser {
+    Fault::all(Mode::Faults).map(Fault::name).into()
+}
+
 /// Runs the rows and prints each when it is done. Returns true if every bar is met.
 pub(crate) async fn run(subjects: &Subjects, options: &Options) -> Result<bool> {
-    let known: Vec<&str> = Fault::all(Mode::Faults).map(Fault::name).collect();
-    let unknown = options
-        .only
-        .iter()
-        .find(|name| !known.contains(&name.as_str()));
-    if let Some(name) = unknown {
-        let known = known.join(", ");
-        return Err(format!("no row is called {name}; there are: {known}").into());
-    }
     println!("Times in ms.\n");
     let headings = Figures::default().columns().map(|(heading, _)| heading);
     println!("| fault | local tier | {} | bars |", headings.join(" | "));

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::{Rule, Verdict};
+use super::{FINAL, Rule, Verdict};
 use crate::clock::MILLISECOND;
 use crate::steps::history::{Action, History, Run, Step, Transition};
 use crate::steps::shapes::{self, BACKOFF_MS, Behaviour, MAX_ATTEMPTS, PLACEHOLDER};
 
-const FINAL: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
 /// Reasons of attempts that are lost without their fault.
 const LOST: [&str; 2] = ["lease_expired", "worker_drained"];
 

@@ -18,6 +18,9 @@ use uuid::Uuid;
 use super::history::History;
 use attempts::Case;
 
+/// The states that end a task or a step.
+const FINAL: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
+
 /// A way in which a promise is broken, labelled with the number of the promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Display, VariantArray)]
 pub(crate) enum Rule {

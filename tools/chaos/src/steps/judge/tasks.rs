@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::{Rule, Verdict};
+use super::{FINAL, Rule, Verdict};
 use crate::steps::history::{Asked, History, Run, Step, Task};
 use crate::steps::shapes::{self, BY_HAND, Graph, PLACEHOLDER, Shape};
-
-const FINAL: [&str; 4] = ["complete", "error", "cancelled", "resolved_manually"];
 
 type Steps<'a> = BTreeMap<&'a str, (Uuid, &'a Step)>;
 
