@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use futures::future::join_all;
 use http::Request;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
-use tasker_shared::config::tasker::TaskerConfig;
+use tasker_shared::config::tasker::{CacheConfig, TaskerConfig};
 use tasker_test_support::{TcpProxy, TestDatabase};
 use uuid::Uuid;
 
@@ -18,6 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const HOLD: &str = "
     CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END';
+    CREATE TRIGGER hold BEFORE INSERT ON tasker.tasks FOR EACH ROW EXECUTE FUNCTION hold();
+    SELECT pg_advisory_lock(1)";
+/// The same by looking at the lock again and again, which has no end by itself.
+const HOLD_AWAKE: &str = "
+    CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN WHILE NOT pg_try_advisory_xact_lock(1) LOOP PERFORM pg_sleep(0.1); END LOOP; RETURN NEW; END';
     CREATE TRIGGER hold BEFORE INSERT ON tasker.tasks FOR EACH ROW EXECUTE FUNCTION hold();
     SELECT pg_advisory_lock(1)";
 const RELEASE: &str = "SELECT pg_advisory_unlock(1)";
@@ -37,10 +44,14 @@ fn large() -> Value {
 
 /// A service behind a proxy, and a session that lets creations wait.
 async fn held(hold: &'static str) -> (TestApp, TcpProxy, PgConnection) {
+    held_with(TaskerConfig::default(), hold).await
+}
+
+async fn held_with(config: TaskerConfig, hold: &'static str) -> (TestApp, TcpProxy, PgConnection) {
     let database = TestDatabase::create().await.unwrap();
     let proxy = TcpProxy::before(database.url()).await.unwrap();
     let mut direct = PgConnection::connect(database.url()).await.unwrap();
-    let app = TestApp::start_on(database, proxy.url(), TaskerConfig::default()).await;
+    let app = TestApp::start_on(database, proxy.url(), config).await;
     let always = json!({"identity_strategy": "always_unique"});
     app.register("order", always).await;
     assert_eq!(app.task_of("order", json!({})).await.status, 201);
@@ -51,7 +62,8 @@ async fn held(hold: &'static str) -> (TestApp, TcpProxy, PgConnection) {
 async fn until_one_waits(direct: &mut PgConnection) {
     let started = Instant::now();
     let sql = "SELECT count(*) FROM pg_stat_activity
-               WHERE datname = current_database() AND wait_event_type = 'Lock'";
+               WHERE datname = current_database()
+                   AND (wait_event_type = 'Lock' OR wait_event = 'PgSleep')";
     loop {
         let waiting: i64 = sqlx::query_scalar(sql)
             .fetch_one(&mut *direct)
@@ -109,6 +121,32 @@ async fn a_client_that_cannot_get_the_answer_reads_which_task_may_exist() {
             .contains(&tasks[1].to_string())
     );
     proxy.forward().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_of_a_statement_whose_connection_is_lost_without_a_sign_are_created() {
+    let mut config = TaskerConfig::default();
+    // So that requests use connections for creations only.
+    config.common.cache = Some(CacheConfig {
+        enabled: true,
+        redis: None,
+        ..CacheConfig::default()
+    });
+    let (app, proxy, mut direct) = held_with(config, HOLD_AWAKE).await;
+    let lose = async {
+        until_one_waits(&mut direct).await;
+        proxy.hang();
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        direct.execute(end).await.unwrap();
+        direct.execute(RELEASE).await.unwrap();
+    };
+    let requests = (0..10).map(|n| app.task_of("order", json!({"n": n})));
+    let (answers, ()) = tokio::join!(join_all(requests), lose);
+    for answer in answers {
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    assert_eq!(tasks(&mut direct).await.len(), 11);
 }
 
 /// A failed attempt waits for its retry.

@@ -19,6 +19,8 @@ use crate::task_initialization::together::{self, Attempt, Batch, Line};
 /// [`QUERY_LIMIT`] it is below the time of a request.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
 
+/// The time that is left for creating a task alone if the statement that creates several is not answered.
+const TIME_ALONE: Duration = Duration::from_secs(2);
 /// The time that is left for PostgreSQL's answer when a wait for a lock ends.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 /// The longest wait for a lock of a statement that creates several tasks.
@@ -40,7 +42,7 @@ impl TaskInitializer {
         let unanswered = Arc::new(AtomicU32::new(0));
         if together::suits(new) {
             let created = line.create(new, deadline, |batch| {
-                Box::pin(self.lead(new, line, batch, deadline))
+                Box::pin(self.lead(new, line, batch, deadline - TIME_ALONE))
             });
             match created.await {
                 Attempt::Created(created_at) => return Ok(Some(created_at)),
