@@ -18,7 +18,7 @@ use uuid::Uuid;
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::models::core::task_template::FreeForm;
 
-use crate::models::workflow_step::{MAX_VALUES, WorkflowStep, page_of_steps};
+use crate::models::workflow_step::{MAX_VALUES, WorkflowStep};
 
 /// A task to create, with its steps and edges.
 #[derive(Debug)]
@@ -425,8 +425,8 @@ pub(crate) async fn find(
                 t.requested_at::timestamptz, t.completed_at::timestamptz, t.created_at::timestamptz,
                 t.updated_at::timestamptz,
                 (SELECT coalesce(json_agg(l.step), '[]') FROM (",
-        page_of_steps!(),
-        ") l) AS steps
+        include_str!("steps.sql"),
+        ") l (step)) AS steps
          FROM tasker.tasks t
          JOIN tasker.named_tasks nt USING (named_task_uuid)
          JOIN tasker.task_namespaces ns USING (task_namespace_uuid)
@@ -436,6 +436,7 @@ pub(crate) async fn find(
     .bind(Uuid::nil())
     .bind(None::<i64>)
     .bind(MAX_VALUES)
+    .bind(None::<Uuid>)
     .fetch_optional(connection)
     .await?;
     Ok(found.map(|found| {

@@ -284,7 +284,8 @@ pub(crate) async fn list_tasks(
 
 /// Get a task
 ///
-/// With all its steps, and 4 MiB of their values at most; steps beyond that have `values_left_out`.
+/// With all its steps, and 4 MiB of their values at most. Beyond that, the steps with the largest values have
+/// `values_left_out`.
 #[utoipa::path(
     get,
     path = "/v1/tasks/{task_uuid}",
@@ -325,8 +326,8 @@ pub(crate) struct ListSteps {
 
 /// List the steps of a task
 ///
-/// Oldest first. The header `link` has the address of the next page. A page has 4 MiB of values at most; steps
-/// beyond that have `values_left_out`.
+/// Oldest first. The header `link` has the address of the next page. A page has 4 MiB of values at most.
+/// Beyond that, the steps with the largest values have `values_left_out`.
 #[utoipa::path(
     get,
     path = "/v1/tasks/{task_uuid}/workflow_steps",
