@@ -35,10 +35,8 @@ const REQUESTS_PER_CONNECTION: usize = 4;
 const TENTHS: usize = 5;
 const TENTHS_OF_TEMPLATE: usize = 3;
 
-/// The most checks of contexts that wait. More quick ones could not start in time, and more thorough ones
-/// would keep too many of the requests' turns.
+/// The most quick checks of contexts that wait. More could not start in time.
 const QUICK_WAITING: usize = 256;
-const THOROUGH_WAITING: usize = 8;
 
 /// SQLSTATE of a reference to a missing row.
 const FOREIGN_KEY_VIOLATION: &str = "23503";
@@ -94,7 +92,8 @@ impl TaskInitializer {
             thorough_checks: CheckPool::start(
                 "context-thorough",
                 1,
-                (requests / 4).clamp(1, THOROUGH_WAITING),
+                // The one that runs keeps a turn, too.
+                (requests / 4 - 1).max(1),
             ),
             requests: Turns::new(requests, requests / 2),
             connections: Turns::new(
@@ -243,7 +242,7 @@ impl TaskInitializer {
     /// Checks the context, and returns the identity of the request.
     ///
     /// A context that needs more than a quick check waits in a short line of its own, so that expensive
-    /// contexts delay each other, and keep a quarter of the requests' turns at most.
+    /// contexts delay each other, and keep a quarter of the requests' turns, or two, at most.
     async fn identify(
         &self,
         request: &Arc<TaskRequest>,
