@@ -1,11 +1,12 @@
 //! Answers to requests that are wrong or slow, or that hit a bug of ours.
 
-use std::time::Duration;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
-use futures::FutureExt;
+use futures::{FutureExt, stream};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use serde::Deserialize;
@@ -190,6 +191,14 @@ async fn a_panic_is_an_internal_error() {
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_cancelled() {
     insta::assert_json_snapshot!(problem(get_("/never")).await);
+}
+
+#[tokio::test]
+async fn a_request_whose_body_is_late_is_answered_at_once() {
+    let started = Instant::now();
+    let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+    assert_eq!(send(post_json(body)).await.status(), 504);
+    assert!(started.elapsed() < super::unread::LIMIT);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures::StreamExt;
 use futures::stream::{self, Fuse};
+use http::StatusCode;
 use http::header::EXPECT;
 use http_body::Body as _;
 use tokio::time::timeout;
@@ -18,7 +19,7 @@ use tokio::time::timeout;
 /// The most bytes that are read and dropped: the largest body that a configuration can allow.
 const MAX_UNREAD: usize = 64 * 1024 * 1024;
 /// The longest time for which they are read.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 /// A body that a handler reads, and then this layer.
 #[derive(Debug)]
@@ -55,7 +56,8 @@ pub(super) async fn read_rest(request: Request, next: Next) -> Response {
     let chunks = stream::poll_fn(move |context| lock(&of_handler).poll(context));
     let request = Request::from_parts(head, Body::from_stream(chunks));
     let response = next.run(request).await;
-    if lock(&body).is_sent {
+    // A client whose body did not arrive in time would only get its answer later.
+    if lock(&body).is_sent && response.status() != StatusCode::GATEWAY_TIMEOUT {
         let rest = async {
             let mut left = MAX_UNREAD;
             while let Some(Ok(chunk)) = poll_fn(|context| lock(&body).poll(context)).await
