@@ -19,4 +19,5 @@ mod turns;
 pub(crate) use context::lossy_integers;
 pub use errors::{TaskInitializationError, Violation};
 pub use initializer::{InitializedTask, TaskInitializer};
+pub(crate) use prepared::overridden;
 pub use tasker_shared::models::core::task_template::input_schema::InputSchemaError;

@@ -92,7 +92,10 @@ impl PreparedTemplates {
             }
             None => None,
         };
-        let overridden = overridden(template, &self.environment);
+        let has_overrides = template.template.environments.is_some();
+        let overridden = has_overrides
+            .then(|| overridden(template.document.get(), &self.environment))
+            .flatten();
         let plan = StepPlan::new(overridden.as_ref().unwrap_or(&template.template));
         let names: Arc<[String]> = plan.steps.iter().map(|step| step.name.clone()).collect();
         let (hash, document) = (template.hash.to_string(), template.document.clone());
@@ -114,10 +117,9 @@ impl PreparedTemplates {
     }
 }
 
-/// Returns the template with the overrides of `environment`. `None` if it has none, or cannot be read with
-/// them; workers then fail its steps and say why.
-fn overridden(template: &HandlerMetadata, environment: &str) -> Option<TaskTemplate> {
-    template.template.environments.as_ref()?;
-    let document = serde_json::from_str(template.document.get()).ok()?;
+/// Returns the template with the overrides of `environment`. `None` if it cannot be read with them; workers
+/// then fail its steps and say why.
+pub(crate) fn overridden(document: &str, environment: &str) -> Option<TaskTemplate> {
+    let document = serde_json::from_str(document).ok()?;
     serde_json::from_str(&apply_environment(&document, environment).to_string()).ok()
 }

@@ -6,10 +6,11 @@ use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 use tasker_shared::execution::{self, Creator, DynamicError, ExpansionError, Outcome};
-use tasker_shared::models::core::task_template::{TaskTemplate, apply_environment};
+use tasker_shared::models::core::task_template::TaskTemplate;
 use uuid::Uuid;
 
 use crate::models::workflow_step::{self, WorkflowStep};
+use crate::task_initialization::overridden;
 
 /// The depth of decisions is not limited here, because a person decides.
 const MAX_DEPTH: u32 = u32::MAX;
@@ -98,11 +99,9 @@ async fn create(connection: &mut PgConnection, operation: &Operation) -> Result<
         return Ok(());
     };
     // A document that this release cannot read creates nothing; its task cannot run anyway.
-    let Ok(document) = serde_json::from_str(&document) else {
-        return Ok(());
-    };
-    let document = apply_environment(&document, &operation.environment).to_string();
-    let Ok(template) = serde_json::from_str::<TaskTemplate>(&document) else {
+    let template = overridden(&document, &operation.environment)
+        .or_else(|| serde_json::from_str::<TaskTemplate>(&document).ok());
+    let Some(template) = template else {
         return Ok(());
     };
     let Some(step) = template.steps.iter().find(|step| step.name == name) else {

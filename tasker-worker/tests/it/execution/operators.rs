@@ -234,32 +234,44 @@ async fn a_decision_that_is_resolved_by_hand_holds_no_convergence_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn steps_that_an_operator_creates_have_the_retries_of_the_environment() {
+async fn steps_that_an_operator_creates_have_the_retries_of_the_environment_if_it_can_be_read() {
     let engine = Engine::start_with(|config| config.common.environment = "test".into()).await;
     let mut decision = step("route", "nobody", &[]);
     decision["type"] = json!("decision");
+    let mut left = step("left", "nobody", &["route"]);
+    left["retry"] = json!({"max_attempts": 7});
     let document = TemplateDocument::from_json(json!({
-        "name": "route", "namespace_name": "test", "version": "1.0.0",
-        "steps": [decision, step("left", "nobody", &["route"])],
-        "environments": {"test": {"steps": [{"name": "left", "retry": {"max_attempts": 9}}]}},
+        "name": "route", "namespace_name": "test", "version": "1.0.0", "steps": [decision, left],
+        "environments": {"test": {"steps": [{"name": "left", "retry": {"max_attempts": 8}}]}},
     }));
     let registry = &engine.context.task_handler_registry;
     let registered = registry.register_task_template(&document.unwrap()).await;
     registered.unwrap();
     let api = Api::of(&engine);
-    let task = engine.create("route", json!({})).await;
-    let path = format!("/v1/tasks/{task}");
-    let read = api.get(&path).await;
     let action = json!({
         "action_type": "complete_manually", "reason": "known", "completed_by": "ops",
         "completion_data": {
             "decision_point_outcome": {"type": "create_steps", "step_names": ["left"]},
         },
     });
-    let route = step_path(task, &read["steps"][0]);
-    let (status, done) = api.send(Method::PATCH, &route, &action).await;
-    assert_eq!(status, 200, "{done}");
-    let read = api.get(&path).await;
-    assert_eq!(read["steps"][1]["name"], "left", "{read}");
-    assert_eq!(read["steps"][1]["max_attempts"], 9);
+    for (overridden, attempts) in [(json!(9), 9), (json!("nine"), 7)] {
+        // By hand, because a registration refuses overrides that cannot be read.
+        sqlx::query(
+            "UPDATE tasker.named_tasks SET configuration = jsonb_set(
+                 configuration, '{environments,test,steps,0,retry,max_attempts}', $1)",
+        )
+        .bind(overridden)
+        .execute(engine.pool())
+        .await
+        .unwrap();
+        let task = engine.create("route", json!({"n": attempts})).await;
+        let path = format!("/v1/tasks/{task}");
+        let read = api.get(&path).await;
+        let route = step_path(task, &read["steps"][0]);
+        let (status, done) = api.send(Method::PATCH, &route, &action).await;
+        assert_eq!(status, 200, "{done}");
+        let read = api.get(&path).await;
+        assert_eq!(read["steps"][1]["name"], "left", "{read}");
+        assert_eq!(read["steps"][1]["max_attempts"], attempts);
+    }
 }
