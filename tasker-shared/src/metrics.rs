@@ -104,11 +104,11 @@ metrics_table! {
     WORKER_TEMPLATE_REQUESTS: Counter, Count, "tasker_worker_template_requests_total",
         "Look-ups in the worker's cache of templates with overrides applied, by `result` (hit, miss).";
     TASKS_CREATED: Counter, Count, "tasker_tasks_total",
-        "Task requests, by `result` (created, deduplicated, rejected, failed, cancelled). Cancelled ones had no answer, because the client went away or the time of the request ended.";
+        "Task requests, by `result` (created, deduplicated, rejected, failed, cancelled). Cancelled ones had no answer: the client went away, or the time of the request or of the drain ended.";
     LOG_LINES_DROPPED: Counter, Count, "tasker_log_lines_dropped_total",
         "Log lines that were not written, because standard error was not read fast enough.";
     HTTP_REQUESTS: Counter, Count, "tasker_http_requests_total",
-        "HTTP requests, by `method`, `route` (the pattern, not the path) and `status` (`cancelled` if the client went away before the answer).";
+        "HTTP requests, by `method`, `route` (the pattern, not the path) and `status` (`cancelled` without an answer: the client went away, or the time of the drain ended).";
     HTTP_SERVER_ERRORS: Counter, Count, "tasker_http_server_errors_total",
         "HTTP requests answered with a server error, by `status` (500, 503, 504).";
     HTTP_ACCEPT_ERRORS: Counter, Count, "tasker_http_accept_errors_total",

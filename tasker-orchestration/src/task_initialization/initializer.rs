@@ -378,8 +378,7 @@ fn is_foreign_key_violation(error: &DatabaseError) -> bool {
     sqlstate(error).is_some_and(|code| code == FOREIGN_KEY_VIOLATION)
 }
 
-/// Counts a request with this result when it is dropped, because a request is dropped when its client goes
-/// away.
+/// Counts a request with this result when it is dropped, because a request without an answer is only dropped.
 struct Counted(&'static str);
 
 impl Drop for Counted {

@@ -172,7 +172,8 @@ async fn observe(request: Request, next: Next) -> Response {
     response
 }
 
-/// Counts a request when it is dropped, because a request is dropped when its client goes away.
+/// Counts a request when it is dropped, because a request without an answer is only dropped: when its client
+/// goes away, or the time of the drain ends.
 struct Counted {
     method: &'static str,
     route: String,
