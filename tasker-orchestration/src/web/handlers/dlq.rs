@@ -310,7 +310,8 @@ pub(crate) async fn patch_dlq_entry(
             .execute(&mut *connection)
             .await?;
             let has_metadata: Option<bool> = sqlx::query_scalar(
-                "SELECT coalesce(metadata, '{}') @> $2 FROM tasker.tasks_dlq WHERE dlq_entry_uuid = $1",
+                "SELECT coalesce(metadata, '{}') || $2 = coalesce(metadata, '{}')
+                 FROM tasker.tasks_dlq WHERE dlq_entry_uuid = $1",
             )
             .bind(entry)
             .bind(&metadata)

@@ -61,16 +61,16 @@ async fn failed_tasks_are_listed_and_resolved_once() {
         assert_eq!(resolve(body.clone()).await.0, 422, "{body}");
     }
     let body = json!({"resolution_status": "permanently_failed", "resolved_by": "ann",
-        "resolution_notes": "the bank is gone", "metadata": {"ticket": 7}});
+        "resolution_notes": "the bank is gone", "metadata": {"ticket": {"id": 7, "of": "bank"}}});
     let (status, resolved) = resolve(body.clone()).await;
     assert_eq!(status, 200, "{resolved}");
     assert_eq!(resolved["resolution_status"], "permanently_failed");
     assert_eq!(
         resolved["metadata"],
-        json!({"detection_method": "step_failure", "ticket": 7})
+        json!({"detection_method": "step_failure", "ticket": {"id": 7, "of": "bank"}})
     );
     let mut other = body.clone();
-    other["metadata"]["ticket"] = json!(8);
+    other["metadata"]["ticket"] = json!({"id": 7});
     assert_eq!(resolve(body).await.0, 200, "the answer may have been lost");
     for late in [
         other,
