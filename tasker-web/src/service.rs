@@ -45,8 +45,8 @@ pub enum ServiceError {
     /// The configuration is wrong.
     #[error("the configuration cannot be used")]
     Config(#[from] ConfigError),
-    /// The operating system refused threads or signal handlers.
-    #[error("the operating system refused threads or signal handlers")]
+    /// The operating system refused threads, signal handlers or options of a socket.
+    #[error("the operating system refused threads, signal handlers or options of a socket")]
     Os(#[source] std::io::Error),
     /// The address cannot be bound.
     #[error(
@@ -235,7 +235,7 @@ async fn bind(web: &WebConfig) -> Result<(TcpListener, SocketAddr), ServiceError
     let listener = TcpListener::bind(&web.bind_address)
         .await
         .map_err(refused)?;
-    connections::limit_silence(&listener, connections::SILENCE).map_err(refused)?;
+    connections::limit_silence(&listener, connections::SILENCE).map_err(ServiceError::Os)?;
     let address = listener.local_addr().map_err(refused)?;
     Ok((listener, address))
 }
