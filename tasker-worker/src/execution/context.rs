@@ -197,10 +197,14 @@ impl StepContext {
             let checkpoint = checkpoint.clone();
             Box::pin(async move {
                 sqlx::query(
+                    // The lock keeps the claim until this is committed. Else the claim could return
+                    // beside this, and the next attempt would not see a checkpoint that was saved.
                     "UPDATE tasker.workflow_steps s SET checkpoint = $5, updated_at = now()
-                     FROM tasker.step_queue q
-                     WHERE s.workflow_step_uuid = $2 AND q.task_uuid = $1
-                         AND q.workflow_step_uuid = $2 AND q.attempt = $3 AND q.claimed_by = $4",
+                     FROM (SELECT FROM tasker.step_queue
+                           WHERE task_uuid = $1 AND workflow_step_uuid = $2 AND attempt = $3
+                               AND claimed_by = $4
+                           FOR NO KEY UPDATE) q
+                     WHERE s.workflow_step_uuid = $2",
                 )
                 .bind(id.task_uuid)
                 .bind(id.step_uuid)

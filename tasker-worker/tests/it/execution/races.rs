@@ -1,11 +1,17 @@
 //! Statements of workers that meet each other or a cancellation at a bad moment.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use sqlx::PgExecutor;
 use tasker_shared::database;
 use tasker_shared::execution::{self, AttemptId};
+use tasker_worker::{Handlers, StepContext, StepError, Worker};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Duration;
+use uuid::Uuid;
 
-use super::engine::{Engine, step};
+use super::engine::{CLAIMED, Engine, step};
 use super::hand::{Hand, is_refused, ok, returned, steps};
 
 /// The longest that a cancellation may take.
@@ -105,4 +111,97 @@ async fn tasks_can_be_cancelled_while_their_steps_end() {
     // Steps that were queued beside a cancellation are removed by whoever meets them.
     let queued = "SELECT count(*) FROM tasker.step_queue";
     engine.until(queued, |left| left == 0).await;
+}
+
+/// A worker whose handler saves a checkpoint when the test lets it, and never ends. The second attempt
+/// returns the checkpoint that it reads.
+struct Saving {
+    engine: Engine,
+    _worker: Worker,
+    task: Uuid,
+    gate: Arc<Semaphore>,
+    saved: mpsc::UnboundedReceiver<Result<(), StepError>>,
+}
+
+impl Saving {
+    async fn start() -> Self {
+        let engine = Engine::start().await;
+        engine
+            .register("one", json!([step("a", "save", &[])]))
+            .await;
+        let gate = Arc::new(Semaphore::new(0));
+        let (sender, saved) = mpsc::unbounded_channel();
+        let held = Arc::clone(&gate);
+        let handlers = Handlers::new().function("save", move |step: StepContext| {
+            let (held, sender) = (Arc::clone(&held), sender.clone());
+            async move {
+                if step.is_retry() {
+                    return Ok(json!(step.checkpoint::<Value>()?));
+                }
+                held.acquire().await?.forget();
+                sender.send(step.save_checkpoint(1).await)?;
+                std::future::pending().await
+            }
+        });
+        let worker = engine.work(handlers);
+        let task = engine.create("one", json!({})).await;
+        engine.until(CLAIMED, |claimed| claimed == 1).await;
+        Self {
+            engine,
+            _worker: worker,
+            task,
+            gate,
+            saved,
+        }
+    }
+
+    /// Lets the handler save, and waits until that waits for a lock of the test.
+    async fn save(&self) {
+        self.gate.add_permits(1);
+        let waits = "SELECT count(*) FROM pg_stat_activity
+                     WHERE wait_event_type = 'Lock' AND query LIKE '%SET checkpoint%'
+                         AND datname = current_database()";
+        self.engine.until(waits, |waiting| waiting > 0).await;
+    }
+}
+
+/// Returns the claim as if its worker were lost. Returns how many claims were returned.
+async fn return_claim(connection: impl PgExecutor<'_>) -> i64 {
+    let returned = "SELECT tasker.steps_return(claimed_by, ARRAY[task_uuid],
+                        ARRAY[workflow_step_uuid], ARRAY[attempt], 'lease_expired')
+                    FROM tasker.step_queue";
+    let returned = sqlx::query_scalar(returned);
+    returned.fetch_one(connection).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_is_refused_if_the_claim_returns_meanwhile() {
+    let mut saving = Saving::start().await;
+    let mut lost = saving.engine.pool().begin().await.unwrap();
+    assert_eq!(return_claim(&mut *lost).await, 1);
+    saving.save().await;
+    lost.commit().await.unwrap();
+    let refused = saving.saved.recv().await.unwrap().unwrap_err();
+    assert!(format!("{refused:?}").contains("ClaimLost"), "{refused:?}");
+    assert_eq!(saving.engine.end(saving.task).await, "complete");
+    let read = saving.engine.result(saving.task, "a").await;
+    assert_eq!(read, Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_does_not_return_while_a_checkpoint_is_saved() {
+    let mut saving = Saving::start().await;
+    let mut locked = saving.engine.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM tasker.workflow_steps FOR UPDATE")
+        .execute(&mut *locked)
+        .await
+        .unwrap();
+    saving.save().await;
+    assert_eq!(return_claim(saving.engine.pool()).await, 0);
+    locked.rollback().await.unwrap();
+    saving.saved.recv().await.unwrap().unwrap();
+    assert_eq!(return_claim(saving.engine.pool()).await, 1);
+    assert_eq!(saving.engine.end(saving.task).await, "complete");
+    let read = saving.engine.result(saving.task, "a").await;
+    assert_eq!(read, json!(1));
 }
