@@ -5,16 +5,26 @@
 -- 500. More wait for the next call. A statement for all claims of a worker or a fleet would exceed its limit
 -- each time, and nothing would ever be returned.
 --
+-- Only one service at a time reads the queue for these, because many of them would read it again and again
+-- beside each other. The others return at once, but for the rare read of all, which waits for its turn.
+--
 -- From the third loss on a step waits for a random time, at most two seconds, then four, and so on to a
 -- minute. Fewer of the steps that were lost with the one that stopped the process are then claimed beside
 -- it again.
 CREATE OR REPLACE FUNCTION tasker.claims_return(p_all boolean, OUT o_returned bigint, OUT o_given_up bigint)
 LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
+    v_turn bigint := hashtextextended('tasker.requeue_lost', 0);
+    v_chosen bigint := 0;
     v_lost record;
 BEGIN
     o_returned := 0;
     o_given_up := 0;
+    IF p_all THEN
+        PERFORM pg_advisory_xact_lock(v_turn);
+    ELSIF NOT pg_try_advisory_xact_lock(v_turn) THEN
+        RETURN;
+    END IF;
     FOR v_lost IN
         WITH lost AS MATERIALIZED (
             SELECT q.claimed_by, q.task_uuid, q.workflow_step_uuid, q.attempt, q.uncounted, w.max_lost_attempts
@@ -44,6 +54,7 @@ BEGIN
         GROUP BY c.claimed_by
         ORDER BY c.claimed_by
     LOOP
+        v_chosen := v_chosen + cardinality(v_lost.steps);
         -- An error is a warning, because the rows of one worker must not keep those of all others.
         BEGIN
             IF tasker.step_give_up(
@@ -71,16 +82,20 @@ BEGIN
             RAISE WARNING 'the claims of worker % were not returned: %', v_lost.worker, SQLERRM;
         END;
     END LOOP;
+    -- More may be left. Those that are locked count, because they keep others from being chosen.
+    IF v_chosen >= 500 AND NOT p_all THEN
+        UPDATE tasker.workers SET lost_at = clock_timestamp()
+        WHERE lost_at > clock_timestamp() - interval '1 minute';
+    END IF;
 END
 $$;
 
 -- Declares workers lost whose leases are over, and returns their claims to the queue, or ends those of
--- steps that lost too many workers. Only one service at a time reads the queue for these: the others return
--- at once, because many of them would read it again and again beside each other.
+-- steps that lost too many workers.
 --
 -- A worker that is lost stays listed for an hour. In its first minute its claims are looked for
 -- again and again, because a claim that it sent before may be committed only now. The minute begins again
--- after each call that found as much as one may return, because more may be left.
+-- after each call that found as many as one may return, because more may be left.
 CREATE OR REPLACE FUNCTION tasker.requeue_lost(OUT o_returned bigint, OUT o_given_up bigint)
 LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
@@ -94,14 +109,9 @@ BEGIN
     o_returned := 0;
     o_given_up := 0;
     -- Else the queue need not be read.
-    IF EXISTS (SELECT FROM tasker.workers WHERE lost_at > v_now - interval '1 minute')
-        AND pg_try_advisory_xact_lock(hashtextextended('tasker.requeue_lost', 0))
-    THEN
+    IF EXISTS (SELECT FROM tasker.workers WHERE lost_at > v_now - interval '1 minute') THEN
         SELECT c.o_returned, c.o_given_up INTO o_returned, o_given_up
         FROM tasker.claims_return(false) c;
-        IF o_returned + o_given_up >= 500 THEN
-            UPDATE tasker.workers SET lost_at = v_now WHERE lost_at > v_now - interval '1 minute';
-        END IF;
     END IF;
     DELETE FROM tasker.workers WHERE lost_at < v_now - interval '1 hour';
 END

@@ -176,9 +176,47 @@ async fn one_service_at_a_time_reads_the_queue_for_claims_of_lost_workers() {
     let mut other = engine.pool().acquire().await.unwrap();
     let lost = timeout(LIMIT, execution::requeue_lost(&mut other)).await;
     assert_eq!(lost.expect("it does not wait").unwrap(), returned(0));
+    let pool = engine.pool().clone();
+    let orphans = tokio::spawn(async move {
+        let mut connection = pool.acquire().await.unwrap();
+        execution::requeue_orphans(&mut connection).await.unwrap()
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity
+                 WHERE wait_event = 'advisory' AND query LIKE '%requeue_orphans%'
+                     AND datname = current_database()";
+    engine.until(waits, |waiting| waiting > 0).await;
     first.rollback().await.unwrap();
-    let lost = execution::requeue_lost(&mut other).await.unwrap();
-    assert_eq!(lost, returned(1));
+    assert_eq!(orphans.await.unwrap(), returned(1));
+}
+
+/// Handlers' own transactions can lock as many claims as one call looks for, until the minute is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_behind_many_that_are_locked_are_still_looked_for() {
+    let engine = Engine::start().await;
+    let steps: Vec<Value> = (0..100)
+        .map(|n| step(&format!("s{n}"), "ok", &[]))
+        .collect();
+    engine.register("wide", json!(steps)).await;
+    for _ in 0..6 {
+        engine.create("wide", json!({})).await;
+    }
+    let mut hand = Hand::register(&engine).await;
+    assert_eq!(hand.claim(600).await.len(), 600);
+    let mut locked = engine.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM tasker.step_queue FOR UPDATE")
+        .execute(&mut *locked)
+        .await
+        .unwrap();
+    assert_eq!(hand.lose(&engine).await, returned(0));
+    for steps in [0, 500] {
+        if steps > 0 {
+            sqlx::query("ROLLBACK").execute(&mut *locked).await.unwrap();
+        }
+        hand.order("UPDATE tasker.workers SET lost_at = lost_at - interval '50 seconds'")
+            .await;
+        let lost = execution::requeue_lost(&mut hand.connection).await.unwrap();
+        assert_eq!(lost, returned(steps));
+    }
 }
 
 /// Claims the only step with one worker after the other, each of which is lost.
