@@ -155,10 +155,6 @@ pub enum ProblemKind {
     #[error("a batch of the batch worker {worker:?} may get this name")]
     BatchName { worker: String },
     #[error(
-        "the batchable step {batchable:?} makes its batches from this batch worker, which does not depend on it; add {batchable:?} here"
-    )]
-    MissingBatchable { batchable: String },
-    #[error(
         "the key {key:?} is unknown, and without {known:?} other steps run, or in another order; {known:?} is probably meant"
     )]
     MisspeltGraphKey { key: String, known: &'static str },
@@ -182,8 +178,10 @@ pub enum ProblemKind {
         "with 0 seconds an attempt ends before its handler can wait for anything; write 1 or more, or remove it"
     )]
     ZeroTimeout,
-    #[error("this is kept, but has no effect: {reason}")]
-    NoEffect { reason: &'static str },
+    #[error(
+        "the batchable step {batchable:?} names this batch worker, which does not depend on it, so no batch can be made from it; add {batchable:?} here"
+    )]
+    MissingBatchable { batchable: String },
     #[error("the dependency {name:?} is listed twice")]
     RepeatedDependency { name: String },
     #[error("no step has the name {name:?}, so this changes nothing{}", perhaps(.suggestion.as_deref()))]
@@ -338,8 +336,8 @@ mod tests {
              not_mergeable not_a_json_number huge_number unknown_tag tag_mismatch \
              nul_character unquoted_version key_is_not_text leading_zero old_boolean missing \
              wrong_type out_of_range too_long bad_characters unknown_value type_given_twice \
-             duplicate_step unknown_dependency self_dependency batch_name missing_batchable misspelt_graph_key \
-             input_schema cycle more no_steps long_description zero_attempts zero_timeout no_effect \
+             duplicate_step unknown_dependency self_dependency batch_name misspelt_graph_key \
+             input_schema cycle more no_steps long_description zero_attempts zero_timeout missing_batchable \
              repeated_dependency \
              unknown_step not_a_batch_worker unused_batch_worker nothing_to_converge \
              undeclared_event unknown_key not_overridable no_task_handler empty_override";

@@ -1,10 +1,10 @@
 //! Keys that Tasker does not know, and keys without effect.
 
-use super::{errors, other_warnings, read, shown, warnings, with, with_step, with_steps};
+use super::{errors, read, shown, warnings, with, with_step, with_steps};
 
 /// The one warning of a template, with its column.
 fn warning(text: &str) -> String {
-    let warnings = other_warnings(&read(text).unwrap());
+    let warnings = read(text).unwrap().warnings().to_vec();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     warnings[0].to_string()
 }
@@ -190,12 +190,14 @@ fn a_batch_worker_depends_on_the_batchable_step_that_names_it() {
     assert!(warnings(&steps("a")).is_empty());
     for dependencies in ["", "c"] {
         assert_eq!(
-            errors(&steps(dependencies)),
+            warnings(&steps(dependencies)),
             [
-                "line 6: steps[1].dependencies: the batchable step \"a\" makes its batches from this batch worker, which does not depend on it; add \"a\" here"
+                "line 6: steps[1].dependencies: the batchable step \"a\" names this batch worker, which does not depend on it, so no batch can be made from it; add \"a\" here"
             ]
         );
     }
+    let error = read(&steps("aa")).unwrap_err();
+    assert_eq!((error.problems().len(), error.warnings().len()), (1, 0));
 }
 
 #[test]
@@ -217,27 +219,13 @@ fn the_name_of_a_batch_worker_leaves_room_for_the_numbers_of_its_batches() {
     }
 }
 
+/// Nothing in Tasker acts on them, but other software may.
 #[test]
-fn keys_that_nothing_acts_on_are_warnings() {
-    assert_eq!(
-        warnings(&with(
-            "steps: [{name: a, handler: {callable: A}}]\nlifecycle: {max_duration_minutes: 5}"
-        )),
-        [
-            "line 5: lifecycle: this is kept, but has no effect: no limit of a task's duration is enforced; give steps a `timeout_seconds`"
-        ]
-    );
+fn keys_for_other_software_are_no_warnings() {
     let event = "{name: order.placed, schema: {}}";
-    let step = |name: &str| {
-        format!("{{name: {name}, handler: {{callable: A}}, publishes_events: [{event}]}}")
-    };
-    assert_eq!(
-        warnings(&with(&format!("steps:\n- {}\n- {}", step("a"), step("b")))),
-        [
-            "line 5: steps[0].publishes_events: this is kept, but has no effect: no event of any step is published; publish them in the handlers"
-        ]
-    );
-    assert!(warnings(&with_step("publishes_events: []")).is_empty());
+    let step = format!("{{name: a, handler: {{callable: A}}, publishes_events: [{event}]}}");
+    let text = format!("steps: [{step}]\nlifecycle: {{max_duration_minutes: 5}}");
+    assert!(warnings(&with(&text)).is_empty());
 }
 
 #[test]
@@ -247,11 +235,7 @@ fn an_event_that_is_not_declared_is_a_warning() {
             "domain_events: [{declared}]\nsteps: [{{name: a, handler: {{callable: A}}, publishes_events: [{event}]}}]"
         ))
     };
-    let warnings = |declared: &str, event: &str| {
-        shown(&other_warnings(
-            &read(&with_events(declared, event)).unwrap(),
-        ))
-    };
+    let warnings = |declared: &str, event: &str| warnings(&with_events(declared, event));
     assert_eq!(
         warnings("{name: order.placed}", "{name: order.palced, schema: {}}"),
         [

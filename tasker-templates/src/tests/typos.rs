@@ -6,7 +6,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
 
-use super::{other_warnings, read};
+use super::read;
 use crate::Problem;
 
 /// Marks the misspelt key until its location in the text is known.
@@ -42,7 +42,7 @@ fn no_typo_of_a_known_key_is_silent() {
         let valid = template(&mut random);
         let text = format!("{valid:#}");
         let document = read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        let warnings = other_warnings(&document);
+        let warnings = document.warnings();
         assert!(warnings.is_empty(), "{warnings:?}\n{text}");
         check_typo(valid, &mut random, &mut figures);
     }

@@ -73,13 +73,6 @@ fn check_template(checker: &mut Checker, document: &Value, template: &Map<String
             checker.warning(&at, ProblemKind::LongDescription { length, max });
         }
     }
-    if template
-        .get("lifecycle")
-        .is_some_and(|limits| !limits.is_null())
-    {
-        let reason = "no limit of a task's duration is enforced; give steps a `timeout_seconds`";
-        checker.warning(&At::ROOT.key("lifecycle"), ProblemKind::NoEffect { reason });
-    }
     let names = steps::check(checker, template);
     environments::check(checker, template, &names);
 }

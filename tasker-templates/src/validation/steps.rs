@@ -85,7 +85,7 @@ pub(super) fn check<'v>(checker: &mut Checker, template: &'v Map<String, Value>)
         let steps = graph::shown(&cycle, |index| clip(names.at(index)));
         checker.error(&at, ProblemKind::Cycle { steps });
     }
-    check_batch_workers(checker, steps, &at);
+    check_batch_workers(checker, steps, &names, &at);
     check_batch_names(checker, steps, &names, &at);
     check_events(checker, items(template, "domain_events"), steps, &at);
     names
@@ -239,13 +239,13 @@ fn named_workers(step: &Value) -> impl Iterator<Item = &str> {
     names.into_iter().flatten()
 }
 
-/// Warns of batch workers that no step names. Refuses those that do not depend on a batchable step which
-/// names them, because it could make no batch from them.
-fn check_batch_workers(checker: &mut Checker, steps: &[Value], at: &At<'_>) {
-    let mut named: HashMap<&str, Vec<&Value>> = HashMap::new();
+/// Warns of batch workers that no step names, and of those that do not depend on a batchable step which
+/// names them. That step can make no batch from them, but its handler may choose another worker.
+fn check_batch_workers(checker: &mut Checker, steps: &[Value], names: &StepNames<'_>, at: &At<'_>) {
+    let mut workers: HashMap<&str, Vec<&Value>> = HashMap::new();
     for step in steps {
         for worker in named_workers(step) {
-            named.entry(worker).or_default().push(step);
+            workers.entry(worker).or_default().push(step);
         }
     }
     for (index, step) in steps.iter().enumerate() {
@@ -253,7 +253,7 @@ fn check_batch_workers(checker: &mut Checker, steps: &[Value], at: &At<'_>) {
             continue;
         };
         let at = at.index(index);
-        let Some(by) = named.get(name) else {
+        let Some(by) = workers.get(name) else {
             checker.warning(&at, ProblemKind::UnusedBatchWorker);
             continue;
         };
@@ -263,6 +263,11 @@ fn check_batch_workers(checker: &mut Checker, steps: &[Value], at: &At<'_>) {
             .flatten()
             .filter_map(Value::as_str)
             .collect();
+        let is_known = |other: &&str| **other != *name && names.index(other).is_some();
+        if !dependencies.iter().all(is_known) {
+            // These are errors. A misspelt one may be the missing one.
+            continue;
+        }
         let batchable = by
             .iter()
             .filter(|step| step_type(step) == Some("batchable"));
@@ -271,7 +276,7 @@ fn check_batch_workers(checker: &mut Checker, steps: &[Value], at: &At<'_>) {
             if !dependencies.contains(batchable) {
                 let batchable = clip(batchable);
                 let kind = ProblemKind::MissingBatchable { batchable };
-                checker.error(&at.key("dependencies"), kind);
+                checker.warning(&at.key("dependencies"), kind);
             }
         }
     }
@@ -298,23 +303,13 @@ fn check_batch_names(checker: &mut Checker, steps: &[Value], names: &StepNames<'
     }
 }
 
-/// Warns of published events, and of those that the template does not declare. Without `domain_events`, an event
+/// Warns of published events that the template does not declare. Without `domain_events`, an event
 /// with a schema of its own is declared by the step.
 fn check_events(checker: &mut Checker, declared: &[Value], steps: &[Value], at: &At<'_>) {
     let known: HashSet<&str> = declared
         .iter()
         .filter_map(|event| text(event, "name"))
         .collect();
-    let publishes = |step: &Value| {
-        let events = step.get("publishes_events").and_then(Value::as_array);
-        events.is_some_and(|events| !events.is_empty())
-    };
-    if let Some(first) = steps.iter().position(publishes) {
-        let reason = "no event of any step is published; publish them in the handlers";
-        let step = at.index(first);
-        let kind = ProblemKind::NoEffect { reason };
-        checker.warning(&step.key("publishes_events"), kind);
-    }
     for (step_index, step) in steps.iter().enumerate() {
         let events = step.get("publishes_events").and_then(Value::as_array);
         for (index, event) in events.into_iter().flatten().enumerate() {
