@@ -14,8 +14,7 @@ pub use failures::Failures;
 pub use rows::{ExecutionRow, Raw};
 pub use statements::{
     AttemptEnd, AttemptId, Bounds, EndState, LostSteps, Scope, WorkerRow, claim, complete,
-    give_back, heartbeat, keep_document, leave, recover, register_worker, requeue_lost,
-    requeue_orphans,
+    heartbeat, keep_document, leave, recover, register_worker, requeue_lost, requeue_orphans,
 };
 pub use tasker_templates::expansion::{ExpansionError, Outcome, outcome};
 

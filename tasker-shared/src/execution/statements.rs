@@ -309,25 +309,6 @@ pub async fn leave(
         .await
 }
 
-/// Returns the claim on a step to the queue, whose end PostgreSQL refuses. The attempt does not count.
-/// Returns whether it did.
-pub async fn give_back(
-    connection: &mut PgConnection,
-    worker: Uuid,
-    id: AttemptId,
-) -> Result<bool, sqlx::Error> {
-    let returned: i64 = sqlx::query_scalar(
-        "SELECT tasker.steps_return($1, ARRAY[$2], ARRAY[$3], ARRAY[$4], 'end_refused')",
-    )
-    .bind(worker)
-    .bind(id.task_uuid)
-    .bind(id.step_uuid)
-    .bind(id.attempt)
-    .fetch_one(connection)
-    .await?;
-    Ok(returned > 0)
-}
-
 /// The number of claims of lost workers, by the way in which they were dealt with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct LostSteps {

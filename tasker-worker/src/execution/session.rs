@@ -33,9 +33,10 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_secs(30);
 /// The part of the time in which the whole queue is read, at most, if it takes long.
 const SWEEP_SHARE: u32 = 20;
-/// The pauses between attempts at the ends that were set aside: while the worker serves, and while it drains.
+/// The pauses between attempts at the ends that were set aside. The short one holds while the worker drains,
+/// and if there was no time for all.
 const RETRY: Duration = Duration::from_secs(30);
-const DRAINING_RETRY: Duration = Duration::from_secs(1);
+const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// The way in which a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub(super) struct Session {
     ends: mpsc::UnboundedSender<Ended>,
     ended: mpsc::UnboundedReceiver<Ended>,
     unrecorded: Unrecorded,
+    /// When the ends that were set aside are tried again, if there are any.
+    next_retry: Option<Instant>,
     /// Claimed steps that there is no room for yet.
     waiting: VecDeque<Claimed>,
     /// The most steps that a statement may claim, after one took too long.
@@ -90,6 +93,7 @@ impl Session {
             ends,
             ended,
             unrecorded: Unrecorded::default(),
+            next_retry: None,
             waiting: VecDeque::new(),
             limit: None,
             bounds: Bounds::default(),
@@ -206,7 +210,6 @@ impl Session {
         let wake = Arc::clone(&self.shared.wake);
         let mut drained_by = None;
         let mut next_poll = Instant::now();
-        let mut next_retry = Instant::now();
         loop {
             tokio::select! {
                 // Branches that are always ready under load come last, so that they do not keep
@@ -218,7 +221,7 @@ impl Session {
                     for step in self.waiting.drain(..) {
                         self.running.remove(&step.id);
                     }
-                    next_retry = Instant::now();
+                    self.next_retry = self.next_retry.map(|_| Instant::now());
                 }
                 () = sleep_until(next_poll), if drained_by.is_none() => {
                     let interval = self.shared.config.poll_interval_ms;
@@ -234,11 +237,10 @@ impl Session {
                     self.upkeep().await;
                 }
                 () = sleep_until(drained_by.unwrap_or(next_poll)), if drained_by.is_some() => return,
-                () = sleep_until(next_retry), if self.unrecorded.parked() > 0 => {
+                () = sleep_until(self.next_retry.unwrap_or(next_poll)), if self.next_retry.is_some() => {
+                    self.next_retry = None;
                     let ends = self.unrecorded.take_parked();
                     self.one_by_one(ends, drained_by).await;
-                    let pause = if drained_by.is_some() { DRAINING_RETRY } else { RETRY };
-                    next_retry = Instant::now() + pause;
                 }
                 Some(end) = self.ended.recv() => self.accept(end),
                 () = wake.wait(), if drained_by.is_none() => {}
@@ -253,7 +255,7 @@ impl Session {
             if self.lost.is_some() {
                 return;
             }
-            if is_draining && self.running.len() == 0 && self.unrecorded.total() == 0 {
+            if is_draining && self.running.len() == 0 && self.unrecorded.are_refused() {
                 return;
             }
         }

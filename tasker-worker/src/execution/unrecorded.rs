@@ -9,7 +9,7 @@ use super::link::{is_locked, is_refusal};
 
 /// The most ends that one statement records.
 const MAX_BATCH: usize = 500;
-/// How often an end may be refused before its claim is given back.
+/// How often an end is refused before that is an error.
 const MAX_REFUSALS: u32 = 5;
 /// The most bytes of results that one statement records, unless a single result has more.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -26,6 +26,12 @@ pub(super) struct Unrecorded {
 impl Unrecorded {
     pub(super) fn push(&mut self, pending: Pending) {
         self.waiting.push(pending);
+    }
+
+    /// Returns whether PostgreSQL refuses all ends again and again, so that a drain need not wait for them.
+    pub(super) fn are_refused(&self) -> bool {
+        let refused = |pending: &Pending| pending.refusals >= MAX_REFUSALS;
+        self.waiting.is_empty() && self.parked.iter().all(refused)
     }
 
     /// Returns whether no end can be recorded now.
@@ -73,32 +79,33 @@ impl Unrecorded {
 
     /// Takes an end that was not recorded out of the way of the others. A result that is refused
     /// becomes an error of the step, and an error one without details; other ends are tried again later.
-    /// Returns an end that was refused too often.
-    pub(super) fn set_aside(
-        &mut self,
-        mut pending: Pending,
-        error: &DatabaseError,
-    ) -> Option<Pending> {
+    pub(super) fn set_aside(&mut self, mut pending: Pending, error: &DatabaseError) {
         let end = &mut pending.end;
         tracing::warn!(
             task_uuid = %end.id.task_uuid, step_uuid = %end.id.step_uuid, attempt = end.id.attempt,
             %error, "an end of a step was not recorded"
         );
-        pending.refusals += u32::from(is_refusal(error));
-        if is_refusal(error) && pending.refusals == 1 {
-            *end = finish::refused_by_database(end, &error.to_string());
-            self.waiting.push(pending);
-        } else if pending.refusals >= MAX_REFUSALS {
-            return Some(pending);
-        } else {
-            self.parked.push(pending);
+        if is_refusal(error) {
+            pending.refusals += 1;
+            if pending.refusals == 1 {
+                *end = finish::refused_by_database(end, &error.to_string());
+                self.waiting.push(pending);
+                return;
+            }
+            if pending.refusals == MAX_REFUSALS {
+                tracing::error!(
+                    task_uuid = %end.id.task_uuid, step_uuid = %end.id.step_uuid, attempt = end.id.attempt,
+                    %error,
+                    "an end of a step is refused again and again; the step stays in progress until the cause is gone or the worker drains"
+                );
+            }
         }
-        None
+        self.parked.push(pending);
     }
 
-    /// Sets an end aside.
-    pub(super) fn park(&mut self, pending: Pending) {
-        self.parked.push(pending);
+    /// Sets ends aside that were not tried, before those that were.
+    pub(super) fn park(&mut self, untried: impl IntoIterator<Item = Pending>) {
+        self.parked.splice(0..0, untried);
     }
 
     /// Removes and returns the ends that were set aside.

@@ -59,6 +59,9 @@ impl Session {
     /// Returns what is left of a drained session to the queue.
     pub(super) async fn leave(&mut self) {
         self.stop();
+        while let Ok(end) = self.ended.try_recv() {
+            self.accept(end);
+        }
         let results = self.unrecorded.total();
         if results > 0 {
             tracing::warn!(

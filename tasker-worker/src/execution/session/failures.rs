@@ -1,6 +1,7 @@
 //! Statements that failed: they took too long, met locked rows, or had a result that PostgreSQL refuses.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::Utc;
 use sqlx::Connection;
@@ -8,13 +9,15 @@ use tasker_shared::database::DatabaseError;
 use tasker_shared::execution;
 use tokio::time::{Instant, sleep};
 
-use super::{LAST_PAUSE, Session, after_sweep};
+use super::{LAST_PAUSE, RETRY, RETRY_SOON, Session, after_sweep};
 use crate::execution::claimed::Pending;
 use crate::execution::link::{STATEMENT_LIMIT, is_locked, may_have_taken_effect};
 use crate::execution::unrecorded::is_of_single_ends;
 
-/// The longest that a single end waits for rows that others have locked. All else waits for it.
+/// The longest that a single end waits for rows that others have locked.
 const LOCK_TIMEOUT: &str = "200ms";
+/// The longest that ends are recorded one at a time, because all else waits for it.
+const PASS: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Reads less of the queue after a claim was cancelled because it took too long. That happens
@@ -60,21 +63,22 @@ impl Session {
 
     /// Records ends one at a time, without a claim, which may be the cause as well.
     /// Waits for rows that others have locked only for a moment, and for those of one task only once.
-    /// Stops when the worker begins to drain, and when that has had its time.
+    /// Stops after a while, when the worker begins to drain, and when that has had its time; the ends that
+    /// are left are tried soon.
     pub(super) async fn one_by_one(&mut self, ends: Vec<Pending>, drained_by: Option<Instant>) {
         let (worker, scope) = (self.worker, self.shared.scope.clone());
         let draining = self.shared.draining.clone();
-        let is_over =
-            || drained_by.map_or_else(|| draining.is_cancelled(), |by| by <= Instant::now());
+        let pass = Instant::now() + PASS;
+        let by = drained_by.map_or(pass, |by| by.min(pass));
+        let is_over = || by <= Instant::now() || (drained_by.is_none() && draining.is_cancelled());
         let mut locked = HashMap::new();
-        for ended in ends {
-            if is_over() {
-                self.unrecorded.push(ended);
-                continue;
-            }
+        let mut ends = ends.into_iter();
+        while !is_over()
+            && let Some(ended) = ends.next()
+        {
             let task = ended.end.id.task_uuid;
             if let Some(error) = locked.get(&task) {
-                self.set_aside(ended, error).await;
+                self.unrecorded.set_aside(ended, error);
                 continue;
             }
             let answer = self.link.run(async |connection| {
@@ -90,7 +94,7 @@ impl Session {
             match answer.await {
                 Ok(rows) => self.receive(rows, &[ended], 0, false),
                 Err(error) if is_of_single_ends(&error) => {
-                    self.set_aside(ended, &error).await;
+                    self.unrecorded.set_aside(ended, &error);
                     if is_locked(&error) {
                         locked.insert(task, error);
                     }
@@ -103,27 +107,11 @@ impl Session {
                 }
             }
         }
-    }
-
-    /// Sets an end aside. One that PostgreSQL refuses again and again is dropped, and its step runs again as
-    /// another attempt that does not count.
-    async fn set_aside(&mut self, ended: Pending, error: &DatabaseError) {
-        let Some(refused) = self.unrecorded.set_aside(ended, error) else {
-            return;
-        };
-        let (worker, id) = (self.worker, refused.end.id);
-        let returned = self
-            .link
-            .run(async |connection| execution::give_back(connection, worker, id).await);
-        let returned = returned.await;
-        let is_returned = matches!(returned, Ok(true));
-        tracing::error!(
-            task_uuid = %id.task_uuid, step_uuid = %id.step_uuid, attempt = id.attempt,
-            %error, is_returned, not_returned = returned.err().map(tracing::field::display),
-            "an end of a step is refused again and again; its claim is returned, so that the step runs again"
-        );
-        if !is_returned {
-            self.unrecorded.park(refused);
+        let is_soon = drained_by.is_some() || ends.len() > 0;
+        self.unrecorded.park(ends);
+        if self.unrecorded.parked() > 0 {
+            let retry = Instant::now() + if is_soon { RETRY_SOON } else { RETRY };
+            self.next_retry = Some(self.next_retry.map_or(retry, |next| next.min(retry)));
         }
     }
 }

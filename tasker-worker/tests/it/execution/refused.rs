@@ -84,9 +84,10 @@ async fn a_failure_whose_error_postgresql_refuses_is_recorded_without_it() {
     );
 }
 
-/// Tried each second while the worker drains, so that the test is short.
+/// Else its handler would run again and again. Tried each second while the worker drains, so that the test is
+/// short.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_that_is_refused_again_and_again_gives_its_claim_back() {
+async fn an_end_that_is_refused_again_and_again_keeps_its_claim_until_the_worker_has_drained() {
     let engine = Engine::start().await;
     engine
         .register("never", json!([tried("a", "never", 1)]))
@@ -106,6 +107,6 @@ async fn an_end_that_is_refused_again_and_again_gives_its_claim_back() {
     drain.await.expect("before the time for the drain is over");
     assert_eq!(
         engine.journal(task).await,
-        ["a: enqueued(dependencies_complete) in_progress(claimed) enqueued(end_refused)"]
+        ["a: enqueued(dependencies_complete) in_progress(claimed) enqueued(worker_drained)"]
     );
 }
