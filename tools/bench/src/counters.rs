@@ -17,10 +17,11 @@ pub(crate) struct Statements {
     pub(crate) count: f64,
     /// The time of the database for executing them.
     pub(crate) ms: f64,
+    pub(crate) wal_bytes: f64,
 }
 
 /// Returns the result of `work`, and the statements with a text like `pattern` that the database of
-/// `pool` executed meanwhile, without those that only begin or end a transaction.
+/// `pool` executed meanwhile.
 pub(crate) async fn statements<T>(
     pool: &PgPool,
     pattern: &str,
@@ -29,10 +30,11 @@ pub(crate) async fn statements<T>(
     let so_far = async || {
         sqlx::query_as::<_, Statements>(
             "SELECT coalesce(sum(calls), 0)::float8 AS count,
-                    coalesce(sum(total_exec_time), 0) AS ms
+                    coalesce(sum(total_exec_time), 0) AS ms,
+                    coalesce(sum(wal_bytes), 0)::float8 AS wal_bytes
              FROM pg_stat_statements JOIN pg_database ON pg_database.oid = dbid
              WHERE datname = current_database() AND query ~ $1
-                 AND query !~ '^(BEGIN|COMMIT|ROLLBACK)|pg_stat_statements'",
+                 AND query !~ 'pg_stat_statements'",
         )
         .bind(pattern)
         .fetch_one(pool)
@@ -44,6 +46,7 @@ pub(crate) async fn statements<T>(
     let statements = Statements {
         count: after.count - before.count,
         ms: after.ms - before.ms,
+        wal_bytes: after.wal_bytes - before.wal_bytes,
     };
     Ok((result, statements))
 }

@@ -33,7 +33,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
     // A database of its own, because all registered templates are invalidated, and a Redis of its
     // own, because a million keys are added.
     let server = RedisServer::start().await?;
-    let world = &World::create_with(server.url()).await?;
+    let world = &World::create_with(server.url(), &[]).await?;
     let mut redis = world.redis().await?;
     add_others(&mut redis).await?;
     let templates = world.register("invalidated", TEMPLATES, SMALL).await?;

@@ -161,11 +161,15 @@ impl Report {
     }
 }
 
-/// Three digits, or all before the point.
+/// Three digits, or all before the point, in groups of three.
 fn number(value: f64) -> String {
     let is_whole = value.fract().abs() < f64::EPSILON;
     match value.abs() {
-        large if is_whole || large >= 100.0 => format!("{value:.0}"),
+        large if is_whole || large >= 100.0 => {
+            let digits = format!("{value:.0}");
+            let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().collect();
+            String::from_utf8_lossy(&groups.join(&b',')).into_owned()
+        }
         medium if medium >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
@@ -194,8 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_short() {
-        assert_eq!(number(1_234_567.8), "1234568");
+    fn numbers_are_short_and_grouped() {
+        assert_eq!(number(1_234_567.8), "1,234,568");
+        assert_eq!(number(123.4), "123");
         assert_eq!(number(0.512), "0.51");
         assert_eq!(number(12.34), "12.3");
         assert_eq!(number(3.0), "3");

@@ -48,12 +48,13 @@ pub(crate) struct Templates {
 
 impl World {
     pub(crate) async fn create() -> Result<Self> {
-        Self::create_with(tasker_test_support::redis().await?.url().to_owned()).await
+        let redis = tasker_test_support::redis().await?;
+        Self::create_with(redis.url().to_owned(), &COUNTING).await
     }
 
-    /// Starts a PostgreSQL, to be used with this Redis.
-    pub(crate) async fn create_with(redis_url: String) -> Result<Self> {
-        let postgres = PostgresServer::start_with(&COUNTING).await?;
+    /// Starts a PostgreSQL with these settings, to be used with this Redis.
+    pub(crate) async fn create_with(redis_url: String, settings: &[(&str, &str)]) -> Result<Self> {
+        let postgres = PostgresServer::start_with(settings).await?;
         let database = TestDatabase::create_on(&postgres.url("postgres")).await?;
         Ok(Self {
             pool: migrated_pool(&database).await?,
