@@ -40,6 +40,8 @@ pub(super) struct Figures {
     pub(super) added: Duration,
     /// Answers of Redis before the fault.
     pub(super) from_redis_before: usize,
+    /// There were registrations during the fault, with Redis and without.
+    pub(super) registered: bool,
     /// The median duration of registrations with Redis, less that without.
     pub(super) slower: Duration,
     /// The longest registration with Redis, less the longest without.
@@ -62,14 +64,18 @@ impl Figures {
 
         let registered = |with_redis: bool| {
             let all = measured.registrations.iter();
-            let during =
-                all.filter(|it| it.with_redis == with_redis && (fault..over).contains(&it.ended));
-            let mut took: Vec<_> = during.map(|it| it.took).collect();
+            let during = all.filter_map(|it| {
+                let took = it.took.unwrap_or_else(|| it.started.elapsed());
+                let is_during = it.started < over && it.started + took > fault;
+                (it.with_redis == with_redis && is_during).then_some(took)
+            });
+            let mut took: Vec<_> = during.collect();
             took.sort_unstable();
-            let median = took.get(took.len().saturating_sub(1) / 2);
-            [median, took.last()].map(|took| took.copied().unwrap_or_default())
+            let median = took.get(took.len().saturating_sub(1) / 2)?;
+            Some([*median, *took.last()?])
         };
-        let (with_redis, without) = (registered(true), registered(false));
+        let compared = registered(true).zip(registered(false));
+        let (with_redis, without) = compared.unwrap_or_default();
         let [slower, longer] = [0, 1].map(|it| with_redis[it].saturating_sub(without[it]));
         Self {
             failed,
@@ -80,6 +86,7 @@ impl Figures {
                 slow.map(|sample| sample.took.saturating_sub(longest_beside(sample, control))),
             ),
             from_redis_before: before.iter().filter(|sample| sample.from_redis).count(),
+            registered: compared.is_some(),
             slower,
             longer,
             back: measured.back,
@@ -117,6 +124,10 @@ impl Figures {
                 "nothing was read from Redis before the fault",
             ),
             (self.back.is_none(), "Redis was not in use again"),
+            (
+                !self.registered && fault != Fault::PostgresSlow,
+                "no registrations can be compared",
+            ),
         ] {
             misses.wrong(wrong, text);
         }

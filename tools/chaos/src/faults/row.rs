@@ -51,8 +51,7 @@ pub(super) async fn run(
     // then, which the control has at other moments.
     let registrar = (!postgres_slow).then_some(&subject);
     let registrations = Mutex::new(Vec::new());
-    let noted = || registrations.lock().unwrap_or_else(PoisonError::into_inner);
-    let registering = subjects.register(registrar, REGISTER_EVERY, |done| noted().push(done));
+    let registering = subjects.register(registrar, REGISTER_EVERY, &registrations);
     let play = async {
         tokio::time::sleep(WARM_UP).await;
         let began = Instant::now();
@@ -78,7 +77,9 @@ pub(super) async fn run(
         times,
         samples: load.end().await?,
         control: control.end().await?,
-        registrations: std::mem::take(&mut noted()),
+        registrations: registrations
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner),
         back,
         late: subject.connected_in.saturating_sub(CONNECTING),
     });

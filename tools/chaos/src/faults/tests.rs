@@ -18,7 +18,7 @@ struct Row {
 
 impl Row {
     fn new() -> Self {
-        let start = Instant::now();
+        let start = Instant::now().checked_sub(ms(10_000)).unwrap();
         let measured = Measured {
             times: [start, start + ms(1000), start + ms(3000)],
             samples: Vec::new(),
@@ -37,6 +37,14 @@ impl Row {
             failed: false,
             from_redis: true,
         }
+    }
+
+    fn register(&mut self, with_redis: bool, at: u64, took: Option<Duration>) {
+        self.measured.registrations.push(Registration {
+            with_redis,
+            started: self.start + ms(at),
+            took,
+        });
     }
 
     fn figures(&self) -> Figures {
@@ -63,23 +71,31 @@ fn requests_belong_to_the_time_before_the_fault_to_it_or_to_the_time_after() {
 }
 
 #[test]
-fn registrations_during_the_fault_are_compared_with_those_without_redis() {
+fn registrations_that_overlap_the_fault_are_compared_with_those_without_redis() {
     let mut row = Row::new();
     for (with_redis, at, took) in [
         (false, 1500, 15),
-        (true, 1500, 37),
+        (true, 990, 37),
         (true, 2000, 35),
-        (true, 2500, 99),
-        (true, 3500, 900),
+        (true, 2990, 99),
+        (true, 900, 99),
+        (true, 3000, 900),
     ] {
-        row.measured.registrations.push(Registration {
-            with_redis,
-            ended: row.start + ms(at),
-            took: ms(took),
-        });
+        row.register(with_redis, at, Some(ms(took)));
     }
     let figures = row.figures();
     assert_eq!((figures.slower, figures.longer), (ms(22), ms(84)));
+}
+
+#[test]
+fn a_registration_that_hangs_has_taken_until_now() {
+    let mut row = Row::new();
+    row.register(true, 2000, None);
+    // Without another to compare it with.
+    assert!(!row.figures().registered);
+    row.register(false, 2000, Some(ms(15)));
+    let figures = row.figures();
+    assert!(figures.registered && figures.longer > ms(7000));
 }
 
 fn good() -> Figures {
@@ -88,6 +104,7 @@ fn good() -> Figures {
         during: 100,
         after: 100,
         from_redis_before: 100,
+        registered: true,
         back: Some(ms(700)),
         ..Figures::default()
     }
@@ -123,8 +140,9 @@ fn reads_of_redis_are_needed_if_each_request_reads_it() {
 
 #[test]
 fn wrong_results_fail_a_row_at_once() {
-    let wrong: [fn(&mut Figures); 3] = [
+    let wrong: [fn(&mut Figures); 4] = [
         |figures| figures.failed = 1,
+        |figures| figures.registered = false,
         |figures| figures.during = 0,
         |figures| figures.back = None,
     ];

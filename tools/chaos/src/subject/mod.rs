@@ -2,7 +2,7 @@
 
 pub(crate) mod load;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -50,12 +50,13 @@ pub(crate) struct Subject {
     pub(crate) pool: PgPool,
 }
 
-/// A registration that has ended.
+/// A registration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Registration {
     pub(crate) with_redis: bool,
-    pub(crate) ended: Instant,
-    pub(crate) took: Duration,
+    pub(crate) started: Instant,
+    /// Nothing while it is under way.
+    pub(crate) took: Option<Duration>,
 }
 
 impl Subjects {
@@ -90,24 +91,30 @@ impl Subjects {
     }
 
     /// Registers changed templates, by `subject` and by a process without Redis in turn, until it
-    /// is dropped or fails. Calls `note` with each registration.
+    /// is dropped or fails. Notes each registration when it starts and when it ends.
     pub(crate) async fn register(
         &self,
         subject: Option<&Subject>,
         every: Duration,
-        note: impl Fn(Registration),
+        notes: &Mutex<Vec<Registration>>,
     ) -> Failure {
+        let all = || notes.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             for registrar in [Some(&self.writer), subject].into_iter().flatten() {
                 // Not one at once after the other, because each wakes all processes.
                 tokio::time::sleep(every).await;
-                match self.register_one(registrar).await {
-                    Ok(took) => note(Registration {
-                        with_redis: !std::ptr::eq(registrar, &raw const self.writer),
-                        ended: Instant::now(),
-                        took,
-                    }),
+                let mut registration = Registration {
+                    with_redis: !std::ptr::eq(registrar, &raw const self.writer),
+                    started: Instant::now(),
+                    took: None,
+                };
+                all().push(registration);
+                registration.took = match self.register_one(registrar).await {
+                    Ok(took) => Some(took),
                     Err(error) => return error,
+                };
+                if let Some(last) = all().last_mut() {
+                    *last = registration;
                 }
             }
         }
