@@ -65,10 +65,6 @@ struct Course {
     /// Decides which faults happen and which templates are read and written. Default: random.
     #[arg(long)]
     seed: Option<u64>,
-    /// Run tasks in processes of workers and services, and judge how they end, instead of reads. A
-    /// soak always does.
-    #[arg(long)]
-    steps: bool,
 }
 
 impl Course {
@@ -90,9 +86,11 @@ fn main() -> ExitCode {
         return steps::agent::run();
     } else {
         match Cli::parse().mode {
-            Mode::Chaos(chaos::Options { course, .. }) if course.steps => {
-                in_runtime(steps::run(course.length(1), course.seed()))
-            }
+            Mode::Chaos(chaos::Options {
+                course,
+                steps: true,
+                ..
+            }) => in_runtime(steps::run(course.length(1), course.seed())),
             Mode::Chaos(options) => in_runtime(chaos::run(options)),
             Mode::Faults(options) => {
                 in_process(async |subjects| faults::run(subjects, &options).await)

@@ -122,18 +122,21 @@ impl<H: Notes> Run<H> {
     }
 
     /// Lets faults happen until the run ends, one after another: those that `next` returns, with the
-    /// members of which each may meet one, and the milliseconds that it may last. Returns when all is
-    /// well again.
+    /// members of which each may meet one, and the milliseconds that it may last. Ends the run if `next`
+    /// returns none. Returns when all is well again.
     pub(crate) async fn disturb(
         &self,
         seed: u64,
         pause: Range<u64>,
-        mut next: impl FnMut(&mut StdRng) -> (Fault, Range<usize>, Range<u64>),
+        mut next: impl FnMut(&mut StdRng) -> Option<(Fault, Range<usize>, Range<u64>)>,
     ) -> Result {
         let mut random = StdRng::seed_from_u64(seed);
         while !self.is_ending() {
             clock::pause(&mut random, pause.clone()).await;
-            let (fault, members, length) = next(&mut random);
+            let Some((fault, members, length)) = next(&mut random) else {
+                self.ending.store(true, Ordering::Relaxed);
+                break;
+            };
             let member = fault.meets_one().then(|| random.random_range(members));
             let length = Duration::from_millis(random.random_range(length));
             self.happen(fault, member, length).await?;

@@ -28,6 +28,9 @@ use members::{AGENTS, MEMBERS, ORCHESTRATION, WORKER};
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) course: Course,
+    /// Run tasks in processes of workers and services, and judge how they end, instead of reads.
+    #[arg(long)]
+    pub(crate) steps: bool,
     /// The bound, in milliseconds; 0 demands linearizable reads.
     #[arg(long, default_value_t = 1000, conflicts_with = "steps")]
     max_staleness_ms: u32,
@@ -78,7 +81,7 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
             Fault::ProcessKilled => AGENTS,
             _ => 0..MEMBERS.len(),
         };
-        (fault, members, LENGTH_MS)
+        Some((fault, members, LENGTH_MS))
     })
     .await?;
     // Panics if a reader or a writer did, which would go unnoticed otherwise.

@@ -15,8 +15,13 @@ const FREEZE_MS: Range<u64> = 1000 * LEASE_SECONDS + 200..1000 * LEASE_SECONDS +
 const PROCESS_PAUSE_MS: Range<u64> = 500..3000;
 
 /// Lets faults happen until the run ends: of servers and links, and of processes unless they must
-/// stay. Returns when everything is well again.
-pub(super) async fn run(chaos: &Chaos, seed: u64, processes_stay: bool) -> Result {
+/// stay. Ends the run after each once if it is the first lap. Returns when everything is well again.
+pub(super) async fn run(
+    chaos: &Chaos,
+    seed: u64,
+    processes_stay: bool,
+    is_first_lap: bool,
+) -> Result {
     let (of_processes, of_servers): (Vec<_>, Vec<_>) =
         Fault::all(Mode::Steps).partition(|fault| fault.is_of_process());
     let (of_redis, others): (Vec<_>, Vec<_>) = of_servers
@@ -24,9 +29,16 @@ pub(super) async fn run(chaos: &Chaos, seed: u64, processes_stay: bool) -> Resul
         .partition(|fault| fault.is_of_redis());
     // Steps hardly use Redis, so its faults are one card together if processes fail as well.
     let cards = if processes_stay { of_redis.len() } else { 1 };
-    let mut deck = Deck::of(others.into_iter().chain(of_redis[..cards].iter().copied()));
+    let cards = others.into_iter().chain(of_redis[..cards].iter().copied());
+    let mut left = if is_first_lap {
+        cards.clone().count()
+    } else {
+        usize::MAX
+    };
+    let mut deck = Deck::of(cards);
     let mut redis_deck = Deck::of(of_redis.into_iter());
     let servers = chaos.disturb(seed, PAUSE_MS, |random| {
+        left = left.checked_sub(1)?;
         let mut fault = deck.draw(random);
         if fault.is_of_redis() {
             fault = redis_deck.draw(random);
@@ -35,7 +47,7 @@ pub(super) async fn run(chaos: &Chaos, seed: u64, processes_stay: bool) -> Resul
             Fault::PostgresLink(_) => LINK_MS,
             _ => LENGTH_MS,
         };
-        (fault, 0..MEMBERS.len(), length)
+        Some((fault, 0..MEMBERS.len(), length))
     });
     if processes_stay {
         return servers.await;
@@ -54,7 +66,7 @@ pub(super) async fn run(chaos: &Chaos, seed: u64, processes_stay: bool) -> Resul
             Fault::ProcessFrozen => FREEZE_MS,
             _ => LENGTH_MS,
         };
-        (fault, members, length)
+        Some((fault, members, length))
     });
     tokio::try_join!(servers, processes)?;
     Ok(())

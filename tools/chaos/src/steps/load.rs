@@ -24,6 +24,9 @@ const PAUSE_MS: std::ops::Range<u64> = 50..300;
 /// The share of tasks that are cancelled, and of requests that wait for the end.
 const CANCELLED: f64 = 0.1;
 const WAITING: f64 = 0.2;
+/// A creator's answer is late after this, beside the time for which it waits. A request that hangs with
+/// Redis takes up to 2.5 s.
+const LATE: Duration = Duration::from_secs(2);
 const CANCEL_MS: std::ops::Range<u64> = 0..400;
 const CHANGE_MS: std::ops::Range<u64> = 500..2000;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -82,10 +85,10 @@ async fn create(chaos: &Chaos, service: usize, url: &str, random: &mut StdRng) -
         "name": shape.as_ref(), "namespace": NAMESPACE, "version": VERSION,
         "context": {"seed": seed}, "priority": random.random_range(0..3),
     });
-    let wait = if random.random_bool(WAITING) {
-        "?wait=2s"
+    let (wait, limit) = if random.random_bool(WAITING) {
+        ("?wait=2s", LATE + Duration::from_secs(2))
     } else {
-        ""
+        ("", LATE)
     };
     let request = chaos
         .processes
@@ -94,6 +97,10 @@ async fn create(chaos: &Chaos, service: usize, url: &str, random: &mut StdRng) -
         .json(&body);
     let start = clock::now();
     let answer = request.send().await;
+    let took = Duration::from_nanos(clock::now() - start);
+    if took > limit {
+        chaos.refused(&answer, " late", service, start);
+    }
     let created: Value = match answer {
         Ok(answer) if answer.status().as_u16() == 201 => answer.json().await.ok()?,
         refused => {

@@ -34,8 +34,6 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(90);
 const SETTLE_POLL: Duration = Duration::from_millis(200);
 /// A run of this length lets each fault happen, and must have noticed it.
 const FAIR_LENGTH: Duration = Duration::from_mins(1);
-/// The time in which each fault of servers and links happens once.
-const FIRST_LAP: Duration = Duration::from_secs(90);
 /// The time between two readings of levels.
 const LAP: Duration = Duration::from_mins(5);
 /// Nothing runs for so long before levels are read, so that idle threads end.
@@ -87,7 +85,7 @@ impl Chaos {
 pub(crate) async fn run(length: Duration, seed: u64) -> Result<bool> {
     println!("chaos of steps for {length:?}, seed {seed}");
     let chaos = start().await?;
-    let settled = disturb(&chaos, length, seed, false).await?;
+    let settled = disturb(&chaos, Some(length), seed, false).await?;
     let (history, mut misses) = report(&chaos, settled).await?;
     if length >= FAIR_LENGTH {
         summary::happened(&history, &mut misses);
@@ -100,19 +98,23 @@ pub(crate) async fn run(length: Duration, seed: u64) -> Result<bool> {
 pub(crate) async fn soak(length: Duration, seed: u64) -> Result<bool> {
     println!("soak for {length:?}, seed {seed}");
     let chaos = start().await?;
-    let mut settled = disturb(&chaos, FIRST_LAP, seed, true).await?;
+    let mut settled = disturb(&chaos, None, seed, true).await?;
     let before = levels(&chaos).await?;
     println!("after each fault once: {before}");
     let mut after = before.clone();
     let started = Instant::now();
     while let Some(rest) = length.checked_sub(started.elapsed()) {
         let seed = seed.wrapping_add(1000 * rest.as_secs());
-        let took = disturb(&chaos, rest.min(LAP), seed, true).await?;
+        let took = disturb(&chaos, Some(rest.min(LAP)), seed, true).await?;
         settled = settled.max(took);
         after = levels(&chaos).await?;
         println!("after {:.0?}: {after}", started.elapsed());
     }
+    let without_redis = without_redis(&chaos).await;
     let (_, mut misses) = report(&chaos, settled).await?;
+    for it in without_redis {
+        misses.wrong(true, format!("Redis was not in use again: {it}"));
+    }
     after.compare(&before, &mut misses);
     Ok(misses.conclude(seed))
 }
@@ -132,17 +134,20 @@ async fn start() -> Result<Arc<Chaos>> {
     Ok(chaos)
 }
 
-/// Runs tasks under faults for so long, and waits until all have ended. Returns how long that took.
+/// Runs tasks under faults for so long, or until each of servers and links happened once, and waits
+/// until all have ended. Returns how long that took.
 async fn disturb(
     chaos: &Arc<Chaos>,
-    length: Duration,
+    length: Option<Duration>,
     seed: u64,
     processes_stay: bool,
 ) -> Result<Duration> {
     let mut work = JoinSet::new();
     load::start(chaos, seed, &mut work);
-    chaos.end_after(length, &mut work);
-    disturb::run(chaos, seed, processes_stay).await?;
+    if let Some(length) = length {
+        chaos.end_after(length, &mut work);
+    }
+    disturb::run(chaos, seed, processes_stay, length.is_none()).await?;
     // Panics if one of them did, which would go unnoticed otherwise.
     work.join_all().await;
     settle(chaos).await
@@ -154,6 +159,26 @@ async fn levels(chaos: &Chaos) -> Result<Levels> {
     let mut levels = Levels::of_servers(&chaos.world).await?;
     chaos.processes.add_levels(&mut levels).await?;
     Ok(levels)
+}
+
+/// Returns the members that do not use Redis, with their reports of it.
+async fn without_redis(chaos: &Chaos) -> Vec<String> {
+    let mut found = Vec::new();
+    for (member, name) in MEMBERS.into_iter().enumerate() {
+        let url = format!("{}/health/detailed", chaos.processes.url(member));
+        let report = get(chaos, &url).await.unwrap_or_default();
+        let cache = &report["checks"]["cache"];
+        if cache["enabled"] != true || cache["healthy"] != true {
+            found.push(format!("{name}, {cache}"));
+        }
+    }
+    found
+}
+
+/// Returns the answer to a request, if it is JSON.
+async fn get(chaos: &Chaos, url: &str) -> Option<serde_json::Value> {
+    let answer = chaos.processes.http.get(url).send().await;
+    answer.ok()?.json().await.ok()
 }
 
 /// Stops all members, and prints the judge's verdict on the whole history.
@@ -192,11 +217,7 @@ async fn answers(chaos: &Chaos) {
     });
     let url = chaos.processes.url(ORCHESTRATIONS.start);
     for id in tasks {
-        let request = chaos.processes.http.get(format!("{url}/v1/tasks/{id}"));
-        let answer: Option<serde_json::Value> = match request.send().await {
-            Ok(answer) => answer.json().await.ok(),
-            Err(_) => None,
-        };
+        let answer = get(chaos, &format!("{url}/v1/tasks/{id}")).await;
         let status = answer.and_then(|task| task["status"].as_str().map(str::to_owned));
         let status = status.unwrap_or_else(|| String::from("no answer"));
         chaos.note(|history| history.answered(id, &status));

@@ -59,8 +59,8 @@ pub(super) fn happened(history: &History, misses: &mut Misses) {
     }
 }
 
-/// Prints the requests that were not carried out. Those that failed although the service could work
-/// are misses.
+/// Prints the requests that were not carried out, or late. Those that failed although the service could
+/// work are misses.
 fn refusals(history: &History, misses: &mut Misses) {
     let mut by_status: BTreeMap<_, (usize, usize)> = BTreeMap::new();
     for it in &history.refusals {
@@ -73,7 +73,7 @@ fn refusals(history: &History, misses: &mut Misses) {
             let member = if waits { fault.member } else { Some(it.member) };
             fault.excuses(member, it.start, it.end)
         });
-        let is_failure = it.status.starts_with(['5', 'n']);
+        let is_failure = it.status.starts_with(['5', 'n']) || it.status.ends_with("late");
         *unneeded += usize::from(is_failure && !is_excused);
     }
     for (status, (count, unneeded)) in by_status {
@@ -186,5 +186,6 @@ mod tests {
         assert!(!missed("503 to an operator", Some(4)));
         assert!(!missed("409 to an operator", Some(4)));
         assert!(missed("500", Some(3)));
+        assert!(missed("201 late", Some(4)) && !missed("201 late", Some(3)));
     }
 }
