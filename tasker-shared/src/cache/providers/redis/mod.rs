@@ -1,8 +1,8 @@
 //! The cache in Redis.
 //!
-//! Operations use the connections that are up, each within its limit ([`client`]). Background tasks
-//! do the rest: one connects and probes ([`supervisor`]), one writes the entries that were handed
-//! over ([`fills`]). Only [`endpoint`] and the modules that it uses know the kinds of servers.
+//! Operations use the connections that are up, each within its limit (`client`). Background tasks
+//! do the rest: one connects and probes (`supervisor`), one writes the entries that were handed
+//! over (`fills`). Only `endpoint` and the modules that it uses know the kinds of servers.
 
 mod breaker;
 mod client;
