@@ -41,7 +41,7 @@ impl Http {
     pub(crate) fn new(base: &Url, limit: Duration) -> Result<Self, CliError> {
         let mut roots = RootCertStore::empty();
         if base.scheme() == "https" {
-            // Those of the system, because companies have authorities of their own. `SSL_CERT_FILE`
+            // Trusts the system's roots, because companies have authorities of their own. `SSL_CERT_FILE`
             // names others. Without any, the handshake fails and says so.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }

@@ -127,6 +127,6 @@ pub(super) struct Pending {
     /// Set if the step may be complete already, by the handler itself or by a try whose answer was
     /// lost. If the end is refused, it was.
     pub(super) may_be_recorded: bool,
-    /// How often PostgreSQL refused it. After the first time it has an error without details.
+    /// The number of times that PostgreSQL refused it. After the first it has an error without details.
     pub(super) refusals: u32,
 }

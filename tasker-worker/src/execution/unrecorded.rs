@@ -9,7 +9,7 @@ use super::link::{is_locked, is_refusal};
 
 /// The most ends that one statement records.
 const MAX_BATCH: usize = 500;
-/// How often an end is refused before that is an error.
+/// The refusals of an end after which an error is logged.
 const MAX_REFUSALS: u32 = 5;
 /// The most bytes of results that one statement records, unless a single result has more.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;

@@ -94,7 +94,7 @@ async fn the_age_of_a_hit_is_that_of_its_figures_and_bounded() {
     let age: u64 = hit.headers["age"].to_str().unwrap().parse().unwrap();
     assert!((42..60).contains(&age), "{age}");
 
-    // Whoever else writes to Redis could keep values for longer, or in another form.
+    // Other software could keep values in Redis for longer, or in another form.
     let mut partial = of_age(1);
     partial.as_object_mut().unwrap().remove("missing_hours");
     for unusable in [

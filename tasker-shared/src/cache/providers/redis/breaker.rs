@@ -46,7 +46,7 @@ pub(super) struct Breaker {
 struct Record {
     since: DateTime<Utc>,
     last_error: Option<CacheError>,
-    /// Whether the last opening was logged; none before the first.
+    /// True if the last opening was logged; none before the first.
     opening_logged: Option<bool>,
 }
 
