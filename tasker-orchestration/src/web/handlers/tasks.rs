@@ -29,8 +29,8 @@ use crate::web::state::ApiState;
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
-/// The steps of a page without a `limit`: more than nearly all tasks have.
-const STEPS_LIMIT: i64 = 1000;
+/// The steps of a list without a `limit`: more than any task has. The values in a list are bounded.
+const ALL_STEPS: i64 = 10_000_000;
 /// The longest that a request waits for the end of a task. Proxies seldom allow more.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
@@ -317,8 +317,8 @@ pub(crate) async fn get_task(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListSteps {
-    /// Size of the page, from 1 to 1000. Default 1000.
-    #[param(minimum = 1, maximum = 1000, default = 1000)]
+    /// Size of the page, from 1 to 1000. Default: all steps.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<i64>,
     /// The cursor of the page, from the answer with the previous page.
     cursor: Option<String>,
@@ -326,8 +326,8 @@ pub(crate) struct ListSteps {
 
 /// List the steps of a task
 ///
-/// Oldest first. The header `link` has the address of the next page. A page has 4 MiB of values at most.
-/// Beyond that, the steps with the largest values have `values_left_out`.
+/// Oldest first: all of them, or pages of `limit`, whose header `link` has the address of the next one. An
+/// answer has 4 MiB of values at most. Beyond that, the steps with the largest values have `values_left_out`.
 #[utoipa::path(
     get,
     path = "/v1/tasks/{task_uuid}/workflow_steps",
@@ -344,11 +344,13 @@ pub(crate) async fn list_workflow_steps(
     uri: Uri,
     ApiQuery(query): ApiQuery<ListSteps>,
 ) -> ApiResult<Response> {
+    let is_paged = query.limit.is_some();
     let page = PageQuery {
-        limit: Some(query.limit.unwrap_or(STEPS_LIMIT)),
+        limit: query.limit,
         cursor: query.cursor,
     };
-    let (limit, after) = (page.limit()?, page.after()?.unwrap_or(Uuid::nil()));
+    let limit = if is_paged { page.limit()? } else { ALL_STEPS };
+    let after = page.after()?.unwrap_or(Uuid::nil());
     let steps = database::run_idempotent(&state.pool, QUERY_LIMIT, move |connection| {
         Box::pin(async move {
             let steps =
