@@ -7,19 +7,23 @@
 
 mod metered;
 
+use std::fmt::Write;
+
 use jsonschema::{PatternOptions, Retrieve, Uri, ValidationError, Validator};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use metered::Budget;
 use metered::{Metered, Node};
 
 use super::FreeForm;
 
-/// The most patterns of a schema, because compiling one may take 10 ms and, with
-/// [`MAX_PATTERN_BYTES`], that much memory.
+/// The most patterns of a schema.
 const MAX_PATTERNS: usize = 200;
 /// The most memory of a compiled pattern. Counted repetitions of Unicode classes need some megabytes.
 const MAX_PATTERN_BYTES: usize = 8 * 1024 * 1024;
+/// The most memory of all compiled patterns of a schema, of which each may have the same share. Compiling
+/// that much takes about a second.
+const MAX_PATTERNS_BYTES: usize = 128 * 1024 * 1024;
 /// The most violations that a check reports.
 const MAX_VIOLATIONS: usize = 100;
 
@@ -96,18 +100,24 @@ pub struct InputSchema(Validator<Metered>);
 /// [`InputSchemaError::Invalid`] if it is not a JSON Schema, refers to another document, or has a
 /// pattern with look-around or back-references.
 pub fn compile(schema: &Value) -> Result<InputSchema, InputSchemaError> {
-    if patterns(schema) > MAX_PATTERNS {
+    let patterns = patterns(schema);
+    if patterns > MAX_PATTERNS {
         return Err(InputSchemaError::Invalid {
             reason: format!("it has more than {MAX_PATTERNS} patterns"),
             location: String::new(),
         });
     }
+    let share = MAX_PATTERN_BYTES.min(MAX_PATTERNS_BYTES / patterns.max(1));
+    build(schema, share)
+        .map(InputSchema)
+        .map_err(|error| schema_error(schema, &error, share))
+}
+
+fn build(schema: &Value, pattern_bytes: usize) -> Result<Validator<Metered>, ValidationError<'_>> {
     jsonschema::options_for::<Metered>()
         .with_retriever(NothingRemote)
-        .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN_BYTES))
+        .with_pattern_options(PatternOptions::regex().size_limit(pattern_bytes))
         .build(schema)
-        .map(InputSchema)
-        .map_err(|error| schema_error(schema, &error))
 }
 
 impl InputSchema {
@@ -155,12 +165,22 @@ fn violation(error: &ValidationError<'_>) -> SchemaViolation {
     }
 }
 
-fn schema_error(schema: &Value, error: &ValidationError<'_>) -> InputSchemaError {
+fn schema_error(
+    schema: &Value,
+    error: &ValidationError<'_>,
+    pattern_bytes: usize,
+) -> InputSchemaError {
     let location = error.instance_path().as_str().to_owned();
     let mut reason = error.masked().to_string();
     let pattern = schema.pointer(&location).and_then(Value::as_str);
     if pattern.is_some_and(needs_backtracking) {
         reason.push_str("; patterns with look-around or back-references are not supported, because they can take exponential time");
+    } else if let Some(pattern) = pattern
+        && location.ends_with("/pattern")
+        && build(&json!({"pattern": pattern}), MAX_PATTERN_BYTES).is_ok()
+    {
+        let kib = pattern_bytes / 1024;
+        write!(reason, "; as the schema has many patterns, each may take {kib} KiB when it is compiled; shorten its repetitions or use fewer patterns").ok();
     }
     InputSchemaError::Invalid { reason, location }
 }

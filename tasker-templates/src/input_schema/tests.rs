@@ -102,6 +102,16 @@ fn patterns_are_limited_in_number_and_size() {
     let patterns = |number: usize| json!({"allOf": vec![json!({"pattern": "a"}); number]});
     assert!(compile(&patterns(super::MAX_PATTERNS)).is_ok());
     assert!(compile(&patterns(super::MAX_PATTERNS + 1)).is_err());
+    let large = |number: usize| {
+        let pattern =
+            |index| json!({"pattern": format!("^{index}[a-z]{{1,4096}}[0-9]{{1,4096}}$")});
+        json!({"allOf": (0..number).map(pattern).collect::<Vec<_>>()})
+    };
+    assert!(compile(&large(10)).is_ok());
+    let error = compile(&large(super::MAX_PATTERNS))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("each may take 655 KiB"), "{error}");
 }
 
 #[test]

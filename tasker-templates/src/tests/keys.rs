@@ -198,6 +198,10 @@ fn a_batch_worker_depends_on_the_batchable_step_that_names_it() {
     }
     let error = read(&steps("aa")).unwrap_err();
     assert_eq!((error.problems().len(), error.warnings().len()), (1, 0));
+    // A repeated name is an error by itself, and not compared again with all that name it.
+    let again = "- {name: b, type: batch_worker, handler: {callable: B}}\n";
+    let error = read(&format!("{}{again}", steps(""))).unwrap_err();
+    assert_eq!((error.problems().len(), error.warnings().len()), (1, 1));
 }
 
 #[test]

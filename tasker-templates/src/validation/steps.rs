@@ -252,6 +252,10 @@ fn check_batch_workers(checker: &mut Checker, steps: &[Value], names: &StepNames
         let (Some(name), Some("batch_worker")) = (text(step, "name"), step_type(step)) else {
             continue;
         };
+        if names.index(name) != Some(index) {
+            // An error by itself. All that name this step would be looked at again for each repetition.
+            continue;
+        }
         let at = at.index(index);
         let Some(by) = workers.get(name) else {
             checker.warning(&at, ProblemKind::UnusedBatchWorker);
