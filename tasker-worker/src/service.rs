@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use tasker_shared::database::DatabaseCause;
+use tasker_shared::models::core::task_template::TemplateLimits;
 use tasker_shared::registry::RegistryError;
 use tasker_shared::registry::catalog::TemplateCatalog;
 use tasker_web::{AppParts, ServiceError, ServiceInfo, TemplateFiles, app, causes, exit};
@@ -96,6 +97,7 @@ pub async fn start_with(
         manager,
         Arc::clone(context.cache_provider()),
         TemplateCatalog::new(context.database_pool().clone()),
+        TemplateLimits::with_max_bytes(config.common.task_templates.max_file_bytes),
     );
     Ok(app(parts, template_routes(service), openapi::document()))
 }

@@ -102,7 +102,7 @@ pub(crate) async fn get_template(
     if held {
         return Ok((StatusCode::NOT_MODIFIED, validators).into_response());
     }
-    let body = ApiJson(TemplateResponse::from(&lookup));
+    let body = ApiJson(service.describe(&lookup).await);
     Ok((validators, body).into_response())
 }
 

@@ -5,8 +5,8 @@
 //! race can therefore only cause a miss, never an outdated answer.
 
 use std::hash::Hash;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use moka::notification::RemovalCause;
@@ -22,6 +22,7 @@ pub(crate) type Pointer = (ContentHash, i64);
 pub struct ResolvedTemplate {
     metadata: Arc<HandlerMetadata>,
     overridden: Option<Document>,
+    warnings: OnceLock<Vec<String>>,
     cached_at: Instant,
     accesses: AtomicU64,
 }
@@ -38,6 +39,11 @@ impl ResolvedTemplate {
     pub fn document(&self) -> &Document {
         // Most templates override nothing in most environments, so they share the registry's bytes.
         self.overridden.as_ref().unwrap_or(&self.metadata.document)
+    }
+
+    /// Returns the place for the warnings of the document.
+    pub(crate) fn warnings(&self) -> &OnceLock<Vec<String>> {
+        &self.warnings
     }
 
     fn pointer(&self) -> Pointer {
@@ -156,6 +162,7 @@ impl ResolvedCache {
         let template = Arc::new(ResolvedTemplate {
             metadata,
             overridden,
+            warnings: OnceLock::new(),
             cached_at: now,
             accesses: AtomicU64::new(0),
         });

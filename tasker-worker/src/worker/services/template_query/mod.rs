@@ -1,5 +1,6 @@
 //! Queries about templates, and operations on the caches.
 
+mod jobs;
 mod service;
 mod types;
 mod validation;

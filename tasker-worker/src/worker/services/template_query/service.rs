@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use tasker_shared::cache::{CacheProvider, CacheStatus};
+use tasker_shared::models::core::task_template::TemplateLimits;
 use tasker_shared::registry::catalog::{self, TemplateCatalog};
 use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
 use tasker_shared::types::{CacheInvalidation, CacheStats, HandlerMetadata};
 use tasker_web::{ApiResult, Page, PageQuery, resolve_problem};
 
-use super::types::{CacheOperation, CacheOperationResponse, TemplateListResponse};
+use super::jobs::Jobs;
+use super::types::{
+    CacheOperation, CacheOperationResponse, TemplateListResponse, TemplateResponse,
+};
 use super::validation::{
     TemplateValidationResponse, validate_document, validate_resolved, validate_unreadable,
 };
@@ -23,6 +27,8 @@ pub struct TemplateQueryService {
     manager: Arc<TaskTemplateManager>,
     cache_provider: Arc<CacheProvider>,
     catalog: TemplateCatalog,
+    limits: TemplateLimits,
+    validations: Jobs,
 }
 
 impl TemplateQueryService {
@@ -33,17 +39,20 @@ impl TemplateQueryService {
     }
 
     /// Creates a service for the templates of `manager`, whose registry uses `cache_provider`
-    /// and the database of `catalog`.
+    /// and the database of `catalog`. Documents that are validated have the `limits` of files.
     #[must_use]
     pub fn new(
         manager: Arc<TaskTemplateManager>,
         cache_provider: Arc<CacheProvider>,
         catalog: TemplateCatalog,
+        limits: TemplateLimits,
     ) -> Self {
         Self {
             manager,
             cache_provider,
             catalog,
+            limits,
+            validations: Jobs::default(),
         }
     }
 
@@ -101,6 +110,22 @@ impl TemplateQueryService {
             .await
     }
 
+    /// Returns the answer to a request for this template.
+    pub async fn describe(&self, lookup: &Lookup) -> TemplateResponse {
+        let template = Arc::clone(&lookup.template);
+        // Once for each entry, because the schema is compiled for them.
+        let warnings = if let Some(warnings) = template.warnings().get() {
+            warnings.clone()
+        } else {
+            let validate = move || {
+                let warnings = || validate_resolved(&template).warnings;
+                template.warnings().get_or_init(warnings).clone()
+            };
+            self.validations.run(validate).await
+        };
+        TemplateResponse::new(lookup, warnings)
+    }
+
     /// Checks that this worker can run the registered template. Reports a document that cannot be
     /// read as an invalid template, not as an error.
     pub async fn validate_template(
@@ -110,18 +135,20 @@ impl TemplateQueryService {
         version: &str,
     ) -> Result<TemplateValidationResponse, RegistryError> {
         match self.get_template(namespace, name, version).await {
-            Ok(lookup) => Ok(validate_resolved(&lookup.template)),
+            Ok(lookup) => {
+                let job = move || validate_resolved(&lookup.template);
+                Ok(self.validations.run(job).await)
+            }
             Err(RegistryError::Unreadable { source, .. }) => Ok(validate_unreadable(&source)),
             Err(error) => Err(error),
         }
     }
 
-    /// Checks a template in YAML or JSON that is not registered, on a thread for blocking work,
-    /// because reading a large document takes long.
+    /// Checks a template in YAML or JSON that is not registered.
     pub async fn validate_document(&self, text: Vec<u8>) -> TemplateValidationResponse {
-        tokio::task::spawn_blocking(move || validate_document(&text))
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        let limits = self.limits;
+        let job = move || validate_document(&text, limits);
+        self.validations.run(job).await
     }
 
     /// Resolves one template again, then deletes its entry in the distributed cache.

@@ -8,7 +8,6 @@ use tasker_shared::types::{CacheInvalidation, CacheStats, ContentHash, Document,
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::validation::validate_resolved;
 use crate::worker::Lookup;
 
 /// The registered templates, and the capabilities of this worker.
@@ -78,11 +77,12 @@ pub struct TemplateResponse {
     pub stale_by_ms: Option<u64>,
 }
 
-impl From<&Lookup> for TemplateResponse {
-    fn from(lookup: &Lookup) -> Self {
+impl TemplateResponse {
+    /// Describes a template that was looked up, with its `warnings`.
+    pub(super) fn new(lookup: &Lookup, warnings: Vec<String>) -> Self {
         Self {
             template: lookup.template.document().clone(),
-            warnings: validate_resolved(&lookup.template).warnings,
+            warnings,
             handler_metadata: HandlerMetadataResponse::from(&**lookup.template.metadata()),
             cached: lookup.cached,
             cache_age_seconds: lookup.age.as_secs(),

@@ -3,6 +3,7 @@
 //! Templates are checked before they are registered. A registered one may still be invalid, because
 //! other software writes to the database, or because an environment's overrides break it.
 
+use std::collections::HashSet;
 use std::error::Error;
 
 use serde::Serialize;
@@ -42,11 +43,8 @@ pub(super) fn validate_resolved(resolved: &ResolvedTemplate) -> TemplateValidati
 }
 
 /// Checks a template in YAML or JSON that is not registered.
-pub(super) fn validate_document(text: &[u8]) -> TemplateValidationResponse {
-    answer(
-        TemplateDocument::from_yaml(text, TemplateLimits::default()),
-        None,
-    )
+pub(super) fn validate_document(text: &[u8], limits: TemplateLimits) -> TemplateValidationResponse {
+    answer(TemplateDocument::from_yaml(text, limits), None)
 }
 
 /// Returns the answer for a registered document that has no typed view.
@@ -94,21 +92,19 @@ fn sentences(problems: &[Problem]) -> Vec<String> {
 
 /// Returns each callable once, in the order of steps.
 fn step_handlers(template: &TaskTemplate) -> Vec<String> {
-    let mut handlers: Vec<String> = Vec::new();
-    for step in &template.steps {
-        let callable = step.handler.callable.as_str();
-        if !handlers.iter().any(|known| known == callable) {
-            handlers.push(callable.to_owned());
-        }
-    }
-    handlers
+    let mut seen = HashSet::new();
+    let callables = template.steps.iter().map(|step| &step.handler.callable);
+    callables
+        .filter(|callable| seen.insert(*callable))
+        .cloned()
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::{step_handlers, validate_document};
+    use super::{TemplateLimits, step_handlers, validate_document};
 
     #[test]
     fn handlers_are_listed_once_each_in_the_order_of_steps() {
@@ -127,7 +123,7 @@ mod tests {
         let yaml = b"name: n\nnamespace_name: s\nversion: '1'\nowner: me\ninput_schema: {required: id}\nsteps: []\n";
         let json =
             br#"{"name": "n", "namespace_name": "s", "version": "1", "steps": [], "x-a": 1}"#;
-        let refused = validate_document(yaml);
+        let refused = validate_document(yaml, TemplateLimits::default());
         assert!(!refused.valid);
         assert!(
             refused.errors[0].starts_with("line 5, column 16: input_schema.required:"),
@@ -137,8 +133,11 @@ mod tests {
             refused.warnings[0].starts_with("line 4, column 1: owner:"),
             "{refused:?}"
         );
-        let accepted = validate_document(json);
+        let accepted = validate_document(json, TemplateLimits::default());
         assert!(accepted.valid, "{accepted:?}");
         assert_eq!(accepted.warnings.len(), 1, "{accepted:?}");
+        let limits = TemplateLimits::with_max_bytes(json.len() as u64 - 1);
+        let large = validate_document(json, limits);
+        assert!(large.errors[0].contains("max_file_bytes"), "{large:?}");
     }
 }
