@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection, FromRow, PgConnection};
 use utoipa::ToSchema;
@@ -371,7 +370,8 @@ pub(crate) struct Task {
     pub(crate) complete: bool,
     /// The task's input.
     #[schema(value_type = Option<Object>)]
-    pub(crate) context: Option<Value>,
+    #[sqlx(json(nullable))]
+    pub(crate) context: Option<FreeForm>,
     /// The person or program that sent the request.
     pub(crate) initiator: Option<String>,
     /// The system that sent the request.
@@ -380,10 +380,12 @@ pub(crate) struct Task {
     pub(crate) reason: Option<String>,
     /// Free labels.
     #[schema(value_type = Option<Vec<String>>)]
-    pub(crate) tags: Option<Value>,
+    #[sqlx(json(nullable))]
+    pub(crate) tags: Option<FreeForm>,
     /// Free options.
     #[schema(value_type = Option<Object>)]
-    pub(crate) options: Option<Value>,
+    #[sqlx(json(nullable))]
+    pub(crate) options: Option<FreeForm>,
     /// Higher runs earlier.
     pub(crate) priority: i32,
     /// Connects the tasks of one business operation.

@@ -1,16 +1,15 @@
 //! Checks the free JSON of a request: its `context` and `options`. Runs in the [check
 //! pool](super::check_pool), because the JSON may be large and the check expensive.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_shared::models::core::task_template::FreeForm;
 use tasker_shared::models::core::task_template::input_schema::{Budget, InputSchema};
 
 use super::errors::{TaskInitializationError as Error, Violation};
+use super::numbers;
 
 /// The budget of a first check, which nearly all contexts stay within: some 10 ms of one core.
 pub(super) const QUICK: Budget = Budget {
@@ -27,18 +26,33 @@ pub(super) const THOROUGH: Budget = Budget {
 };
 /// The most violations that are reported.
 const MAX_VIOLATIONS: usize = 100;
+/// The most bytes of pointers to large integers but for the last one. A key may be as long as the body.
+const MAX_POINTERS: usize = 64 * 1024;
 
-/// Checks the JSON of `request`, and returns its context as a tree.
+/// A context without violations.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// The context as a tree, whose numbers are rounded to 64 bits.
+    pub(super) context: Value,
+    /// A hash of the place and the digits of each number that lost digits in the tree, sorted.
+    pub(super) rounded: Vec<[u8; 32]>,
+}
+
+/// Checks the JSON of `request`, and returns its context.
 pub(super) fn check(
     request: &TaskRequest,
     schema: Option<&InputSchema>,
     budget: Budget,
-) -> Result<Value, Error> {
+) -> Result<Checked, Error> {
     let mut violations = Vec::new();
-    let context = read("/context", &request.context, &mut violations);
+    let mut rounded = Vec::new();
+    let context = read("/context", &request.context, &mut violations, |digits| {
+        rounded.push(digits);
+    });
     if let Some(options) = &request.options {
-        read("/options", options, &mut violations);
+        read("/options", options, &mut violations, drop);
     }
+    rounded.sort_unstable();
     let context = context.filter(|_| violations.is_empty());
     let Some(context) = context else {
         return Err(Error::Invalid(violations));
@@ -54,77 +68,44 @@ pub(super) fn check(
             return Err(Error::Context(violations.collect()));
         }
     }
-    Ok(context)
+    Ok(Checked { context, rounded })
 }
 
 /// Returns the places of `json` that cannot be stored without loss.
 pub(crate) fn lossy_integers(json: &FreeForm) -> Vec<Violation> {
     let mut violations = Vec::new();
-    read("", json, &mut violations);
+    read("", json, &mut violations, drop);
     violations
 }
 
-/// Reads JSON that can be stored without loss.
-fn read(pointer: &str, json: &FreeForm, violations: &mut Vec<Violation>) -> Option<Value> {
+/// Reads JSON. Adds a violation for each integer beyond 64 bits, which handlers would get without its last
+/// digits, and calls `rounded` for each other number that loses digits.
+fn read(
+    pointer: &str,
+    json: &FreeForm,
+    violations: &mut Vec<Violation>,
+    mut rounded: impl FnMut([u8; 32]),
+) -> Option<Value> {
     let value = json.to_value().inspect_err(|error| {
         violations.push(Violation::new(pointer, format!("cannot be read: {error}")));
     });
     let value = value.ok()?;
-    if has_large_number(&value)
-        && let Ok(raw) = serde_json::from_str(json.as_json())
-    {
-        large_integers(pointer, raw, &value, violations);
-    }
+    let mut pointers = 0;
+    numbers::visit_numbers(json.as_json(), |place, number| {
+        if !numbers::is_large_integer(number) {
+            numbers::rounded(place, number)
+                .into_iter()
+                .for_each(&mut rounded);
+        } else if violations.len() < MAX_VIOLATIONS && pointers < MAX_POINTERS {
+            let pointer = place.pointer(pointer);
+            pointers += pointer.len();
+            violations.push(Violation::new(
+                pointer,
+                "is an integer beyond 64 bits, which would lose digits; send it as a string",
+            ));
+        }
+    });
     Some(value)
-}
-
-/// Returns true if `value` contains a number that may have been an integer beyond 64 bits, which the
-/// JSON reader rounds to a float.
-fn has_large_number(value: &Value) -> bool {
-    match value {
-        // The first integers that do not fit are 2^64 and -2^63 - 1.
-        Value::Number(number) => number
-            .as_f64()
-            .is_some_and(|float| number.is_f64() && float.abs() >= 9.2e18),
-        Value::Array(items) => items.iter().any(has_large_number),
-        Value::Object(members) => members.values().any(has_large_number),
-        Value::Null | Value::Bool(_) | Value::String(_) => false,
-    }
-}
-
-/// Adds a violation for each integer beyond 64 bits, because two of them could become one float and,
-/// with it, one task. Numbers that are written with a fraction or an exponent are floats anyway.
-fn large_integers(pointer: &str, raw: &RawValue, value: &Value, violations: &mut Vec<Violation>) {
-    if violations.len() >= MAX_VIOLATIONS || !has_large_number(value) {
-        return;
-    }
-    match value {
-        Value::Number(_) => {
-            if !raw.get().contains(['.', 'e', 'E']) {
-                violations.push(Violation::new(
-                    pointer,
-                    "is an integer beyond 64 bits, which would lose digits; send it as a string",
-                ));
-            }
-        }
-        Value::Array(items) => {
-            let raws: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-            for (index, (raw, item)) in raws.into_iter().zip(items).enumerate() {
-                large_integers(&format!("{pointer}/{index}"), raw, item, violations);
-            }
-        }
-        Value::Object(members) => {
-            let raws: BTreeMap<String, &RawValue> =
-                serde_json::from_str(raw.get()).unwrap_or_default();
-            for (key, raw) in raws {
-                if let Some(member) = members.get(&key) {
-                    let key = key.replace('~', "~0").replace('/', "~1");
-                    large_integers(&format!("{pointer}/{key}"), raw, member, violations);
-                }
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::String(_) => {}
-    }
 }
 
 #[cfg(test)]
@@ -133,7 +114,7 @@ mod tests {
     use tasker_shared::models::core::task_template::FreeForm;
 
     use super::super::errors::TaskInitializationError as Error;
-    use super::{MAX_VIOLATIONS, QUICK, check};
+    use super::{MAX_POINTERS, MAX_VIOLATIONS, QUICK, check};
 
     fn free_form(json: &str) -> FreeForm {
         serde_json::from_str(json).unwrap()
@@ -190,5 +171,7 @@ mod tests {
         }
         let many = format!("{{\"a\": [{}0]}}", "99999999999999999999, ".repeat(1_000));
         assert_eq!(pointers(&many).len(), MAX_VIOLATIONS);
+        let long_key = many.replace('a', &"a".repeat(MAX_POINTERS));
+        assert_eq!(pointers(&long_key).len(), 1);
     }
 }

@@ -5,12 +5,14 @@ use sha2::{Digest, Sha256};
 use tasker_shared::models::core::identity_strategy::IdentityStrategy;
 use uuid::Uuid;
 
+use super::context::Checked;
+
 /// Returns the identity of a request for `named_task`, or `None` if the strategy needs a key and there is
 /// none. A given key decides, with every strategy.
 pub(super) fn identity_hash(
     strategy: IdentityStrategy,
     named_task: Uuid,
-    context: &Value,
+    Checked { context, rounded }: &Checked,
     idempotency_key: Option<&str>,
 ) -> Option<String> {
     // The first byte distinguishes a key from a context.
@@ -25,6 +27,10 @@ pub(super) fn identity_hash(
             hasher.update(b"c");
             hasher.update(named_task);
             feed(&mut hasher, context);
+            // Only these, so that other contexts keep the identity that they had before.
+            for digits in rounded {
+                hasher.update(digits);
+            }
         }
         (None, IdentityStrategy::CallerProvided) => return None,
         (None, IdentityStrategy::AlwaysUnique) => {
@@ -81,10 +87,40 @@ mod tests {
     use tasker_shared::models::core::identity_strategy::IdentityStrategy::{
         self, AlwaysUnique, CallerProvided, Strict,
     };
+    use tasker_shared::models::core::task_request::TaskRequest;
     use uuid::Uuid;
 
+    use super::super::context::{Checked, QUICK, check};
+
+    fn checked(context: &Value) -> Checked {
+        let mut request = TaskRequest::new("order", "shop");
+        request.context = context.clone().into();
+        check(&request, None, QUICK).unwrap()
+    }
+
     fn identity(strategy: IdentityStrategy, context: &Value, key: Option<&str>) -> Option<String> {
-        super::identity_hash(strategy, Uuid::nil(), context, key)
+        super::identity_hash(strategy, Uuid::nil(), &checked(context), key)
+    }
+
+    #[test]
+    fn digits_beyond_a_float_count_and_other_identities_stay() {
+        let identity = |json: &str| {
+            let mut request = TaskRequest::new("order", "shop");
+            request.context = serde_json::from_str(json).unwrap();
+            let context = check(&request, None, QUICK).unwrap();
+            super::identity_hash(Strict, Uuid::nil(), &context, None).unwrap()
+        };
+        let one = identity(r#"{"amount": 12345678901234567.89}"#);
+        assert_eq!(one, identity(r#"{"amount":  1234567890123456789e-2}"#));
+        for other in ["67.91", "67.9", "68"] {
+            let other = identity(&format!("{{\"amount\": 123456789012345{other}}}"));
+            assert_ne!(one, other);
+        }
+        // As the first release computed it.
+        assert_eq!(
+            identity(r#"{"b": [1, 2.50, 1e30], "a": 0.30000000000000004, "c": null}"#),
+            "d50cdcfecf4b2b80b9aa8865c863b1970ed5763d4980d9f4ce11555ea0f84a17"
+        );
     }
 
     #[test]
@@ -102,7 +138,7 @@ mod tests {
         ] {
             assert_ne!(identity(Strict, &one, None), identity(Strict, &other, None));
         }
-        let other_task = super::identity_hash(Strict, Uuid::max(), &one, None);
+        let other_task = super::identity_hash(Strict, Uuid::max(), &checked(&one), None);
         assert_ne!(identity(Strict, &one, None), other_task);
     }
 

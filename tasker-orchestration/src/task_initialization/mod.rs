@@ -10,6 +10,7 @@ mod context;
 mod errors;
 mod identity;
 mod initializer;
+mod numbers;
 mod plan;
 mod prepared;
 mod request_check;

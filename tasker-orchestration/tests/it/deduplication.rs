@@ -56,6 +56,28 @@ async fn the_same_context_is_the_same_task_whatever_the_order_of_its_keys() {
 }
 
 #[tokio::test]
+async fn contexts_with_other_digits_are_other_tasks_and_shown_as_they_were_sent() {
+    let app = TestApp::start().await;
+    app.register("order", json!({})).await;
+    for (amount, status) in [
+        ("12345678901234567.89", 201),
+        ("12345678901234567.91", 201),
+        ("1234567890123456789e-2", 200),
+    ] {
+        let names = r#""name":"order","namespace":"shop","version":"1.0.0""#;
+        let body = format!(r#"{{{names},"context":{{"amount":{amount}}}}}"#);
+        let answer = app.post_body(body).await;
+        assert_eq!(answer.status, status, "{amount}");
+        if status == 201 {
+            let task = answer.json();
+            let path = format!("/v1/tasks/{}", task["task_uuid"].as_str().unwrap());
+            let shown = app.get(&path).await.text;
+            assert!(shown.contains(amount), "{shown}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn of_many_same_requests_at_once_exactly_one_makes_the_task() {
     let app = TestApp::start().await;
     app.register("order", json!({})).await;

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use tasker_shared::models::core::task_template::FreeForm;
 use tasker_web::problem_kinds as kinds;
 use tasker_web::{ApiJson, ApiResult, FieldError, Problem, parse_json};
+use tokio::sync::Semaphore;
 
 use crate::task_initialization::{TaskInitializationError, lossy_integers};
 
@@ -12,6 +13,9 @@ use crate::task_initialization::{TaskInitializationError, lossy_integers};
 pub(super) const MAX_PERSON: usize = 255;
 /// The longest reason or note, in characters.
 pub(super) const MAX_NOTE: usize = 10_000;
+
+/// Checks of bodies that run at a time.
+static TURNS: Semaphore = Semaphore::const_new(2);
 
 /// Requires texts of at most so many characters that say something. Each has its pointer.
 ///
@@ -44,8 +48,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Exact<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let ApiJson(body) = ApiJson::<FreeForm>::from_request(request, state).await?;
+        // Apart from the runtime, because a body may be large.
+        let turn = TURNS.acquire().await.map_err(Problem::internal)?;
+        let check = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            (lossy_integers(&body), body)
+        });
+        let (violations, body) = check.await.map_err(Problem::internal)?;
         let read = parse_json(body.as_json().as_bytes())?;
-        let violations = lossy_integers(&body);
         if violations.is_empty() {
             Ok(Self(read))
         } else {
