@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::joined::{Joined, Joining};
 use crate::parts::{AppParts, ServiceInfo, TemplateFiles};
 use crate::problem::{ApiResult, Problem, causes};
 use crate::problem_from::unavailability;
 use crate::problem_kinds as kinds;
+use tasker_shared::SystemContext;
 use tasker_shared::cache::CacheStatus;
 use tasker_shared::database::{self, DatabaseCause, DatabaseError, LockWait};
 use tasker_shared::registry::IndexStatus;
@@ -179,7 +181,7 @@ impl TemplatesCheck {
 }
 
 /// The health of PostgreSQL.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct DatabaseCheck {
     /// Healthy if PostgreSQL answered within a second, is no standby, and has the tables.
     pub status: HealthStatus,
@@ -260,6 +262,7 @@ pub(crate) fn routes(parts: &Arc<AppParts>) -> Router {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/health/detailed", get(detailed))
+        .layer(Extension(Arc::<Joined<DatabaseCheck>>::default()))
         .with_state(Arc::clone(parts))
 }
 
@@ -299,14 +302,17 @@ pub(crate) async fn live(State(parts): State<Arc<AppParts>>) -> Json<Health> {
         (status = 503, description = "`starting`, `draining`, `database_unavailable`, `database_read_only` or `database_not_migrated`", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<Health>> {
+pub(crate) async fn ready(
+    State(parts): State<Arc<AppParts>>,
+    Extension(checks): Extension<Arc<Joined<DatabaseCheck>>>,
+) -> ApiResult<Json<Health>> {
     if parts.lifecycle.is_draining() {
         return Err(Problem::new(
             &kinds::DRAINING,
             "The service is stopping. Use another instance.",
         ));
     }
-    let database = parts.check_database().await;
+    let database = parts.check_database(&checks).await;
     if database.status == HealthStatus::Unhealthy {
         let (kind, detail) = match database.kind.unwrap_or(DatabaseCause::Late) {
             DatabaseCause::Other => (
@@ -329,12 +335,15 @@ pub(crate) async fn ready(State(parts): State<Arc<AppParts>>) -> ApiResult<Json<
     tag = "operations",
     responses((status = 200, description = "The report", body = DetailedHealth))
 )]
-pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<DetailedHealth> {
+pub(crate) async fn detailed(
+    State(parts): State<Arc<AppParts>>,
+    Extension(database): Extension<Arc<Joined<DatabaseCheck>>>,
+) -> Json<DetailedHealth> {
     let registry = &parts.context.task_handler_registry;
     // Before the cache is checked, so that a refusal is not taken for one that is over.
     let swept = registry.swept();
     let (mut database, cache, directory) = tokio::join!(
-        parts.check_database(),
+        parts.check_database(&database),
         parts.check_cache(),
         registry.index_status(),
     );
@@ -377,49 +386,57 @@ pub(crate) async fn detailed(State(parts): State<Arc<AppParts>>) -> Json<Detaile
     })
 }
 
+async fn check_database(context: &SystemContext) -> DatabaseCheck {
+    let pool = context.database_pool();
+    let started = Instant::now();
+    let probes = context.probe_pool();
+    let first = database::run_idempotent(probes, DATABASE_DEADLINE, |connection| {
+        Box::pin(database::check_usable(connection))
+    });
+    let left = DATABASE_DEADLINE.saturating_sub(database::SECOND_ASKED_AFTER);
+    let second = database::run_anew(probes, left, |connection| {
+        Box::pin(database::check_usable(connection))
+    });
+    let (first, second) = (Box::pin(first), Box::pin(second));
+    let outcome = database::first_good(first, second, Result::is_ok).await;
+    let has_answered = outcome.is_ok();
+    let duration_ms = millis(started.elapsed());
+    let error = match outcome {
+        Ok(()) if database::is_exhausted(pool) => {
+            Some(DatabaseError::from(sqlx::Error::PoolTimedOut))
+        }
+        Ok(()) => None,
+        Err(error) => Some(error),
+    };
+    let cause = error.as_ref().map(DatabaseError::kind);
+    DatabaseCheck {
+        status: match cause {
+            _ if !has_answered => HealthStatus::Unhealthy,
+            None => HealthStatus::Healthy,
+            Some(_) => HealthStatus::Degraded,
+        },
+        cause: cause.map(DatabaseCause::code),
+        kind: cause,
+        error: error.as_ref().map(|error| causes(error)),
+        lock_waits: Vec::new(),
+        max_connections: pool.options().get_max_connections(),
+        duration_ms,
+        connections: pool.size(),
+        idle_connections: pool.num_idle(),
+    }
+}
+
 impl AppParts {
     fn health(&self, status: HealthStatus) -> Health {
         Health::new(self.info, status)
     }
 
-    async fn check_database(&self) -> DatabaseCheck {
-        let pool = self.context.database_pool();
-        let started = Instant::now();
-        let probes = self.context.probe_pool();
-        let first = database::run_idempotent(probes, DATABASE_DEADLINE, |connection| {
-            Box::pin(database::check_usable(connection))
-        });
-        let left = DATABASE_DEADLINE.saturating_sub(database::SECOND_ASKED_AFTER);
-        let second = database::run_anew(probes, left, |connection| {
-            Box::pin(database::check_usable(connection))
-        });
-        let (first, second) = (Box::pin(first), Box::pin(second));
-        let outcome = database::first_good(first, second, Result::is_ok).await;
-        let has_answered = outcome.is_ok();
-        let duration_ms = millis(started.elapsed());
-        let error = match outcome {
-            Ok(()) if database::is_exhausted(pool) => {
-                Some(DatabaseError::from(sqlx::Error::PoolTimedOut))
-            }
-            Ok(()) => None,
-            Err(error) => Some(error),
-        };
-        let cause = error.as_ref().map(DatabaseError::kind);
-        DatabaseCheck {
-            status: match cause {
-                _ if !has_answered => HealthStatus::Unhealthy,
-                None => HealthStatus::Healthy,
-                Some(_) => HealthStatus::Degraded,
-            },
-            cause: cause.map(DatabaseCause::code),
-            kind: cause,
-            error: error.as_ref().map(|error| causes(error)),
-            lock_waits: Vec::new(),
-            max_connections: pool.options().get_max_connections(),
-            duration_ms,
-            connections: pool.size(),
-            idle_connections: pool.num_idle(),
-        }
+    /// Checks PostgreSQL, or joins the check under way, because each may open a connection.
+    fn check_database(&self, checks: &Joined<DatabaseCheck>) -> Joining<DatabaseCheck> {
+        checks.join(|| {
+            let context = Arc::clone(&self.context);
+            Box::pin(async move { check_database(&context).await })
+        })
     }
 
     /// Returns the sessions that wait for locks; none if that is not answered in time.

@@ -16,6 +16,7 @@ pub mod exit;
 mod extract;
 mod guard;
 mod health;
+mod joined;
 mod layers;
 mod lifecycle;
 mod logging;
