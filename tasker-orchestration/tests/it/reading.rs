@@ -163,6 +163,84 @@ async fn a_list_of_steps_has_4_mib_of_values_and_lacks_the_largest() {
 }
 
 #[tokio::test]
+async fn attempts_failures_and_documents_have_4_mib_of_values() {
+    let app = TestApp::start().await;
+    let step = json!({"name": "only", "handler": {"callable": "Shop::Only"}});
+    app.register("order", json!({"steps": [step]})).await;
+    let task = app.task_of("order", json!({})).await.json();
+    let path = format!("/v1/tasks/{}", task["task_uuid"].as_str().unwrap());
+    let only = task["step_mapping"]["only"].as_str().unwrap();
+    let action = json!({
+        "action_type": "complete_manually", "completion_data": {}, "reason": "done by hand",
+        "completed_by": "ann",
+    });
+    let request = Request::patch(format!("{path}/workflow_steps/{only}"))
+        .header("content-type", "application/json")
+        .body(Body::from(action.to_string()))
+        .unwrap();
+    assert_eq!(app.send(request).await.status, 200);
+    let record = "INSERT INTO tasker.workflow_step_result_audit
+                      (workflow_step_uuid, workflow_step_transition_uuid, task_uuid, success)
+                  SELECT s.workflow_step_uuid, x.workflow_step_transition_uuid, s.task_uuid, true
+                  FROM tasker.workflow_steps s
+                  JOIN tasker.workflow_step_transitions x USING (workflow_step_uuid)
+                  WHERE x.most_recent";
+    sqlx::query(record).execute(app.pool()).await.unwrap();
+    let audit = format!("{path}/workflow_steps/{only}/audit");
+    let attempts = app.get(&audit).await.json();
+    assert_eq!(attempts[0].get("values_left_out"), None);
+    assert_eq!(attempts[0]["metadata"]["by"], "ann", "{attempts}");
+    let fill = "UPDATE tasker.workflow_step_transitions
+                SET metadata = to_jsonb(repeat('x', 5 * 1024 * 1024))";
+    sqlx::query(fill).execute(app.pool()).await.unwrap();
+    let attempts = app.get(&audit).await.json();
+    assert_eq!(attempts[0]["values_left_out"], true);
+    assert_eq!(attempts[0]["metadata"], Value::Null);
+
+    let entries = "INSERT INTO tasker.tasks_dlq
+                       (task_uuid, original_state, dlq_reason, task_snapshot, metadata)
+                   SELECT task_uuid, 'steps_in_process', 'max_retries_exceeded',
+                          jsonb_build_object('x', repeat('x', n * 1024 * 1024)),
+                          jsonb_build_object('x', repeat('x', n * 1024 * 1024))
+                   FROM tasker.tasks, generate_series(1, 5, 2) n";
+    sqlx::query(entries).execute(app.pool()).await.unwrap();
+    let entries = app.get("/v1/dlq").await.json();
+    let mut whole = 0;
+    for entry in entries["entries"].as_array().unwrap() {
+        let is_left_out = entry["values_left_out"] == true;
+        assert_eq!(is_left_out, entry["metadata"].is_null());
+        let entry = entry["dlq_entry_uuid"].as_str().unwrap();
+        let entry = app.get(&format!("/v1/dlq/{entry}")).await.json();
+        let is_empty = entry["task_snapshot"] == json!({});
+        assert_eq!(is_empty, entry["values_left_out"] == true);
+        whole += usize::from(!is_left_out) * 10 + usize::from(!is_empty);
+    }
+    // The smallest metadata, and both snapshots that are within the bound.
+    assert_eq!(whole, 12);
+
+    for letter in ["a", "b", "c"] {
+        let notes = letter.repeat(3 * 512 * 1024);
+        app.register("large", json!({"notes": notes})).await;
+    }
+    let path = "/v1/handlers/shop/large/1.0.0/history?documents=true";
+    let changes = app.get(path).await.json();
+    let is_left_out = |change: &Value| {
+        assert_eq!(
+            change.get("document").is_none(),
+            change["document_left_out"] == true
+        );
+        change["document_left_out"] == true
+    };
+    let left_out: Vec<bool> = changes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(is_left_out)
+        .collect();
+    assert_eq!(left_out, [false, false, true]);
+}
+
+#[tokio::test]
 async fn the_steps_of_a_large_task_are_listed_whole_or_in_pages() {
     let app = TestApp::start().await;
     app.register("order", json!({})).await;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 use tasker_shared::database;
+use tasker_shared::models::core::task_template::FreeForm;
 use tasker_web::ProblemBody;
 use tasker_web::problem_kinds as kinds;
 use tasker_web::{ApiJson, ApiPath, ApiQuery, ApiResult, Problem};
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use super::checks::{Exact, MAX_NOTE, MAX_PERSON, check_texts};
 use super::tasks::{check_value, page_size};
 use crate::QUERY_LIMIT;
+use crate::models::workflow_step::MAX_VALUES;
 use crate::web::state::ApiState;
 
 const STATUSES: [&str; 4] = [
@@ -48,9 +50,15 @@ pub(crate) struct DlqEntry {
     /// The operator.
     resolved_by: Option<String>,
     #[schema(value_type = Option<Object>)]
-    metadata: Option<Value>,
+    #[sqlx(json(nullable))]
+    metadata: Option<FreeForm>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+    /// True if `metadata` is left out of a list that would have more than 4 MiB of it, or `task_snapshot`
+    /// of more than 4 MiB is empty. Read the entry, or the task and its steps. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    values_left_out: bool,
 }
 
 /// A task that failed, as it was then.
@@ -61,7 +69,8 @@ pub(crate) struct DlqEntryDetails {
     entry: DlqEntry,
     /// The task when it failed: its context and its failed steps with their errors.
     #[schema(value_type = Object)]
-    task_snapshot: Value,
+    #[sqlx(json)]
+    task_snapshot: FreeForm,
 }
 
 macro_rules! columns {
@@ -137,7 +146,8 @@ pub(crate) async fn list_dlq(
             let mut list = sqlx::query_as(sql)
                 .bind(statuses)
                 .bind(cursor)
-                .bind(limit + 1);
+                .bind(limit + 1)
+                .bind(MAX_VALUES);
             if let Some(task_uuid) = task_uuid {
                 list = list.bind(task_uuid);
             }
@@ -157,16 +167,37 @@ pub(crate) async fn list_dlq(
     }))
 }
 
-const OF_TASK: &str = concat!(
+/// Selects a page of entries with at most $4 bytes of metadata, the smallest of it.
+macro_rules! page {
+    ($($entries:expr),+) => {
+        concat!(
+            "SELECT l.dlq_entry_uuid, l.task_uuid, l.original_state, l.dlq_reason, l.dlq_timestamp,
+                    l.resolution_status, l.resolution_timestamp, l.resolution_notes, l.resolved_by,
+                    CASE WHEN l.fits THEN l.metadata END AS metadata, l.created_at, l.updated_at,
+                    NOT l.fits AS values_left_out
+             FROM (
+                 SELECT s.*, sum(s.size) OVER (ORDER BY s.size, s.dlq_entry_uuid) <= $4 AS fits
+                 FROM (
+                     SELECT d.*, coalesce(octet_length(d.metadata::text), 0) AS size FROM (",
+            $($entries),+,
+            "        ) d
+                 ) s
+             ) l
+             ORDER BY l.dlq_entry_uuid DESC"
+        )
+    };
+}
+
+const OF_TASK: &str = page!(
     "SELECT ",
     columns!(),
     " FROM tasker.tasks_dlq d
-      WHERE d.task_uuid = $4 AND d.resolution_status::text = ANY ($1) AND d.dlq_entry_uuid < $2
+      WHERE d.task_uuid = $5 AND d.resolution_status::text = ANY ($1) AND d.dlq_entry_uuid < $2
       ORDER BY d.dlq_entry_uuid DESC LIMIT $3"
 );
 
 /// The newest of each status, so that the few that are pending are not looked for among all others.
-const OF_STATUSES: &str = concat!(
+const OF_STATUSES: &str = page!(
     "SELECT d.* FROM unnest($1::tasker.dlq_resolution_status[]) s (status)
      CROSS JOIN LATERAL (
          SELECT ",
@@ -203,12 +234,24 @@ async fn find(
     connection: &mut PgConnection,
     entry: Uuid,
 ) -> Result<Option<DlqEntryDetails>, sqlx::Error> {
+    // The size as stored counts first, because the exact one of a large snapshot would take too long.
     sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
-        ", d.task_snapshot FROM tasker.tasks_dlq d WHERE d.dlq_entry_uuid = $1"
+        ", CASE WHEN s.fits THEN d.task_snapshot ELSE '{}' END AS task_snapshot,
+           NOT s.fits AS values_left_out
+         FROM tasker.tasks_dlq d
+         CROSS JOIN LATERAL (
+             SELECT CASE WHEN pg_column_size(d.task_snapshot) <= $2
+                         THEN octet_length(d.task_snapshot::text) <= $2
+                         ELSE false
+                    END AS fits
+             OFFSET 0
+         ) s
+         WHERE d.dlq_entry_uuid = $1"
     ))
     .bind(entry)
+    .bind(MAX_VALUES)
     .fetch_optional(connection)
     .await
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::models::workflow_step::{self, WorkflowStep};
+use crate::models::workflow_step::{self, MAX_VALUES, WorkflowStep};
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use sqlx::FromRow;
 use sqlx::types::Json;
 use tasker_shared::database;
+use tasker_shared::models::core::task_template::FreeForm;
 use tasker_web::ProblemBody;
 use tasker_web::problem_kinds as kinds;
 use tasker_web::{ApiJson, ApiPath, ApiResult, FieldError, Problem};
@@ -240,7 +241,13 @@ pub(crate) struct StepAudit {
     to_state: Option<String>,
     /// The reason, and the error of a failure.
     #[schema(value_type = Option<Object>)]
-    metadata: Option<Value>,
+    #[sqlx(json(nullable))]
+    metadata: Option<FreeForm>,
+    /// True if `metadata` is left out, because the answer would have more than 4 MiB of it. The largest is
+    /// left out. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    values_left_out: bool,
 }
 
 /// The attempts of a step
@@ -263,15 +270,34 @@ pub(crate) async fn get_step_audit(
             let audit: Vec<StepAudit> = sqlx::query_as(
                 "SELECT a.workflow_step_result_audit_uuid, a.workflow_step_transition_uuid,
                         a.recorded_at::timestamptz, a.worker_uuid, a.correlation_id, a.success,
-                        a.execution_time_ms, x.to_state::text, x.metadata
-                 FROM tasker.workflow_step_result_audit a
-                 LEFT JOIN tasker.workflow_step_transitions x
-                     ON x.workflow_step_transition_uuid = a.workflow_step_transition_uuid
-                 WHERE a.workflow_step_uuid = $2 AND a.task_uuid = $1
+                        a.execution_time_ms, a.to_state::text,
+                        CASE WHEN a.fits THEN a.metadata END AS metadata,
+                        NOT a.fits AS values_left_out
+                 FROM (
+                     SELECT e.*, sum(e.size) OVER (
+                                ORDER BY e.size, e.workflow_step_result_audit_uuid) <= $3 AS fits
+                     FROM (
+                         SELECT s.*,
+                                CASE WHEN sum(s.stored) OVER (
+                                         ORDER BY s.stored, s.workflow_step_result_audit_uuid) <= $3
+                                     THEN coalesce(octet_length(s.metadata::text), 0)
+                                     ELSE $3 + 1
+                                END AS size
+                         FROM (
+                             SELECT a.*, x.to_state, x.metadata,
+                                    coalesce(pg_column_size(x.metadata), 0) AS stored
+                             FROM tasker.workflow_step_result_audit a
+                             LEFT JOIN tasker.workflow_step_transitions x
+                                 ON x.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+                             WHERE a.workflow_step_uuid = $2 AND a.task_uuid = $1
+                         ) s
+                     ) e
+                 ) a
                  ORDER BY a.recorded_at",
             )
             .bind(task_uuid)
             .bind(step_uuid)
+            .bind(MAX_VALUES)
             .fetch_all(&mut *connection)
             .await?;
             let exists = !audit.is_empty()

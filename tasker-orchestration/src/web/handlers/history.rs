@@ -14,7 +14,7 @@ use crate::web::state::ApiState;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HistoryQuery {
-    /// Adds the documents.
+    /// Adds the documents, the newest of them up to 4 MiB.
     #[serde(default)]
     documents: bool,
 }
