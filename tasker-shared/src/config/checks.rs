@@ -1,7 +1,7 @@
 //! Checks of values beyond their types. Messages never contain the value, because it may be a URL
 //! with a password.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use sqlx::postgres::PgSslMode;
 use url::Url;
@@ -132,4 +132,39 @@ pub(super) fn has_rest_of_password(url: &Url, parameters: &[&str]) -> bool {
             .fragment()
             .is_some_and(|fragment| fragment.contains('@'))
         || url.query().is_some_and(in_query)
+}
+
+/// Returns true if a URL can have this host, or host and port.
+pub(super) fn is_host_and_port(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_digit = |byte: u8| byte.is_ascii_digit();
+    let is_port = |port: &str| port.bytes().all(is_digit) && port.parse::<u16>().is_ok();
+    is_host(host) && port.is_none_or(is_port)
+}
+
+/// Returns true if a URL can have this host.
+fn is_host(host: &str) -> bool {
+    let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_name = !host.is_empty() && host.bytes().all(of_name);
+    let address = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    is_name || address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+}
+
+/// Requires names as they are compared with `Host`: without port and final dot. Addresses are allowed
+/// anyway.
+pub(super) fn own_hosts(hosts: &[String]) -> Result<(), ValidationError> {
+    let is_own = |host: &str| {
+        host == "*" || host.parse::<IpAddr>().is_ok() || (is_host(host) && !host.ends_with('.'))
+    };
+    require(
+        hosts.iter().all(|host| is_own(host)),
+        "allowed_hosts",
+        "must be a list of host names, such as `[\"tasker.example.com\"]`, without `http://`, port, path and \
+         final dot, or `[\"*\"]` for every name",
+    )
 }

@@ -1,7 +1,5 @@
 //! Handlers in other languages, over HTTP.
 
-use std::net::Ipv6Addr;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use derive_builder::Builder;
@@ -9,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::{Validate, ValidationError};
 
-use super::checks::require;
+use super::checks::{is_host_and_port, require};
 use super::macros::impl_builder_default;
 use super::secret::Secret;
 
@@ -73,28 +71,11 @@ fn signing_secret(secret: &Secret) -> Result<(), ValidationError> {
 
 fn allowed_hosts(hosts: &[String]) -> Result<(), ValidationError> {
     require(
-        hosts.iter().all(|host| is_host(host)),
+        hosts.iter().all(|host| is_host_and_port(host)),
         "allowed_hosts",
         "must be a list of `host` or `host:port`, such as `[\"steps.example.com\", \"10.0.0.2:8000\"]`, \
          without `http://`, paths and `*`",
     )
-}
-
-/// Returns whether a URL can have this host, or host and port.
-fn is_host(text: &str) -> bool {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let is_digit = |byte: u8| byte.is_ascii_digit();
-    let is_port = |port: &str| port.bytes().all(is_digit) && port.parse::<u16>().is_ok();
-    let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    let is_name = !host.is_empty() && host.bytes().all(of_name);
-    let address = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let is_address = address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
-    (is_name || is_address) && port.is_none_or(is_port)
 }
 
 #[cfg(test)]

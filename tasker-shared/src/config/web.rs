@@ -38,6 +38,7 @@ pub struct WebConfig {
     /// name in `bind_address`; `*` allows every name. Others are refused, because a web page could
     /// point its own name at this service.
     #[builder(default)]
+    #[validate(custom(function = checks::own_hosts))]
     pub allowed_hosts: Vec<String>,
     /// Longest wait for unfinished requests after SIGTERM, in seconds.
     #[builder(default = "20")]
@@ -46,3 +47,44 @@ pub struct WebConfig {
 }
 
 impl_builder_default!(WebConfig => WebConfigBuilder);
+
+#[cfg(test)]
+mod tests {
+    use validator::Validate;
+
+    use super::WebConfig;
+
+    #[test]
+    fn hosts_that_no_request_can_have_are_refused() {
+        let check = |host: &str| {
+            let allowed_hosts = vec![String::from("good"), host.to_owned()];
+            let web = WebConfig {
+                allowed_hosts,
+                ..WebConfig::default()
+            };
+            web.validate()
+        };
+        for host in [
+            "*",
+            "tasker",
+            "Tasker.example.com",
+            "10.0.0.2",
+            "[::1]",
+            "::1",
+        ] {
+            assert!(check(host).is_ok(), "{host}");
+        }
+        for host in [
+            "",
+            "tasker:8080",
+            "[::1]:8080",
+            "http://tasker",
+            "tasker/",
+            "tasker.example.",
+            "*.example.com",
+            "a b",
+        ] {
+            assert!(check(host).is_err(), "{host}");
+        }
+    }
+}
