@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -34,6 +35,8 @@ pub(super) struct Resolver {
     loader: Arc<Loader>,
     comparing: AtomicBool,
     swept: Arc<Mutex<Option<CacheInvalidation>>>,
+    /// Sweeps of requests run one at a time, because each reads all keys.
+    sweeps: Semaphore,
     cancel: CancellationToken,
     tasks: TaskTracker,
     metrics: ResolveMetrics,
@@ -57,6 +60,7 @@ impl Resolver {
             loader: Arc::new(Loader::new(reads, local, redis)),
             comparing: AtomicBool::new(false),
             swept: Arc::default(),
+            sweeps: Semaphore::new(1),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             metrics: ResolveMetrics::default(),

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::Resolver;
@@ -74,7 +75,18 @@ impl Resolver {
         let names = entries.iter().map(|entry| entry.name());
         let exact = self.redis().delete_names(names).await;
         // After a failure as well, because the sweep finds these names, too.
-        let swept = self.redis().sweep(namespace, REQUEST_SWEEP_LIMIT).await;
+        let queued = Instant::now();
+        let swept = match timeout(REQUEST_SWEEP_LIMIT, self.sweeps.acquire()).await {
+            Ok(_turn) => {
+                let left = REQUEST_SWEEP_LIMIT.saturating_sub(queued.elapsed());
+                self.redis().sweep(namespace, left).await
+            }
+            Err(_elapsed) => CacheInvalidation {
+                attempted: true,
+                deleted: 0,
+                error: Some(String::from("the time passed while other sweeps ran")),
+            },
+        };
         CacheInvalidation {
             attempted: exact.attempted || swept.attempted,
             deleted: exact.deleted + swept.deleted,
