@@ -40,6 +40,10 @@ const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
+/// The longest head of a request, in bytes. A longer one is answered with 431. It is also the most that a
+/// connection buffers of a body.
+const MAX_HEAD: usize = 64 * 1024;
+
 /// Minimum time between two log lines about refused connections.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -128,7 +132,10 @@ async fn serve_connection(
         watched.serve(router.clone().oneshot(request))
     });
     let io = TokioIo::new(WatchedStream::new(stream, activity.clone()));
-    let mut connection = pin!(http1::Builder::new().serve_connection(io, service));
+    let connection = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
     let mut stopping = pin!(stop.cancelled());
     let mut is_stopping = false;
     let mut limit = pin!(sleep_until(Instant::now() + head_limit));

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{PROBE_AFTER, Reports, SILENCE, limit_silence, serve};
+use super::{MAX_HEAD, PROBE_AFTER, Reports, SILENCE, limit_silence, serve};
 use crate::layers::serve_layers;
 use crate::parts::tests::INFO;
 use crate::start::Entrance;
@@ -114,6 +114,27 @@ async fn no_request_and_half_a_request_are_closed_and_an_idle_connection_is_not(
     // The second request of a connection has the same limit as its first.
     idle.write_all(b"GET /fast HT").await.expect("it is open");
     assert_eq!(rest(idle).await, "");
+}
+
+#[tokio::test]
+async fn a_long_head_is_refused_and_a_long_body_is_not() {
+    let server = start(config()).await;
+    let head = |length: usize| {
+        let begin = "GET /fast HTTP/1.1\r\nhost: localhost\r\nx: ";
+        format!("{begin}{}", "y".repeat(length - begin.len()))
+    };
+    let mut stream = send(&server, &format!("{}\r\n\r\n", head(MAX_HEAD / 2))).await;
+    answer(&mut stream, "fast").await;
+    let answered = rest(send(&server, &head(MAX_HEAD)).await).await;
+    assert!(answered.starts_with("HTTP/1.1 431"), "{answered}");
+    let body = "z".repeat(10 * MAX_HEAD);
+    let fields = format!(
+        "host: localhost\r\nconnection: close\r\ncontent-length: {}",
+        body.len()
+    );
+    let request = format!("POST /echo HTTP/1.1\r\n{fields}\r\n\r\n{body}");
+    let answered = rest(send(&server, &request).await).await;
+    assert!(answered.ends_with(&body));
 }
 
 #[tokio::test]
