@@ -101,7 +101,11 @@ where
 
 fn invalid_query(rejection: &QueryRejection) -> Problem {
     let text = rejection.body_text();
-    match UnknownField::in_message(&text) {
+    // The message follows the library's own words and, for some errors, the parameter.
+    let message = text.strip_prefix("Failed to deserialize query string: ");
+    let message = message.unwrap_or(&text);
+    let of_parameter = || UnknownField::in_message(message.split_once(": ")?.1);
+    match UnknownField::in_message(message).or_else(of_parameter) {
         Some(unknown) => {
             let error = unknown.to_string();
             let detail = format!("The query string is not valid: {error}.");

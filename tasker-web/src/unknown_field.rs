@@ -20,7 +20,8 @@ impl UnknownField {
     /// Reads serde's message, because serde has no other form of this error: "unknown field `a`,
     /// expected `b`", "... one of `b`, `c`", or "... there are no fields".
     pub(crate) fn in_message(message: &str) -> Option<Self> {
-        let (_, rest) = message.split_once("unknown field `")?;
+        // Another message may quote a value of the client, which may contain this text.
+        let rest = message.strip_prefix("unknown field `")?;
         let (name, rest) = rest.split_once("`, ")?;
         let known: Vec<String> = rest
             .split('`')
@@ -91,6 +92,9 @@ mod tests {
             text("unknown field `x`, there are no fields"),
             "unknown field `x`; no field is expected"
         );
-        assert_eq!(UnknownField::in_message("missing field `name`"), None);
+        let quoted = "invalid type: string \"unknown field `a`, expected `b`\", expected u32";
+        for message in ["missing field `name`", quoted] {
+            assert_eq!(UnknownField::in_message(message), None);
+        }
     }
 }
