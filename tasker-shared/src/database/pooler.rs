@@ -151,8 +151,7 @@ pub fn for_listener(pool: &PgPool, limit: Duration) -> Option<PgPool> {
     let Some(direct) = direct(pool) else {
         if !WARNED.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "notifications do not pass a pooler in transaction mode, and common.database.direct_url \
-                 is not set; polling for changes instead"
+                "notifications do not pass a pooler in transaction mode, and common.database.direct_url is not set; polling for changes instead"
             );
         }
         return None;
