@@ -66,7 +66,8 @@ impl PoolMode {
 #[serde(default, deny_unknown_fields)]
 #[validate(schema(function = pool_bounds))]
 pub struct PoolConfig {
-    /// Most connections that a process opens.
+    /// Most connections for requests and steps that a process opens. Up to seven more are for polls, probes,
+    /// notifications and heartbeats.
     #[builder(default = "20")]
     #[validate(range(min = 2, max = 10_000))]
     pub max_connections: u32,

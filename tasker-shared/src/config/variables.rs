@@ -69,7 +69,7 @@ impl EnvVarRule {
         ),
         Self::text(
             "TASKER_TEMPLATE_PATH",
-            "the only folder in which a worker looks for task templates",
+            "the only folders in which a worker looks for task templates, separated by `:`",
         ),
     ];
 
