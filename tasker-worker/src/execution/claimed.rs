@@ -8,12 +8,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sqlx::PgPool;
 use tasker_shared::execution::{self, AttemptEnd, AttemptId, Creator, Outcome};
-use tasker_shared::models::core::task_template::{StepDefinition, TaskTemplate};
+use tasker_shared::models::core::task_template::StepDefinition;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::dependencies::StepResult;
-use super::documents::definition;
+use super::documents::Document;
 
 /// The task that a step belongs to.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(super) struct Attempt {
     pub(super) inputs: Option<Box<RawValue>>,
     pub(super) checkpoint: Option<Box<RawValue>>,
     pub(super) parents: Vec<Arc<StepResult>>,
-    pub(super) template: Arc<TaskTemplate>,
+    pub(super) document: Arc<Document>,
     pub(super) cancelled: CancellationToken,
     pub(super) worker: Uuid,
     pub(super) pool: PgPool,
@@ -91,7 +91,7 @@ impl Attempt {
     /// The step as one that creates others.
     pub(super) fn creator<'a>(&'a self, outcome: &'a Outcome) -> Creator<'a> {
         Creator {
-            template: &self.template,
+            template: &self.document.template,
             name: &self.name,
             outcome,
             max_depth: self.limits.max_decision_depth,
@@ -99,7 +99,7 @@ impl Attempt {
     }
 
     pub(super) fn definition(&self) -> Option<&StepDefinition> {
-        definition(&self.template, &self.name)
+        self.document.definition(&self.name)
     }
 
     /// The limit of attempts. The first is always allowed.

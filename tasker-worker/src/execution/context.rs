@@ -144,7 +144,7 @@ impl StepContext {
 
     /// Reads the results of all instances of the batch worker `name`, by the names of the instances.
     pub fn batch<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<(String, T)>, StepError> {
-        let template = self.0.template.steps.iter();
+        let template = self.0.document.template.steps.iter();
         let template: HashSet<&str> = template.map(|step| step.name.as_str()).collect();
         let mut found: Vec<_> = walk(&self.0.parents)
             .filter(|result| !template.contains(&*result.name))

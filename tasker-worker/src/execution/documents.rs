@@ -3,6 +3,7 @@
 //! A task runs on the document that it was created from. Documents never change, so what was read
 //! once is right for ever.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,10 +57,40 @@ pub(super) struct Documents {
     kept: Cache<Arc<str>, Arc<OnceCell<Loaded>>>,
 }
 
+/// A template whose steps are found by their names, because each attempt looks for its own.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) template: TaskTemplate,
+    /// The position of each step.
+    positions: HashMap<Box<str>, usize>,
+}
+
+impl Document {
+    fn new(template: TaskTemplate) -> Self {
+        let names = template.steps.iter().map(|step| step.name.as_str().into());
+        // The first of two steps with one name counts.
+        let positions = names.enumerate().map(|(n, name)| (name, n)).rev().collect();
+        Self {
+            template,
+            positions,
+        }
+    }
+
+    /// Finds the definition of the step `name`. An instance of a batch worker is `NAME_001`.
+    pub(super) fn definition(&self, name: &str) -> Option<&StepDefinition> {
+        let position = self.positions.get(name).or_else(|| {
+            let (base, number) = name.rsplit_once('_')?;
+            let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| self.positions.get(base)).flatten()
+        })?;
+        self.template.steps.get(*position)
+    }
+}
+
 #[derive(Debug)]
 struct Loaded {
-    template: Arc<TaskTemplate>,
-    /// The bytes of its document.
+    document: Arc<Document>,
+    /// The bytes of its text.
     bytes: usize,
 }
 
@@ -83,7 +114,7 @@ impl Documents {
     }
 
     /// Returns the template of this hash. Concurrent callers share one query.
-    pub(super) async fn get(&self, hash: &Arc<str>) -> Result<Arc<TaskTemplate>, DocumentError> {
+    pub(super) async fn get(&self, hash: &Arc<str>) -> Result<Arc<Document>, DocumentError> {
         let cell = self.kept.get_with(Arc::clone(hash), Arc::default);
         let mut is_new = false;
         let load = async || {
@@ -91,11 +122,11 @@ impl Documents {
             self.load(hash).await
         };
         let loaded = cell.get_or_try_init(load).await?;
-        let template = Arc::clone(&loaded.template);
+        let document = Arc::clone(&loaded.document);
         if is_new {
             self.keep(hash, &cell);
         }
-        Ok(template)
+        Ok(document)
     }
 
     /// Stores a template again, because its weight is that of the moment at which it is stored.
@@ -119,20 +150,10 @@ impl Documents {
         let document = apply_environment(&document, &self.environment).to_string();
         let template = serde_json::from_str(&document).map_err(DocumentError::Unreadable)?;
         Ok(Loaded {
-            template: Arc::new(template),
+            document: Arc::new(Document::new(template)),
             bytes: document.len(),
         })
     }
-}
-
-/// Finds the definition of the step `name`. An instance of a batch worker is `NAME_001`.
-pub(super) fn definition<'a>(template: &'a TaskTemplate, name: &str) -> Option<&'a StepDefinition> {
-    let find = |name: &str| template.steps.iter().find(|step| step.name == *name);
-    find(name).or_else(|| {
-        let (base, number) = name.rsplit_once('_')?;
-        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        is_number.then(|| find(base)).flatten()
-    })
 }
 
 #[cfg(test)]
@@ -143,20 +164,38 @@ mod tests {
     use sqlx::PgPool;
     use tokio::sync::OnceCell;
 
-    use super::{CAPACITY, Documents, Loaded};
+    use super::{CAPACITY, Document, Documents, Loaded};
+
+    #[test]
+    fn steps_are_found_by_their_names_and_batches_by_that_of_their_worker() {
+        let template = json!({"name": "t", "steps": [
+            {"name": "a", "description": "first"}, {"name": "b_7"}, {"name": "a"},
+        ]});
+        let document = Document::new(serde_json::from_value(template).unwrap());
+        let found = |name| document.definition(name).map(|step| step.name.as_str());
+        assert_eq!(
+            document.definition("a").unwrap().description.as_deref(),
+            Some("first")
+        );
+        let names = ["a", "a_001", "b_7", "b_7_1", "b", "b_8", "a_", "a_x", ""].map(found);
+        let a = Some("a");
+        let b = Some("b_7");
+        assert_eq!(names, [a, a, b, b, None, None, None, None, None]);
+    }
 
     #[tokio::test]
     async fn kept_templates_are_bounded_by_the_bytes_of_their_documents() {
         const BYTES: u64 = 1024 * 1024;
         let pool = PgPool::connect_lazy("postgres://localhost/none").unwrap();
         let documents = Documents::new(pool, String::from("test"));
-        let template = Arc::new(serde_json::from_value(json!({"name": "t", "steps": []})).unwrap());
+        let template = serde_json::from_value(json!({"name": "t", "steps": []})).unwrap();
+        let document = Arc::new(Document::new(template));
         for n in 0..100 {
             let hash: Arc<str> = format!("{n}").into();
             let cell: Arc<OnceCell<Loaded>> =
                 documents.kept.get_with(Arc::clone(&hash), Arc::default);
             let loaded = Loaded {
-                template: Arc::clone(&template),
+                document: Arc::clone(&document),
                 bytes: usize::try_from(BYTES).unwrap(),
             };
             assert!(cell.set(loaded).is_ok());

@@ -41,9 +41,9 @@ pub(super) async fn execute(
     running: &Running,
 ) -> Ended {
     let id = claimed.id;
-    let template = loop {
+    let document = loop {
         match shared.documents.get(&claimed.task.template_hash).await {
-            Ok(template) => break template,
+            Ok(document) => break document,
             Err(DocumentError::Database(error)) => {
                 tracing::warn!(%error, "a template cannot be loaded; trying again");
                 sleep(PAUSE).await;
@@ -74,7 +74,7 @@ pub(super) async fn execute(
         inputs: claimed.inputs.map(|Json(raw)| raw),
         checkpoint: claimed.checkpoint.map(|Json(raw)| raw),
         parents: claimed.parents,
-        template,
+        document,
         cancelled,
         worker,
         pool: shared.pool.clone(),

@@ -320,6 +320,11 @@ async fn tasks_of_before_are_read_with_their_times_in_utc() {
         step["workflow_step_uuid"].as_str().unwrap()
     );
     assert_eq!(workspace.get(&path).await[0]["success"], true);
+
+    let path = format!("/v1/tasks/{OLD_TASK}");
+    let (status, answer) = call(&workspace.orchestration, Method::DELETE, &path).await;
+    assert_eq!((status, &answer["code"]), (409, &json!("task_ended")));
+    assert_eq!(workspace.get(&path).await["status"], "complete");
     workspace.stop().await;
 }
 

@@ -54,11 +54,19 @@ pub(crate) async fn cancel_task(
     let operation = Uuid::now_v7();
     let outcome = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {
         Box::pin(async move {
-            sqlx::query_scalar::<_, String>("SELECT tasker.task_cancel($1, $2)")
-                .bind(task_uuid)
-                .bind(Json(json!({"reason": "cancelled", "operation": operation})))
-                .fetch_one(connection)
-                .await
+            // Tasks that other software has ended lack the mark of the end.
+            sqlx::query_scalar::<_, String>(
+                "SELECT CASE WHEN EXISTS (
+                     SELECT FROM tasker.tasks t
+                     JOIN tasker.task_transitions x ON x.task_uuid = t.task_uuid AND x.most_recent
+                     WHERE t.task_uuid = $1 AND t.ended_at IS NULL AND x.to_state IN
+                         ('complete', 'error', 'cancelled', 'resolved_manually')
+                 ) THEN 'ended' ELSE tasker.task_cancel($1, $2) END",
+            )
+            .bind(task_uuid)
+            .bind(Json(json!({"reason": "cancelled", "operation": operation})))
+            .fetch_one(connection)
+            .await
         })
     });
     match outcome.await?.as_str() {

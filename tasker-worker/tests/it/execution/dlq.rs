@@ -15,6 +15,38 @@ fn fails() -> Handlers {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_ends_however_many_and_large_the_errors_of_its_steps_are() {
+    let engine = Engine::start().await;
+    let steps: Vec<_> = (0..103)
+        .map(|n| step(&format!("s{n:03}"), "fails", &[]))
+        .collect();
+    engine.register("wide", json!(steps)).await;
+    let _worker = engine.work(Handlers::new().function(
+        "fails",
+        async |_: StepContext| -> Result<(), _> {
+            let error = StepError::permanent("é".repeat(3000));
+            Err(error.with_context(json!("x".repeat(100_000))))
+        },
+    ));
+    let (task, state) = engine.run("wide", json!({})).await;
+    assert_eq!(state, "error");
+    let snapshot: Value = sqlx::query_scalar("SELECT task_snapshot FROM tasker.tasks_dlq")
+        .fetch_one(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(snapshot["failed_steps"].as_array().unwrap().len(), 100);
+    assert_eq!(snapshot["failed_steps_in_all"], 103);
+    assert_eq!(
+        snapshot["failed_steps"][99]["error"],
+        json!({"type": "PermanentError", "message": "é".repeat(2000), "retryable": false})
+    );
+    assert_eq!(
+        engine.result(task, "s000").await["error"]["context"],
+        json!("x".repeat(100_000))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failed_tasks_are_listed_and_resolved_once() {
     let engine = Engine::start().await;
     engine
