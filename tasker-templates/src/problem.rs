@@ -179,6 +179,16 @@ pub enum ProblemKind {
     )]
     ZeroTimeout,
     #[error(
+        "this has no effect with `retryable: false`, which allows one attempt; remove one of the two"
+    )]
+    AttemptsWithoutRetry,
+    #[error("this has no effect with `backoff: none`, which makes no pause; remove one of the two")]
+    BaseWithoutBackoff,
+    #[error(
+        "the first pause of {base} ms is cut to `max_backoff_ms`, which is {max}; lower this, or raise that"
+    )]
+    BaseAboveMax { base: u64, max: u64 },
+    #[error(
         "the batchable step {batchable:?} names this batch worker, which does not depend on it, so no batch can be made from it; add {batchable:?} here"
     )]
     MissingBatchable { batchable: String },
@@ -192,9 +202,13 @@ pub enum ProblemKind {
     #[error("the step {name:?} is not of the type batch_worker; set its `type`")]
     NotABatchWorker { name: String },
     #[error(
-        "no `batch_config.worker_template` names this batch worker, so no batch is made from it"
+        "no batchable step names this batch worker, so no batch is made from it; the step that makes its batches needs `type: batchable`, and this name as its `batch_config.worker_template`"
     )]
     UnusedBatchWorker,
+    #[error(
+        "no batch worker depends on this batchable step, so it can make no batch; the step that runs each batch needs `type: batch_worker`, and this step as a dependency"
+    )]
+    NoBatchWorker,
     #[error("this convergence step has no dependencies, so it has nothing to wait for")]
     NothingToConverge,
     #[error("`domain_events` does not declare the event {name:?}{}", perhaps(.suggestion.as_deref()))]
@@ -337,9 +351,10 @@ mod tests {
              nul_character unquoted_version key_is_not_text leading_zero old_boolean missing \
              wrong_type out_of_range too_long bad_characters unknown_value type_given_twice \
              duplicate_step unknown_dependency self_dependency batch_name misspelt_graph_key \
-             input_schema cycle more no_steps long_description zero_attempts zero_timeout missing_batchable \
+             input_schema cycle more no_steps long_description zero_attempts zero_timeout \
+             attempts_without_retry base_without_backoff base_above_max missing_batchable \
              repeated_dependency \
-             unknown_step not_a_batch_worker unused_batch_worker nothing_to_converge \
+             unknown_step not_a_batch_worker unused_batch_worker no_batch_worker nothing_to_converge \
              undeclared_event unknown_key not_overridable no_task_handler empty_override";
         assert_eq!(ProblemKind::VARIANTS.join(" "), codes);
     }

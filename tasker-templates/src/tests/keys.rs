@@ -159,7 +159,7 @@ fn steps_that_can_do_nothing_are_warnings() {
     assert_eq!(
         warnings(&with_step("type: batch_worker")),
         [
-            "line 5: steps[0]: no `batch_config.worker_template` names this batch worker, so no batch is made from it"
+            "line 5: steps[0]: no batchable step names this batch worker, so no batch is made from it; the step that makes its batches needs `type: batchable`, and this name as its `batch_config.worker_template`"
         ]
     );
     assert_eq!(
@@ -202,6 +202,84 @@ fn a_batch_worker_depends_on_the_batchable_step_that_names_it() {
     let again = "- {name: b, type: batch_worker, handler: {callable: B}}\n";
     let error = read(&format!("{}{again}", steps(""))).unwrap_err();
     assert_eq!((error.problems().len(), error.warnings().len()), (1, 1));
+}
+
+#[test]
+fn a_batch_that_cannot_be_made_is_a_warning() {
+    let sample = include_str!("samples/batch_processing_example.yaml");
+    // A handler that chooses its worker need not name it.
+    let nameless = sample.replace("worker_template_name:", "worker:");
+    for text in [sample, &nameless] {
+        assert_eq!(warnings(text), [""; 0]);
+    }
+    let typeless = nameless.replace("    batch_config:", "    x-batch_config:");
+    let no_worker = "\n    type: batch_worker";
+    for (text, expected) in [
+        (
+            sample.replace("\n    type: batchable", ""),
+            &["steps[1]: no batchable step names this batch worker"][..],
+        ),
+        (
+            sample.replace("name: \"process_batch\"", "name: \"proces_batch\""),
+            &[
+                "steps[0].handler.initialization.worker_template_name: no step has the name \"proces_batch\", so this changes nothing; perhaps \"process_batch\" is meant",
+                "steps[1]: no batchable step names this batch worker",
+            ],
+        ),
+        (
+            sample.replace(no_worker, ""),
+            &[
+                "steps[0].handler.initialization.worker_template_name: the step \"process_batch\" is not of the type batch_worker",
+                "steps[1].batch_config.worker_template: the step \"process_batch\" is not of the type batch_worker",
+            ],
+        ),
+        (
+            typeless.replace(no_worker, ""),
+            &["steps[0]: no batch worker depends on this batchable step"],
+        ),
+    ] {
+        let warnings = warnings(&text);
+        let is_expected = |(warning, expected): (&String, &&str)| warning.contains(*expected);
+        assert!(
+            warnings.len() == expected.len() && warnings.iter().zip(expected).all(is_expected),
+            "{warnings:#?}"
+        );
+    }
+}
+
+#[test]
+fn retry_settings_without_effect_are_warnings() {
+    let overridden = |retry: &str| {
+        let step = format!("steps: [{{name: ALL, retry: {{{retry}}}}}]");
+        with_step(&format!("retry:\nenvironments: {{test: {{{step}}}}}"))
+    };
+    for (retry, expected) in [
+        (
+            "backoff_base_ms: 500, max_backoff_ms: 400",
+            "retry.backoff_base_ms: the first pause of 500 ms is cut to `max_backoff_ms`, which is 400",
+        ),
+        (
+            "backoff: none, backoff_base_ms: 500",
+            "retry.backoff_base_ms: this has no effect with `backoff: none`",
+        ),
+        (
+            "retryable: false, max_attempts: 2",
+            "retry.max_attempts: this has no effect with `retryable: false`",
+        ),
+    ] {
+        for text in [with_step(&format!("retry: {{{retry}}}")), overridden(retry)] {
+            let warnings = warnings(&text);
+            assert_eq!(warnings.len(), 1, "{text}: {warnings:?}");
+            assert!(warnings[0].contains(expected), "{warnings:?}");
+        }
+    }
+    // The default of `max_backoff_ms` holds for a step. An override has that of its step.
+    let base = "backoff_base_ms: 40000";
+    assert_eq!(warnings(&with_step(&format!("retry: {{{base}}}"))).len(), 1);
+    assert!(warnings(&overridden(base)).is_empty());
+    for retry in ["retryable: false, max_attempts: 1", "max_backoff_ms: 0"] {
+        assert!(warnings(&with_step(&format!("retry: {{{retry}}}"))).is_empty());
+    }
 }
 
 #[test]

@@ -144,11 +144,13 @@ fn collect(value: &Value, pointer: &mut String, found: &mut Vec<(String, Vec<Str
 fn template(random: &mut StdRng) -> Value {
     let mut template =
         object(json!({"name": "orders", "namespace_name": "shop", "version": "1.0.0"}));
-    let steps = random.random_range(1..6);
-    template.insert(
-        "steps".into(),
-        (0..steps).map(|index| step(index, random)).collect(),
-    );
+    let count = random.random_range(1..6);
+    let mut steps: Vec<Value> = (0..count).map(|index| step(index, random)).collect();
+    // It names no worker, because any of them may be its.
+    if steps[1..].iter().any(is_batch_worker) {
+        steps[0]["type"] = json!("batchable");
+    }
+    template.insert("steps".into(), steps.into());
     maybe(&mut template, random, "description", json!("text"));
     maybe(
         &mut template,
@@ -196,6 +198,12 @@ fn template(random: &mut StdRng) -> Value {
     Value::Object(template)
 }
 
+fn is_batch_worker(step: &Value) -> bool {
+    ["type", "step_type"]
+        .iter()
+        .any(|key| step[key] == "batch_worker")
+}
+
 fn step(index: usize, random: &mut StdRng) -> Value {
     let mut step = object(json!({"name": format!("step_{index}"), "handler": handler(random)}));
     if index > 0 {
@@ -211,6 +219,8 @@ fn step(index: usize, random: &mut StdRng) -> Value {
         let kind = *types.choose(random).expect("four");
         step.insert(key.into(), json!(kind));
         if kind == "batch_worker" {
+            // The first step is batchable, so that others may be its workers.
+            step.insert("dependencies".into(), json!(["step_0"]));
             let name = format!("step_{index}");
             let mut batch = object(json!({"worker_template": name}));
             maybe(&mut batch, random, "batch_size", json!(10));

@@ -28,7 +28,7 @@ pub(super) fn check(checker: &mut Checker, template: &Map<String, Value>, names:
             if let Value::Object(step) = step {
                 check_step(checker, step, names, &at.index(index));
             }
-            check_limits(checker, step, &at.index(index));
+            check_limits(checker, step, false, &at.index(index));
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::checker::Checker;
 use super::graph;
+use crate::RetryConfiguration;
 use crate::callable::url;
 use crate::path::{At, clip};
 use crate::problem::ProblemKind;
@@ -135,7 +136,7 @@ fn check_kind(checker: &mut Checker, step: &Value, at: &At<'_>) {
         let max = MAX_WORKER_NAME;
         checker.error(&at.key("name"), ProblemKind::TooLong { length, max });
     }
-    check_limits(checker, step, at);
+    check_limits(checker, step, true, at);
 }
 
 /// Warns of a URL that no request can be sent to. A step with such a callable fails.
@@ -149,18 +150,40 @@ fn check_url(checker: &mut Checker, callable: &str, at: &At<'_>) {
     }
 }
 
-/// Checks the retries and the timeout of a step or of an override.
-pub(super) fn check_limits(checker: &mut Checker, step: &Value, at: &At<'_>) {
-    let is_zero = |value: Option<&Value>| value.and_then(Value::as_u64) == Some(0);
-    if let Some(retry) = step.get("retry")
-        && is_zero(retry.get("max_attempts"))
-        && retry.get("retryable") != Some(&Value::Bool(false))
-    {
-        let at = at.key("retry");
-        checker.warning(&at.key("max_attempts"), ProblemKind::ZeroAttempts);
+/// Checks the retries and the timeout of a step or of an override. Keys that an override leaves out
+/// are those of its step, which may differ, so that it is checked only by the keys that it has.
+pub(super) fn check_limits(checker: &mut Checker, step: &Value, defaults: bool, at: &At<'_>) {
+    if let Some(Value::Object(retry)) = step.get("retry") {
+        check_retry(checker, retry, defaults, &at.key("retry"));
     }
-    if is_zero(step.get("timeout_seconds")) {
+    if step.get("timeout_seconds").and_then(Value::as_u64) == Some(0) {
         checker.warning(&at.key("timeout_seconds"), ProblemKind::ZeroTimeout);
+    }
+}
+
+/// Warns of settings that have no effect because of others.
+fn check_retry(checker: &mut Checker, retry: &Map<String, Value>, defaults: bool, at: &At<'_>) {
+    let number = |key: &str| retry.get(key).and_then(Value::as_u64);
+    let standard = RetryConfiguration::default();
+    let is_off = retry.get("retryable") == Some(&Value::Bool(false));
+    match number("max_attempts") {
+        Some(0) if !is_off => {
+            checker.warning(&at.key("max_attempts"), ProblemKind::ZeroAttempts);
+        }
+        Some(2..) if is_off => {
+            checker.warning(&at.key("max_attempts"), ProblemKind::AttemptsWithoutRetry);
+        }
+        _ => {}
+    }
+    let Some(base) = number("backoff_base_ms").filter(|base| *base > 0) else {
+        return;
+    };
+    let at = at.key("backoff_base_ms");
+    let max = number("max_backoff_ms").or(defaults.then_some(standard.max_backoff_ms));
+    if retry.get("backoff").and_then(Value::as_str) == Some("none") {
+        checker.warning(&at, ProblemKind::BaseWithoutBackoff);
+    } else if let Some(max) = max.filter(|max| *max < base) {
+        checker.warning(&at, ProblemKind::BaseAboveMax { base, max });
     }
 }
 
@@ -196,8 +219,8 @@ fn check_dependencies(
     }
 }
 
-/// Warns if `batch_config.worker_template` is not a batch worker. It is no error, because a handler
-/// may choose another worker at run time.
+/// Warns if the batch worker that a step names is none. It is no error, because a handler may choose
+/// another worker at run time.
 fn check_worker_template(
     checker: &mut Checker,
     step: &Value,
@@ -205,49 +228,73 @@ fn check_worker_template(
     names: &StepNames<'_>,
     at: &At<'_>,
 ) {
-    let Some(worker) = step
-        .get("batch_config")
-        .and_then(|batch| text(batch, "worker_template"))
-    else {
-        return;
-    };
     let batch = at.key("batch_config");
-    let at = batch.key("worker_template");
-    match names.index(worker) {
-        None => checker.warning_with(&at, || ProblemKind::UnknownStep {
-            name: clip(worker),
-            suggestion: names.nearest(worker),
-        }),
-        Some(index) if step_type(&steps[index]) != Some("batch_worker") => {
-            let name = clip(worker);
-            checker.warning(&at, ProblemKind::NotABatchWorker { name });
+    let handler = at.key("handler");
+    let settings = handler.key("initialization");
+    let [configured, in_settings] = named_workers(step);
+    // The settings of handlers belong to them, but those of batchable steps.
+    let in_settings = in_settings.filter(|_| step_type(step) == Some("batchable"));
+    for (worker, at) in [
+        (configured, batch.key("worker_template")),
+        (in_settings, settings.key("worker_template_name")),
+    ] {
+        let Some(worker) = worker else { continue };
+        match names.index(worker) {
+            None => checker.warning_with(&at, || ProblemKind::UnknownStep {
+                name: clip(worker),
+                suggestion: names.nearest(worker),
+            }),
+            Some(index) if step_type(&steps[index]) != Some("batch_worker") => {
+                let name = clip(worker);
+                checker.warning(&at, ProblemKind::NotABatchWorker { name });
+            }
+            Some(_) => {}
         }
-        Some(_) => {}
     }
 }
 
-/// Returns the batch workers that a step names. Handlers in the field name theirs in
-/// `initialization.worker_template_name` instead of `batch_config`.
-fn named_workers(step: &Value) -> impl Iterator<Item = &str> {
+/// Returns the batch workers that a step names, in `batch_config` and in the
+/// `initialization.worker_template_name` that handlers in the field read.
+fn named_workers(step: &Value) -> [Option<&str>; 2] {
     let handler = step.get("handler");
     let settings = handler.and_then(|handler| handler.get("initialization"));
     let batch = step.get("batch_config");
-    let names = [
+    [
         batch.and_then(|batch| text(batch, "worker_template")),
         settings.and_then(|settings| text(settings, "worker_template_name")),
-    ];
-    names.into_iter().flatten()
+    ]
 }
 
-/// Warns of batch workers that no step names, and of those that do not depend on a batchable step which
-/// names them. That step can make no batch from them, but its handler may choose another worker.
+/// Returns the names that a step lists as its dependencies.
+fn dependencies_of(step: &Value) -> HashSet<&str> {
+    let dependencies = step.get("dependencies").and_then(Value::as_array);
+    let dependencies = dependencies.into_iter().flatten();
+    dependencies.filter_map(Value::as_str).collect()
+}
+
+/// Warns of batch workers and batchable steps that do not belong to each other. No batch can be made
+/// of them, but a handler may choose another worker.
 fn check_batch_workers(checker: &mut Checker, steps: &[Value], names: &StepNames<'_>, at: &At<'_>) {
-    let mut workers: HashMap<&str, Vec<&Value>> = HashMap::new();
-    for step in steps {
-        for worker in named_workers(step) {
-            workers.entry(worker).or_default().push(step);
+    let mut workers: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+    // Batchable steps that name no worker, because their handlers do, with their indexes.
+    let mut open: HashMap<&str, usize> = HashMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        let (Some(name), Some("batchable")) = (text(step, "name"), step_type(step)) else {
+            continue;
+        };
+        match named_workers(step) {
+            [None, None] => {
+                open.insert(name, index);
+            }
+            named => {
+                for worker in named.into_iter().flatten() {
+                    workers.entry(worker).or_default().insert(name);
+                }
+            }
         }
     }
+    let mut served: HashSet<usize> = HashSet::new();
+    let mut is_sure = true;
     for (index, step) in steps.iter().enumerate() {
         let (Some(name), Some("batch_worker")) = (text(step, "name"), step_type(step)) else {
             continue;
@@ -257,32 +304,37 @@ fn check_batch_workers(checker: &mut Checker, steps: &[Value], names: &StepNames
             continue;
         }
         let at = at.index(index);
-        let Some(by) = workers.get(name) else {
-            checker.warning(&at, ProblemKind::UnusedBatchWorker);
-            continue;
-        };
-        let dependencies = step.get("dependencies").and_then(Value::as_array);
-        let dependencies: HashSet<&str> = dependencies
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
+        let dependencies = dependencies_of(step);
+        let makers: Vec<usize> = dependencies
+            .iter()
+            .filter_map(|name| open.get(name).copied())
             .collect();
+        served.extend(&makers);
         let is_known = |other: &&str| **other != *name && names.index(other).is_some();
         if !dependencies.iter().all(is_known) {
             // These are errors. A misspelt one may be the missing one.
+            is_sure = false;
             continue;
         }
-        let batchable = by
-            .iter()
-            .filter(|step| step_type(step) == Some("batchable"));
-        let batchable: BTreeSet<&str> = batchable.filter_map(|step| text(step, "name")).collect();
-        for batchable in batchable {
+        let Some(by) = workers.get(name) else {
+            if makers.is_empty() {
+                checker.warning(&at, ProblemKind::UnusedBatchWorker);
+            }
+            continue;
+        };
+        for batchable in by {
             if !dependencies.contains(batchable) {
                 let batchable = clip(batchable);
                 let kind = ProblemKind::MissingBatchable { batchable };
                 checker.warning(&at.key("dependencies"), kind);
             }
         }
+    }
+    let mut unserved: Vec<usize> = open.into_values().collect();
+    unserved.retain(|index| is_sure && !served.contains(index));
+    unserved.sort_unstable();
+    for index in unserved {
+        checker.warning(&at.index(index), ProblemKind::NoBatchWorker);
     }
 }
 
