@@ -25,10 +25,10 @@ impl TemplateDocument {
     /// The error lists all problems, as far as one does not hide the others, and all warnings.
     pub fn from_yaml(bytes: &[u8], limits: TemplateLimits) -> Result<Self, TemplateError> {
         let text = yaml::checked_text(bytes, limits)?;
-        let yaml::Loaded { value, warnings } = yaml::load(text, limits)?;
+        let yaml::Loaded { value, warnings } = yaml::load(&text, limits)?;
         let mut findings = validation::check(&value, true);
         if !findings.errors.is_empty() || !findings.warnings.is_empty() {
-            let locations = yaml::locations(text, limits);
+            let locations = yaml::locations(&text, limits);
             let problems = findings.errors.iter_mut().chain(&mut findings.warnings);
             for problem in problems.filter(|problem| problem.is_of_a_place()) {
                 let at = locations.find(&problem.path);

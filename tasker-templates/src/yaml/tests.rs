@@ -10,7 +10,7 @@ fn read(text: &str) -> Result<Value, Vec<Problem>> {
 fn read_bytes(bytes: &[u8]) -> Result<Value, Vec<Problem>> {
     let limits = TemplateLimits::default();
     checked_text(bytes, limits)
-        .and_then(|text| load(text, limits))
+        .and_then(|text| load(&text, limits))
         .map(|loaded| loaded.value)
         .map_err(|error| match error {
             TemplateError::Unreadable { problems, .. } => problems,
@@ -31,6 +31,21 @@ fn problem(text: &str) -> (Option<usize>, String, ProblemKind) {
 fn warnings(text: &str) -> Vec<String> {
     let loaded = load(text, TemplateLimits::default()).unwrap();
     loaded.warnings.iter().map(Problem::to_string).collect()
+}
+
+#[test]
+fn json_writes_one_character_as_two_escapes() {
+    let text = r#"{"a": "\ud83d\ude80 \\ud83d\\ude80 \u00e9\uD834\uDD1E", "b": [1]}"#;
+    assert_eq!(
+        read(text).unwrap(),
+        serde_json::from_str::<Value>(text).unwrap()
+    );
+    // YAML has no such escapes, nor has JSON one of the two.
+    for text in [r#"a: "\ud83d\ude80""#, r#"{"a": "\ud83d"}"#] {
+        read(text).unwrap_err();
+    }
+    let single = r"{a: '\ud83d\ude80'}";
+    assert_eq!(read(single).unwrap(), json!({"a": r"\ud83d\ude80"}));
 }
 
 #[test]
