@@ -56,7 +56,8 @@ pub struct TaskTemplate {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub domain_events: Vec<DomainEventDefinition>,
-    /// The JSON Schema of a task's context.
+    /// The JSON Schema of a task's context. `format` is not checked, but with a `$schema` before
+    /// 2019-09; use `pattern`.
     #[schemars(with = "Option<Map<String, Value>>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_schema: Option<FreeForm>,

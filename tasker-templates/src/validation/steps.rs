@@ -286,8 +286,8 @@ fn check_batch_workers(checker: &mut Checker, steps: &[Value], names: &StepNames
             [None, None] => {
                 open.insert(name, index);
             }
-            named => {
-                for worker in named.into_iter().flatten() {
+            chosen => {
+                for worker in chosen.into_iter().flatten() {
                     workers.entry(worker).or_default().insert(name);
                 }
             }
