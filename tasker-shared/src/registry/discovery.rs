@@ -394,5 +394,25 @@ pub(super) fn refused(outcome: &RegistrationOutcome) -> DiscoveryProblem {
     )
 }
 
+/// Returns the warning about a template that new tasks do not find although its file is there.
+pub(super) fn retired(outcome: &RegistrationOutcome) -> DiscoveryProblem {
+    let RegistrationOutcome {
+        namespace,
+        name,
+        version,
+        file,
+        ..
+    } = outcome;
+    let template = format!("{namespace}/{name}/{version}");
+    whole_file(
+        file.clone().unwrap_or_default(),
+        "template_retired",
+        format!(
+            "{template} is retired, so new tasks do not find it; give the file another version, or \
+             end the retirement: `tasker template retire {template} --undo`"
+        ),
+    )
+}
+
 #[cfg(test)]
 mod tests;

@@ -75,6 +75,8 @@ pub struct RegistrationOutcome {
     pub hash: ContentHash,
     /// The hash that was registered before, if that was looked up and differs.
     pub other_hash: Option<ContentHash>,
+    /// The template was found to be retired. It stays so, and new tasks do not find it.
+    pub is_retired: bool,
     /// The file of the document, if it comes from one.
     pub file: Option<PathBuf>,
 }
@@ -182,6 +184,7 @@ struct Known {
     named_task_uuid: Uuid,
     /// Hash, description and strategy are those of the given template.
     is_same: bool,
+    is_retired: bool,
 }
 
 impl CheckedTemplate {
@@ -199,6 +202,7 @@ impl CheckedTemplate {
             named_task_uuid: pointer.named_task_uuid,
             is_same: pointer.hash == self.hash
                 && self.strategy.is_none_or(|wanted| wanted == strategy),
+            is_retired: false,
         })
     }
 
@@ -226,8 +230,8 @@ type Registered = (Vec<StatusAndRow>, Vec<Option<Known>>);
 /// Templates that `index` contains are neither looked up in PostgreSQL nor sent. It must be a snapshot
 /// that is no older than the request to register.
 ///
-/// With `on_changed`, registrations under the same names are looked up first, and outcomes have their
-/// hashes. Without it, documents are always replaced.
+/// With `on_changed`, registrations under the same names are looked up first, retired ones included, and
+/// outcomes have their hashes. Without it, documents are always replaced.
 pub(super) async fn register(
     pool: &PgPool,
     templates: Vec<CheckedTemplate>,
@@ -260,7 +264,7 @@ pub(super) async fn register(
                 Arc::clone(&templates),
                 known.clone(),
                 asks_first,
-                replaces,
+                on_changed,
             )
         })
         .await
@@ -278,6 +282,7 @@ pub(super) async fn register(
             status,
             named_task_uuid,
             hash: template.hash,
+            is_retired: known.is_some_and(|known| known.is_retired),
             other_hash: known
                 .map(|known| known.hash)
                 .filter(|hash| *hash != template.hash),
@@ -303,11 +308,15 @@ fn register_on(
     templates: Arc<[CheckedTemplate]>,
     mut known: Vec<Option<Known>>,
     asks_first: bool,
-    replaces: bool,
+    on_changed: Option<OnChangedVersion>,
 ) -> BoxFuture<'_, Result<Registered, sqlx::Error>> {
+    let replaces = on_changed != Some(OnChangedVersion::Refuse);
     Box::pin(async move {
         if asks_first {
             look_up(connection, &templates, &mut known).await?;
+        }
+        if on_changed.is_some() {
+            look_up_retired(connection, &templates, &mut known).await?;
         }
         let mut results: Vec<Option<StatusAndRow>> = templates
             .iter()
@@ -390,6 +399,56 @@ async fn look_up(
                 hash,
                 named_task_uuid: row.named_task_uuid,
                 is_same: row.is_same,
+                is_retired: false,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Looks up which of the unknown `templates` are retired. These have no pointer.
+async fn look_up_retired(
+    connection: &mut PgConnection,
+    templates: &[CheckedTemplate],
+    known: &mut [Option<Known>],
+) -> Result<(), sqlx::Error> {
+    let unknown = known
+        .iter()
+        .enumerate()
+        .filter(|(_, known)| known.is_none());
+    let items: Vec<usize> = unknown.map(|(item, _)| item).collect();
+    if items.is_empty() {
+        return Ok(());
+    }
+    let asked: Vec<&CheckedTemplate> = items.iter().map(|item| &templates[*item]).collect();
+    let columns = Columns::new(&asked);
+    let rows = sqlx::query!(
+        r#"
+        SELECT i.item AS "item!", t.named_task_uuid AS "named_task_uuid!",
+               tasker.template_hash(t.configuration) AS "content_hash!"
+        FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
+            AS i (namespace, name, version, item)
+        JOIN tasker.task_namespaces n ON n.name = i.namespace
+        JOIN tasker.named_tasks t
+            ON t.task_namespace_uuid = n.task_namespace_uuid
+                AND t.name = i.name AND t.version = i.version
+        WHERE t.retired_at IS NOT NULL
+        "#,
+        &columns.namespaces as &[&str],
+        &columns.names as &[&str],
+        &columns.versions as &[&str],
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in rows {
+        let item = index_of(row.item).and_then(|index| items.get(index));
+        if let (Some(item), Ok(hash)) = (item, row.content_hash.parse()) {
+            known[*item] = Some(Known {
+                hash,
+                named_task_uuid: row.named_task_uuid,
+                // Its other columns are not compared.
+                is_same: false,
+                is_retired: true,
             });
         }
     }

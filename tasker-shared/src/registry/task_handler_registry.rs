@@ -305,6 +305,9 @@ impl TaskHandlerRegistry {
             .as_ref()
             .is_some_and(|cache| cache.invalidate_on_boot);
         let invalidation = Box::pin(self.publish(&batch, invalidates)).await;
+        let retired = batch.outcomes.iter().filter(|one| one.is_retired);
+        let mut warnings = found.warnings;
+        warnings.extend(retired.map(discovery::retired));
         let (refused, registered): (Vec<_>, Vec<_>) = batch
             .outcomes
             .into_iter()
@@ -315,7 +318,7 @@ impl TaskHandlerRegistry {
             total_files: found.total_files,
             registered,
             errors,
-            warnings: found.warnings,
+            warnings,
             invalidation,
         })
     }

@@ -223,6 +223,7 @@ mod tests {
             named_task_uuid: Uuid::nil(),
             hash: ContentHash::from_bytes([0; 32]),
             other_hash: None,
+            is_retired: false,
             file: None,
         }
     }
