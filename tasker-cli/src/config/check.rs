@@ -16,26 +16,30 @@ pub(crate) struct Check {
 
 impl Check {
     pub(super) fn run(&self) -> Result<u8, CliError> {
-        let loaded = ConfigLoader::load_from_process();
+        let loader = ConfigLoader::from_process_env();
+        let checked = loader.check();
         if self.output.output == Format::Table {
-            let config = loaded?;
-            let environment = &config.common.environment;
-            output::text(&format!("OK: the configuration is valid ({environment})\n"))?;
+            let unused = checked?;
+            let environment = loader.load()?.common.environment;
+            let mut text = format!("OK: the configuration is valid ({environment})\n");
+            if !unused.is_empty() {
+                text += "settings are present and have no effect: ";
+                text += &unused.join(" ");
+                text.push('\n');
+            }
+            output::text(&text)?;
             return Ok(exit::OK);
         }
-        let problems = match &loaded {
-            Ok(_) => &[],
-            Err(error) => error.problems(),
+        let (problems, unused): (_, &[String]) = match &checked {
+            Ok(unused) => (&[][..], unused),
+            Err(error) => (error.problems(), &[]),
         };
         let problems: Vec<_> = problems
             .iter()
             .map(|one| json!({"code": one.code(), "path": one.path(), "message": one.to_string()}))
             .collect();
-        output::json(&json!({"valid": loaded.is_ok(), "problems": problems}))?;
-        Ok(if loaded.is_ok() {
-            exit::OK
-        } else {
-            exit::CONFIG
-        })
+        let valid = checked.is_ok();
+        output::json(&json!({"valid": valid, "problems": problems, "unused": unused}))?;
+        Ok(if valid { exit::OK } else { exit::CONFIG })
     }
 }

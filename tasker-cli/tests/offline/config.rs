@@ -17,6 +17,16 @@ fn a_configuration_is_checked_with_all_its_problems() {
         (good.code, &*good.stdout),
         (0, "OK: the configuration is valid (test)\n")
     );
+    // The first is one of our own.
+    let unused = [
+        ("TASKER_URL", "http://localhost"),
+        ("TASKER_CONFIG_PAHT", "/x"),
+    ];
+    let shown = run(&unused, &["check"]);
+    let line = "\nsettings are present and have no effect: TASKER_CONFIG_PAHT\n";
+    assert!(shown.stdout.ends_with(line), "{shown:?}");
+    let json = run(&unused, &["check", "--output", "json"]).json();
+    assert_eq!(json["unused"], serde_json::json!(["TASKER_CONFIG_PAHT"]));
     let wrong = [
         ("TASKER__COMMON__CACHE__ENABLED", "perhaps"),
         ("TASKER__COMMON__CACHE__TTL", "5"),

@@ -20,14 +20,17 @@ const PREFIX: &str = "tasker__";
 pub(super) const BIND_ADDRESS: &str = "TASKER_WEB_BIND_ADDRESS";
 const BIND_ADDRESS_KEYS: [&str; 2] = ["orchestration.web.bind_address", "worker.web.bind_address"];
 
-/// Variables of the services that set no key of the configuration.
-const OTHER_VARIABLES: [&str; 6] = [
+/// Variables of the services and of the command line that set no key of the configuration.
+const OTHER_VARIABLES: [&str; 9] = [
     "TASKER_ENV",
     "TASKER_CONFIG_ROOT",
     "TASKER_CONFIG_PATH",
     "TASKER_TEMPLATE_PATH",
     "TASKER_LOG",
     "TASKER_LOG_FORMAT",
+    "TASKER_URL",
+    "TASKER_WORKER_URL",
+    "TASKER_TOKEN",
 ];
 
 /// Returns the name of the variable that sets the key at `path`.
