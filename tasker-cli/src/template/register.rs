@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tasker_shared::config::ConfigLoader;
-use tasker_shared::registry::TaskHandlerRegistry;
+use tasker_shared::config::tasker::OnChangedVersion;
+use tasker_shared::registry::{
+    DiscoveryProblem, RegistrationOutcome, RegistrationStatus, TaskHandlerRegistry,
+};
 
 use super::report::{Report, ReportFormat};
 use crate::database::DatabaseArgs;
@@ -38,10 +41,15 @@ pub(crate) struct Register {
 impl Register {
     pub(super) async fn run(self) -> Result<u8, CliError> {
         let config = ConfigLoader::load_from_process()?.common;
+        let on_changed = config.task_templates.on_changed_version();
         let pool = self.database.connect_with(config.database).await?;
         let registry = TaskHandlerRegistry::new(pool).with_task_templates(config.task_templates);
         let registering = registry.register_template_files(&self.paths);
-        let result = progress::during("registering templates", registering).await?;
+        let mut result = progress::during("registering templates", registering).await?;
+        if on_changed == OnChangedVersion::Warn {
+            let replaced = result.registered.iter().filter_map(replaced);
+            result.warnings.extend(replaced);
+        }
         let is_empty = result.total_files == 0 && result.errors.is_empty();
         if is_empty && result.warnings.is_empty() {
             return Err(CliError::no_files(&self.paths));
@@ -61,6 +69,22 @@ impl Register {
             exit::NO
         })
     }
+}
+
+/// Returns the warning that a worker logs when it replaces the content of a registered version.
+fn replaced(outcome: &RegistrationOutcome) -> Option<DiscoveryProblem> {
+    let old = outcome.other_hash?;
+    (outcome.status == RegistrationStatus::Updated).then(|| DiscoveryProblem {
+        file: outcome.file.clone().unwrap_or_default(),
+        line: None,
+        column: None,
+        path: String::new(),
+        code: "version_replaced",
+        message: format!(
+            "the content of the registered version {}/{}/{} was replaced; its old hash is {old}",
+            outcome.namespace, outcome.name, outcome.version
+        ),
+    })
 }
 
 fn text(report: &Report, style: Style) -> String {

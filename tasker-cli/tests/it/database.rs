@@ -202,6 +202,40 @@ async fn files_are_registered_as_the_configuration_of_templates_says() {
     assert!(refused.stdout.contains("[changed_version]"), "{refused:?}");
     assert_eq!(app.json(&["template", "list"]).await, listed);
 
+    // The content of a retired template is kept, too.
+    let name = "shop/orders/1.0.0";
+    app.json(&["template", "retire", name]).await;
+    let refused = run(refuse, "orders.yaml").await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    for code in ["[changed_version]", "[template_retired]"] {
+        assert!(refused.stdout.contains(code), "{refused:?}");
+    }
+    app.run(&["template", "retire", name, "--undo"]).await;
+    let restored = app.json(&["template", "list"]).await;
+    assert_eq!(restored[0]["hash"], listed[0]["hash"]);
+    app.json(&["template", "retire", name]).await;
+    app.write("orders.yaml", GOOD);
+    let same = run(refuse, "orders.yaml").await;
+    assert_eq!(same.code, 0, "{same:?}");
+    for text in [
+        "  unchanged\n",
+        "end the retirement: `tasker template retire",
+    ] {
+        assert!(same.stdout.contains(text), "{same:?}");
+    }
+    app.run(&["template", "retire", name, "--undo"]).await;
+    app.write("orders.yaml", &changed);
+    for (mode, warns) in [("replace", false), ("warn", true)] {
+        let mode = ("ON_CHANGED_VERSION", mode);
+        app.write("orders.yaml", &changed.replace("shop.Check", mode.1));
+        let replaced = run(mode, "orders.yaml").await;
+        assert_eq!(replaced.code, 0, "{replaced:?}");
+        let warned = replaced.stdout.contains("[version_replaced]");
+        assert_eq!(warned, warns, "{replaced:?}");
+    }
+    app.write("orders.yaml", &changed);
+    let listed = app.json(&["template", "list"]).await;
+
     app.write("broken.yaml", "name: a\nsteps: []\n");
     let strict = run(("STRICT_BOOT", "true"), ".").await;
     assert_eq!(strict.code, 1, "{strict:?}");
