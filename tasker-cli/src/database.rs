@@ -14,8 +14,8 @@ use crate::error::CliError;
 /// The database, as options.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DatabaseArgs {
-    /// The URL of PostgreSQL; by default that of the configuration.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    /// The URL of PostgreSQL; by default that of the configuration, which reads `DATABASE_URL`.
+    #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 }
 

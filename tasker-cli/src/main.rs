@@ -19,6 +19,7 @@ mod step;
 mod style;
 mod task;
 mod template;
+mod warnings;
 mod workers;
 
 use std::io::Write;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => return ExitCode::from(print(&answer)),
     };
+    warnings::print();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -11,6 +11,7 @@ mod http;
 mod authors;
 mod config;
 mod credentials;
+mod database;
 mod follow;
 mod help;
 mod pipe;
