@@ -40,7 +40,7 @@ pub(crate) struct Entries {
     /// Compare each entry with Redis and the database.
     #[arg(long)]
     verify: bool,
-    /// The most templates.
+    /// The most templates, up to 1,000, or 100 with --verify.
     #[arg(long, default_value_t = 100)]
     limit: u32,
     #[command(flatten)]
@@ -116,12 +116,24 @@ impl Entries {
         let listed = entries["entries"].as_array();
         let rows: Vec<Vec<Cell>> = listed.into_iter().flatten().map(row).collect();
         let heading = ["TEMPLATE", "HASH", "LOCAL", "REDIS"];
-        output::text(&output::table(Style::of_stdout(), &heading, &rows))
+        let style = Style::of_stdout();
+        let mut answer = output::table(style, &heading, &rows);
+        let total = entries["total"].as_u64().unwrap_or_default();
+        if (rows.len() as u64) < total {
+            let _ = writeln!(answer, "{} of {total} templates", rows.len());
+        }
+        if let Some(error) = entries["distributed_error"].as_str() {
+            let warning = style.paint(Paint::Yellow, "warning");
+            let _ = writeln!(answer, "{warning}: Redis did not answer: {error}");
+        }
+        output::text(&answer)
     }
 }
 
 fn row(entry: &Value) -> Vec<Cell> {
     let held = |tier: &Value| match tier["held"].as_bool() {
+        // A tier that holds another document is not asked for this one.
+        Some(true) if tier["matches_database"] == false => Cell::painted("outdated", Paint::Yellow),
         Some(true) => Cell::painted("held", Paint::Green),
         Some(false) => Cell::from("-"),
         None => Cell::painted("not asked", Paint::Dim),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use http::Method;
 use http::header::{CONTENT_TYPE, LOCATION};
 use serde::Serialize;
@@ -15,6 +15,9 @@ use crate::error::CliError;
 use crate::http::Http;
 use crate::progress;
 
+const ORCHESTRATION: &str = "http://127.0.0.1:8080";
+const WORKER: &str = "http://127.0.0.1:8081";
+
 /// The orchestration service, as options.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServiceArgs {
@@ -24,7 +27,7 @@ pub(crate) struct ServiceArgs {
         env = "TASKER_URL",
         hide_env_values = true,
         value_name = "URL",
-        default_value = "http://127.0.0.1:8080"
+        default_value = ORCHESTRATION
     )]
     url: String,
     #[command(flatten)]
@@ -40,7 +43,7 @@ pub(crate) struct WorkerArgs {
         env = "TASKER_WORKER_URL",
         hide_env_values = true,
         value_name = "URL",
-        default_value = "http://127.0.0.1:8081"
+        default_value = WORKER
     )]
     worker_url: String,
     #[command(flatten)]
@@ -50,7 +53,7 @@ pub(crate) struct WorkerArgs {
 #[derive(Debug, Clone, Copy, Args)]
 struct LimitArgs {
     /// The longest wait for one answer, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..))]
     request_timeout: u64,
 }
 
@@ -68,15 +71,21 @@ pub(crate) struct Service {
 
 impl ServiceArgs {
     pub(crate) fn connect(&self) -> Result<Service, CliError> {
-        Service::new(&self.url, "--url or TASKER_URL", self.limit)
+        let url = or_default(&self.url, ORCHESTRATION);
+        Service::new(url, "--url or TASKER_URL", self.limit)
     }
 }
 
 impl WorkerArgs {
     pub(crate) fn connect(&self) -> Result<Service, CliError> {
         let option = "--worker-url or TASKER_WORKER_URL";
-        Service::new(&self.worker_url, option, self.limit)
+        Service::new(or_default(&self.worker_url, WORKER), option, self.limit)
     }
+}
+
+/// Returns `default` if `url` is empty, because an empty variable counts as unset.
+fn or_default<'a>(url: &'a str, default: &'a str) -> &'a str {
+    if url.is_empty() { default } else { url }
 }
 
 impl Service {

@@ -38,7 +38,9 @@ impl Workers {
 }
 
 fn row(worker: &Value) -> Vec<Cell> {
-    let handlers = worker["callables"].as_array().map_or(0, Vec::len);
+    // A worker that calls handlers over HTTP has patterns of their callables.
+    let count = |key: &str| worker[key].as_array().map_or(0, Vec::len);
+    let handlers = count("callables") + count("patterns");
     vec![
         text(worker, "worker_uuid").into(),
         text(worker, "name").into(),

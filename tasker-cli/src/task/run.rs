@@ -157,7 +157,8 @@ impl Run {
             [namespace, name, version] => (*namespace, *name, Some(*version)),
             _ => return Err(unnamed()),
         };
-        if parts.contains(&"") {
+        // A URL leaves the other two out, and would be that of another template.
+        if parts.iter().any(|part| ["", ".", ".."].contains(part)) {
             return Err(unnamed());
         }
         let version = if let Some(version) = version {

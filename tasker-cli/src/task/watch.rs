@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use rustix::termios::tcgetwinsize;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ pub(crate) struct Watch {
     /// The task's id, as `tasker task list` shows it.
     task: Uuid,
     /// The pause between two looks, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 500)]
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = value_parser!(u64).range(1..))]
     interval_ms: u64,
     /// The longest time that the service may be away, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]

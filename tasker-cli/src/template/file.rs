@@ -8,9 +8,12 @@ use tasker_templates::{TemplateDocument, TemplateLimits};
 
 use crate::error::CliError;
 
+/// The largest file: the largest that `common.task_templates.max_file_bytes` can allow a worker.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Reads and checks a template; `-` is standard input.
 pub(super) fn read(path: &Path) -> Result<TemplateDocument, CliError> {
-    let limits = TemplateLimits::default();
+    let limits = TemplateLimits::with_max_bytes(MAX_BYTES);
     let mut bytes = Vec::new();
     // One byte over the limit is enough to refuse a file, and some devices have no end.
     let read = if path == Path::new("-") {

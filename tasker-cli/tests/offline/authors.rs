@@ -32,6 +32,11 @@ fn explain_shows_what_runs_in_an_environment() {
     let outcome = run_in(folder.path(), &explain);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     insta::assert_snapshot!("explain", outcome.stdout);
+    // A worker may be allowed more than the default of 1 MiB.
+    let long = format!("{GOOD}{}", "# note\n".repeat(200_000));
+    fs::write(folder.path().join("long.yaml"), long).unwrap();
+    let long = run_in(folder.path(), &["template", "explain", "long.yaml"]);
+    assert_eq!(long.stdout, outcome.stdout, "{long:?}");
     let outcome = run_in(
         folder.path(),
         &[&explain[..], &["--environment", "test"]].concat(),

@@ -160,6 +160,56 @@ fn names_of_others_do_not_steer_the_terminal_or_tear_rows_apart() {
     assert!(!outcome.stdout.contains('\x1b'), "{outcome:?}");
 }
 
+#[test]
+fn handlers_over_http_are_counted() {
+    let body = r#"[{"worker_uuid":"1","name":"a","host":"b","running":0,"capacity":4,
+        "callables":["x"],"patterns":["https://%","http://%"],"seen_at":"now"}]"#;
+    let (_, outcome) = exchange(&["workers"], 200, body);
+    assert!(
+        outcome.stdout.contains("0 of 4   3         now"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn a_cached_document_that_is_outdated_and_a_silent_redis_are_shown() {
+    let body = r#"{"caching":true,"total":7,"distributed_error":"Redis is away","entries":[
+        {"namespace":"shop","name":"orders","version":"1","hash":"abc",
+         "local":{"held":true,"matches_database":false}},
+        {"namespace":"shop","name":"refunds","version":"1","hash":"abc",
+         "local":{"held":true,"matches_database":true},"redis":{"held":false}}]}"#;
+    let (_, outcome) = exchange(&["cache", "entries", "--verify"], 200, body);
+    assert_eq!(
+        outcome.stdout,
+        "TEMPLATE        HASH  LOCAL     REDIS\n\
+         shop/orders/1   abc   outdated  not asked\n\
+         shop/refunds/1  abc   held      -\n\
+         2 of 7 templates\n\
+         warning: Redis did not answer: Redis is away\n"
+    );
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_and_an_empty_address_is_none() {
+    let run = |arguments: &[&str]| {
+        let mut command = program(Path::new("/"));
+        command.args(arguments).env("TASKER_URL", "");
+        outcome(command.env("TASKER_WORKER_URL", ""))
+    };
+    for arguments in [
+        &["task", "watch", TASK, "--interval-ms", "0"][..],
+        &["queue", "--request-timeout", "0"],
+        &["task", "run", "shop/.."],
+        &["task", "run", "./orders/1.0.0"],
+    ] {
+        let outcome = run(arguments);
+        assert_eq!(outcome.code, 64, "{outcome:?}");
+    }
+    for arguments in [&["queue"][..], &["cache", "clear"]] {
+        assert_ne!(run(arguments).code, 64, "{arguments:?}");
+    }
+}
+
 /// Runs the program against a server that answers once. Returns the body of its request, too.
 fn exchange(arguments: &[&str], status: u16, answer: &str) -> (String, Outcome) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
