@@ -82,6 +82,14 @@ pub struct RegistrationOutcome {
 }
 
 impl RegistrationOutcome {
+    fn name(&self) -> TemplateName<'_> {
+        TemplateName {
+            namespace: &self.namespace,
+            name: &self.name,
+            version: &self.version,
+        }
+    }
+
     /// Returns the event that announces it.
     pub(super) fn event(&self) -> RegistryEvent {
         let (namespace, name, version) = (
@@ -113,28 +121,30 @@ impl RegistrationOutcome {
 pub(super) struct BatchOutcome {
     /// One for each template, in the order given.
     pub(super) outcomes: Vec<RegistrationOutcome>,
-    /// The statement was sent more than once, as after a lost connection. The first one may have
-    /// written templates that the last one reports as unchanged.
-    retried: bool,
+    /// Cached documents of unchanged templates are deleted, too. Either the caller registers these
+    /// templates by name, or the statement was sent more than once, as after a lost connection: the
+    /// first one may have written templates that the last one reports as unchanged.
+    invalidates_unchanged: bool,
     /// The index had every template, so PostgreSQL was not asked.
     pub(super) all_in_index: bool,
 }
 
 impl BatchOutcome {
-    /// Returns the names that may point to another document than before.
-    pub(super) fn written(&self) -> impl Iterator<Item = TemplateName<'_>> {
+    /// Returns the names of all templates.
+    pub(super) fn names(&self) -> impl Iterator<Item = TemplateName<'_>> {
+        self.outcomes.iter().map(RegistrationOutcome::name)
+    }
+
+    /// Returns the names whose cached documents are deleted.
+    pub(super) fn invalidated(&self) -> impl Iterator<Item = TemplateName<'_>> {
         self.outcomes
             .iter()
             .filter(|one| match one.status {
                 RegistrationStatus::Created | RegistrationStatus::Updated => true,
-                RegistrationStatus::Unchanged => self.retried,
+                RegistrationStatus::Unchanged => self.invalidates_unchanged,
                 RegistrationStatus::Refused => false,
             })
-            .map(|one| TemplateName {
-                namespace: &one.namespace,
-                name: &one.name,
-                version: &one.version,
-            })
+            .map(RegistrationOutcome::name)
     }
 }
 
@@ -231,7 +241,8 @@ type Registered = (Vec<StatusAndRow>, Vec<Option<Known>>);
 /// that is no older than the request to register.
 ///
 /// With `on_changed`, registrations under the same names are looked up first, retired ones included, and
-/// outcomes have their hashes. Without it, documents are always replaced.
+/// outcomes have their hashes. Without it, documents are always replaced, and cached ones are deleted even
+/// if they are the same.
 pub(super) async fn register(
     pool: &PgPool,
     templates: Vec<CheckedTemplate>,
@@ -291,7 +302,7 @@ pub(super) async fn register(
     );
     Ok(BatchOutcome {
         outcomes: outcomes.collect(),
-        retried: attempts > 1,
+        invalidates_unchanged: on_changed.is_none() || attempts > 1,
         all_in_index,
     })
 }

@@ -323,17 +323,21 @@ impl TaskHandlerRegistry {
         })
     }
 
-    /// Waits until this process sees the registered templates, and deletes the cached ones: all of
-    /// them, or those that were replaced. Both are bounded. Neither may fail the registration, because
-    /// it is committed.
+    /// Waits until this process sees the registered templates, and deletes cached ones: all of them, or
+    /// those that `batch` invalidates. Both are bounded. Neither may fail the registration, because it is
+    /// committed.
     async fn publish(&self, batch: &BatchOutcome, invalidates_all: bool) -> CacheInvalidation {
         let mut invalidation = CacheInvalidation::default();
         if let Some(cache) = &self.cache {
             let delete = async {
                 if invalidates_all {
-                    return cache.resolver.invalidate_for_boot().await;
+                    return cache.resolver.invalidate_for_boot(batch).await;
                 }
-                cache.resolver.redis().delete_names(batch.written()).await;
+                cache
+                    .resolver
+                    .redis()
+                    .delete_names(batch.invalidated())
+                    .await;
                 CacheInvalidation::default()
             };
             ((), invalidation) = tokio::join!(cache.resolver.read_back(batch), delete);

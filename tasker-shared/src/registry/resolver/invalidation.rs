@@ -9,6 +9,7 @@ use tracing::Instrument;
 use super::Resolver;
 use crate::cache::SWEEP_LIMIT;
 use crate::registry::index::Entry;
+use crate::registry::registration::BatchOutcome;
 use crate::types::CacheInvalidation;
 
 /// The limit of a sweep that a request waits for. Shorter than requests may take. Values that it does not
@@ -19,10 +20,16 @@ impl Resolver {
     /// Deletes all documents from the local tier, and those of registered names from Redis. The sweep
     /// for the others runs in the background, because it may pass millions of keys of other software;
     /// [`swept`](Self::swept) has its result.
-    pub(in crate::registry) async fn invalidate_for_boot(&self) -> CacheInvalidation {
+    pub(in crate::registry) async fn invalidate_for_boot(
+        &self,
+        batch: &BatchOutcome,
+    ) -> CacheInvalidation {
         let snapshot = self.index.snapshot_now();
         self.local().clear();
-        let names = snapshot.iter().map(|entry| entry.name());
+        let registered = snapshot.iter().map(|entry| entry.name());
+        // The poll that brings the names of this boot may still be under way.
+        let added = batch.names().filter(|name| snapshot.get(*name).is_none());
+        let names = registered.chain(added);
         let exact = self.redis().delete_names(names).await;
         if self.redis().is_enabled() {
             let (loader, swept) = (Arc::clone(&self.loader), Arc::clone(&self.swept));
