@@ -193,13 +193,13 @@ impl TaskTemplateManager {
             .map(|template| {
                 (
                     (&*template.namespace, &*template.name, &*template.version),
-                    (template.hash, template.sequence),
+                    (template.hash, template.sequence, template.registered_at),
                 )
             })
             .collect();
         Ok(self.cache.retain(|held| {
             current.get(&(&*held.namespace, &*held.name, &*held.version))
-                == Some(&(held.hash, held.sequence))
+                == Some(&(held.hash, held.sequence, held.registered_at))
         }))
     }
 

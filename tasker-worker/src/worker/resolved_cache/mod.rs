@@ -1,8 +1,9 @@
 //! The worker's own cache: templates with the overrides of its environment.
 //!
 //! It is not a source of truth and has no age limit. Each look-up first asks the registry for the
-//! current registration, and an entry is a hit only if it has the same name, hash and position. A
-//! race can therefore only cause a miss, never an outdated answer.
+//! current registration, and an entry is a hit only if it was built from that one: with the same name,
+//! hash, position, row, strategy and time. A database that was made anew may have another row at the same
+//! position. A race can therefore only cause a miss, never an outdated answer.
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,10 +13,7 @@ use std::time::{Duration, Instant};
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use tasker_shared::types::{CacheStats, ContentHash, Document, HandlerMetadata};
-
-/// Hash and position of the registration from which an entry was built.
-pub(crate) type Pointer = (ContentHash, i64);
+use tasker_shared::types::{CacheStats, Document, HandlerMetadata};
 
 /// A template with the overrides of this worker's environment.
 #[derive(Debug)]
@@ -44,10 +42,6 @@ impl ResolvedTemplate {
     /// Returns the place for the warnings of the document.
     pub(crate) fn warnings(&self) -> &OnceLock<Vec<String>> {
         &self.warnings
-    }
-
-    fn pointer(&self) -> Pointer {
-        (self.metadata.hash, self.metadata.sequence)
     }
 
     fn access(self: Arc<Self>, cached: bool, now: Instant) -> Lookup {
@@ -136,7 +130,7 @@ impl ResolvedCache {
         let held = self
             .entries
             .get(&key_of(metadata))
-            .filter(|held| held.pointer() == (metadata.hash, metadata.sequence));
+            .filter(|held| pointer(&held.metadata) == pointer(metadata));
         let counter = match held {
             Some(_) => &self.counters.hits,
             None => &self.counters.misses,
@@ -226,6 +220,25 @@ impl ResolvedCache {
             supported_namespaces,
         }
     }
+}
+
+/// Returns the parts of a registration by which it differs from others of its name.
+fn pointer(metadata: &HandlerMetadata) -> impl PartialEq {
+    let HandlerMetadata {
+        hash,
+        sequence,
+        named_task_uuid,
+        identity_strategy,
+        registered_at,
+        ..
+    } = *metadata;
+    (
+        hash,
+        sequence,
+        named_task_uuid,
+        identity_strategy,
+        registered_at,
+    )
 }
 
 fn key_of(metadata: &HandlerMetadata) -> TemplateKeyRef<'_> {

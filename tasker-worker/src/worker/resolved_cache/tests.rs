@@ -1,8 +1,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use serde_json::value::to_raw_value;
 use tasker_shared::types::{ContentHash, HandlerMetadata};
+use uuid::Uuid;
 
 use super::ResolvedCache;
 use crate::worker::test_support::metadata;
@@ -73,6 +75,28 @@ fn an_entry_made_from_another_hash_or_sequence_is_a_miss_and_is_replaced() {
     assert_eq!(stats.total_cached, 1);
     assert_eq!((stats.cache_hits, stats.cache_misses), (1, 2));
     assert_eq!(stats.cache_evictions, 0, "a replacement is no eviction");
+}
+
+#[test]
+fn an_entry_of_another_row_or_time_is_a_miss_although_hash_and_position_are_the_same() {
+    let cache = cache(10);
+    let now = Instant::now();
+    let held = metadata("task", 1, 1);
+    cache.insert(Arc::new(held.clone()), None, now);
+    // The database was made anew.
+    for other in [
+        HandlerMetadata {
+            named_task_uuid: Uuid::max(),
+            ..held.clone()
+        },
+        HandlerMetadata {
+            registered_at: DateTime::<Utc>::MAX_UTC,
+            ..held.clone()
+        },
+    ] {
+        assert!(cache.lookup(&other, now).is_none());
+    }
+    assert!(cache.lookup(&held, now).is_some());
 }
 
 #[test]
