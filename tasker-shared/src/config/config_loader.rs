@@ -206,7 +206,6 @@ impl ConfigLoader {
         let in_force = merge::resolve(merged, |name| self.variable(name), &mut problems);
         let mut config = merge::assemble(&in_force);
         if let Some(cache) = &mut config.common.cache
-            && cache.enabled
             && !self.names_redis(&in_force)
         {
             cache.redis = None;

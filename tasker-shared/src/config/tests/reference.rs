@@ -47,8 +47,8 @@ its unknown keys are not errors. One warning, \"settings are present and have no
 the variables that begin with `TASKER_` and mean nothing here, and those of the next table that are set
 and that nothing in force refers to, such as `REDIS_PASSWORD` without a file that has `${REDIS_PASSWORD}`.
 
-With the cache enabled, Redis is used only if `REDIS_URL`, a file or a variable says where it is; the
-default below is for a section that leaves `url` out.
+Redis is used only if the cache is enabled and `REDIS_URL`, a file or a variable names it; the default
+below is for a section that leaves `url` out.
 
 The type of the key determines how a variable is read: `true` or `false`, a number, a text, or a
 list, which is separated by commas or written as in TOML. Names are not case-sensitive.

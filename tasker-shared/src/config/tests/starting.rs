@@ -90,9 +90,11 @@ fn a_database_in_the_redis_url_is_used_and_contradicts_only_another_one() {
 }
 
 #[test]
-fn an_enabled_cache_has_a_redis_only_if_somebody_names_one() {
+fn a_cache_has_a_redis_only_if_somebody_names_one() {
     let enabled = ("TASKER__COMMON__CACHE__ENABLED", "true");
     let redis = |config: TaskerConfig| config.common.cache.expect("a section").redis;
+    // A program may enable the cache after loading.
+    assert_eq!(redis(start(&[])), None);
     assert_eq!(redis(start(&[enabled])), None);
     let folder = Folder::with(&[("base/common.toml", "[common.cache]\nenabled = true")]);
     assert_eq!(redis(folder.load(&[]).expect("it is right")), None);
