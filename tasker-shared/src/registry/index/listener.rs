@@ -29,6 +29,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         .run_until_cancelled(async {
             let mut pause = Duration::from_millis(100);
             let mut is_first = true;
+            metrics::gauge!(DIRECTORY_LISTENER_UP.name).set(0.0);
             loop {
                 // The poller has just started, so its next poll is early enough for the first connection.
                 let may_have_missed = !std::mem::take(&mut is_first);
