@@ -75,16 +75,16 @@ impl RedisCacheService {
         let redis = config.redis.clone().unwrap_or_default();
         let endpoint = Endpoint::from_config(&redis)?;
         let stop = CancellationToken::new();
-        let patience = endpoint.timeout();
+        let limit = endpoint.timeout();
         let client = Arc::new(RedisClient::new(
             endpoint,
-            usize::try_from(redis.max_connections.min(CONNECTIONS)).unwrap_or(1),
+            usize::try_from(redis.max_connections.clamp(1, CONNECTIONS)).unwrap_or(1),
             Duration::from_millis(config.operation_timeout_ms),
             // Random, so that two processes that probe together do not read each other's value.
             format!("{}:probe:{:016x}", config.key_prefix, rand::random::<u64>()),
             stop.clone(),
         ));
-        supervisor::attempt(&client, patience).await;
+        supervisor::attempt(&client, limit, limit).await;
         let (fills, queued) = Fills::new();
         let tasks = TaskTracker::new();
         let supervisor = supervisor::run(Arc::clone(&client));

@@ -41,6 +41,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 /// for it, a host that is back would be noticed only then.
 const MAX_UNDER_WAY: usize = 6;
 
+/// The longest that one of these attempts may last. With a longer `connection_timeout_seconds` all of
+/// them could hang while a host that is back waits for the next one.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
+
 /// Keeps every seat filled and the breaker truthful, until it is cancelled.
 pub(super) async fn run(client: Arc<RedisClient>) {
     // Side by side, because connecting to a frozen server hangs.
@@ -77,6 +81,7 @@ async fn connect(client: &RedisClient) {
 
 /// Pauses, then starts an attempt, again and again until one succeeds. The others are dropped.
 async fn recover(client: &RedisClient, pauses: &mut Pauses) {
+    let limit = client.endpoint.timeout().min(ATTEMPT_LIMIT);
     let mut under_way = FuturesUnordered::new();
     loop {
         let pause = tokio::time::sleep(pauses.next());
@@ -90,17 +95,17 @@ async fn recover(client: &RedisClient, pauses: &mut Pauses) {
             }
         }
         if under_way.len() < MAX_UNDER_WAY {
-            under_way.push(attempt(client, client.budget));
+            under_way.push(attempt(client, limit, client.budget));
         }
     }
 }
 
-/// Connects and probes once; if Redis is well, lets requests use it. Returns whether it does.
+/// Connects and probes once, within `limit`; if Redis is well, lets requests use it. Returns whether it
+/// does.
 ///
 /// Redis is well if it answers each command of the probe within `patience`. At the start that is
 /// longer than the budget of a request, because this process is busy then.
-pub(super) async fn attempt(client: &RedisClient, patience: Duration) -> bool {
-    let limit = client.endpoint.timeout();
+pub(super) async fn attempt(client: &RedisClient, limit: Duration, patience: Duration) -> bool {
     let attempt = async {
         let mut connection = Connection::to(&client.endpoint).await?;
         probe(client, &mut connection, patience).await?;
