@@ -90,7 +90,7 @@ metrics_table! {
     CACHE_IN_USE: Gauge, Count, "tasker_cache_in_use",
         "1 once the configured distributed cache has been reached, 0 until then; absent if none is configured.";
     CACHE_BREAKER_OPEN: Gauge, Count, "tasker_cache_breaker_open",
-        "1 while the breaker is open and no request uses the distributed cache, else 0.";
+        "1 while the breaker is open and no request uses the distributed cache, else 0; absent until it has been reached.";
     CACHE_BREAKER_TRANSITIONS: Counter, Count, "tasker_cache_breaker_transitions_total",
         "Changes of the breaker's state, by `to` (open, closed).";
     CACHE_PENDING_FILLS: Gauge, Count, "tasker_cache_pending_fills",

@@ -52,7 +52,6 @@ impl CacheProvider {
         if !config.enabled {
             return Self::noop();
         }
-        gauge!(CACHE_IN_USE.name).set(0.0);
         if config.redis.is_none() {
             tracing::warn!(
                 remedy = "set REDIS_URL, or url in [common.cache.redis]",
@@ -60,6 +59,7 @@ impl CacheProvider {
             );
             return Self::noop();
         }
+        gauge!(CACHE_IN_USE.name).set(0.0);
         let started = match config.backend.as_str() {
             "redis" => RedisCacheService::start(config).await,
             _ => Err(ConfigurationFault::UnknownBackend),

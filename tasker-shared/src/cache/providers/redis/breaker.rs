@@ -51,9 +51,9 @@ struct Record {
 }
 
 impl Breaker {
-    /// Returns an open breaker, because nothing is known of Redis yet.
+    /// Returns an open breaker, because nothing is known of Redis yet. The gauge begins with the first
+    /// use, because a Redis that has not been reached yet is reported by another gauge.
     pub(super) fn new() -> Self {
-        gauge!(CACHE_BREAKER_OPEN.name).set(1.0);
         Self {
             open: AtomicBool::new(true),
             score: AtomicU32::new(0),
