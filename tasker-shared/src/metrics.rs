@@ -60,7 +60,7 @@ metrics_table! {
     TEMPLATE_LOCAL_ENTRIES: Gauge, Count, "tasker_template_local_entries",
         "Template documents that the local tier holds.";
     TEMPLATE_FILLS: Counter, Count, "tasker_template_fills_total",
-        "Template documents of the distributed cache, by `result` (queued, useless). Queued documents wait to be written; useless ones have a hash that is not current.";
+        "Template documents of the distributed cache, by `result` (written, unconfirmed, unavailable, failed, useless). The answer to unconfirmed ones was not awaited; useless ones were read and have a hash that is not current.";
     TEMPLATE_CACHE_MISMATCH: Counter, Count, "tasker_template_cache_mismatch_total",
         "Cached documents that differed from PostgreSQL, found by the background comparison. Must stay 0.";
     TEMPLATE_CACHE_COMPARISONS: Counter, Count, "tasker_template_cache_comparisons_total",
@@ -93,10 +93,6 @@ metrics_table! {
         "1 while the breaker is open and no request uses the distributed cache, else 0; absent until it has been reached.";
     CACHE_BREAKER_TRANSITIONS: Counter, Count, "tasker_cache_breaker_transitions_total",
         "Changes of the breaker's state, by `to` (open, closed).";
-    CACHE_PENDING_FILLS: Gauge, Count, "tasker_cache_pending_fills",
-        "Entries in the queue for the distributed cache.";
-    CACHE_FILLS_DROPPED: Counter, Count, "tasker_cache_fills_dropped_total",
-        "Entries not written to the distributed cache, by `reason` (queue_full, unavailable, failed, invalidated).";
     CACHE_BAD_ANSWERS: Counter, Count, "tasker_cache_bad_answers_total",
         "Entries of the distributed cache that could not be used, by `kind` (wrong_type, too_large, garbage, wrong_hash).";
     CACHE_REFUSALS: Counter, Count, "tasker_cache_refusals_total",

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
@@ -35,6 +35,8 @@ type Computation = BoxFuture<'static, Outcome>;
 pub(crate) struct AnalyticsCache {
     provider: Arc<CacheProvider>,
     ttl: Option<Duration>,
+    /// The longest time that one request may wait for the cache in all.
+    limit: Duration,
     /// Computations under way, by key. Weak, so that one that nobody waits for any more ends, and is
     /// not taken up again later.
     under_way: Arc<Mutex<HashMap<String, WeakShared<Computation>>>>,
@@ -52,6 +54,9 @@ impl AnalyticsCache {
         Self {
             provider,
             ttl: enabled.map(|config| config.ttl(CacheEntryKind::Analytics)),
+            limit: enabled.map_or(Duration::ZERO, |config| {
+                Duration::from_millis(config.operation_timeout_ms)
+            }),
             under_way: Arc::default(),
         }
     }
@@ -69,10 +74,11 @@ impl AnalyticsCache {
         compute: impl FnOnce() -> F,
     ) -> Result<CachedAnswer, Arc<DatabaseError>>
     where
-        T: Serialize + DeserializeOwned,
+        T: Serialize + DeserializeOwned + Send,
         F: Future<Output = Result<T, DatabaseError>> + Send + 'static,
     {
         let cache = self.provider.scoped(KIND);
+        let asked = Instant::now();
         if let Some(ttl) = self.ttl
             && let Ok(Some(text)) = cache.get(parts).await
             && let Ok(stamp) = serde_json::from_str::<Stamp>(&text)
@@ -83,14 +89,16 @@ impl AnalyticsCache {
             return Ok(self.dated(text.into(), stamp.calculated_at));
         }
         let key = cache.key(parts);
-        let json = self.join(key, compute).await?;
+        let left = self.limit.saturating_sub(asked.elapsed());
+        let json = self.join(key, left, compute).await?;
         Ok(self.dated(json, Utc::now()))
     }
 
-    /// Joins the computation of this key that is under way, or begins one.
-    async fn join<T, F>(&self, key: String, compute: impl FnOnce() -> F) -> Outcome
+    /// Joins the computation of this key that is under way, or begins one, which waits for `left` at most
+    /// until its answer is cached.
+    async fn join<T, F>(&self, key: String, left: Duration, compute: impl FnOnce() -> F) -> Outcome
     where
-        T: Serialize,
+        T: Serialize + Send,
         F: Future<Output = Result<T, DatabaseError>> + Send + 'static,
     {
         let shared = {
@@ -101,16 +109,17 @@ impl AnalyticsCache {
             under_way.retain(|_, one| one.upgrade().is_some_and(|one| one.peek().is_none()));
             match under_way.get(&key).and_then(WeakShared::upgrade) {
                 Some(shared) => shared,
-                None => self.begin(&mut under_way, key, compute()),
+                None => self.begin(&mut under_way, key, left, compute()),
             }
         };
         shared.await
     }
 
-    fn begin<T: Serialize>(
+    fn begin<T: Serialize + Send>(
         &self,
         under_way: &mut HashMap<String, WeakShared<Computation>>,
         key: String,
+        left: Duration,
         computing: impl Future<Output = Result<T, DatabaseError>> + Send + 'static,
     ) -> Shared<Computation> {
         let (provider, ttl) = (Arc::clone(&self.provider), self.ttl);
@@ -119,7 +128,9 @@ impl AnalyticsCache {
             let answer = computing.await.map_err(Arc::new)?;
             let json = serde_json::to_string(&answer).expect("figures are JSON");
             if let Some(ttl) = ttl {
-                provider.fill(fill_key, json.clone(), ttl);
+                let filling = provider.set(&fill_key, &json, ttl);
+                // The provider logs and counts its errors.
+                let _ = tokio::time::timeout(left, filling).await;
             }
             Ok(json.into())
         };

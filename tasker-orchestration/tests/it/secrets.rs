@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use tasker_orchestration::service::INFO;
 use tasker_shared::SystemContext;
-use tasker_shared::cache::CacheService;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskerConfig};
 use tasker_test_support::{ServiceProcess, TestDatabase};
 use tasker_web::causes;

@@ -127,30 +127,59 @@ impl CacheProvider {
         }
     }
 
+    /// Returns the value under `key`; `None` if there is none, or without a backend.
+    ///
+    /// # Errors
+    /// Every [`CacheError`]; callers treat all of them as no value. So in the other methods.
+    pub async fn get(&self, key: &str) -> Result<Option<String>, CacheError> {
+        dispatch!(self, service => service.get(key).await)
+    }
+
+    /// Stores `value` under `key` for `ttl`. Replaces an earlier value.
+    ///
+    /// # Errors
+    /// See [`CacheProvider::get`].
+    pub async fn set(&self, key: &str, value: &str, ttl: Duration) -> Result<(), CacheError> {
+        dispatch!(self, service => service.set(key, value, ttl).await)
+    }
+
+    /// Deletes `key`, and returns whether it existed.
+    ///
+    /// # Errors
+    /// See [`CacheProvider::get`].
+    pub async fn delete(&self, key: &str) -> Result<bool, CacheError> {
+        dispatch!(self, service => service.delete(key).await)
+    }
+
+    /// Deletes exactly these keys, and returns the number of those that existed.
+    ///
+    /// # Errors
+    /// See [`CacheProvider::get`].
+    pub async fn delete_many(&self, keys: &[String]) -> Result<u64, CacheError> {
+        dispatch!(self, service => service.delete_many(keys).await)
+    }
+
+    /// Deletes every key that matches the glob `pattern`, within [`SWEEP_LIMIT`](super::SWEEP_LIMIT),
+    /// and returns their number.
+    ///
+    /// # Errors
+    /// See [`CacheProvider::get`].
+    pub async fn delete_pattern(&self, pattern: &str) -> Result<u64, CacheError> {
+        dispatch!(self, service => service.delete_pattern(pattern).await)
+    }
+
+    /// Returns whether the backend answers now; true without a backend.
+    ///
+    /// # Errors
+    /// See [`CacheProvider::get`].
+    pub async fn health_check(&self) -> Result<bool, CacheError> {
+        dispatch!(self, service => service.health_check().await)
+    }
+
     /// Returns the name of the backend in use, or `noop`.
     #[must_use]
     pub fn provider_name(&self) -> &'static str {
         dispatch!(self, service => service.provider_name())
-    }
-
-    /// Hands over an entry to be written in the background; never waits.
-    ///
-    /// The entry is dropped, and counted, if too many are waiting or if the backend cannot be used.
-    /// A deletion does not wait for entries that were handed over before it: one may be written
-    /// afterwards.
-    pub fn fill(&self, key: String, value: String, ttl: Duration) {
-        if let Serving::Redis(service) = self.serving() {
-            service.fill(key, value, ttl);
-        }
-    }
-
-    /// Waits until no entry is waiting to be written, and returns whether that happened within
-    /// `limit`.
-    pub async fn flush_fills(&self, limit: Duration) -> bool {
-        match self.serving() {
-            Serving::Redis(service) => service.flush_fills(limit).await,
-            Serving::NoOp(_) => true,
-        }
     }
 
     /// Deletes every key that matches the glob `pattern`, within `limit`, and returns the number of deleted
@@ -171,8 +200,8 @@ impl CacheProvider {
         }
     }
 
-    /// Ends all background work and closes all connections. Entries that wait to be written are
-    /// dropped. Idempotent; later calls of a backend fail with a connection error.
+    /// Ends all background work and closes all connections. Idempotent; later calls of a backend fail
+    /// with a connection error.
     pub async fn shutdown(&self) {
         if let Some(service) = self.backend() {
             service.shutdown().await;
@@ -182,27 +211,27 @@ impl CacheProvider {
 
 impl CacheService for CacheProvider {
     async fn get(&self, key: &str) -> Result<Option<String>, CacheError> {
-        dispatch!(self, service => service.get(key).await)
+        Self::get(self, key).await
     }
 
     async fn set(&self, key: &str, value: &str, ttl: Duration) -> Result<(), CacheError> {
-        dispatch!(self, service => service.set(key, value, ttl).await)
+        Self::set(self, key, value, ttl).await
     }
 
     async fn delete(&self, key: &str) -> Result<bool, CacheError> {
-        dispatch!(self, service => service.delete(key).await)
+        Self::delete(self, key).await
     }
 
     async fn delete_many(&self, keys: &[String]) -> Result<u64, CacheError> {
-        dispatch!(self, service => service.delete_many(keys).await)
+        Self::delete_many(self, keys).await
     }
 
     async fn delete_pattern(&self, pattern: &str) -> Result<u64, CacheError> {
-        dispatch!(self, service => service.delete_pattern(pattern).await)
+        Self::delete_pattern(self, pattern).await
     }
 
     async fn health_check(&self) -> Result<bool, CacheError> {
-        dispatch!(self, service => service.health_check().await)
+        Self::health_check(self).await
     }
 
     fn provider_name(&self) -> &'static str {

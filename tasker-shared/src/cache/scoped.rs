@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{CacheError, CacheProvider, CacheService, keys};
+use super::{CacheError, CacheProvider, keys};
 
 /// The entries of one kind in a [`CacheProvider`], made by [`CacheProvider::scoped`].
 ///
 /// A key is `{key_prefix}:{kind}:{part}:{part}...`; see [`keys`]. The methods are those of
-/// [`CacheService`], with the same limits and errors. No error may fail a request: it is a miss for
+/// [`CacheService`](super::CacheService), with the same limits and errors. No error may fail a request: it is a miss for
 /// a reader and a lost write for a writer.
 ///
 /// ```no_run

@@ -38,8 +38,6 @@ pub struct CacheStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub refused_commands: Vec<String>,
-    /// Entries waiting to be written.
-    pub pending_fills: u64,
     /// Connections that are up. In a cluster each of them is one to every primary.
     pub connections_up: u32,
     /// The number of connections that are kept up; 0 without a backend.
@@ -59,7 +57,6 @@ impl CacheStatus {
             last_error,
             refused: None,
             refused_commands: Vec::new(),
-            pending_fills: 0,
             connections_up: 0,
             connections_max: 0,
         }

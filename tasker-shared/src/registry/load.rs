@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
@@ -85,12 +86,20 @@ impl Loader {
 
     async fn load_from_tiers(&self, entry: &Entry, asks_redis: bool) -> Loaded {
         let name = entry.name();
+        let asked = Instant::now();
         if asks_redis
             && let Some(document) = self.redis.get(entry).await
             && let Ok(metadata) = assemble(name, &entry.pointer, document)
         {
             return Loaded::Document(self.hold(entry, metadata), Tier::Redis);
         }
+        // A request that has spent its time for Redis, or asked it before, sends the document without
+        // waiting for the answer.
+        let limit = if asks_redis {
+            self.redis.limit.saturating_sub(asked.elapsed())
+        } else {
+            Duration::ZERO
+        };
         let stored = match database_tier::load(&self.pool, name).await {
             Ok(Some(stored)) if stored.pointer == entry.pointer => stored,
             Ok(_) => return Loaded::Outdated,
@@ -99,7 +108,7 @@ impl Loader {
         match assemble(name, &stored.pointer, stored.document) {
             Ok(metadata) => {
                 let metadata = self.hold(entry, metadata);
-                self.redis.fill(&metadata);
+                self.redis.fill(&metadata, limit).await;
                 Loaded::Document(metadata, Tier::Database)
             }
             Err(source) => Loaded::Failed(RegistryError::unreadable(name, source)),

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use tracing::{debug, warn};
 
 use super::index::{Entry, TemplateName};
-use crate::cache::{CacheError, CacheProvider, CacheService, keys};
+use crate::cache::{CacheError, CacheProvider, keys};
 use crate::config::tasker::{CacheConfig, CacheEntryKind};
 use crate::error_chain::Chain;
 use crate::metrics::{CACHE_BAD_ANSWERS, TEMPLATE_FILLS};
@@ -29,6 +29,8 @@ pub(super) struct RedisTier {
     provider: Arc<CacheProvider>,
     prefix: String,
     ttl: Duration,
+    /// The longest time that one request may wait for Redis in all.
+    pub(super) limit: Duration,
     last_warning: Mutex<Option<Instant>>,
 }
 
@@ -38,6 +40,7 @@ impl RedisTier {
             provider,
             prefix: config.key_prefix.clone(),
             ttl: config.ttl(CacheEntryKind::Template),
+            limit: Duration::from_millis(config.operation_timeout_ms),
             last_warning: Mutex::default(),
         }
     }
@@ -81,8 +84,9 @@ impl RedisTier {
         }))
     }
 
-    /// Queues a document to be written in the background.
-    pub(super) fn fill(&self, metadata: &HandlerMetadata) {
+    /// Writes a document, and waits for the answer until `limit` has passed. One that was sent until then
+    /// may be written later.
+    pub(super) async fn fill(&self, metadata: &HandlerMetadata, limit: Duration) {
         if !self.is_enabled() {
             return;
         }
@@ -91,13 +95,23 @@ impl RedisTier {
             name: &metadata.name,
             version: &metadata.version,
         };
-        match serde_json::to_string(metadata) {
-            Ok(value) => {
-                metrics::counter!(TEMPLATE_FILLS.name, "result" => "queued").increment(1);
-                self.provider.fill(self.key(name), value, self.ttl);
+        let value = match serde_json::to_string(metadata) {
+            Ok(value) => value,
+            Err(error) => {
+                debug!(%error, "a template is not written to Redis");
+                return;
             }
-            Err(error) => debug!(%error, "a template is not written to Redis"),
-        }
+        };
+        let key = self.key(name);
+        let writing = self.provider.set(&key, &value, self.ttl);
+        // The provider logs and counts its errors.
+        let result = match tokio::time::timeout(limit, writing).await {
+            Ok(Ok(())) => "written",
+            Ok(Err(CacheError::ConnectionError(_))) => "unavailable",
+            Ok(Err(_)) => "failed",
+            Err(_elapsed) => "unconfirmed",
+        };
+        metrics::counter!(TEMPLATE_FILLS.name, "result" => result).increment(1);
     }
 
     /// Deletes the value of one name.

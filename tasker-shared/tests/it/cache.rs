@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use tasker_shared::cache::{
-    BadAnswer, CacheError, CacheProvider, CacheService, MAX_VALUE_BYTES, keys,
-};
+use tasker_shared::cache::{BadAnswer, CacheError, CacheProvider, MAX_VALUE_BYTES, keys};
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
+use tasker_shared::metrics::{CACHE_BREAKER_OPEN, CACHE_IN_USE};
 use tasker_test_support::{RedisServer, redis_connection};
+
+use crate::metrics_view::Metrics;
 
 pub(crate) const TTL: Duration = Duration::from_mins(1);
 
@@ -158,13 +159,8 @@ async fn exactly_the_named_keys_are_deleted() {
     let cache = provider(&config(&server.url())).await;
     let named: Vec<String> = (0..1234).map(|number| format!("k{number}")).collect();
     for key in named.iter().chain([&String::from("other")]) {
-        cache.fill(key.clone(), String::from("value"), TTL);
-        // The queue is shorter than what this test writes.
-        if key.ends_with("00") {
-            assert!(cache.flush_fills(SOON).await);
-        }
+        cache.set(key, "value", TTL).await.expect("a set");
     }
-    assert!(cache.flush_fills(SOON).await);
     assert_eq!(cache.delete_many(&named).await.expect("a delete"), 1234);
     assert_eq!(cache.delete_many(&[]).await.expect("a delete"), 0);
     assert!(cache.get("other").await.expect("a get").is_some());
@@ -237,7 +233,8 @@ async fn the_configured_database_is_used() {
 async fn max_connections_is_the_limit_of_connections() {
     let server = server().await;
     let mut raw = raw(&server).await;
-    for (max_connections, opened) in [(1, 1), (10, 2)] {
+    // 0 is refused in files, but not in literals.
+    for (max_connections, opened) in [(0, 1), (1, 1), (10, 2)] {
         let mut config = config(&server.url());
         if let Some(redis) = &mut config.redis {
             redis.max_connections = max_connections;
@@ -263,6 +260,41 @@ async fn max_connections_is_the_limit_of_connections() {
 }
 
 #[tokio::test]
+async fn the_gauges_are_those_of_the_table_of_states() {
+    let metrics = Metrics::of_this_thread();
+    let gauges = || {
+        (
+            metrics.gauge(&CACHE_IN_USE),
+            metrics.gauge(&CACHE_BREAKER_OPEN),
+        )
+    };
+    for without in [
+        CacheConfig {
+            enabled: false,
+            ..config("redis://127.0.0.1:1")
+        },
+        CacheConfig {
+            redis: None,
+            ..config("")
+        },
+    ] {
+        let _none = CacheProvider::from_config_graceful(&without).await;
+        assert_eq!(gauges(), (None, None));
+    }
+    let _waiting = CacheProvider::from_config_graceful(&config("redis://127.0.0.1:1")).await;
+    assert_eq!(gauges(), (Some(0.0), None));
+    let server = server().await;
+    let cache = provider(&config(&server.url())).await;
+    assert_eq!(gauges(), (Some(1.0), Some(0.0)));
+    server.kill().await.expect("Redis is killed");
+    eventually("the breaker is open", SOON, async || {
+        cache.get("a").await.ok();
+        gauges() == (Some(1.0), Some(1.0))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn connecting_leaves_no_key_behind() {
     let server = server().await;
     let _cache = provider(&config(&server.url())).await;
@@ -270,21 +302,6 @@ async fn connecting_leaves_no_key_behind() {
     assert_eq!(ask::<u64>(&mut raw, "DBSIZE").await, 0);
     let statistics: String = ask(&mut raw, "INFO commandstats").await;
     assert!(statistics.contains("cmdstat_set:"), "it has tried to write");
-}
-
-#[tokio::test]
-async fn fills_arrive() {
-    let server = server().await;
-    let cache = provider(&config(&server.url())).await;
-    for number in 0..200 {
-        cache.fill(format!("k{number}"), String::from("value"), TTL);
-    }
-    assert!(cache.flush_fills(SOON).await);
-    assert_eq!(cache.status().await.pending_fills, 0);
-    for number in 0..200 {
-        let value = cache.get(&format!("k{number}")).await.expect("a get");
-        assert_eq!(value.as_deref(), Some("value"));
-    }
 }
 
 #[tokio::test]
@@ -390,6 +407,4 @@ async fn shutting_down_or_dropping_leaves_no_task_and_no_connection() {
         shut_down.get("a").await,
         Err(CacheError::ConnectionError(_))
     ));
-    shut_down.fill(String::from("a"), String::from("value"), TTL);
-    assert!(shut_down.flush_fills(SOON).await);
 }

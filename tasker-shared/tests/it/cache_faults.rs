@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_shared::cache::{BreakerState, CacheProvider, CacheService};
+use tasker_shared::cache::{BreakerState, CacheProvider};
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_test_support::TcpProxy;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redis::AsyncCommands;
 use serde_json::json;
 use tasker_shared::config::tasker::CacheConfig;
-use tasker_shared::metrics::CACHE_BAD_ANSWERS;
+use tasker_shared::metrics::{CACHE_BAD_ANSWERS, CACHE_OPERATIONS, TEMPLATE_FILLS};
 use tasker_shared::registry::Tier;
 use tasker_shared::types::{ContentHash, HandlerMetadata};
 use uuid::Uuid;
@@ -159,6 +159,7 @@ async fn an_old_document_in_redis_is_not_used() {
 
 #[tokio::test]
 async fn the_value_is_the_json_of_the_metadata() {
+    let metrics = Metrics::of_this_thread();
     let app = TestApp::start().await;
     let redis = own_redis().await;
     let registry = app.with_redis(&redis.url()).await;
@@ -171,6 +172,10 @@ async fn the_value_is_the_json_of_the_metadata() {
     let read: HandlerMetadata = serde_json::from_str(&value).unwrap();
     assert_eq!(read, *resolved);
     assert_eq!(ContentHash::of(document_of(&value)), resolved.hash);
+    let written = metrics.sum_of(&TEMPLATE_FILLS, r#"result="written""#);
+    assert_eq!(written.to_string(), "1");
+    let sets = metrics.sum_of(&CACHE_OPERATIONS, r#"operation="set""#);
+    assert_eq!(sets.to_string(), "1");
 }
 
 #[tokio::test]

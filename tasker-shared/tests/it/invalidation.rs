@@ -20,6 +20,36 @@ async fn registering_deletes_the_cached_entry() {
     filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
     put(&registry, 2).await;
     assert!(keys(&redis.url(), &app.prefix).await.is_empty());
+    current(&registry).await;
+    filled(&redis.url(), &app.key("payments", "refund", "1.0.0")).await;
+    // Unchanged.
+    put(&registry, 2).await;
+    assert!(keys(&redis.url(), &app.prefix).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_discovery_deletes_what_is_cached_under_the_names_that_it_creates() {
+    let app = TestApp::start().await;
+    let redis = own_redis().await;
+    let folder = folder();
+    let registry = app.with_redis(&redis.url()).await;
+    let mut connection = redis_connection(&redis.url()).await;
+    let key = app.key("payments", "refund", "1.0.0");
+    let () = connection.set(&key, "stale").await.unwrap();
+    let () = redis::cmd("EVAL")
+        .arg(FOREIGN)
+        .arg(0)
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let result = registry
+        .discover_and_register_templates(folder.path())
+        .await
+        .unwrap();
+    assert!(registry.swept().is_none(), "the sweep has not ended yet");
+    assert_eq!(result.invalidation.deleted, 1);
+    let exists: bool = connection.exists(&key).await.unwrap();
+    assert!(!exists);
 }
 
 #[tokio::test]

@@ -21,6 +21,15 @@ impl Metrics {
         }
     }
 
+    /// A gauge without labels; none before it is set.
+    pub(crate) fn gauge(&self, metric: &Metric) -> Option<f64> {
+        let text = self.handle.render();
+        text.lines()
+            .find_map(|line| line.strip_prefix(metric.name)?.strip_prefix(' '))?
+            .parse()
+            .ok()
+    }
+
     /// A metric over all of its labels.
     pub(crate) fn sum(&self, metric: &Metric) -> f64 {
         self.sum_of(metric, "")

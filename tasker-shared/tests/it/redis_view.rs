@@ -5,7 +5,7 @@ use tasker_shared::config::tasker::CacheConfig;
 use tasker_shared::registry::TaskHandlerRegistry;
 use tasker_test_support::RedisServer;
 
-use crate::app::{TestApp, eventually};
+use crate::app::TestApp;
 
 impl TestApp {
     /// A registry as another process has it: a pool and caches of its own, and this Redis.
@@ -44,19 +44,14 @@ pub(crate) async fn keys(url: &str, prefix: &str) -> Vec<String> {
     keys
 }
 
-/// The value under a key, once it is there.
+/// The value under a key. It is there as soon as a resolve that loaded its document has returned.
 pub(crate) async fn filled(url: &str, key: &str) -> String {
-    let connection = redis_connection(url).await;
-    eventually("the fill", || {
-        let mut connection = connection.clone();
-        async move {
-            connection
-                .get::<_, Option<String>>(key)
-                .await
-                .expect("Redis answers")
-        }
-    })
-    .await
+    let value: Option<String> = redis_connection(url)
+        .await
+        .get(key)
+        .await
+        .expect("Redis answers");
+    value.expect("the resolve has written the document")
 }
 
 /// A Redis that the test may kill.

@@ -14,8 +14,8 @@
 //! | `Wait` | `TemplateIndex::ensure_fresh` |
 //! | `ReadRedis` | `RedisTier::get`, which compares the hash |
 //! | `ReadDatabase` | `database_tier::load` |
-//! | `ReceiveLoad` | the rest of `Loader::load_from_tiers`: hold the document, queue a fill |
-//! | `SendFill` | the queue of fills |
+//! | `ReceiveLoad` | the rest of `Loader::load_from_tiers`: hold the document, begin a fill |
+//! | `SendFill`, `TimeOutFill` | `RedisTier::fill`, whose `SET` may be executed later |
 //! | `Register`, `BeginDelete`, `Delete` | `TaskHandlerRegistry::register_all`: the statement, `TemplateIndex::wrote` with the delete's start, the delete |
 //! | `Answer` | a resolve that finds its document in the local tier while `TemplateIndex::may_be_used` |
 //!

@@ -159,7 +159,7 @@ impl Process {
         self.load = None;
         self.local[usize::from(load.entry)] = Some(load.content);
         if load.from_database && scope.redis == Redis::Faithful {
-            // The queue is bounded. A fill that does not fit is dropped.
+            // The fills under way are bounded, so that the model is finite.
             if let Some(free) = self.fills.iter_mut().find(|fill| fill.is_none()) {
                 *free = Some(load.content);
             }

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::fixtures::{SMALL, VERSION};
 use crate::measure::rate;
 use crate::report::Bar;
-use crate::world::{PATIENCE, Templates, World};
+use crate::world::{Templates, World};
 
 const CALLERS: usize = 1_000;
 
@@ -45,7 +45,6 @@ async fn resolve_at_once(world: &World, templates: &Arc<Templates>) -> Result<[f
         Ok(())
     });
     let (_, loads) = counters::statements(&world.pool, "configuration", resolving).await?;
-    process.provider.flush_fills(PATIENCE).await;
     let after = commands(&mut redis).await?;
     process.stop().await;
     let [gets, sets] = [0, 1].map(|command| (after[command] - before[command]) as f64);

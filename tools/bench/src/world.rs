@@ -18,8 +18,6 @@ use crate::error::{Result, expect};
 use crate::fixtures::{self, Size, VERSION};
 use crate::measure::rate;
 
-/// The fills that are queued before they are waited for. The queue has room for more.
-const FILL_BATCH: usize = 500;
 /// The limit for work in the background.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -155,11 +153,8 @@ impl World {
     /// Fills Redis with these templates.
     pub(crate) async fn fill(&self, templates: &Arc<Templates>) -> Result {
         let process = self.process().await?;
-        for start in (0..templates.names.len()).step_by(FILL_BATCH) {
-            let batch = start..templates.names.len().min(start + FILL_BATCH);
-            resolve(&process.registry, templates, 1, batch, Tier::Database).await?;
-            process.provider.flush_fills(PATIENCE).await;
-        }
+        let all = 0..templates.names.len();
+        resolve(&process.registry, templates, 1, all, Tier::Database).await?;
         process.stop().await;
         Ok(())
     }
@@ -172,7 +167,6 @@ impl Process {
     }
 
     pub(crate) async fn stop(&self) {
-        self.provider.flush_fills(PATIENCE).await;
         self.registry.shutdown().await;
         self.provider.shutdown().await;
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
-use tasker_shared::cache::CacheService;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskerConfig};
 use tasker_test_support::RedisServer;
 use uuid::Uuid;
@@ -42,7 +41,6 @@ async fn an_answer_is_kept_under_its_parameters_until_it_expires() {
     let miss = app.get(path).await;
     assert_eq!(miss.headers["age"], "0");
     assert_eq!(miss.headers["cache-control"], "private, max-age=2");
-    assert!(cache.flush_fills(FILLED).await);
     let key = format!("{prefix}:analytics:performance:6");
     assert_eq!(cache.get(&key).await.unwrap().unwrap(), miss.text);
     let hit = app.get(path).await;
@@ -52,7 +50,6 @@ async fn an_answer_is_kept_under_its_parameters_until_it_expires() {
 
     app.get("/v1/analytics/bottlenecks?limit=3&min_executions=4")
         .await;
-    assert!(cache.flush_fills(FILLED).await);
     let key = format!("{prefix}:analytics:bottlenecks:3:4");
     assert!(cache.get(&key).await.unwrap().is_some());
 
@@ -83,8 +80,6 @@ async fn the_age_of_a_hit_is_that_of_its_figures_and_bounded() {
     let with = async |value: String| {
         let key = format!("{prefix}:analytics:performance:24");
         let cache = app.context.cache_provider();
-        // A fill would replace the value.
-        assert!(cache.flush_fills(FILLED).await);
         let kept = cache.set(&key, &value, Duration::from_mins(1));
         kept.await.unwrap();
         app.get("/v1/analytics/performance").await
@@ -115,7 +110,6 @@ async fn answers_come_from_postgresql_while_redis_is_killed() {
     let app = TestApp::start_with(config(&redis.url(), 60)).await;
     let path = "/v1/analytics/performance";
     let first = app.get(path).await;
-    assert!(app.context.cache_provider().flush_fills(FILLED).await);
     assert_eq!(app.get(path).await.text, first.text);
     redis.kill().await.unwrap();
     for _ in 0..20 {

@@ -2,7 +2,6 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use super::CacheProvider;
-use crate::cache::CacheService;
 use crate::config::tasker::{CacheConfig, RedisConfig};
 
 fn enabled(url: &str) -> CacheConfig {
@@ -42,8 +41,6 @@ async fn assert_without_backend(provider: &CacheProvider, wanted: bool) {
 async fn a_provider_without_a_backend_holds_nothing() {
     let provider = CacheProvider::noop();
     assert_without_backend(&provider, false).await;
-    provider.fill(String::from("key"), String::from("value"), Duration::MAX);
-    assert!(provider.flush_fills(Duration::ZERO).await);
     provider.shutdown().await;
     provider.shutdown().await;
 }

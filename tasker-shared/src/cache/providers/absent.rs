@@ -37,14 +37,6 @@ impl RedisCacheService {
         match self.0 {}
     }
 
-    pub fn fill(&self, _key: String, _value: String, _ttl: Duration) {
-        match self.0 {}
-    }
-
-    pub async fn flush_fills(&self, _limit: Duration) -> bool {
-        match self.0 {}
-    }
-
     pub async fn sweep(&self, _pattern: &str, _limit: Duration) -> (u64, Result<(), CacheError>) {
         match self.0 {}
     }

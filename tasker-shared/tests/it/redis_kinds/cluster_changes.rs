@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tasker_shared::cache::{BreakerState, CacheProvider, CacheService, keys};
+use tasker_shared::cache::{BreakerState, CacheProvider, keys};
 use tasker_shared::config::tasker::CacheConfig;
 use tasker_test_support::RedisCluster;
 
@@ -247,8 +247,7 @@ async fn a_key_is_found_while_its_slot_is_being_moved() {
         Some("value")
     );
     // One that is new is written where the slot goes.
-    cache.fill(String::from("{foo}:new"), String::from("value"), TTL);
-    assert!(cache.flush_fills(SOON).await);
+    cache.set("{foo}:new", "value", TTL).await.expect("a set");
     assert!(cache.get("{foo}:new").await.expect("a get").is_some());
     assert_eq!(ask::<u64>(&mut target, "DBSIZE").await, 2);
     assert!(cache.delete("foo").await.expect("a delete"));
@@ -260,9 +259,8 @@ async fn a_sweep_finds_keys_whose_slots_moved() {
     let cache = provider(&with(config(&cluster))).await;
     let key = |number: usize| keys::key("tasker", "task_template", &["ns", &number.to_string()]);
     for number in 0..500 {
-        cache.fill(key(number), String::from("value"), TTL);
+        cache.set(&key(number), "value", TTL).await.expect("a set");
     }
-    assert!(cache.flush_fills(SOON).await);
     cluster.move_slots(0..200, 0, 2).await.expect("slots move");
     let pattern = keys::pattern("tasker", "task_template", &["ns"]);
     assert_eq!(cache.delete_pattern(&pattern).await.expect("a sweep"), 500);
@@ -275,9 +273,8 @@ async fn a_sweep_finds_the_keys_of_a_new_primary() {
     // `foo` is in slot 12182, of the third node.
     let key = |number: usize| keys::key("tasker", "{foo}", &["ns", &number.to_string()]);
     for number in 0..100 {
-        cache.fill(key(number), String::from("value"), TTL);
+        cache.set(&key(number), "value", TTL).await.expect("a set");
     }
-    assert!(cache.flush_fills(SOON).await);
     cluster.add_primary().await.expect("a primary joins");
     cluster
         .move_slots(12182..12183, 2, 3)
@@ -296,9 +293,8 @@ async fn a_sweep_finds_the_keys_of_a_promoted_replica() {
     let cache = provider(&with(config(&cluster))).await;
     let key = |number: usize| keys::key("tasker", "task_template", &["ns", &number.to_string()]);
     for number in 0..500 {
-        cache.fill(key(number), String::from("value"), TTL);
+        cache.set(&key(number), "value", TTL).await.expect("a set");
     }
-    assert!(cache.flush_fills(SOON).await);
     promote(&cluster, 4).await;
     let pattern = keys::pattern("tasker", "task_template", &["ns"]);
     cache.delete_pattern(&pattern).await.expect("a sweep");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_shared::cache::{CacheProvider, CacheService};
+use tasker_shared::cache::CacheProvider;
 
 use crate::cache::{SOON, TTL, eventually};
 use crate::readers::Readers;
@@ -27,10 +27,10 @@ impl Load {
             let cache = Arc::clone(&asked);
             async move {
                 let key = key(reader, number);
-                // Like a resolve: a hit, or a load that hands the value over.
+                // Like a resolve: a hit, or a load that writes the value.
                 let hit = matches!(cache.get(&key).await, Ok(Some(_)));
                 if !hit {
-                    cache.fill(key, String::from("value"), TTL);
+                    cache.set(&key, "value", TTL).await.ok();
                 }
                 hit
             }

@@ -13,7 +13,7 @@ mod unix_socket;
 
 use std::path::Path;
 
-use tasker_shared::cache::{CacheProvider, CacheService, keys};
+use tasker_shared::cache::{CacheProvider, keys};
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
 
 use crate::cache::{SOON, TTL, config, eventually};
@@ -45,9 +45,9 @@ pub(crate) async fn works(cache: &CacheProvider) {
     let all: Vec<String> = (0..100).map(key).collect();
     for key in &all {
         assert_eq!(cache.get(key).await.expect("a get"), None);
-        cache.fill(key.clone(), format!("value of {key}"), TTL);
+        let value = format!("value of {key}");
+        cache.set(key, &value, TTL).await.expect("a set");
     }
-    assert!(cache.flush_fills(SOON).await);
     for key in &all {
         let value = cache.get(key).await.expect("a get");
         assert_eq!(value, Some(format!("value of {key}")));

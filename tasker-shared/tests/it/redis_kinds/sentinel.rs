@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_shared::cache::CacheService;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig};
 use tasker_test_support::{RedisSentinel, TcpProxy};
 

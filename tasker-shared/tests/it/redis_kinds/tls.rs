@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tasker_shared::cache::{CacheProvider, CacheService};
+use tasker_shared::cache::CacheProvider;
 use tasker_shared::config::tasker::RedisConfig;
 
 use super::tls_files::{TlsFiles, TlsServer};

@@ -43,8 +43,6 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result {
         for round in 0..effort.rounds {
             let path = format!("{path}{}", most - 1 - round);
             uncached.push(ask(&fleet, &path).await?);
-            // The fill is in the background.
-            ask(&fleet, &path).await?;
             cached.push(ask(&fleet, &path).await?);
         }
         let what = format!("{name} of 1,000,000 tasks, uncached");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tasker_shared::cache::{CacheProvider, CacheService};
+use tasker_shared::cache::CacheProvider;
 use tasker_shared::config::tasker::{CacheConfig, DatabaseConfig};
 use tasker_shared::database::{migrator, pool as database_pool};
 use tasker_shared::models::core::task_template::TemplateDocument;

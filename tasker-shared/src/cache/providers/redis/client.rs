@@ -26,7 +26,7 @@ const REPLICA_PATIENCE: Duration = Duration::from_secs(5);
 /// the task that reads the connection runs in the second, and the third is a reserve.
 const GRACE_TURNS: usize = 3;
 
-/// The connections and the breaker, which requests, fills, sweeps and the supervisor share.
+/// The connections and the breaker, which requests, sweeps and the supervisor share.
 pub(super) struct RedisClient {
     pub(super) endpoint: Endpoint,
     pub(super) connections: Connections,

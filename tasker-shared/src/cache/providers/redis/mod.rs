@@ -1,8 +1,8 @@
 //! The cache in Redis.
 //!
-//! Operations use the connections that are up, each within its limit (`client`). Background tasks
-//! do the rest: one connects and probes (`supervisor`), one writes the entries that were handed
-//! over (`fills`). Only `endpoint` and the modules that it uses know the kinds of servers.
+//! Operations use the connections that are up, each within its limit (`client`). A background task
+//! connects and probes (`supervisor`). Only `endpoint` and the modules that it uses know the kinds of
+//! servers.
 
 mod breaker;
 mod client;
@@ -11,7 +11,6 @@ mod commands;
 mod connection;
 mod connections;
 mod endpoint;
-mod fills;
 mod log_limit;
 mod redis_error;
 mod refusals;
@@ -32,7 +31,6 @@ use tokio_util::task::TaskTracker;
 use self::client::RedisClient;
 use self::commands::Request;
 use self::endpoint::Endpoint;
-use self::fills::Fills;
 use self::reports::measure;
 use crate::cache::errors::Chain;
 use crate::cache::{
@@ -45,7 +43,7 @@ use crate::config::tasker::CacheConfig;
 /// are slower, because fewer commands are written together.
 const CONNECTIONS: u32 = 2;
 
-/// The limit of waiting for background tasks at shutdown. They stop at their next await.
+/// The limit of waiting for the background task at shutdown. It stops at its next await.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
 /// A cache in Redis, or in a server that speaks its protocol.
@@ -58,7 +56,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// closes the breaker when it is well.
 pub struct RedisCacheService {
     client: Arc<RedisClient>,
-    fills: Fills,
     key_prefix: String,
     tasks: TaskTracker,
     _stop_on_drop: DropGuard,
@@ -85,16 +82,12 @@ impl RedisCacheService {
             stop.clone(),
         ));
         supervisor::attempt(&client, limit, limit).await;
-        let (fills, queued) = Fills::new();
         let tasks = TaskTracker::new();
         let supervisor = supervisor::run(Arc::clone(&client));
         tasks.spawn(stop.clone().run_until_cancelled_owned(supervisor));
-        let writer = fills::run(Arc::clone(&client), queued);
-        tasks.spawn(stop.clone().run_until_cancelled_owned(writer));
         tasks.close();
         Ok(Self {
             client,
-            fills,
             key_prefix: config.key_prefix.clone(),
             tasks,
             _stop_on_drop: stop.drop_guard(),
@@ -118,26 +111,6 @@ impl RedisCacheService {
     #[must_use]
     pub fn key_prefix(&self) -> &str {
         &self.key_prefix
-    }
-
-    /// Hands over an entry to be written; never waits. See
-    /// [`CacheProvider::fill`](crate::cache::CacheProvider::fill).
-    pub fn fill(&self, key: String, value: String, ttl: Duration) {
-        if value.len() > MAX_VALUE_BYTES {
-            fills::dropped("failed", 1);
-        } else if self.client.breaker.is_open() || self.client.stop.is_cancelled() {
-            fills::dropped("unavailable", 1);
-        } else {
-            self.fills.push(key, value, ttl);
-        }
-    }
-
-    /// Waits until every entry that was handed over is written or dropped. Returns whether that
-    /// happened within `limit`.
-    pub async fn flush_fills(&self, limit: Duration) -> bool {
-        tokio::time::timeout(limit, self.fills.until_empty())
-            .await
-            .is_ok()
     }
 
     /// Deletes every key that matches the glob `pattern`, within `limit`. See
@@ -169,13 +142,12 @@ impl RedisCacheService {
             breaker: Some(breaker),
             since,
             last_error: last_error.map(|error| Chain(&error).to_string()),
-            pending_fills: self.fills.pending() as u64,
             connections_up: u32::try_from(self.client.connections.up()).unwrap_or(u32::MAX),
             connections_max: u32::try_from(self.client.connections.len()).unwrap_or(u32::MAX),
         }
     }
 
-    /// Ends the background tasks, closes all connections and drops waiting fills. Idempotent.
+    /// Ends the background task and closes all connections. Idempotent.
     pub async fn shutdown(&self) {
         self.client.stop.cancel();
         // A task that a starved runtime has not ended by then is left to it.
