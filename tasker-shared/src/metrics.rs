@@ -137,6 +137,8 @@ metrics_table! {
         "Steps that are due and that no live worker has a handler for.";
     QUEUE_UNHANDLED_OLDEST: Gauge, Seconds, "tasker_queue_unhandled_oldest_seconds",
         "Age of the oldest step that no live worker has a handler for.";
+    QUEUE_LAST_SUCCESS: Gauge, Seconds, "tasker_queue_last_success_timestamp_seconds",
+        "When the queue was last measured, or the process started, as a Unix time. The other metrics of the queue are as old.";
     TASKS_RETAINED_DELETED: Counter, Count, "tasker_retention_tasks_deleted_total",
         "Finished tasks that were deleted after `retention_days`.";
     RETENTION_LAST_SUCCESS: Gauge, Seconds, "tasker_retention_last_success_timestamp_seconds",

@@ -13,6 +13,7 @@ use sqlx::PgPool;
 use tasker_shared::SystemContext;
 use tasker_shared::database::DatabaseError;
 use tasker_shared::execution::{Failures, LostSteps};
+use tasker_shared::metrics::Metric;
 use tasker_shared::{database, execution};
 use tokio::time::{Instant, sleep};
 
@@ -81,4 +82,10 @@ async fn requeue(pool: &PgPool, sweeps: bool) -> Result<(), DatabaseError> {
         }
     }
     Ok(())
+}
+
+/// Sets a metric that has the time of the last success.
+fn note_success(metric: Metric) {
+    let now = u32::try_from(chrono::Utc::now().timestamp()).unwrap_or(u32::MAX);
+    metrics::gauge!(metric.name).set(now);
 }

@@ -6,10 +6,11 @@ use sqlx::PgPool;
 use tasker_shared::database;
 use tasker_shared::execution::Failures;
 use tasker_shared::metrics::{
-    QUEUE_OLDEST, QUEUE_STEPS, QUEUE_UNHANDLED_OLDEST, QUEUE_UNHANDLED_STEPS,
+    QUEUE_LAST_SUCCESS, QUEUE_OLDEST, QUEUE_STEPS, QUEUE_UNHANDLED_OLDEST, QUEUE_UNHANDLED_STEPS,
 };
 use tokio::time::Instant;
 
+use super::note_success;
 use crate::QUERY_LIMIT;
 
 /// The pause between two measurements.
@@ -39,6 +40,8 @@ pub(super) struct QueueWatch {
 
 impl QueueWatch {
     pub(super) fn new() -> Self {
+        // Else no alert could tell that nothing was ever measured.
+        note_success(QUEUE_LAST_SUCCESS);
         Self {
             next: Instant::now(),
             logged: Vec::new(),
@@ -74,6 +77,7 @@ impl QueueWatch {
     }
 
     fn report(&mut self, depth: Depth) {
+        note_success(QUEUE_LAST_SUCCESS);
         let count = |steps: i64| u32::try_from(steps).unwrap_or(u32::MAX);
         for (state, steps) in [
             ("due", depth.due),

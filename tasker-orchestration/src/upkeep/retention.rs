@@ -9,7 +9,7 @@ use tasker_shared::execution::Failures;
 use tasker_shared::metrics::{RETENTION_LAST_SUCCESS, TASKS_RETAINED_DELETED};
 use tokio::time::Instant;
 
-use super::slow_statement;
+use super::{note_success, slow_statement};
 
 /// The longest that one batch may take.
 const LIMIT: Duration = Duration::from_secs(9);
@@ -29,7 +29,7 @@ impl Retention {
     pub(super) fn new(config: UpkeepConfig) -> Self {
         if config.retention_days > 0 {
             // Else no alert could tell that nothing was ever deleted.
-            note_success();
+            note_success(RETENTION_LAST_SUCCESS);
         }
         Self {
             batch: config.retention_batch,
@@ -49,7 +49,7 @@ impl Retention {
                 if self.failures.end() {
                     tracing::info!("finished tasks are deleted again");
                 }
-                note_success();
+                note_success(RETENTION_LAST_SUCCESS);
                 self.batch = self
                     .batch
                     .saturating_mul(2)
@@ -92,9 +92,4 @@ impl Retention {
         slow_statement::select::<i64>(pool, "SELECT tasker.retain_documents()").await?;
         Ok(true)
     }
-}
-
-fn note_success() {
-    let now = u32::try_from(chrono::Utc::now().timestamp()).unwrap_or(u32::MAX);
-    metrics::gauge!(RETENTION_LAST_SUCCESS.name).set(now);
 }

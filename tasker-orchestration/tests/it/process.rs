@@ -378,6 +378,33 @@ async fn a_service_whose_log_nobody_reads_serves_and_stops() {
 }
 
 #[tokio::test]
+async fn a_queue_that_is_not_measured_has_a_metric_that_stands_still() {
+    let database = TestDatabase::create().await.unwrap();
+    let mut service = Service::start(&database).await;
+    let url = format!("{}/metrics", service.url);
+    let measured = async || {
+        let metrics = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        let mut lines = metrics.lines();
+        let name = "tasker_queue_last_success_timestamp_seconds ";
+        let value = lines.find_map(|line| line.strip_prefix(name));
+        value
+            .expect("it is set at the start")
+            .parse::<i64>()
+            .unwrap()
+    };
+    let mut lock = PgConnection::connect(database.url()).await.unwrap();
+    lock.execute("BEGIN; LOCK tasker.step_queue").await.unwrap();
+    let message = "the queue cannot be measured; its metrics are old";
+    assert_eq!(service.logged(message).await["level"], "WARN");
+    // The statement has waited for the lock for four seconds.
+    let stale = measured().await;
+    assert!(chrono::Utc::now().timestamp() - stale >= 3, "{stale}");
+    lock.execute("COMMIT").await.unwrap();
+    service.logged("the queue is measured again").await;
+    assert!(measured().await > stale);
+}
+
+#[tokio::test]
 async fn running_out_of_files_is_one_line_and_passes() {
     let database = TestDatabase::create().await.unwrap();
     let inner = program();
