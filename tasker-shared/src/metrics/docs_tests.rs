@@ -72,3 +72,63 @@ fn every_log_line_that_is_documented_is_written() {
         );
     }
 }
+
+/// Errors and warnings that the page does not quote.
+const UNDOCUMENTED: [&str; 2] = [
+    // The page describes it, and a quotation has no quotes within.
+    "the cache is a node of a Redis Cluster, and only the keys of this node can be used: \
+     set `mode = \"cluster\"` in [common.cache.redis]",
+    // Warnings about a file, under a message for each kind.
+    "{what}",
+];
+
+/// Returns the last text of the arguments of a macro, which begin `rest`: its message.
+fn message(rest: &str) -> Option<String> {
+    let mut last = None;
+    let mut depth = 1;
+    let mut characters = rest.chars().peekable();
+    while depth > 0 {
+        match characters.next()? {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            '"' => {
+                let mut text = String::new();
+                loop {
+                    match characters.next()? {
+                        '"' => break,
+                        '\\' => match characters.next()? {
+                            '\n' => while characters.next_if(|c| c.is_whitespace()).is_some() {},
+                            escaped => text.push(escaped),
+                        },
+                        other => text.push(other),
+                    }
+                }
+                last = Some(text);
+            }
+            _ => {}
+        }
+    }
+    last
+}
+
+#[test]
+fn every_error_and_warning_that_is_written_is_documented() {
+    let page = read("docs/operations.md");
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut messages = 0;
+    for (path, text) in sources() {
+        let code = text.split("#[cfg(test)]\nmod").next().unwrap_or_default();
+        for start in ["error", "warn"].map(|level| format!("tracing::{level}!(")) {
+            for (at, _) in code.match_indices(&start) {
+                let message = message(&code[at + start.len()..]).unwrap_or_default();
+                messages += 1;
+                assert!(
+                    UNDOCUMENTED.contains(&&*message) || page.contains(&format!("\"{message}\"")),
+                    "{}: docs/operations.md lacks {message:?}",
+                    path.display()
+                );
+            }
+        }
+    }
+    assert!(messages > 50, "only {messages} were found");
+}
