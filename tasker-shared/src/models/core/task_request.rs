@@ -41,7 +41,7 @@ pub struct TaskRequest {
     pub reason: String,
     /// Free labels.
     #[serde(default)]
-    #[schema(max_items = 64)]
+    #[schema(max_items = 64, max_length = 128)]
     pub tags: Vec<String>,
     /// Higher runs earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
