@@ -14,10 +14,12 @@ use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::builderstates::WantsSchemes;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
 use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::Sha256;
@@ -81,6 +83,33 @@ impl Service<Uri> for Connector {
     }
 }
 
+/// Returns the authorities of the system, because companies have some of their own, or those that
+/// `SSL_CERT_FILE` names.
+fn authorities() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// Trusts the public authorities if there are no `roots`, as in an image without them.
+fn trusting(roots: RootCertStore) -> HttpsConnectorBuilder<WantsSchemes> {
+    const VERSIONS: &str = "the provider knows the default versions of TLS";
+    // Named, because the program may have more than one, of which rustls chooses none.
+    let provider = rustls::crypto::ring::default_provider();
+    let builder = HttpsConnectorBuilder::new();
+    if roots.is_empty() {
+        return builder
+            .with_provider_and_webpki_roots(provider)
+            .expect(VERSIONS);
+    }
+    let tls = ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .expect(VERSIONS)
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    builder.with_tls_config(tls)
+}
+
 /// Sends steps to the hosts that the configuration allows.
 #[derive(Debug)]
 pub(super) struct HttpHandlers {
@@ -105,10 +134,7 @@ impl HttpHandlers {
         let mut inner = HttpConnector::new();
         inner.enforce_http(false);
         inner.set_connect_timeout(Some(CONNECT_TIME));
-        // Named, because the program may have more than one, of which rustls chooses none.
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .expect("the provider knows the default versions of TLS")
+        let connector = trusting(authorities())
             .https_or_http()
             .enable_http1()
             .wrap_connector(Connector {
