@@ -5,7 +5,6 @@ mod cluster;
 mod cluster_changes;
 mod load;
 pub(crate) mod logs;
-mod registry;
 mod sentinel;
 mod tls;
 mod tls_files;
