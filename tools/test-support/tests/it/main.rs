@@ -7,8 +7,6 @@
 
 mod ownership;
 mod postgres_server;
-mod redis_cluster;
-mod redis_sentinel;
 mod redis_server;
 mod shared;
 mod tcp_proxy;
