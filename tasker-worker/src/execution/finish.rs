@@ -8,7 +8,6 @@ use tasker_shared::execution::{
     self, AttemptEnd, AttemptId, EndState, ExpansionError, Outcome, Raw,
 };
 
-use super::backoff;
 use super::claimed::Attempt;
 use super::outcome::{StepError, StepOutcome};
 
@@ -60,9 +59,11 @@ pub(super) fn failure(attempt: &Attempt, error: &StepError) -> AttemptEnd {
     let (state, reason) = match retry {
         _ if !error.retryable => (EndState::Error, "permanent_error"),
         Some(retry) if retry.retryable && attempt.counted() < retry.max_attempts => {
+            // Steps that failed together must not return together.
+            let jitter = || rand::random_range(0.9..=1.1);
             let pause = error
                 .retry_after
-                .unwrap_or_else(|| backoff::with_jitter(retry, attempt.counted()));
+                .unwrap_or_else(|| retry.pause(attempt.counted()).mul_f64(jitter()));
             let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
             (EndState::Retry(pause.min(MAX_PAUSE_MS)), "retryable_error")
         }

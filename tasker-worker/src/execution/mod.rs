@@ -10,7 +10,6 @@
 
 mod answer;
 mod attempt;
-mod backoff;
 mod claimed;
 mod context;
 mod dependencies;

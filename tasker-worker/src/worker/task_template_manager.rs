@@ -57,12 +57,6 @@ impl TaskTemplateManager {
         &self.registry
     }
 
-    /// Returns the environment whose overrides are applied.
-    #[must_use]
-    pub fn environment(&self) -> &str {
-        &self.environment
-    }
-
     /// Registers every template file below `directories`, and logs the result.
     ///
     /// This resolves nothing, so it leaves the caches empty, and it deletes all templates from the
