@@ -28,6 +28,7 @@
 
 mod answers;
 mod database;
+mod explore;
 mod mutants;
 mod process;
 mod properties;
@@ -36,9 +37,8 @@ mod steps;
 mod system;
 mod witnesses;
 
-use std::time::Instant;
-
-use stateright::{Checker, HasDiscoveries, Model};
+use stateright::Checker;
+use strum::VariantArray;
 
 use mutants::Mutant;
 use properties::{BOUND, FORWARD, INVALIDATED, LINEARIZABLE, OWN_WRITES, PREFIX};
@@ -47,45 +47,12 @@ use system::Protocol;
 use witnesses::Event;
 
 /// Explores all states of `scope`. Expects no violation, at least so many states, and these events.
-#[expect(clippy::print_stdout, reason = "a run reports its size")]
 fn holds_everywhere(scope: Scope, at_least: usize, events: &[Event]) {
-    let started = Instant::now();
-    let checker = Protocol::new(scope).checker().spawn_bfs().join();
-    let states = checker.unique_state_count();
-    println!(
-        "{}: {states} states, {} transitions, depth {}, {:.1} s",
-        scope.name,
-        checker.state_count(),
-        checker.max_depth(),
-        started.elapsed().as_secs_f64(),
-    );
-    if let Some((property, path)) = checker.discoveries().into_iter().next() {
-        let end = *path.last_state();
-        let steps = path.into_actions();
-        panic!("{}: not \"{property}\": {steps:?}\n{end:#?}", scope.name);
-    }
-    // Nothing limits the checker, so that it is done means that it has seen every state.
-    assert!(checker.is_done(), "{}: the checker gave up", scope.name);
-    assert!(states >= at_least, "{}: the model has shrunk", scope.name);
+    let checker = explore::holds_everywhere(scope.name, Protocol::new(scope), at_least);
     for event in events {
         let count = checker.model().witnesses.count(*event);
         assert!(count > 0, "{}: {event:?} never happened", scope.name);
     }
-}
-
-/// Expects that `mutant` violates `property` within `scope`.
-#[expect(clippy::print_stdout, reason = "a counterexample is worth reading")]
-fn is_detected(mutant: Mutant, scope: Scope, property: &'static str) {
-    let checker = Protocol::new(scope.with(mutant))
-        .checker()
-        .finish_when(HasDiscoveries::AllOf([property].into()))
-        .spawn_bfs()
-        .join();
-    let Some(path) = checker.discovery(property) else {
-        panic!("{}: {mutant:?} keeps \"{property}\"", scope.name);
-    };
-    let steps = path.into_actions();
-    println!("{mutant:?}: not \"{property}\": {steps:?}");
 }
 
 #[test]
@@ -165,46 +132,37 @@ fn a_registration_beside_another_process_leaves_no_replaced_document() {
 }
 
 #[test]
-fn validity_counted_from_the_reply_is_detected() {
-    is_detected(Mutant::ReplyTimeValidity, Scope::FREEZING, BOUND);
-}
-
-#[test]
-fn a_document_accepted_without_its_hash_is_detected() {
-    is_detected(Mutant::NoHashCheck, Scope::FREEZING, BOUND);
-    is_detected(Mutant::NoHashCheck, Scope::FREEZING, FORWARD);
-}
-
-#[test]
-fn numbers_from_a_plain_sequence_are_detected() {
-    is_detected(Mutant::PlainSequence, Scope::COMMITS, PREFIX);
-    is_detected(Mutant::PlainSequence, Scope::COMMITS, BOUND);
-}
-
-#[test]
-fn invalidation_before_the_commit_is_detected() {
-    is_detected(Mutant::InvalidateBeforeCommit, Scope::BESIDE, INVALIDATED);
-}
-
-#[test]
-fn a_reload_skipped_after_a_regression_is_detected() {
-    is_detected(Mutant::NoReloadAfterRegression, Scope::RESTORES, PREFIX);
-    is_detected(Mutant::NoReloadAfterRegression, Scope::RESTORES, BOUND);
-}
-
-#[test]
-fn a_poll_of_before_the_own_write_is_detected() {
-    is_detected(Mutant::NoWriteFloor, Scope::OWN_WRITES, OWN_WRITES);
-}
-
-#[test]
-fn a_registration_that_trusts_unchanged_content_is_detected() {
-    is_detected(Mutant::TrustUnchanged, Scope::OWN_WRITES, OWN_WRITES);
-    is_detected(Mutant::TrustUnchanged, Scope::BESIDE, INVALIDATED);
-}
-
-#[test]
-fn an_earlier_poll_that_counts_like_a_later_one_is_detected() {
-    is_detected(Mutant::SharedEarlierPoll, Scope::LINEARIZABLE, LINEARIZABLE);
-    is_detected(Mutant::SharedEarlierPoll, Scope::FREEZING, LINEARIZABLE);
+fn each_mutant_is_detected() {
+    let expected = [
+        (Mutant::ReplyTimeValidity, Scope::FREEZING, BOUND),
+        (Mutant::NoHashCheck, Scope::FREEZING, BOUND),
+        (Mutant::NoHashCheck, Scope::FREEZING, FORWARD),
+        (Mutant::PlainSequence, Scope::COMMITS, PREFIX),
+        (Mutant::PlainSequence, Scope::COMMITS, BOUND),
+        (Mutant::InvalidateBeforeCommit, Scope::BESIDE, INVALIDATED),
+        (Mutant::NoReloadAfterRegression, Scope::RESTORES, PREFIX),
+        (Mutant::NoReloadAfterRegression, Scope::RESTORES, BOUND),
+        (Mutant::NoWriteFloor, Scope::OWN_WRITES, OWN_WRITES),
+        (Mutant::TrustUnchanged, Scope::OWN_WRITES, OWN_WRITES),
+        (Mutant::TrustUnchanged, Scope::BESIDE, INVALIDATED),
+        (Mutant::SharedEarlierPoll, Scope::LINEARIZABLE, LINEARIZABLE),
+        (Mutant::SharedEarlierPoll, Scope::FREEZING, LINEARIZABLE),
+    ];
+    let kept: Vec<_> = expected
+        .iter()
+        .filter(|(mutant, scope, property)| {
+            !explore::violates(Protocol::new(scope.with(*mutant)), property)
+        })
+        .map(|(mutant, scope, property)| (mutant, scope.name, property))
+        .collect();
+    assert!(kept.is_empty(), "mutants that keep properties: {kept:?}");
+    let is_expected = |one: &&Mutant| expected.iter().any(|(mutant, ..)| mutant == *one);
+    let forgotten: Vec<_> = Mutant::VARIANTS
+        .iter()
+        .filter(|one| !is_expected(one))
+        .collect();
+    assert!(
+        forgotten.is_empty(),
+        "mutants without a property: {forgotten:?}"
+    );
 }

@@ -3,7 +3,7 @@
 //! They exist in the model only, so no build of the services can contain one.
 
 /// One rule of the protocol, broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray)]
 pub(crate) enum Mutant {
     /// The age of the index counts from the reply of a poll.
     ReplyTimeValidity,

@@ -27,14 +27,15 @@
 
 mod completion;
 mod engine;
+#[path = "../model/explore.rs"]
+mod explore;
 mod properties;
 mod protocol;
 mod scope;
 mod witnesses;
 
-use std::time::Instant;
-
-use stateright::{Checker, HasDiscoveries, Model};
+use stateright::Checker;
+use strum::VariantArray;
 
 use properties::{CLEAN, DEADLOCK, ENDS, FENCED, LIMIT, LOSSES, ONE_END, ORDER, OVERLAP, REASON};
 use protocol::Protocol;
@@ -42,42 +43,12 @@ use scope::{Mutant, Scope};
 use witnesses::Event;
 
 /// Explores all states of `scope`. Expects no violation, at least so many states, and these events.
-#[expect(clippy::print_stdout, reason = "a run reports how much it explored")]
 fn holds_everywhere(scope: Scope, at_least: usize, events: &[Event]) {
-    let started = Instant::now();
-    let checker = Protocol::new(scope).checker().spawn_bfs().join();
-    let states = checker.unique_state_count();
-    println!(
-        "{}: {states} states, depth {}, {:.1} s",
-        scope.name,
-        checker.max_depth(),
-        started.elapsed().as_secs_f64()
-    );
-    if let Some((property, path)) = checker.discoveries().into_iter().next() {
-        let end = *path.last_state();
-        let actions = path.into_actions();
-        panic!("{}: not \"{property}\": {actions:?}\n{end:#?}", scope.name);
-    }
-    assert!(checker.is_done(), "{}: the checker gave up", scope.name);
-    assert!(states >= at_least, "{}: the model has shrunk", scope.name);
+    let checker = explore::holds_everywhere(scope.name, Protocol::new(scope), at_least);
     for event in events {
         let count = checker.model().witnesses.count(*event);
         assert!(count > 0, "{}: {event:?} never happened", scope.name);
     }
-}
-
-/// Expects that `mutant` violates `property` within `scope`.
-#[expect(clippy::print_stdout, reason = "a counterexample is worth reading")]
-fn is_caught(mutant: Mutant, scope: Scope, property: &'static str) {
-    let checker = Protocol::new(scope.with(mutant))
-        .checker()
-        .finish_when(HasDiscoveries::AllOf([property].into()))
-        .spawn_bfs()
-        .join();
-    let Some(path) = checker.discovery(property) else {
-        panic!("{}: {mutant:?} keeps \"{property}\"", scope.name);
-    };
-    println!("{mutant:?}: not \"{property}\": {:?}", path.into_actions());
 }
 
 #[test]
@@ -156,96 +127,43 @@ fn operators_and_cancellation_leave_one_end() {
 }
 
 #[test]
-fn a_result_of_anyone_is_caught() {
-    is_caught(Mutant::NoFencing, Scope::LEASES, FENCED);
-}
-
-#[test]
-fn a_result_of_an_earlier_attempt_is_caught() {
-    is_caught(Mutant::FenceByWorker, Scope::FAILURES, FENCED);
-}
-
-#[test]
-fn a_queue_row_that_outlives_its_step_is_caught() {
-    is_caught(Mutant::QueueRowKept, Scope::LEASES, ONE_END);
-}
-
-#[test]
-fn a_lease_counted_from_the_answer_is_caught() {
-    is_caught(Mutant::LeaseFromAnswer, Scope::LEASES, OVERLAP);
-}
-
-#[test]
-fn claims_started_after_the_lease_are_caught() {
-    is_caught(Mutant::NoLeaseCheck, Scope::LEASES, OVERLAP);
-}
-
-#[test]
-fn a_lost_worker_that_renews_its_lease_is_caught() {
-    is_caught(Mutant::LostMayBeat, Scope::SUSPENDED, OVERLAP);
-}
-
-#[test]
-fn locks_in_any_order_are_caught() {
-    is_caught(Mutant::NoLockOrder, Scope::JOINS, DEADLOCK);
-}
-
-#[test]
-fn dependents_in_a_transaction_of_their_own_are_caught() {
-    is_caught(Mutant::DependentsApart, Scope::LOSSES, REASON);
-}
-
-#[test]
-fn dependents_that_are_never_released_are_caught() {
-    is_caught(Mutant::NeverReleased, Scope::LOSSES, REASON);
-}
-
-#[test]
-fn a_lost_decrement_is_caught() {
-    is_caught(Mutant::LostDecrement, Scope::JOINS, REASON);
-}
-
-#[test]
-fn a_double_decrement_is_caught() {
-    is_caught(Mutant::ReleaseTwice, Scope::JOINS, ORDER);
-}
-
-#[test]
-fn steps_that_are_queued_at_once_are_caught() {
-    is_caught(Mutant::QueueAtOnce, Scope::LEASES, ORDER);
-}
-
-#[test]
-fn a_task_that_ends_without_a_lock_is_caught() {
-    is_caught(Mutant::NoTaskLock, Scope::JOINS, ENDS);
-}
-
-#[test]
-fn a_failure_that_ends_the_task_at_once_is_caught() {
-    is_caught(Mutant::FailsFast, Scope::JOINS, CLEAN);
-}
-
-#[test]
-fn a_result_beside_a_recorded_cancellation_is_caught() {
-    is_caught(Mutant::NumbersTwice, Scope::CANCEL_RETRIES, ONE_END);
-}
-
-#[test]
-fn a_queue_row_deleted_before_the_result_is_stored_is_caught() {
-    is_caught(Mutant::QueueRowFirst, Scope::LOSSES, ENDS);
-}
-
-#[test]
-fn a_lost_claim_that_nobody_asks_for_is_caught() {
-    is_caught(Mutant::NoReconciliation, Scope::LOSSES, ENDS);
-}
-
-#[test]
-fn retries_without_a_limit_are_caught() {
-    is_caught(Mutant::NoLimit, Scope::FAILURES, LIMIT);
-}
-
-#[test]
-fn a_step_that_stops_every_worker_and_runs_again_is_caught() {
-    is_caught(Mutant::NoGivingUp, Scope::PAIRS, LOSSES);
+fn each_mutant_is_caught() {
+    let expected = [
+        (Mutant::NoFencing, Scope::LEASES, FENCED),
+        (Mutant::FenceByWorker, Scope::FAILURES, FENCED),
+        (Mutant::QueueRowKept, Scope::LEASES, ONE_END),
+        (Mutant::LeaseFromAnswer, Scope::LEASES, OVERLAP),
+        (Mutant::NoLeaseCheck, Scope::LEASES, OVERLAP),
+        (Mutant::LostMayBeat, Scope::SUSPENDED, OVERLAP),
+        (Mutant::NoLockOrder, Scope::JOINS, DEADLOCK),
+        (Mutant::DependentsApart, Scope::LOSSES, REASON),
+        (Mutant::NeverReleased, Scope::LOSSES, REASON),
+        (Mutant::LostDecrement, Scope::JOINS, REASON),
+        (Mutant::ReleaseTwice, Scope::JOINS, ORDER),
+        (Mutant::QueueAtOnce, Scope::LEASES, ORDER),
+        (Mutant::NoTaskLock, Scope::JOINS, ENDS),
+        (Mutant::FailsFast, Scope::JOINS, CLEAN),
+        (Mutant::NumbersTwice, Scope::CANCEL_RETRIES, ONE_END),
+        (Mutant::QueueRowFirst, Scope::LOSSES, ENDS),
+        (Mutant::NoReconciliation, Scope::LOSSES, ENDS),
+        (Mutant::NoLimit, Scope::FAILURES, LIMIT),
+        (Mutant::NoGivingUp, Scope::PAIRS, LOSSES),
+    ];
+    let kept: Vec<_> = expected
+        .iter()
+        .filter(|(mutant, scope, property)| {
+            !explore::violates(Protocol::new(scope.with(*mutant)), property)
+        })
+        .map(|(mutant, scope, property)| (mutant, scope.name, property))
+        .collect();
+    assert!(kept.is_empty(), "mutants that keep properties: {kept:?}");
+    let is_expected = |one: &&Mutant| expected.iter().any(|(mutant, ..)| mutant == *one);
+    let forgotten: Vec<_> = Mutant::VARIANTS
+        .iter()
+        .filter(|one| !is_expected(one))
+        .collect();
+    assert!(
+        forgotten.is_empty(),
+        "mutants without a property: {forgotten:?}"
+    );
 }

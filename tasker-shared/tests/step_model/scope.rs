@@ -4,7 +4,7 @@ use super::engine::STEPS;
 use super::protocol::Action;
 
 /// One rule of the protocol, broken. Mutants exist in the model only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray)]
 pub(crate) enum Mutant {
     /// A result is accepted if its step is in the queue, whoever has it.
     NoFencing,
