@@ -155,10 +155,7 @@ fn is_not_storable(error: &DatabaseError) -> bool {
     const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
     const UNTRANSLATABLE_CHARACTER: &str = "22P05";
     const NUMBER_OUT_OF_RANGE: &str = "22003";
-    let DatabaseError::Failed(sqlx::Error::Database(refusal)) = error else {
-        return false;
-    };
-    refusal.code().is_some_and(|code| {
+    error.sqlstate().is_some_and(|code| {
         [
             CHARACTER_NOT_IN_REPERTOIRE,
             UNTRANSLATABLE_CHARACTER,

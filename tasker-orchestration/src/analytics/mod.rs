@@ -58,9 +58,7 @@ where
         })
     });
     match whole.await {
-        Err(DatabaseError::Failed(sqlx::Error::Database(error)))
-            if error.code().as_deref() == Some(QUERY_CANCELED) =>
-        {
+        Err(error) if error.sqlstate().as_deref() == Some(QUERY_CANCELED) => {
             database::run_idempotent(pool, LIMIT, move |connection| query(connection, false)).await
         }
         answer => answer,

@@ -2,7 +2,6 @@
 
 mod creation;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -353,7 +352,7 @@ fn made(new: &NewTask, prepared: &PreparedTemplate, created_at: DateTime<Utc>) -
 
 /// Blames the request for values that PostgreSQL cannot store, such as a number with 20,000 digits.
 fn unstorable(error: DatabaseError, request: &TaskRequest) -> Error {
-    match sqlstate(&error) {
+    match error.sqlstate() {
         Some(code) if code.starts_with(DATA_EXCEPTION) => {
             // PostgreSQL does not say in which of them.
             let (pointer, subject) = match request.options {
@@ -367,15 +366,10 @@ fn unstorable(error: DatabaseError, request: &TaskRequest) -> Error {
     }
 }
 
-fn sqlstate(error: &DatabaseError) -> Option<Cow<'_, str>> {
-    let DatabaseError::Failed(error) = error else {
-        return None;
-    };
-    error.as_database_error()?.code()
-}
-
 fn is_foreign_key_violation(error: &DatabaseError) -> bool {
-    sqlstate(error).is_some_and(|code| code == FOREIGN_KEY_VIOLATION)
+    error
+        .sqlstate()
+        .is_some_and(|code| code == FOREIGN_KEY_VIOLATION)
 }
 
 /// Counts a request with this result when it is dropped, because a request without an answer is only dropped.

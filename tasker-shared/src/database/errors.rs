@@ -1,5 +1,6 @@
 //! Errors of the database layer.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::cause::{self, DatabaseCause};
@@ -156,19 +157,27 @@ impl DatabaseError {
     /// another connection.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
-        match self {
-            Self::Failed(error) => is_connection_lost(error),
-            Self::Url
-            | Self::Late(_)
-            | Self::Locked { .. }
-            | Self::Standby
-            | Self::MissingTable(_)
-            | Self::SharedSession
-            | Self::SharedDirectSession
-            | Self::NoSession { .. }
-            | Self::HalfApplied { .. }
-            | Self::Migration { .. } => false,
-        }
+        matches!(self, Self::Failed(error) if is_connection_lost(error))
+    }
+
+    /// Returns the code with which PostgreSQL refused the query.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<Cow<'_, str>> {
+        let Self::Failed(error) = self else {
+            return None;
+        };
+        error.as_database_error()?.code()
+    }
+
+    /// Returns whether PostgreSQL chose the query as the victim of a deadlock.
+    pub(super) fn is_deadlock(&self) -> bool {
+        self.sqlstate().is_some_and(|code| code == "40P01")
+    }
+
+    /// Returns whether the query waited for a lock for too long.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        self.sqlstate().is_some_and(|code| code == "55P03")
     }
 }
 
@@ -176,23 +185,6 @@ impl DatabaseError {
 #[must_use]
 pub fn is_refusal(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(_)) && !is_connection_lost(error)
-}
-
-/// Returns whether PostgreSQL chose the query as the victim of a deadlock.
-pub(super) fn is_deadlock(error: &DatabaseError) -> bool {
-    has_code(error, "40P01")
-}
-
-/// Returns whether the query waited for a lock for too long.
-pub(super) fn is_lock_timeout(error: &DatabaseError) -> bool {
-    has_code(error, "55P03")
-}
-
-fn has_code(error: &DatabaseError, code: &str) -> bool {
-    let DatabaseError::Failed(sqlx::Error::Database(error)) = error else {
-        return false;
-    };
-    error.code().as_deref() == Some(code)
 }
 
 /// Returns whether the same query may succeed on a new connection, because this one was made before

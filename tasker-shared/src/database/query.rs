@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::diagnosis::{locked_recently, note_lock_holders};
-use super::errors::{is_deadlock, is_lock_timeout, is_outdated};
+use super::errors::is_outdated;
 use super::pool::LOCK_TIMEOUT;
 use super::{DatabaseError, acquire, addresses, diagnose, expiry, pooler};
 
@@ -76,18 +76,18 @@ pub async fn run_idempotent<T>(
             addresses::note(error);
         }
         match answer {
-            Err(error) if is_lock_timeout(&error) && Instant::now() + LOCK_TIMEOUT < deadline => {
+            Err(error) if error.is_lock_timeout() && Instant::now() + LOCK_TIMEOUT < deadline => {
                 tracing::warn!(%error, "a statement waits for a lock that another session holds; trying again");
                 locked = Some(error);
             }
             Err(error)
-                if (error.is_connection_lost() || is_deadlock(&error))
+                if (error.is_connection_lost() || error.is_deadlock())
                     && Instant::now() + PAUSE.end < deadline =>
             {
                 sleep(rand::random_range(PAUSE)).await;
             }
             Err(error) if !is_connected => return Err(Box::pin(diagnose(pool, error)).await),
-            Err(error) if is_lock_timeout(&error) => return Err(with_holders(error)),
+            Err(error) if error.is_lock_timeout() => return Err(with_holders(error)),
             answer => return answer,
         }
     }

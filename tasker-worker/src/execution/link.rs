@@ -76,28 +76,14 @@ impl Link {
 
 /// Returns whether PostgreSQL refuses the values of a statement, so that it would fail again.
 pub(super) fn is_refusal(error: &DatabaseError) -> bool {
-    let DatabaseError::Failed(sqlx::Error::Database(error)) = error else {
-        return false;
-    };
-    error.code().is_some_and(|code| {
-        code.starts_with("22") || code.starts_with("23") || code.starts_with("54")
-    })
-}
-
-/// Returns whether a statement waited too long for rows that others had locked.
-pub(super) fn is_locked(error: &DatabaseError) -> bool {
-    let DatabaseError::Failed(sqlx::Error::Database(error)) = error else {
-        return false;
-    };
-    error.code().is_some_and(|code| code == "55P03")
+    error
+        .sqlstate()
+        .is_some_and(|code| matches!(code.get(..2), Some("22" | "23" | "54")))
 }
 
 /// Returns whether PostgreSQL cancelled a statement because it took too long.
 pub(super) fn is_too_slow(error: &DatabaseError) -> bool {
-    let DatabaseError::Failed(sqlx::Error::Database(error)) = error else {
-        return false;
-    };
-    error.code().is_some_and(|code| code == "57014")
+    error.sqlstate().is_some_and(|code| code == "57014")
 }
 
 /// Returns whether the statement, or its answer, took too long.

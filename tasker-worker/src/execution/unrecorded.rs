@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::claimed::Pending;
 use super::finish;
-use super::link::{is_locked, is_refusal};
+use super::link::is_refusal;
 
 /// The most ends that one statement records.
 const MAX_BATCH: usize = 500;
@@ -116,7 +116,7 @@ impl Unrecorded {
 
 /// Returns whether an error is about the values or rows of single ends.
 pub(super) fn is_of_single_ends(error: &DatabaseError) -> bool {
-    is_refusal(error) || is_locked(error)
+    is_refusal(error) || error.is_lock_timeout()
 }
 
 #[cfg(test)]

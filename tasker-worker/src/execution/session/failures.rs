@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{LAST_PAUSE, RETRY, RETRY_SOON, Session, after_sweep};
 use crate::execution::claimed::Pending;
-use crate::execution::link::{STATEMENT_LIMIT, is_locked, may_have_taken_effect};
+use crate::execution::link::{STATEMENT_LIMIT, may_have_taken_effect};
 use crate::execution::unrecorded::is_of_single_ends;
 
 /// The longest that a single end waits for rows that others have locked.
@@ -95,7 +95,7 @@ impl Session {
                 Ok(rows) => self.receive(rows, &[ended], 0, false),
                 Err(error) if is_of_single_ends(&error) => {
                     self.unrecorded.set_aside(ended, &error);
-                    if is_locked(&error) {
+                    if error.is_lock_timeout() {
                         locked.insert(task, error);
                     }
                 }
