@@ -40,6 +40,16 @@ pub(crate) enum HealthStatus {
     Unhealthy,
 }
 
+impl HealthStatus {
+    fn degraded_unless(is_well: bool) -> Self {
+        if is_well {
+            Self::Healthy
+        } else {
+            Self::Degraded
+        }
+    }
+}
+
 /// Basic health of the process.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
@@ -118,11 +128,7 @@ pub(crate) struct ExecutionCheck {
 impl From<Option<Uuid>> for ExecutionCheck {
     fn from(worker_uuid: Option<Uuid>) -> Self {
         Self {
-            status: if worker_uuid.is_some() {
-                HealthStatus::Healthy
-            } else {
-                HealthStatus::Degraded
-            },
+            status: HealthStatus::degraded_unless(worker_uuid.is_some()),
             worker_uuid,
         }
     }
@@ -140,11 +146,7 @@ pub(crate) struct TriggersCheck {
 impl From<Vec<String>> for TriggersCheck {
     fn from(wrong: Vec<String>) -> Self {
         Self {
-            status: if wrong.is_empty() {
-                HealthStatus::Healthy
-            } else {
-                HealthStatus::Degraded
-            },
+            status: HealthStatus::degraded_unless(wrong.is_empty()),
             wrong,
         }
     }
@@ -170,11 +172,9 @@ impl TemplatesCheck {
         // Nobody can mend the old failure. Hashes keep what was not deleted from use.
         let is_invalidated = files.invalidation_error.is_none() || cache == HealthStatus::Healthy;
         Self {
-            status: if files.refused == 0 && files.registration_error.is_none() && is_invalidated {
-                HealthStatus::Healthy
-            } else {
-                HealthStatus::Degraded
-            },
+            status: HealthStatus::degraded_unless(
+                files.refused == 0 && files.registration_error.is_none() && is_invalidated,
+            ),
             files,
         }
     }
@@ -238,11 +238,7 @@ pub(crate) struct DirectoryCheck {
 impl From<IndexStatus> for DirectoryCheck {
     fn from(directory: IndexStatus) -> Self {
         Self {
-            status: if directory.within_bound {
-                HealthStatus::Healthy
-            } else {
-                HealthStatus::Degraded
-            },
+            status: HealthStatus::degraded_unless(directory.within_bound),
             templates: directory.templates,
             age_ms: directory.age.map(millis),
             max_age_ms: millis(directory.max_age),
@@ -459,11 +455,8 @@ impl AppParts {
 
     async fn check_cache(&self) -> CacheCheck {
         let cache = self.context.cache_provider().status().await;
-        let status = if cache.healthy && cache.refused_commands.is_empty() {
-            HealthStatus::Healthy
-        } else {
-            HealthStatus::Degraded
-        };
+        let is_well = cache.healthy && cache.refused_commands.is_empty();
+        let status = HealthStatus::degraded_unless(is_well);
         CacheCheck { status, cache }
     }
 }
