@@ -122,13 +122,34 @@ fn post_json(body: impl Into<Body>) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn malformed_json_is_located() {
-    insta::assert_json_snapshot!(problem(post_json("{\"lines\": [\n  {\"amount\": }]}")).await);
-}
-
-#[tokio::test]
-async fn a_wrong_shape_is_located() {
-    insta::assert_json_snapshot!(problem(post_json(r#"{"lines": [{"amount": "two"}]}"#)).await);
+async fn what_is_wrong_with_a_request_is_said() {
+    for (name, request) in [
+        (
+            "malformed_json_is_located",
+            post_json("{\"lines\": [\n  {\"amount\": }]}"),
+        ),
+        (
+            "a_wrong_shape_is_located",
+            post_json(r#"{"lines": [{"amount": "two"}]}"#),
+        ),
+        ("a_large_body_is_refused", post_json(" ".repeat(4097))),
+        (
+            "a_body_of_another_type_is_refused",
+            Request::post("/orders")
+                .body(Body::from("{}"))
+                .expect("a request"),
+        ),
+        ("a_bad_uuid_is_named", get_("/tasks/42")),
+        ("an_unknown_query_parameter_is_named", get_("/page?limt=3")),
+        (
+            "an_unknown_route_is_a_problem",
+            get_("/nowhere?token=secret"),
+        ),
+        ("a_panic_is_an_internal_error", get_("/panics")),
+        ("a_request_that_takes_too_long_is_cancelled", get_("/never")),
+    ] {
+        insta::assert_json_snapshot!(name, problem(request).await);
+    }
 }
 
 #[tokio::test]
@@ -149,48 +170,10 @@ async fn deep_nesting_is_refused_before_the_stack_ends() {
 }
 
 #[tokio::test]
-async fn a_large_body_is_refused() {
-    insta::assert_json_snapshot!(problem(post_json(" ".repeat(4097))).await);
-}
-
-#[tokio::test]
-async fn a_body_of_another_type_is_refused() {
-    let request = Request::post("/orders")
-        .body(Body::from("{}"))
-        .expect("a request");
-    insta::assert_json_snapshot!(problem(request).await);
-}
-
-#[tokio::test]
-async fn a_bad_uuid_is_named() {
-    insta::assert_json_snapshot!(problem(get_("/tasks/42")).await);
-}
-
-#[tokio::test]
-async fn an_unknown_query_parameter_is_named() {
-    insta::assert_json_snapshot!(problem(get_("/page?limt=3")).await);
-}
-
-#[tokio::test]
-async fn an_unknown_route_is_a_problem() {
-    insta::assert_json_snapshot!(problem(get_("/nowhere?token=secret")).await);
-}
-
-#[tokio::test]
 async fn a_wrong_method_keeps_the_allow_header() {
     let response = send(get_("/orders")).await;
     assert_eq!(response.headers()["allow"], "POST");
     insta::assert_json_snapshot!(problem(get_("/orders")).await);
-}
-
-#[tokio::test]
-async fn a_panic_is_an_internal_error() {
-    insta::assert_json_snapshot!(problem(get_("/panics")).await);
-}
-
-#[tokio::test]
-async fn a_request_that_takes_too_long_is_cancelled() {
-    insta::assert_json_snapshot!(problem(get_("/never")).await);
 }
 
 #[tokio::test]
