@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::checks::{Exact, MAX_NOTE, MAX_PERSON, check_texts};
-use super::tasks::{check_value, page_size};
+use super::tasks::{check_value, next_cursor, page_size};
 use crate::QUERY_LIMIT;
 use crate::models::workflow_step::MAX_VALUES;
 use crate::web::state::ApiState;
@@ -155,12 +155,7 @@ pub(crate) async fn list_dlq(
         })
     });
     let mut entries: Vec<DlqEntry> = found.await?;
-    let more = entries.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if more {
-        entries.pop();
-    }
-    let last = entries.last().filter(|_| more);
-    let next_cursor = last.map(|entry| entry.dlq_entry_uuid);
+    let next_cursor = next_cursor(&mut entries, limit, |entry| entry.dlq_entry_uuid);
     Ok(ApiJson(DlqList {
         entries,
         next_cursor,
@@ -264,8 +259,9 @@ fn not_found(entry: Uuid) -> Problem {
 }
 
 /// The way in which a failed task was dealt with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum DlqResolution {
     /// The matter was settled outside, or by actions on steps.
     ManuallyResolved,
@@ -273,16 +269,6 @@ pub(crate) enum DlqResolution {
     PermanentlyFailed,
     /// The matter does not need to be settled any more.
     Cancelled,
-}
-
-impl DlqResolution {
-    fn name(self) -> &'static str {
-        match self {
-            Self::ManuallyResolved => "manually_resolved",
-            Self::PermanentlyFailed => "permanently_failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
 }
 
 /// The resolution of an entry.
@@ -331,7 +317,7 @@ pub(crate) async fn patch_dlq_entry(
             .map(|notes| ("/resolution_notes", notes, MAX_NOTE)),
     );
     check_texts(&texts)?;
-    let status = update.resolution_status.name();
+    let status: &str = update.resolution_status.into();
     let (by, notes) = (update.resolved_by, update.resolution_notes);
     let metadata = Json(update.metadata.unwrap_or_default());
     let resolved = database::run_idempotent(&state.pool, QUERY_LIMIT, |connection| {

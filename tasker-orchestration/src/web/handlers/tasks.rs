@@ -274,11 +274,7 @@ pub(crate) async fn list_tasks(
         Box::pin(async move { task::list(connection, &filter, limit + 1).await })
     })
     .await?;
-    let more = tasks.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if more {
-        tasks.pop();
-    }
-    let next_cursor = tasks.last().filter(|_| more).map(|task| task.task_uuid);
+    let next_cursor = next_cursor(&mut tasks, limit, |task| task.task_uuid);
     Ok(ApiJson(TaskList { tasks, next_cursor }))
 }
 
@@ -373,6 +369,18 @@ pub(super) fn page_size(limit: Option<i64>) -> ApiResult<i64> {
     } else {
         Err(bad_query("limit", format!("must be from 1 to {MAX_LIMIT}")))
     }
+}
+
+/// Cuts `rows` to the page. Returns the cursor of the next page if there were more.
+pub(super) fn next_cursor<T>(
+    rows: &mut Vec<T>,
+    limit: i64,
+    cursor: impl FnOnce(&T) -> Uuid,
+) -> Option<Uuid> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    rows.last().filter(|_| more).map(cursor)
 }
 
 /// Refuses the value of a parameter that is none of `allowed`.
