@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rand::distr::{Alphanumeric, SampleString};
 
 /// A random password.
@@ -71,19 +73,9 @@ fn encoded_for_urls(text: &str) -> String {
 /// Returns the digits of `bytes` in base64 after `offset` other bytes, without those at both ends
 /// that depend on the neighbours.
 fn in_base64(bytes: &[u8], offset: usize) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits: Vec<u8> = std::iter::repeat_n(0, offset)
-        .chain(bytes.iter().copied())
-        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1))
-        .collect();
-    let first = (offset * 8).div_ceil(6);
-    bits.chunks_exact(6)
-        .skip(first)
-        .map(|digit| {
-            let index = digit.iter().fold(0, |value, bit| value << 1 | bit);
-            char::from(DIGITS[usize::from(index)])
-        })
-        .collect()
+    let digits = STANDARD_NO_PAD.encode([&[0; 2][..offset], bytes].concat());
+    let whole = (offset + bytes.len()) * 8 / 6;
+    digits[(offset * 8).div_ceil(6)..whole].to_owned()
 }
 
 /// Converts to the alphabet of base64 for URLs.
