@@ -1,14 +1,10 @@
 //! The distributed cache, as two orchestration services share it.
 
-use std::time::{Duration, Instant};
-
 use serde_json::json;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskerConfig};
-use tasker_test_support::{RedisServer, TestDatabase, redis_connection};
+use tasker_test_support::{RedisServer, TestDatabase, redis_connection, until};
 
 use crate::app::TestApp;
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn statistic(redis: &RedisServer, name: &str) -> u64 {
     let mut connection = redis_connection(&redis.url()).await.unwrap();
@@ -50,22 +46,15 @@ async fn the_first_task_populates_redis_and_the_next_service_hits_it() {
     assert_eq!(statistic(&redis, "keyspace_hits").await, hits);
     let key = "tasker:task_template:shop:order:1.0.0";
     let mut connection = redis_connection(&redis.url()).await.unwrap();
-    let started = Instant::now();
-    loop {
+    until("the first call populates Redis", async || {
         let exists: bool = redis::cmd("EXISTS")
             .arg(key)
             .query_async(&mut connection)
             .await
             .unwrap();
-        if exists {
-            break;
-        }
-        assert!(
-            started.elapsed() < PATIENCE,
-            "the first call did not populate {key}"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+        exists.then_some(())
+    })
+    .await;
 
     let second = TestApp::another(&url, config).await;
     // The start of a service reads a key of its own.

@@ -48,12 +48,10 @@ async fn use_all(urls: &[&str], admin: &mut PgConnection) {
     let retire = "UPDATE tasker.named_tasks SET retired_at = now() WHERE name = 'free'";
     admin.execute(retire).await.unwrap();
     for url in urls {
-        let gone = async {
-            while post(&client, url, "free").await != 404 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, gone).await.unwrap();
+        until("the template is gone", async || {
+            (post(&client, url, "free").await == 404).then_some(())
+        })
+        .await;
         assert_eq!(post(&client, url, "locked").await, 201);
     }
 }
@@ -118,12 +116,10 @@ async fn two_services_with_default_settings_share_the_sessions_of_a_pooler() {
     // One service has taken all that it could get when the other one starts.
     assert_eq!(mixed_load(&[&first.url]).await, [""; 0]);
     let second = start().await;
-    let is_ready = async {
-        while second.status("/health/ready").await != 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, is_ready).await.unwrap();
+    until("the second service is ready", async || {
+        (second.status("/health/ready").await == 200).then_some(())
+    })
+    .await;
     for urls in [
         &[&*second.url][..],
         &[&*first.url, &*second.url],

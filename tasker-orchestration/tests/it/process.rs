@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
-use tasker_test_support::{Access, TestDatabase, free_port};
+use tasker_test_support::{Access, TestDatabase, free_port, until};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -200,18 +200,11 @@ async fn somebody_waits(connection: &mut PgConnection) {
     // Not pg_stat_activity, which a transaction sees as it was when it first looked.
     let waiting = "SELECT count(*) FROM pg_locks
                    WHERE NOT granted AND relation = 'tasker.tasks'::regclass";
-    timeout(PATIENCE, async {
-        while sqlx::query_scalar::<_, i64>(waiting)
-            .fetch_one(&mut *connection)
-            .await
-            .unwrap()
-            == 0
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    until("somebody waits for the lock", async || {
+        let waiting = sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *connection);
+        (waiting.await.unwrap() > 0).then_some(())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]

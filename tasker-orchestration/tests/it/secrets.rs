@@ -8,21 +8,18 @@ mod servers;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tasker_orchestration::service::INFO;
 use tasker_shared::SystemContext;
 use tasker_shared::config::tasker::{CacheConfig, RedisConfig, TaskerConfig};
-use tasker_test_support::{ServiceProcess, TestDatabase};
+use tasker_test_support::{ServiceProcess, TestDatabase, until};
 use tasker_web::causes;
 use tasker_web::{AppParts, Lifecycle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
 
 use self::secret::Secret;
 use self::servers::PasswordServers;
-use crate::process::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_password_is_printed_or_answered_through_all_failures() {
@@ -73,13 +70,12 @@ async fn no_password_is_printed_when_redis_quotes_it() {
     .await
     .unwrap();
     // It logs the first failure, and then each retry.
-    let tried_again = async {
-        while !service.log().contains("the cache still cannot be used") {
-            service.check_alive().unwrap();
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, tried_again).await.unwrap();
+    until("the service tries again", async || {
+        service.check_alive().unwrap();
+        let log = service.log();
+        log.contains("the cache still cannot be used").then_some(())
+    })
+    .await;
     service.stop().await.unwrap();
     for line in service.log().lines() {
         assert!(!secret.is_in(line), "{line}");

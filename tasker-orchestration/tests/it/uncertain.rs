@@ -1,19 +1,15 @@
 //! Creations and operations that are committed although their answers are lost.
 
-use std::time::{Duration, Instant};
-
 use axum::body::Body;
 use futures::future::join_all;
 use http::Request;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 use tasker_shared::config::tasker::{CacheConfig, TaskerConfig};
-use tasker_test_support::{TcpProxy, TestDatabase};
+use tasker_test_support::{TcpProxy, TestDatabase, until};
 use uuid::Uuid;
 
 use crate::app::TestApp;
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Lets each creation of a task wait for a lock that the session has.
 const HOLD: &str = "
@@ -60,21 +56,14 @@ async fn held_with(config: TaskerConfig, hold: &'static str) -> (TestApp, TcpPro
 }
 
 async fn until_one_waits(direct: &mut PgConnection) {
-    let started = Instant::now();
     let sql = "SELECT count(*) FROM pg_stat_activity
                WHERE datname = current_database()
                    AND (wait_event_type = 'Lock' OR wait_event = 'PgSleep')";
-    loop {
-        let waiting: i64 = sqlx::query_scalar(sql)
-            .fetch_one(&mut *direct)
-            .await
-            .unwrap();
-        if waiting > 0 {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "nothing waits");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("a statement waits", async || {
+        let waiting = sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *direct);
+        (waiting.await.unwrap() > 0).then_some(())
+    })
+    .await;
 }
 
 async fn tasks(direct: &mut PgConnection) -> Vec<Uuid> {

@@ -7,7 +7,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use tasker_shared::config::tasker::{CacheConfig, DatabaseConfig};
 use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
 use tasker_shared::{cache::CacheProvider, database};
-use tasker_test_support::{PostgresServer, TcpProxy};
+use tasker_test_support::{PostgresServer, TcpProxy, until};
 
 use crate::app::{current, eventually, template};
 
@@ -42,19 +42,15 @@ async fn until_replayed(primary: &PostgresServer, standby: &PostgresServer) {
     let mut on_standby = PgConnection::connect(&standby.url("postgres"))
         .await
         .unwrap();
-    tokio::time::timeout(Duration::from_secs(20), async {
-        let replayed = "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn";
-        while !sqlx::query_scalar::<_, bool>(replayed)
+    until("the standby has replayed everything", async || {
+        sqlx::query_scalar::<_, bool>("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn")
             .bind(&written)
             .fetch_one(&mut on_standby)
             .await
             .unwrap()
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+            .then_some(())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]

@@ -1,17 +1,13 @@
 //! The program `tasker-worker`, as a supervisor sees it.
 
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 use tasker_shared::config::tasker::TaskerConfig;
-use tasker_test_support::TestDatabase;
+use tasker_test_support::{TestDatabase, until};
 
 use crate::support::{context, folder, start_program, template};
-
-/// Time after which a test gives up waiting for the program.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the program to its end, in a folder that has no templates.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -118,15 +114,10 @@ async fn a_worker_that_still_registers_templates_is_alive_and_not_ready() {
 
 /// Waits until the program answers `path` with `status`.
 async fn answers(address: &str, path: &str, status: u16) -> Value {
-    let started = Instant::now();
-    loop {
+    until(&format!("{path} is {status}"), async || {
         let answer = reqwest::get(format!("http://{address}{path}")).await;
-        if let Ok(answer) = answer
-            && answer.status() == status
-        {
-            return answer.json().await.unwrap();
-        }
-        assert!(started.elapsed() < PATIENCE, "{path} is not {status}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        let answer = answer.ok().filter(|answer| answer.status() == status)?;
+        Some(answer.json().await.unwrap())
+    })
+    .await
 }

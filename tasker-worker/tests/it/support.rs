@@ -112,19 +112,7 @@ impl TestWorker {
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let body = if bytes.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(&bytes).unwrap()
-        };
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        answer(&self.router, request).await
     }
 
     /// Registers a template through this worker's registry.
@@ -291,10 +279,19 @@ pub(crate) async fn send(
     if !body.is_null() {
         *request.body_mut() = Body::from(body.to_string());
     }
+    let answer = answer(router, request).await;
+    (answer.status.as_u16(), answer.body)
+}
+
+async fn answer(router: &Router, request: Request<Body>) -> Answer {
     let response = router.clone().oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: serde_json::from_slice(&bytes).unwrap_or_default(),
+    }
 }
 
 /// Sends a request without a body, as [`send`] does.
