@@ -60,28 +60,19 @@ async fn each_way_to_fail_ends_the_task_with_its_reason() {
     let engine = Engine::start().await;
     let mut timed = retried("a", "hang", 2);
     timed["timeout_seconds"] = json!(1);
-    engine
-        .register("permanent", json!([retried("a", "permanent", 9)]))
-        .await;
-    engine
-        .register("exhausted", json!([retried("a", "fails", 2)]))
-        .await;
-    engine
-        .register("zero", json!([retried("a", "fails", 0)]))
-        .await;
-    engine
-        .register("panics", json!([retried("a", "panics", 2)]))
-        .await;
     engine.register("hangs", json!([timed])).await;
-    engine
-        .register("nul", json!([retried("a", "nul", 9)]))
-        .await;
-    engine
-        .register("large", json!([retried("a", "large", 9)]))
-        .await;
-    engine
-        .register("input", json!([retried("a", "input", 9)]))
-        .await;
+    for (name, callable, most) in [
+        ("permanent", "permanent", 9),
+        ("exhausted", "fails", 2),
+        ("zero", "fails", 0),
+        ("panics", "panics", 2),
+        ("nul", "nul", 9),
+        ("large", "large", 9),
+        ("input", "input", 9),
+    ] {
+        let steps = json!([retried("a", callable, most)]);
+        engine.register(name, steps).await;
+    }
     let _worker = engine.work(
         Handlers::new()
             .function("permanent", async |_: StepContext| -> Result<(), _> {
