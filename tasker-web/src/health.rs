@@ -386,7 +386,7 @@ async fn check_database(context: &SystemContext) -> DatabaseCheck {
     let pool = context.database_pool();
     let started = Instant::now();
     let probes = context.probe_pool();
-    let first = database::run_idempotent(probes, DATABASE_DEADLINE, |connection| {
+    let first = database::run_on(probes, DATABASE_DEADLINE, |connection| {
         Box::pin(database::check_usable(connection))
     });
     let left = DATABASE_DEADLINE.saturating_sub(database::SECOND_ASKED_AFTER);

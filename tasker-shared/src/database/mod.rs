@@ -28,7 +28,7 @@ pub(crate) use query::query_on;
 pub use query::run_idempotent;
 pub(crate) use recovery::standby;
 pub use recovery::{check as check_primary, check_usable};
-pub use second::{SECOND_ASKED_AFTER, first_good, run_anew};
+pub use second::{SECOND_ASKED_AFTER, first_good, run_anew, run_on};
 pub use sessions::acquire;
 pub(crate) use sessions::close_unneeded;
 pub(crate) use share::PoolShare;

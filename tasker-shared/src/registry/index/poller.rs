@@ -219,7 +219,7 @@ impl Poller {
 
     async fn ask(&self, position: Position) -> (Moment, Result<Changes, DatabaseError>) {
         let sent = self.sent_now();
-        let answer = database::run_idempotent(&self.pool, POLL_LIMIT, move |connection| {
+        let answer = database::run_on(&self.pool, POLL_LIMIT, move |connection| {
             Box::pin(queries::poll(connection, position))
         });
         (sent, answer.await)
