@@ -19,7 +19,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::QUERY_LIMIT;
 
-/// The interval at which the whole queue is read for claims of workers that are lost or unknown.
+/// The interval at which the whole queue is read for claims of workers that are lost or unknown, from the
+/// start on.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Does the work, for ever. Workers return each other's steps, too.
@@ -34,7 +35,7 @@ async fn keep_up(context: &SystemContext) {
     let mut retention = retention::Retention::new(config.clone());
     let mut queue = queue::QueueWatch::new();
     let mut failures = Failures::default();
-    let mut next_sweep = Instant::now() + SWEEP;
+    let mut next_sweep = Instant::now();
     loop {
         sleep(interval.mul_f64(rand::random_range(0.75..1.25))).await;
         let pool = context.database_pool();

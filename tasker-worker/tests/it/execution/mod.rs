@@ -21,4 +21,5 @@ mod refused;
 mod retention;
 mod templates;
 mod transactions;
+mod upkeep;
 mod waiting;
