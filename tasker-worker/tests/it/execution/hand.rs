@@ -60,21 +60,34 @@ impl Hand {
 
     /// Completes an attempt, and claims up to `want` of the steps that it makes ready.
     pub(super) async fn complete(&mut self, id: AttemptId, want: i32) -> Vec<ExecutionRow> {
-        let end = AttemptEnd {
+        self.end(&[id], EndState::Complete, want, None).await
+    }
+
+    /// Ends attempts, and claims up to `want` of the steps that they make ready, and of the queue's from
+    /// `bounds` on.
+    pub(super) async fn end(
+        &mut self,
+        ids: &[AttemptId],
+        state: EndState,
+        want: i32,
+        bounds: Option<&Bounds>,
+    ) -> Vec<ExecutionRow> {
+        let end = |&id: &AttemptId| AttemptEnd {
             id,
-            state: EndState::Complete,
+            state,
             result: Some(Json(serde_json::value::to_raw_value(&1).unwrap())),
             duration_ms: 1,
             metadata: json!({"reason": "handler_completed", "attempt": id.attempt}),
         };
-        let ends = [&end];
+        let ends: Vec<AttemptEnd> = ids.iter().map(end).collect();
+        let ends: Vec<&AttemptEnd> = ends.iter().collect();
         let done = execution::complete(
             &mut self.connection,
             self.worker,
             &ends,
             want,
             &self.scope,
-            None,
+            bounds,
         );
         done.await.unwrap()
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tasker_shared::execution::{self, Bounds, LostSteps};
+use tasker_shared::execution::{self, AttemptId, Bounds, EndState, LostSteps};
 use tasker_test_support::until;
 use tasker_worker::{Handlers, StepContext, Worker};
 use tokio::sync::Semaphore;
@@ -30,6 +30,8 @@ async fn a_late_result_is_refused_and_attempts_count_up() {
     let second = heir.claim(1).await.remove(0);
     assert_eq!((first.attempt, second.attempt), (1, 2));
     // The late one does not know yet that it is lost.
+    let renewed = execution::heartbeat(&mut slow.connection, slow.worker, &[first]).await;
+    assert_eq!(renewed.unwrap(), None);
     assert!(is_refused(&slow.complete(first, 1).await));
     assert!(!is_refused(&heir.complete(second, 1).await));
     assert!(is_refused(&slow.complete(first, 1).await));
@@ -37,6 +39,27 @@ async fn a_late_result_is_refused_and_attempts_count_up() {
     let bounds = Bounds::default();
     let rows = execution::claim(&mut slow.connection, slow.worker, 1, &slow.scope, &bounds);
     assert_eq!(rows.await.unwrap()[0].kind, "lost");
+}
+
+/// The answer to the first was lost, and with it the claim that the same statement made.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_is_sent_again_does_not_end_the_next_attempt_of_the_same_worker() {
+    let engine = Engine::start().await;
+    engine.register("one", json!([step("a", "ok", &[])])).await;
+    let task = engine.create("one", json!({})).await;
+    let mut hand = Hand::register(&engine).await;
+    let first = hand.claim(1).await.remove(0);
+    let bounds = Bounds::default();
+    let retry = EndState::Retry(0);
+    let rows = hand.end(&[first], retry, 1, Some(&bounds)).await;
+    let second = AttemptId {
+        attempt: 2,
+        ..first
+    };
+    assert_eq!(steps(&rows), [second]);
+    assert!(is_refused(&hand.end(&[first], retry, 0, None).await));
+    assert!(!is_refused(&hand.complete(second, 0).await));
+    assert_eq!(engine.end(task).await, "complete");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,7 +327,9 @@ async fn steps_that_were_lost_together_again_and_again_are_spread_over_time() {
     }
     let times = "SELECT count(DISTINCT due_at) FROM tasker.step_queue
                  WHERE due_at BETWEEN now() - interval '10 seconds' AND now() + interval '2 seconds'";
-    assert_eq!(engine.count(times).await, 50);
+    // Of fifty random times a few may be the same millisecond.
+    let times = engine.count(times).await;
+    assert!(times >= 45, "{times}");
 }
 
 /// A claim that finds only such steps must not conclude that the queue has no more.

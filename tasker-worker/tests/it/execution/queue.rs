@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::postgres::PgListener;
-use tasker_shared::execution::STEPS_CHANNEL;
+use tasker_shared::execution::{EndState, STEPS_CHANNEL};
+use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_worker::{Handlers, StepContext, StepError};
 use tokio::time::timeout;
 
 use super::engine::{Engine, step};
+use super::hand::{Hand, steps};
 
 fn nothing() -> Handlers {
     Handlers::new().function("ok", async |_: StepContext| Ok(()))
@@ -69,6 +71,35 @@ async fn tasks_that_are_created_at_once_are_announced_with_the_time_of_the_first
         announced.push(time);
     }
     assert!(announced.len() <= 20, "{announced:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_of_tasks_with_higher_priority_are_claimed_first() {
+    let engine = Engine::start().await;
+    let line = json!([step("a", "ok", &[]), step("b", "ok", &["a"])]);
+    engine.register("line", line).await;
+    let mut tasks = Vec::new();
+    for priority in [-1, 5, 0] {
+        let mut request = TaskRequest::new("line", "test").with_version("1.0.0");
+        request.priority = Some(priority);
+        let created = engine.initializer.initialize(request).await.unwrap();
+        tasks.push(created.task_uuid);
+    }
+    let by_priority = [tasks[1], tasks[2], tasks[0]];
+    let mut hand = Hand::register(&engine).await;
+    let mut claims = Vec::new();
+    for task in by_priority {
+        let claim = hand.claim(1).await[0];
+        assert_eq!(claim.task_uuid, task);
+        claims.push(claim);
+    }
+    // Of the steps that these make ready, the worker takes one at once.
+    let rows = hand.end(&claims, EndState::Complete, 1, None).await;
+    let mut next = steps(&rows);
+    for _ in 0..2 {
+        next.extend(hand.claim(1).await);
+    }
+    assert!(next.iter().map(|claim| claim.task_uuid).eq(by_priority));
 }
 
 /// The statistics of the queue are often from a moment when it was empty. A plan from then must not

@@ -113,6 +113,28 @@ async fn tasks_can_be_cancelled_while_their_steps_end() {
     engine.until(queued, |left| left == 0).await;
 }
 
+/// Neither sees the end of the other's step until both are committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_last_two_steps_end_at_once_is_complete() {
+    let engine = Engine::start().await;
+    let pair = json!([step("a", "ok", &[]), step("b", "ok", &[])]);
+    engine.register("pair", pair).await;
+    let task = engine.create("pair", json!({})).await;
+    let mut first = Hand::register(&engine).await;
+    let mut second = Hand::register(&engine).await;
+    let (one, other) = (first.claim(1).await[0], second.claim(1).await[0]);
+    first.order("BEGIN").await;
+    first.complete(one, 0).await;
+    let ending = tokio::spawn(async move { second.complete(other, 0).await });
+    let waits = "SELECT count(*) FROM pg_stat_activity
+                 WHERE wait_event_type = 'Lock' AND query LIKE '%steps_complete%'
+                     AND datname = current_database()";
+    engine.until(waits, |waiting| waiting > 0).await;
+    first.order("COMMIT").await;
+    assert!(!is_refused(&ending.await.unwrap()));
+    assert_eq!(engine.end(task).await, "complete");
+}
+
 /// A worker whose handler saves a checkpoint when the test lets it, and never ends. The second attempt
 /// returns the checkpoint that it reads.
 struct Saving {

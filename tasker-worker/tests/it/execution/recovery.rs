@@ -330,6 +330,14 @@ async fn a_worker_that_cannot_renew_stops_its_handlers_before_others_run_them() 
     let task = engine.create("one", json!({})).await;
     let (started, _) = until("the step starts", async || heard.try_recv().ok()).await;
     assert_eq!(started, "started");
+    let seen = "SELECT (extract(epoch FROM min(seen_at)) * 1000000)::bigint FROM tasker.workers";
+    for delay in [Duration::ZERO, Duration::from_millis(490)] {
+        proxy.delay(delay).await;
+        let before = engine.count(seen).await;
+        engine.until(seen, |now| now > before).await;
+    }
+    // The last answer is on its way by then.
+    sleep(Duration::from_millis(100)).await;
     proxy.half_open().await;
     let heir = Handlers::new().function("hang", move |_: StepContext| {
         notes.send(("started again", Instant::now())).unwrap();
@@ -341,6 +349,14 @@ async fn a_worker_that_cannot_renew_stops_its_handlers_before_others_run_them() 
     let (second, again) = until("it starts again", async || heard.try_recv().ok()).await;
     assert_eq!((first, second), ("stopped", "started again"));
     assert!(stopped < again);
+    let over = "SELECT (extract(epoch FROM clock_timestamp() - seen_at) * 1000)::bigint
+                    - 1000 * lease_seconds
+                FROM tasker.workers WHERE lost_at IS NOT NULL";
+    let over = Duration::from_millis(engine.count(over).await.unsigned_abs());
+    assert!(
+        stopped.elapsed() > over,
+        "it stopped after the end of its lease"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

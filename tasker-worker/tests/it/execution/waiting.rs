@@ -51,8 +51,13 @@ async fn a_wait_that_is_over_answers_with_the_state_at_its_end() {
     engine
         .register("slow", json!([step("a", "slow", &[])]))
         .await;
+    engine
+        .register("first", json!([step("a", "fails_first", &[])]))
+        .await;
     let api = Api::of(&engine);
     let _worker = engine.work(slow(Duration::from_mins(1)));
+    // The worker is registered, and its connections are open.
+    assert_eq!(engine.run("first", json!({})).await.1, "error");
     let (status, task) = api
         .send(Method::POST, "/v1/tasks?wait=2s", &request("slow"))
         .await;
