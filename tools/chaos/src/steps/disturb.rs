@@ -10,6 +10,8 @@ use crate::run::{LENGTH_MS, PAUSE_MS};
 
 /// Some links fail for longer than a lease.
 const LINK_MS: Range<u64> = 300..1000 * LEASE_SECONDS + 3000;
+/// Redis fails for longer than a creator's answer may take, too.
+const REDIS_MS: Range<u64> = 300..8000;
 /// A frozen process stays so past its lease.
 const FREEZE_MS: Range<u64> = 1000 * LEASE_SECONDS + 200..1000 * LEASE_SECONDS + 3000;
 const PROCESS_PAUSE_MS: Range<u64> = 500..3000;
@@ -45,6 +47,7 @@ pub(super) async fn run(
         }
         let length = match fault {
             Fault::PostgresLink(_) => LINK_MS,
+            _ if fault.is_of_redis() => REDIS_MS,
             _ => LENGTH_MS,
         };
         Some((fault, 0..MEMBERS.len(), length))

@@ -68,12 +68,15 @@ fn refusals(history: &History, misses: &mut Misses) {
         *count += 1;
         let mut faults = history.faults.iter();
         let is_excused = faults.any(|fault| {
-            // An operator's action waits for a handler's transaction, which a fault of its worker holds up.
-            let waits = it.status.ends_with("operator");
+            // These wait for a handler's transaction, which a fault of its worker holds up.
+            let waits = it.status.ends_with("operator") || it.status.ends_with("cancellation");
             let member = if waits { fault.member } else { Some(it.member) };
             fault.excuses(member, it.start, it.end)
         });
-        let is_failure = it.status.starts_with(['5', 'n']) || it.status.ends_with("late");
+        // An operator may act on a step that has changed.
+        let is_refusal = it.status.starts_with('4') && !it.status.ends_with("operator");
+        let is_failure =
+            is_refusal || it.status.starts_with(['5', 'n']) || it.status.ends_with("late");
         *unneeded += usize::from(is_failure && !is_excused);
     }
     for (status, (count, unneeded)) in by_status {
@@ -185,7 +188,9 @@ mod tests {
         assert!(missed("503", Some(4)) && missed("no answer", Some(4)));
         assert!(!missed("503 to an operator", Some(4)));
         assert!(!missed("409 to an operator", Some(4)));
-        assert!(missed("500", Some(3)));
+        assert!(!missed("503 to a cancellation", Some(4)));
+        assert!(missed("500", Some(3)) && missed("500 to a cancellation", Some(3)));
+        assert!(missed("422", Some(4)) && !missed("422", Some(3)));
         assert!(missed("201 late", Some(4)) && !missed("201 late", Some(3)));
     }
 }
