@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use sqlx::Row;
-use tasker_shared::config::tasker::TaskerConfig;
+use tasker_shared::config::tasker::{CacheConfig, TaskerConfig};
 
 use crate::app::TestApp;
 
@@ -179,7 +179,11 @@ async fn a_cached_template_that_is_replaced_makes_the_next_task_within_the_bound
     .await
     .unwrap();
     // Every answer is whole, of the old template or of the new one, and the new one comes.
+    let bound = CacheConfig::default().max_staleness_ms;
+    let limit = Duration::from_millis(bound) + Duration::from_secs(10);
+    let started = Instant::now();
     for n in 1.. {
+        assert!(started.elapsed() < limit, "the new one does not come");
         let body = app.task_of("order", json!({"n": n})).await.json();
         let same = body["template_hash"] == old["template_hash"];
         assert_eq!(body["step_count"], i32::from(same), "{body}");

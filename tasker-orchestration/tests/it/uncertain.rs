@@ -14,13 +14,13 @@ use crate::app::TestApp;
 /// Lets each creation of a task wait for a lock that the session has.
 const HOLD: &str = "
     CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END';
+        'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END';
     CREATE TRIGGER hold BEFORE INSERT ON tasker.tasks FOR EACH ROW EXECUTE FUNCTION hold();
     SELECT pg_advisory_lock(1)";
 /// The same by looking at the lock again and again, which has no end by itself.
 const HOLD_AWAKE: &str = "
     CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN WHILE NOT pg_try_advisory_xact_lock(1) LOOP PERFORM pg_sleep(0.1); END LOOP; RETURN NEW; END';
+        'BEGIN WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP PERFORM pg_sleep(0.1); END LOOP; RETURN NEW; END';
     CREATE TRIGGER hold BEFORE INSERT ON tasker.tasks FOR EACH ROW EXECUTE FUNCTION hold();
     SELECT pg_advisory_lock(1)";
 const RELEASE: &str = "SELECT pg_advisory_unlock(1)";
@@ -129,6 +129,8 @@ async fn tasks_of_a_statement_whose_connection_is_lost_without_a_sign_are_create
                    WHERE datname = current_database() AND wait_event = 'PgSleep'";
         direct.execute(end).await.unwrap();
         direct.execute(RELEASE).await.unwrap();
+        // Connections in place of those that hang.
+        join_all((0..6).map(|_| app.get("/v1/tasks"))).await;
     };
     let requests = (0..10).map(|n| app.task_of("order", json!({"n": n})));
     let (answers, ()) = tokio::join!(join_all(requests), lose);
