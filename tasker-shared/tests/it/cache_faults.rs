@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tasker_shared::cache::{BreakerState, CacheProvider};
 use tasker_shared::config::tasker::CacheConfig;
+use tasker_shared::metrics::CACHE_BREAKER_TRANSITIONS;
 use tasker_test_support::TcpProxy;
 
 use crate::cache::{SOON, TTL, ask, config, eventually, provider, raw, server};
+use crate::metrics_view::Metrics;
 use crate::readers::Readers;
 use crate::redis_kinds::logs::Logs;
 
@@ -247,6 +249,7 @@ async fn a_redis_that_is_absent_at_start_is_used_when_it_arrives() {
 
 #[tokio::test]
 async fn a_password_that_is_set_later_opens_the_breaker_for_new_connections() {
+    let metrics = Metrics::of_this_thread();
     let server = server().await;
     let cache = provider(&config(&server.url())).await;
     let mut raw = raw(&server).await;
@@ -267,6 +270,12 @@ async fn a_password_that_is_set_later_opens_the_breaker_for_new_connections() {
         cache.status().await.healthy
     })
     .await;
+    for to in ["to=\"open\"", "to=\"closed\""] {
+        assert!(
+            metrics.sum_of(&CACHE_BREAKER_TRANSITIONS, to) >= 1.0,
+            "{to}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -70,3 +70,26 @@ fn the_readme_has_the_example_that_runs() {
         "copy it into README.md:\n{example}"
     );
 }
+
+/// The paths that the specification gives.
+#[test]
+fn the_specified_items_have_their_paths_and_registries_are_cloned() {
+    #[expect(unused_imports, reason = "that they exist is the test")]
+    use tasker_shared::{
+        cache::{
+            errors::CacheError,
+            provider::CacheProvider,
+            providers::{NoOpCacheService, RedisCacheService},
+            traits::CacheService,
+        },
+        config::{
+            config_loader::EnvVarRule,
+            tasker::{CacheConfig, CommonConfig, RedisConfig},
+        },
+        registry::task_handler_registry::TaskHandlerRegistry,
+        system_context::SystemContext,
+        types::handler_metadata::HandlerMetadata,
+    };
+    fn is_clone<T: Clone>() {}
+    is_clone::<TaskHandlerRegistry>();
+}

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use tasker_shared::config::tasker::CacheConfig;
+use tasker_shared::metrics::TEMPLATE_STALE_SERVED;
 use tasker_shared::registry::{RegistryError, TaskHandlerRegistry};
 use tasker_test_support::{PostgresServer, TestDatabase};
 
 use crate::app::{TestApp, current, eventually, marker, pool, put, template};
 use crate::every_cache::with_every_cache;
+use crate::metrics_view::Metrics;
 
 with_every_cache! {
     every_kind_of_write_by_hand_reaches_other_processes,
@@ -225,6 +227,7 @@ async fn a_restored_backup_is_noticed_by_its_clock_and_by_its_history() {
 
 #[tokio::test]
 async fn a_lost_database_is_survived_within_the_bound_and_told_past_it() {
+    let metrics = Metrics::of_this_thread();
     let server = PostgresServer::start()
         .await
         .expect("PostgreSQL's programs are needed");
@@ -276,6 +279,7 @@ async fn a_lost_database_is_survived_within_the_bound_and_told_past_it() {
     })
     .await;
     assert!(flagged < Duration::from_mins(10));
+    assert!(metrics.sum(&TEMPLATE_STALE_SERVED) >= 1.0);
     let unknown = stale
         .get_template("payments", "unknown", "1.0.0")
         .await

@@ -260,7 +260,7 @@ async fn requests_under_a_foreign_name_or_from_a_foreign_page_are_refused() {
 }
 
 #[tokio::test]
-async fn a_request_whose_client_goes_away_is_counted() {
+async fn a_request_whose_client_goes_away_and_one_that_fails_are_counted() {
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     let _local = metrics::set_default_local_recorder(&recorder);
@@ -268,5 +268,8 @@ async fn a_request_whose_client_goes_away_is_counted() {
     assert!(given_up.as_mut().now_or_never().is_none());
     drop(given_up);
     let counted = r#"tasker_http_requests_total{method="GET",route="/never",status="cancelled"} 1"#;
+    assert!(handle.render().contains(counted), "{}", handle.render());
+    problem(get_("/panics")).await;
+    let counted = r#"tasker_http_server_errors_total{status="500"} 1"#;
     assert!(handle.render().contains(counted), "{}", handle.render());
 }
