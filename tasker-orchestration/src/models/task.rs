@@ -84,14 +84,15 @@ pub(crate) async fn create(
     lock_wait: Option<Duration>,
 ) -> Result<Vec<(Uuid, DateTime<Utc>)>, sqlx::Error> {
     let tasks = || tasks.iter().map(AsRef::as_ref);
-    if tasks().all(|task: &NewTask| !task.steps.is_empty()) {
+    // Nothing will ever run in it that could end it: it has no steps, or all wait for each other.
+    let is_idle = |task: &NewTask| task.steps.iter().all(|step| step.dependencies > 0);
+    if !tasks().any(is_idle) {
         return insert(connection, tasks, lock_wait).await;
     }
-    // Nothing will ever run in some that could end them.
     let mut transaction = connection.begin().await?;
     let created = insert(&mut transaction, tasks, lock_wait).await?;
     let idle: Vec<Uuid> = tasks()
-        .filter(|task| task.steps.is_empty() && created.iter().any(|(id, _)| *id == task.task_uuid))
+        .filter(|task| is_idle(task) && created.iter().any(|(id, _)| *id == task.task_uuid))
         .map(|task| task.task_uuid)
         .collect();
     sqlx::query("SELECT tasker.tasks_settle($1, '{}')")

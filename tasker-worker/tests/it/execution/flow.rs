@@ -129,6 +129,30 @@ async fn a_task_without_steps_is_complete_at_once() {
     assert_eq!(state, "complete");
 }
 
+/// Templates that are registered here cannot have such steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_steps_all_wait_for_each_other_fails_at_once() {
+    let engine = Engine::start().await;
+    engine.register("empty", json!([])).await;
+    let steps = json!([step("a", "square", &["b"]), step("b", "square", &["a"])]);
+    sqlx::query(
+        "INSERT INTO tasker.named_tasks (task_namespace_uuid, name, version, configuration)
+         SELECT task_namespace_uuid, 'circle', version,
+                configuration || jsonb_build_object('name', 'circle', 'steps', $1::jsonb)
+         FROM tasker.named_tasks",
+    )
+    .bind(steps)
+    .execute(engine.pool())
+    .await
+    .unwrap();
+    let (_, state) = engine.run("circle", json!({})).await;
+    assert_eq!(state, "error");
+    let reasons =
+        "SELECT count(*) FROM tasker.tasks_dlq JOIN tasker.task_transitions USING (task_uuid)
+                   WHERE task_transitions.metadata ->> 'reason' = 'no_step_can_run'";
+    assert_eq!(engine.count(reasons).await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_waits_for_a_worker_that_has_its_handler() {
     let engine = Engine::start().await;
