@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepOutcome {
     pub(super) result: Value,
-    /// Its text, if it came as one. Numbers keep the digits that a [`Value`] has no place for.
+    /// Its text instead, if it came as one. Numbers keep the digits that a [`Value`] has no place for.
     pub(super) text: Option<Arc<str>>,
     /// Set if the handler recorded it in a transaction of its own.
     pub(super) recorded: bool,
@@ -31,12 +31,12 @@ impl StepOutcome {
             })
     }
 
-    /// Reads a result from its text.
+    /// Reads a result from its text, which alone is stored.
     pub(super) fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
         let text: Box<RawValue> = serde_json::from_slice(json)?;
         Ok(Self {
             text: Some(text.get().into()),
-            ..Self::from(serde_json::from_str::<Value>(text.get())?)
+            ..Self::from(Value::Null)
         })
     }
 

@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == '/later':
             return self.answer(200, {'waited': time.time() - begun[key]})
         if self.path == '/digits':
-            return self.answer(200, {'n': 123456789012345678901234567890})
+            return self.answer(200, {'n': 123456789012345678901234567890, 'large': 10 ** 400})
         if self.path == '/copy':
             return self.answer(200, step['dependencies'])
         if self.path == '/refused':
