@@ -50,6 +50,13 @@ fn read_key<T: DeserializeOwned>(
     T::deserialize(value).map_err(|error| mistyped(&path, &error))
 }
 
+/// Returns whether a result is that of a [placeholder](super::attempt::is_placeholder), as it was written
+/// here or as PostgreSQL returns it.
+fn is_of_placeholder(result: &StepResult) -> bool {
+    let json = result.value.as_deref().map(RawValue::get);
+    matches!(json, Some(r#"{"is_no_op":true}"# | r#"{"is_no_op": true}"#))
+}
+
 /// Values that are missing or of another type fail the step for good; the error names the path.
 impl StepContext {
     /// Returns the task.
@@ -142,7 +149,8 @@ impl StepContext {
         read(result.value.as_deref().map_or("null", RawValue::get), &path)
     }
 
-    /// Reads the results of all instances of the batch worker `name`, by the names of the instances.
+    /// Reads the results of all instances of the batch worker `name`, by the names of the instances. The
+    /// placeholder of a batchable step that found nothing to do is left out.
     pub fn batch<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<(String, T)>, StepError> {
         let template = self.0.document.template.steps.iter();
         let template: HashSet<&str> = template.map(|step| step.name.as_str()).collect();
@@ -155,6 +163,7 @@ impl StepContext {
                     .and_then(|n| n.strip_prefix('_'));
                 number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
             })
+            .filter(|result| !is_of_placeholder(result))
             .collect();
         found.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
         let read_one = |result: &Arc<StepResult>| {
