@@ -80,7 +80,7 @@ pub struct PoolConfig {
     pub acquire_timeout_seconds: u32,
     /// Longest run of a statement, in milliseconds. PostgreSQL cancels a longer one.
     #[builder(default = "10_000")]
-    #[validate(range(min = 100))]
+    #[validate(range(min = 100, max = 2_147_483_647))]
     pub statement_timeout_ms: u32,
 }
 
