@@ -155,17 +155,21 @@ async fn create(attempt: &Attempt, end: &AttemptEnd, outcome: &Outcome) -> Creat
                     was_uncertain,
                 };
             }
-            Ok(Err(DynamicError::Database(error))) => error.into(),
+            Ok(Err(DynamicError::Database(error))) => {
+                let error = DatabaseError::from(error);
+                if is_refusal(&error) {
+                    let message = format!("PostgreSQL refused the created steps: {error}");
+                    return Creation::Failed {
+                        error: StepError::permanent(message).with_type("InvalidOutcome"),
+                        was_uncertain,
+                    };
+                }
+                error
+            }
+            // That of a commit is not about the steps.
             Err(error) => error,
         };
         database::note_failure(&error);
-        if is_refusal(&error) {
-            let message = format!("PostgreSQL refused the created steps: {error}");
-            return Creation::Failed {
-                error: StepError::permanent(message).with_type("InvalidOutcome"),
-                was_uncertain,
-            };
-        }
         was_uncertain |= may_have_taken_effect(&error);
         if begun.elapsed() > CREATION_LIMIT {
             let seconds = CREATION_LIMIT.as_secs();
@@ -180,7 +184,8 @@ async fn create(attempt: &Attempt, end: &AttemptEnd, outcome: &Outcome) -> Creat
     }
 }
 
-/// Tries once, within the limit of a statement. Returns whether the claim was still held.
+/// Tries once, within the limit of a statement. Returns whether the claim was still held. The outer error is
+/// that of the connection or of the commit.
 async fn try_create(
     attempt: &Attempt,
     end: &AttemptEnd,
@@ -193,19 +198,20 @@ async fn try_create(
             None => connection.begin().await?,
         };
         let creator = attempt.creator(outcome);
-        let is_held =
-            execution::complete_creating(&mut transaction, attempt.worker, end, creator).await?;
-        if is_held {
-            transaction.commit().await?;
-        } else {
-            transaction.rollback().await?;
+        let recorded =
+            execution::complete_creating(&mut transaction, attempt.worker, end, creator).await;
+        match recorded {
+            Ok(true) => transaction.commit().await?,
+            Ok(false) => transaction.rollback().await?,
+            Err(_) => drop(transaction),
         }
-        Ok(is_held)
+        Ok(recorded)
     };
-    let recorded = timeout(STATEMENT_LIMIT, recorded).await;
-    recorded.map_err(|_elapsed| {
+    let recorded: Result<Result<_, sqlx::Error>, _> = timeout(STATEMENT_LIMIT, recorded).await;
+    let recorded = recorded.map_err(|_elapsed| {
         // It may be half-open, and a pool would wait for it.
         drop(connection.detach());
         DatabaseError::Late(STATEMENT_LIMIT)
-    })
+    })?;
+    Ok(recorded?)
 }

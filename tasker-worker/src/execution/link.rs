@@ -9,17 +9,23 @@ use tokio::time::timeout;
 
 /// The longest that one statement may take, its wait for a connection included.
 pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(12);
+/// The longest that PostgreSQL may take for one. It is below [`STATEMENT_LIMIT`], so that a statement that
+/// takes too long is told from a server that does not answer.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection that stays with its session, because a pool tests each that it gets back.
 pub(super) struct Link {
     pool: PgPool,
+    /// Set if the limit of PostgreSQL for the statements of the pool is above [`STATEMENT_TIMEOUT`].
+    lowers_timeout: bool,
     connection: Option<PoolConnection<Postgres>>,
 }
 
 impl Link {
-    pub(super) fn new(pool: PgPool) -> Self {
+    pub(super) fn new(pool: PgPool, statement_timeout: Duration) -> Self {
         Self {
             pool,
+            lowers_timeout: statement_timeout > STATEMENT_TIMEOUT,
             connection: None,
         }
     }
@@ -44,7 +50,10 @@ impl Link {
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, DatabaseError> {
-        let mut connection = match self.connection.take() {
+        let kept = self.connection.take();
+        let lowers_timeout = self.lowers_timeout;
+        let is_new = kept.is_none();
+        let mut connection = match kept {
             Some(connection) => connection,
             None => match timeout(STATEMENT_LIMIT, database::acquire(&self.pool)).await {
                 Ok(Ok(connection)) => connection,
@@ -59,9 +68,15 @@ impl Link {
         let begin = database::begin(&self.pool);
         let answer = async {
             let Some(begin) = begin else {
+                if lowers_timeout && is_new {
+                    lower_timeout(&mut connection, false).await?;
+                }
                 return statement(&mut connection).await;
             };
             let mut transaction = connection.begin_with(begin).await?;
+            if lowers_timeout {
+                lower_timeout(&mut transaction, true).await?;
+            }
             let answer = statement(&mut transaction).await?;
             transaction.commit().await?;
             Ok(answer)
@@ -72,6 +87,16 @@ impl Link {
         self.connection = Some(connection);
         Ok(answer)
     }
+}
+
+/// Sets the limit of PostgreSQL for the statements of a session, or of a transaction if `is_local`.
+async fn lower_timeout(connection: &mut PgConnection, is_local: bool) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT set_config('statement_timeout', $1, $2)")
+        .bind(STATEMENT_TIMEOUT.as_millis().to_string())
+        .bind(is_local)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Returns whether PostgreSQL refuses the values of a statement, so that it would fail again.

@@ -84,7 +84,7 @@ impl Session {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let (ends, ended) = mpsc::unbounded_channel();
         Self {
-            link: Link::new(shared.pool.clone()),
+            link: Link::new(shared.pool.clone(), shared.statement_timeout),
             shared,
             worker: Uuid::now_v7(),
             running: Arc::new(Running::new()),
@@ -367,7 +367,7 @@ impl Session {
                 if scan && is_too_slow(&error) {
                     self.narrow(started, want);
                 }
-                self.failed(&error, batch, drained_by).await;
+                self.failed(&error, batch, want, drained_by).await;
                 ControlFlow::Continue(())
             }
         }

@@ -1,6 +1,7 @@
 //! The parts that all sessions of a worker share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::PgPool;
 use tasker_shared::config::tasker::ExecutionConfig;
@@ -18,6 +19,8 @@ use super::wake::Wake;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) pool: PgPool,
+    /// The limit of PostgreSQL for each statement of the pool.
+    pub(super) statement_timeout: Duration,
     pub(super) name: String,
     pub(super) host: String,
     pub(super) config: ExecutionConfig,

@@ -18,8 +18,8 @@ const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Default)]
 pub(super) struct Unrecorded {
     waiting: Vec<Pending>,
-    /// Ends that PostgreSQL refuses in every form, or whose rows others have locked. They are tried again
-    /// later, so that they hold up neither claims nor other ends.
+    /// Ends that PostgreSQL refuses in every form or takes too long for, and those whose rows others have
+    /// locked. They are tried again later, so that they hold up neither claims nor other ends.
     parked: Vec<Pending>,
 }
 
@@ -77,15 +77,20 @@ impl Unrecorded {
         self.waiting.drain(..count).collect()
     }
 
-    /// Takes an end that was not recorded out of the way of the others. A result that is refused
+    /// Takes an end that was not recorded out of the way of the others. A result that `is_refused`
     /// becomes an error of the step, and an error one without details; other ends are tried again later.
-    pub(super) fn set_aside(&mut self, mut pending: Pending, error: &DatabaseError) {
+    pub(super) fn set_aside(
+        &mut self,
+        mut pending: Pending,
+        error: &DatabaseError,
+        is_refused: bool,
+    ) {
         let end = &mut pending.end;
         tracing::warn!(
             task_uuid = %end.id.task_uuid, step_uuid = %end.id.step_uuid, attempt = end.id.attempt,
             %error, "an end of a step was not recorded"
         );
-        if is_refusal(error) {
+        if is_refused {
             pending.refusals += 1;
             if pending.refusals == 1 {
                 *end = finish::refused_by_database(end, &error.to_string());

@@ -52,6 +52,7 @@ impl WorkerBuilder {
         let wake = Arc::new(Wake::default());
         let draining = CancellationToken::new();
         let execution = &config.worker.execution;
+        let statement_timeout_ms = config.common.database.pool.statement_timeout_ms;
         let http = HttpHandlers::new(&config.worker.http_handlers, execution.max_result_bytes);
         let scope = Scope {
             callables: self.handlers.callables().map(str::to_owned).collect(),
@@ -72,6 +73,7 @@ impl WorkerBuilder {
             wake: Arc::clone(&wake),
             draining: draining.clone(),
             pool: pool.clone(),
+            statement_timeout: Duration::from_millis(statement_timeout_ms.into()),
             registration,
         });
         let sessions = tokio::spawn(async move {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{LAST_PAUSE, RETRY, RETRY_SOON, Session, after_sweep};
 use crate::execution::claimed::Pending;
-use crate::execution::link::{STATEMENT_LIMIT, may_have_taken_effect};
+use crate::execution::link::{STATEMENT_LIMIT, is_refusal, is_too_slow, may_have_taken_effect};
 use crate::execution::unrecorded::is_of_single_ends;
 
 /// The longest that a single end waits for rows that others have locked.
@@ -35,19 +35,22 @@ impl Session {
         );
     }
 
-    /// Deals with a statement that failed, whether or not it took effect.
+    /// Deals with a statement with `batch` ends and a claim of `want` steps that failed, whether or not it
+    /// took effect.
     pub(super) async fn failed(
         &mut self,
         error: &DatabaseError,
         batch: usize,
+        want: i32,
         drained_by: Option<Instant>,
     ) {
         self.measure();
         if may_have_taken_effect(error) {
             self.uncertain_until = Some(Instant::now() + STATEMENT_LIMIT);
         }
-        // One result that PostgreSQL refuses must not hold up the others.
-        if batch > 0 && is_of_single_ends(error) {
+        // One result that PostgreSQL refuses must not hold up the others, nor may ends that only together
+        // take too long hold up all. PostgreSQL cancels those before the answer is late.
+        if batch > 0 && (is_of_single_ends(error) || (want == 0 && is_too_slow(error))) {
             let ends = self.unrecorded.take(batch);
             self.one_by_one(ends, drained_by).await;
             return;
@@ -78,9 +81,10 @@ impl Session {
         {
             let task = ended.end.id.task_uuid;
             if let Some(error) = locked.get(&task) {
-                self.unrecorded.set_aside(ended, error);
+                self.unrecorded.set_aside(ended, error, false);
                 continue;
             }
+            let mut commit_sent = false;
             let answer = self.link.run(async |connection| {
                 let mut transaction = connection.begin().await?;
                 let limit = sqlx::query("SELECT set_config('lock_timeout', $1, true)");
@@ -88,13 +92,17 @@ impl Session {
                 let ends = [&ended.end];
                 let rows =
                     execution::complete(&mut transaction, worker, &ends, 0, &scope, None).await?;
+                commit_sent = true;
                 transaction.commit().await?;
                 Ok(rows)
             });
             match answer.await {
                 Ok(rows) => self.receive(rows, &[ended], 0, false),
-                Err(error) if is_of_single_ends(&error) => {
-                    self.unrecorded.set_aside(ended, &error);
+                Err(error) if is_of_single_ends(&error) || is_too_slow(&error) => {
+                    // The error of a commit is not about the values, such as that of a full queue of
+                    // notifications.
+                    let is_refused = is_refusal(&error) && !commit_sent;
+                    self.unrecorded.set_aside(ended, &error, is_refused);
                     if error.is_lock_timeout() {
                         locked.insert(task, error);
                     }

@@ -330,6 +330,55 @@ async fn steps_that_take_long_to_read_are_claimed_in_smaller_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ends_that_take_too_long_together_are_recorded_one_at_a_time() {
+    let timeout_ms =
+        |config: &mut TaskerConfig| config.common.database.pool.statement_timeout_ms = 1_000;
+    let engine = Engine::start_with(timeout_ms).await;
+    let steps: Vec<Value> = (0..16)
+        .map(|n| step(&format!("s{n}"), "waits", &[]))
+        .collect();
+    engine.register("wide", json!(steps)).await;
+    let slow = "
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END';
+        CREATE TRIGGER slow BEFORE INSERT ON tasker.workflow_step_result_audit
+            FOR EACH ROW EXECUTE FUNCTION slow()";
+    engine.pool().execute(slow).await.unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    let _worker = engine.work(gated(&gate));
+    let task = engine.create("wide", json!({})).await;
+    engine.until(CLAIMED, |claimed| claimed == 16).await;
+    gate.add_permits(16);
+    assert_eq!(engine.end(task).await, "complete");
+}
+
+/// PostgreSQL must end the read before the worker gives it up, however long its limit is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_reads_less_of_a_queue_that_takes_too_long_to_read() {
+    let timeout_ms =
+        |config: &mut TaskerConfig| config.common.database.pool.statement_timeout_ms = 60_000;
+    let engine = Engine::start_with(timeout_ms).await;
+    engine.register("good", json!([step("a", "ok", &[])])).await;
+    // As behind millions of dead rows.
+    let slow = "
+        ALTER FUNCTION tasker.steps_scan(uuid, integer, text[], text[], timestamptz, smallint[],
+            timestamptz[]) RENAME TO scan_fast;
+        CREATE FUNCTION tasker.steps_scan(
+            p_worker uuid, p_want integer, p_callables text[], p_patterns text[],
+            p_floor timestamptz, p_priorities smallint[], p_bounds timestamptz[],
+            OUT o_claimed uuid[], OUT o_taken integer
+        ) LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_sleep(30) WHERE p_floor IS NULL;
+            SELECT f.o_claimed, f.o_taken INTO o_claimed, o_taken FROM tasker.scan_fast(
+                p_worker, p_want, p_callables, p_patterns, p_floor, p_priorities, p_bounds) f;
+        END $$";
+    engine.pool().execute(slow).await.unwrap();
+    let _worker = engine.work(Handlers::new().function("ok", async |_: StepContext| Ok(())));
+    assert_eq!(engine.run("good", json!({})).await.1, "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_locked_tasks_hold_up_neither_others_nor_the_drain() {
     const TASKS: usize = 10;
     let engine =

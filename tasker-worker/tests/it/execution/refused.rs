@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sqlx::Executor;
-use tasker_worker::{Handlers, StepContext, StepError};
+use tasker_worker::{Handlers, StepContext, StepError, StepOutcome};
 use tokio::time::{Duration, timeout};
 
 use super::engine::{CLAIMED, Engine};
@@ -82,6 +82,48 @@ async fn a_failure_whose_error_postgresql_refuses_is_recorded_without_it() {
         "a: enqueued(dependencies_complete) in_progress(claimed) \
          waiting_for_retry(retryable_error) in_progress(claimed) error(attempts_exhausted)"
     );
+}
+
+/// As that of a commit when PostgreSQL's queue of notifications is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_error_of_a_commit_is_not_that_of_a_result() {
+    let engine = Engine::start().await;
+    let mut decision = tried("decide", "decide", 1);
+    decision["type"] = json!("decision");
+    let mut chosen = tried("chosen", "ok", 1);
+    chosen["dependencies"] = json!(["decide"]);
+    engine.register("created", json!([decision, chosen])).await;
+    engine.register("plain", json!([tried("a", "ok", 1)])).await;
+    let refuse = "
+        CREATE SEQUENCE refusals;
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN
+                IF nextval(''refusals'') <= 3 THEN
+                    RAISE EXCEPTION USING ERRCODE = ''54000'';
+                END IF;
+                RETURN NULL;
+            END';
+        CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON tasker.workflow_step_result_audit
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()";
+    engine.pool().execute(refuse).await.unwrap();
+    let worker = engine.work(
+        Handlers::new()
+            .function("ok", async |_: StepContext| Ok(()))
+            .function("decide", async |_: StepContext| {
+                Ok(StepOutcome::create_steps(["chosen"]))
+            }),
+    );
+    let (_, state) = engine.run("created", json!({})).await;
+    assert_eq!(state, "complete");
+    let again = "ALTER SEQUENCE refusals RESTART";
+    engine.pool().execute(again).await.unwrap();
+    let task = engine.create("plain", json!({})).await;
+    engine
+        .until("SELECT last_value FROM refusals", |tries| tries >= 2)
+        .await;
+    // Else it is tried again half a minute later.
+    worker.drain().await;
+    assert_eq!(engine.end(task).await, "complete");
 }
 
 /// Else its handler would run again and again. Tried each second while the worker drains, so that the test is
