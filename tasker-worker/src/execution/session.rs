@@ -8,7 +8,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasker_shared::execution::{self, AttemptEnd, Bounds, ExecutionRow, Failures, WorkerRow};
+use tasker_shared::execution::{
+    self, AttemptEnd, Bounds, EndState, ExecutionRow, Failures, WorkerRow,
+};
 use tasker_shared::metrics::{STEP_CLAIMS, STEPS_RUNNING, WORKER_LEASES_LOST};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -71,6 +73,13 @@ pub(super) struct Session {
     next_sweep: Instant,
     /// Set if the queue may have steps to claim.
     scan: bool,
+    /// Set by a poll until the queue was read.
+    is_unread: bool,
+    /// Set if the queue was not read between two polls, because the steps that ends made ready took all the
+    /// room. The next ends then claim none, because steps of a higher priority may wait in the queue.
+    queue_first: bool,
+    /// When the first of the steps runs again that failed here, if a poll may come later.
+    next_due: Option<Instant>,
     /// Until when claims may exist that this session does not know of, because an answer was lost.
     uncertain_until: Option<Instant>,
     /// Set if the lease is over.
@@ -100,6 +109,9 @@ impl Session {
             before_sweep: None,
             next_sweep: Instant::now() + SWEEP,
             scan: true,
+            is_unread: false,
+            queue_first: false,
+            next_due: None,
             uncertain_until: None,
             lost: None,
             pause: FIRST_PAUSE,
@@ -228,6 +240,7 @@ impl Session {
                     let interval = Duration::from_millis(interval.into());
                     next_poll = Instant::now() + interval.mul_f64(rand::random_range(0.75..1.25));
                     self.scan = true;
+                    self.queue_first = std::mem::replace(&mut self.is_unread, true);
                     self.bounds.reach_back();
                     if self.next_sweep <= Instant::now() && self.before_sweep.is_none() {
                         self.before_sweep = Some(std::mem::take(&mut self.bounds));
@@ -241,6 +254,10 @@ impl Session {
                     self.next_retry = None;
                     let ends = self.unrecorded.take_parked();
                     self.one_by_one(ends, drained_by).await;
+                }
+                () = sleep_until(self.next_due.unwrap_or(next_poll)), if self.next_due.is_some() => {
+                    self.next_due = None;
+                    self.scan = true;
                 }
                 Some(end) = self.ended.recv() => self.accept(end),
                 () = wake.wait(), if drained_by.is_none() => {}
@@ -323,7 +340,8 @@ impl Session {
                 }
             }
         }
-        let want = if drained_by.is_some() { 0 } else { self.want() };
+        let takes_none = drained_by.is_some() || (self.queue_first && !self.unrecorded.is_empty());
+        let want = if takes_none { 0 } else { self.want() };
         let scan = self.scan && want > 0;
         if self.lost.is_some() || (self.unrecorded.is_empty() && !scan) {
             return ControlFlow::Break(());
@@ -344,6 +362,7 @@ impl Session {
         match answer.await {
             Ok(rows) => {
                 self.pause = FIRST_PAUSE;
+                self.queue_first = false;
                 self.widen();
                 if self.statement_failures.end() {
                     tracing::info!("statements of the worker succeed again");
@@ -377,6 +396,7 @@ impl Session {
     fn receive(&mut self, rows: Vec<ExecutionRow>, recorded: &[Pending], want: i32, scan: bool) {
         let answer = Answer::read(rows, recorded);
         report(recorded, &answer.refused, self.uncertain_until.is_none());
+        self.next_due = self.next_due.into_iter().chain(runs_again(recorded)).min();
         if answer.lost {
             self.lost = Some(Lost::Declared);
         } else if !self.running.has_lease() {
@@ -389,6 +409,7 @@ impl Session {
             let removed = i32::try_from(scan.removed).unwrap_or(i32::MAX);
             let had_more = claimed.saturating_add(removed) >= want;
             self.scan |= had_more;
+            self.is_unread = false;
             self.bounds.raise(scan.found, scan.read_at, had_more);
         } else {
             // Steps that the ends made ready took all the room, so the queue was not read.
@@ -432,6 +453,18 @@ impl Session {
             }
         });
     }
+}
+
+/// Returns when the first of the steps runs again that have just failed.
+fn runs_again(recorded: &[Pending]) -> Option<Instant> {
+    let pauses = recorded
+        .iter()
+        .filter_map(|pending| match pending.end.state {
+            EndState::Retry(pause_ms) => u64::try_from(pause_ms).ok(),
+            EndState::Complete | EndState::Error => None,
+        });
+    let pause_ms = pauses.min()?;
+    Some(Instant::now() + Duration::from_millis(pause_ms))
 }
 
 /// Returns when to read the whole queue again after a read that began at `started`.
