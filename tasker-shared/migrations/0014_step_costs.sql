@@ -5,10 +5,9 @@
 -- no version of a row can be removed before the last is written. A page needs room for one of each.
 ALTER TABLE tasker.workflow_steps SET (fillfactor = 45);
 
--- Ends a task in which steps have failed and nothing can run any more. Its entry in `tasks_dlq` has the first
--- 100 of them without the contexts of their errors: all of them could be larger than a value may be, and the
--- task would never end.
--- Ends a task in which no step can run any more although not all are complete.
+-- Ends a task in which no step can run any more, with a row in `tasks_dlq` for people to look into. It has the
+-- first 100 of the failed steps without the contexts of their errors: all of them could be larger than a value
+-- may be, and the task would never end. Only their errors are read.
 CREATE OR REPLACE FUNCTION tasker.task_fail(p_task uuid) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -26,24 +25,27 @@ BEGIN
     PERFORM tasker.task_begin(p_task);
     SELECT to_state INTO v_state FROM tasker.task_transitions
     WHERE task_uuid = p_task ORDER BY sort_key DESC LIMIT 1;
-    SELECT max(f.count),
-           jsonb_agg(jsonb_build_object('workflow_step_uuid', f.workflow_step_uuid,
-               'name', f.name, 'attempts', f.attempts, 'error', jsonb_build_object(
-                   'type', left(f.error ->> 'type', 200),
-                   'message', left(f.error ->> 'message', 2000),
-                   'retryable', f.error -> 'retryable'))
-               ORDER BY f.workflow_step_uuid)
-    INTO v_count, v_failed
-    FROM (
-        SELECT s.workflow_step_uuid, n.name, s.attempts, s.results -> 'error' AS error,
-               count(*) OVER () AS count
+    WITH failed AS MATERIALIZED (
+        SELECT s.workflow_step_uuid, n.name, s.attempts, s.results
         FROM tasker.workflow_steps s
         JOIN tasker.named_steps n ON n.named_step_uuid = s.named_step_uuid
         JOIN tasker.workflow_step_transitions x ON x.workflow_step_uuid = s.workflow_step_uuid
         WHERE s.task_uuid = p_task AND x.most_recent AND x.to_state = 'error'
-        ORDER BY s.workflow_step_uuid
-        LIMIT 100
-    ) f;
+    ), shown AS (
+        SELECT f.*, f.results -> 'error' AS error
+        FROM (SELECT * FROM failed ORDER BY workflow_step_uuid LIMIT 100) f
+    )
+    SELECT (SELECT count(*) FROM failed),
+           jsonb_agg(jsonb_build_object('workflow_step_uuid', s.workflow_step_uuid,
+               'name', s.name, 'attempts', s.attempts, 'error', CASE jsonb_typeof(s.error)
+                   WHEN 'object' THEN jsonb_build_object(
+                       'type', left(s.error ->> 'type', 200),
+                       'message', left(s.error ->> 'message', 2000),
+                       'retryable', s.error -> 'retryable')
+                   ELSE to_jsonb(left(s.error #>> '{}', 2000)) END)
+               ORDER BY s.workflow_step_uuid)
+    INTO v_count, v_failed
+    FROM shown s;
     PERFORM tasker.task_move(p_task, 'error', jsonb_build_object(
         'reason', CASE WHEN v_failed IS NULL THEN 'no_step_can_run' ELSE 'steps_failed' END));
     INSERT INTO tasker.tasks_dlq
@@ -52,7 +54,7 @@ BEGIN
     SELECT tasker.uuidv7(), t.task_uuid, v_state, 'max_retries_exceeded', now(),
            jsonb_build_object('task_uuid', t.task_uuid, 'context', t.context,
                'correlation_id', t.correlation_id, 'template_hash', t.template_hash,
-               'failed_steps', v_failed, 'failed_steps_in_all', coalesce(v_count, 0)),
+               'failed_steps', v_failed, 'failed_steps_in_all', v_count),
            jsonb_build_object('detection_method', 'step_failure'), now(), now()
     FROM tasker.tasks t
     WHERE t.task_uuid = p_task AND NOT EXISTS (

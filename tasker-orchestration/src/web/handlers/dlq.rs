@@ -67,7 +67,7 @@ pub(crate) struct DlqEntryDetails {
     #[sqlx(flatten)]
     #[serde(flatten)]
     entry: DlqEntry,
-    /// The task when it failed: its context and its failed steps with their errors.
+    /// The task when it failed: its context, and the first 100 of its failed steps.
     #[schema(value_type = Object)]
     #[sqlx(json)]
     task_snapshot: FreeForm,
