@@ -31,7 +31,7 @@ BEGIN
         JOIN tasker.named_steps n ON n.named_step_uuid = s.named_step_uuid
         JOIN tasker.workflow_step_transitions x ON x.workflow_step_uuid = s.workflow_step_uuid
         WHERE s.task_uuid = p_task AND x.most_recent AND x.to_state = 'error'
-    ), shown AS (
+    ), shown AS MATERIALIZED (
         SELECT f.*, f.results -> 'error' AS error
         FROM (SELECT * FROM failed ORDER BY workflow_step_uuid LIMIT 100) f
     )

@@ -129,7 +129,7 @@ impl AnalyticsCache {
             let json = serde_json::to_string(&answer).expect("figures are JSON");
             if let Some(ttl) = ttl {
                 let filling = provider.set(&fill_key, &json, ttl);
-                // The provider logs and counts its errors.
+                // The provider logs and counts its errors, but not that `left` was over before its own limit.
                 let _ = tokio::time::timeout(left, filling).await;
             }
             Ok(json.into())

@@ -170,7 +170,9 @@ pub(super) fn rounded(place: &Place<'_>, number: &str) -> Option<[u8; 32]> {
     }
     let decimal = Decimal::read(number);
     let float = number.parse::<f64>().ok()?;
-    if decimal == Decimal::read(&format!("{float:e}")) {
+    // Programs write floats with the fewest digits that tell them apart, or with 17.
+    let forms = [format!("{float:e}"), format!("{float:.16e}")];
+    if forms.iter().any(|form| decimal == Decimal::read(form)) {
         return None;
     }
     let mut hasher = Sha256::new();

@@ -38,8 +38,8 @@ pub async fn first_good<T>(
     }
 }
 
-/// Runs `query` as [`run_idempotent`] does, and returns after `limit`. The query goes on for up to five seconds
-/// then, also if this future is dropped, and leaves its connection in `pool`. Where connecting takes longer
+/// Runs `query` as [`run_idempotent`] does, and returns after `limit`. The query goes on until five seconds after
+/// its begin, also if this future is dropped, and leaves its connection in `pool`. Where connecting takes longer
 /// than `limit`, no attempt to connect would ever succeed if each ended with its query.
 ///
 /// # Errors

@@ -104,7 +104,7 @@ impl RedisTier {
         };
         let key = self.key(name);
         let writing = self.provider.set(&key, &value, self.ttl);
-        // The provider logs and counts its errors.
+        // The provider logs and counts its errors, but not that `limit` was over before its own.
         let result = match tokio::time::timeout(limit, writing).await {
             Ok(Ok(())) => "written",
             Ok(Err(CacheError::ConnectionError(_))) => "unavailable",

@@ -223,7 +223,6 @@ fn a_batch_that_cannot_be_made_is_a_warning() {
             sample.replace("name: \"process_batch\"", "name: \"proces_batch\""),
             &[
                 "steps[0].handler.initialization.worker_template_name: no step has the name \"proces_batch\", so this changes nothing; perhaps \"process_batch\" is meant",
-                "steps[1]: no batchable step names this batch worker",
             ],
         ),
         (

@@ -305,11 +305,7 @@ fn check_batch_workers(checker: &mut Checker, steps: &[Value], names: &StepNames
         }
         let at = at.index(index);
         let dependencies = dependencies_of(step);
-        let makers: Vec<usize> = dependencies
-            .iter()
-            .filter_map(|name| open.get(name).copied())
-            .collect();
-        served.extend(&makers);
+        served.extend(dependencies.iter().filter_map(|name| open.get(name)));
         let is_known = |other: &&str| **other != *name && names.index(other).is_some();
         if !dependencies.iter().all(is_known) {
             // These are errors. A misspelt one may be the missing one.
@@ -317,7 +313,12 @@ fn check_batch_workers(checker: &mut Checker, steps: &[Value], names: &StepNames
             continue;
         }
         let Some(by) = workers.get(name) else {
-            if makers.is_empty() {
+            // The handler of a batchable step may choose it.
+            let is_batchable = |name: &&str| {
+                let index = names.index(name);
+                index.is_some_and(|index| step_type(&steps[index]) == Some("batchable"))
+            };
+            if !dependencies.iter().any(is_batchable) {
                 checker.warning(&at, ProblemKind::UnusedBatchWorker);
             }
             continue;

@@ -166,7 +166,7 @@ async fn create(attempt: &Attempt, end: &AttemptEnd, outcome: &Outcome) -> Creat
                 }
                 error
             }
-            // That of a commit is not about the steps.
+            // That of a commit may be about other things, such as a full queue of notifications.
             Err(error) => error,
         };
         database::note_failure(&error);

@@ -87,7 +87,11 @@ impl Service<Uri> for Connector {
 /// `SSL_CERT_FILE` names.
 fn authorities() -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let found = rustls_native_certs::load_native_certs();
+    for error in found.errors {
+        tracing::warn!(%error, "certificates of authorities for handlers cannot be read");
+    }
+    roots.add_parsable_certificates(found.certs);
     roots
 }
 

@@ -106,6 +106,12 @@ pub(super) fn is_refusal(error: &DatabaseError) -> bool {
         .is_some_and(|code| matches!(code.get(..2), Some("22" | "23" | "54")))
 }
 
+/// Returns whether a statement exceeds a limit of PostgreSQL, as a value that is too large and a commit while
+/// the queue of notifications is full.
+pub(super) fn exceeds_a_limit(error: &DatabaseError) -> bool {
+    error.sqlstate().is_some_and(|code| code.starts_with("54"))
+}
+
 /// Returns whether PostgreSQL cancelled a statement because it took too long.
 pub(super) fn is_too_slow(error: &DatabaseError) -> bool {
     error.sqlstate().is_some_and(|code| code == "57014")

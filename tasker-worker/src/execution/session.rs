@@ -3,7 +3,7 @@
 mod claims;
 mod failures;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,13 +73,8 @@ pub(super) struct Session {
     next_sweep: Instant,
     /// Set if the queue may have steps to claim.
     scan: bool,
-    /// Set by a poll until the queue was read.
-    is_unread: bool,
-    /// Set if the queue was not read between two polls, because the steps that ends made ready took all the
-    /// room. The next ends then claim none, because steps of a higher priority may wait in the queue.
-    queue_first: bool,
-    /// When the first of the steps runs again that failed here, if a poll may come later.
-    next_due: Option<Instant>,
+    /// When the steps run again that failed here, because a poll may come later.
+    next_due: BTreeSet<Instant>,
     /// Until when claims may exist that this session does not know of, because an answer was lost.
     uncertain_until: Option<Instant>,
     /// Set if the lease is over.
@@ -109,9 +104,7 @@ impl Session {
             before_sweep: None,
             next_sweep: Instant::now() + SWEEP,
             scan: true,
-            is_unread: false,
-            queue_first: false,
-            next_due: None,
+            next_due: BTreeSet::new(),
             uncertain_until: None,
             lost: None,
             pause: FIRST_PAUSE,
@@ -223,6 +216,7 @@ impl Session {
         let mut drained_by = None;
         let mut next_poll = Instant::now();
         loop {
+            let next_due = self.next_due.first().copied();
             tokio::select! {
                 // Branches that are always ready under load come last, so that they do not keep
                 // the others from their turn.
@@ -236,11 +230,9 @@ impl Session {
                     self.next_retry = self.next_retry.map(|_| Instant::now());
                 }
                 () = sleep_until(next_poll), if drained_by.is_none() => {
-                    let interval = self.shared.config.poll_interval_ms;
-                    let interval = Duration::from_millis(interval.into());
+                    let interval = self.poll_interval();
                     next_poll = Instant::now() + interval.mul_f64(rand::random_range(0.75..1.25));
                     self.scan = true;
-                    self.queue_first = std::mem::replace(&mut self.is_unread, true);
                     self.bounds.reach_back();
                     if self.next_sweep <= Instant::now() && self.before_sweep.is_none() {
                         self.before_sweep = Some(std::mem::take(&mut self.bounds));
@@ -253,10 +245,11 @@ impl Session {
                 () = sleep_until(self.next_retry.unwrap_or(next_poll)), if self.next_retry.is_some() => {
                     self.next_retry = None;
                     let ends = self.unrecorded.take_parked();
-                    self.one_by_one(ends, drained_by).await;
+                    self.one_by_one(ends, true, drained_by).await;
                 }
-                () = sleep_until(self.next_due.unwrap_or(next_poll)), if self.next_due.is_some() => {
-                    self.next_due = None;
+                () = sleep_until(next_due.unwrap_or(next_poll)), if next_due.is_some() => {
+                    let now = Instant::now();
+                    self.next_due.retain(|due| *due > now);
                     self.scan = true;
                 }
                 Some(end) = self.ended.recv() => self.accept(end),
@@ -287,6 +280,10 @@ impl Session {
             Ended::Recorded(id) => self.running.remove(&id),
         }
         self.start_waiting();
+    }
+
+    fn poll_interval(&self) -> Duration {
+        Duration::from_millis(self.shared.config.poll_interval_ms.into())
     }
 
     fn capacity(&self) -> usize {
@@ -340,8 +337,7 @@ impl Session {
                 }
             }
         }
-        let takes_none = drained_by.is_some() || (self.queue_first && !self.unrecorded.is_empty());
-        let want = if takes_none { 0 } else { self.want() };
+        let want = if drained_by.is_some() { 0 } else { self.want() };
         let scan = self.scan && want > 0;
         if self.lost.is_some() || (self.unrecorded.is_empty() && !scan) {
             return ControlFlow::Break(());
@@ -362,7 +358,6 @@ impl Session {
         match answer.await {
             Ok(rows) => {
                 self.pause = FIRST_PAUSE;
-                self.queue_first = false;
                 self.widen();
                 if self.statement_failures.end() {
                     tracing::info!("statements of the worker succeed again");
@@ -396,7 +391,8 @@ impl Session {
     fn receive(&mut self, rows: Vec<ExecutionRow>, recorded: &[Pending], want: i32, scan: bool) {
         let answer = Answer::read(rows, recorded);
         report(recorded, &answer.refused, self.uncertain_until.is_none());
-        self.next_due = self.next_due.into_iter().chain(runs_again(recorded)).min();
+        self.next_due
+            .extend(run_again(recorded, 2 * self.poll_interval()));
         if answer.lost {
             self.lost = Some(Lost::Declared);
         } else if !self.running.has_lease() {
@@ -409,7 +405,6 @@ impl Session {
             let removed = i32::try_from(scan.removed).unwrap_or(i32::MAX);
             let had_more = claimed.saturating_add(removed) >= want;
             self.scan |= had_more;
-            self.is_unread = false;
             self.bounds.raise(scan.found, scan.read_at, had_more);
         } else {
             // Steps that the ends made ready took all the room, so the queue was not read.
@@ -455,16 +450,19 @@ impl Session {
     }
 }
 
-/// Returns when the first of the steps runs again that have just failed.
-fn runs_again(recorded: &[Pending]) -> Option<Instant> {
+/// Returns when the steps run again that have just failed, unless a poll comes before.
+fn run_again(recorded: &[Pending], poll: Duration) -> impl Iterator<Item = Instant> {
+    let now = Instant::now();
     let pauses = recorded
         .iter()
         .filter_map(|pending| match pending.end.state {
             EndState::Retry(pause_ms) => u64::try_from(pause_ms).ok(),
             EndState::Complete | EndState::Error => None,
         });
-    let pause_ms = pauses.min()?;
-    Some(Instant::now() + Duration::from_millis(pause_ms))
+    let pauses = pauses.map(Duration::from_millis);
+    pauses
+        .filter(move |pause| *pause <= poll)
+        .map(move |pause| now + pause)
 }
 
 /// Returns when to read the whole queue again after a read that began at `started`.

@@ -1,6 +1,5 @@
 //! How workers read the queue.
 
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -8,9 +7,9 @@ use sqlx::postgres::PgListener;
 use tasker_shared::execution::{EndState, STEPS_CHANNEL};
 use tasker_shared::models::core::task_request::TaskRequest;
 use tasker_worker::{Handlers, StepContext, StepError};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::engine::{CLAIMED, Engine, step};
+use super::engine::{Engine, step};
 use super::hand::{Hand, steps};
 
 fn nothing() -> Handlers {
@@ -103,47 +102,6 @@ async fn steps_of_tasks_with_higher_priority_are_claimed_first() {
     assert!(next.iter().map(|claim| claim.task_uuid).eq(by_priority));
 }
 
-/// The steps that its ends make ready take all the room of the worker, and are claimed with the ends.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_step_of_a_higher_priority_runs_between_the_steps_of_a_line() {
-    let engine = Engine::start_with(|config| {
-        config.worker.execution.max_concurrent_steps = 1;
-        config.worker.execution.poll_interval_ms = 50;
-    })
-    .await;
-    let line = json!([
-        step("a", "slow", &[]),
-        step("b", "slow", &["a"]),
-        step("c", "slow", &["b"]),
-        step("d", "slow", &["c"]),
-    ]);
-    engine.register("line", line).await;
-    engine
-        .register("urgent", json!([step("urgent", "slow", &[])]))
-        .await;
-    let started: Arc<Mutex<Vec<String>>> = Arc::default();
-    let notes = Arc::clone(&started);
-    let handlers = Handlers::new().function("slow", move |step: StepContext| {
-        notes.lock().unwrap().push(step.name().to_owned());
-        async {
-            // Several polls.
-            sleep(Duration::from_millis(500)).await;
-            Ok(())
-        }
-    });
-    let _worker = engine.work(handlers);
-    let task = engine.create("line", json!({})).await;
-    engine.until(CLAIMED, |claimed| claimed == 1).await;
-    let mut request = TaskRequest::new("urgent", "test");
-    request.version = String::from("1.0.0");
-    request.priority = Some(10);
-    engine.initializer.initialize(request).await.unwrap();
-    assert_eq!(engine.end(task).await, "complete");
-    let started = started.lock().unwrap();
-    let place = |name: &str| started.iter().position(|started| started == name);
-    assert!(place("urgent") < place("c"), "{started:?}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_does_not_wait_for_the_poll() {
     let engine =
@@ -152,7 +110,10 @@ async fn a_retry_does_not_wait_for_the_poll() {
     flaky["retry"] = json!({"max_attempts": 3, "backoff": "linear", "backoff_base_ms": 20});
     let mut at_once = step("a", "flaky", &[]);
     at_once["retry"] = json!({"max_attempts": 3, "backoff": "none"});
-    engine.register("flaky", json!([flaky])).await;
+    let mut later = flaky.clone();
+    later["name"] = json!("b");
+    later["retry"]["backoff_base_ms"] = json!(150);
+    engine.register("flaky", json!([flaky, later])).await;
     engine.register("at_once", json!([at_once])).await;
     let _worker = engine.work(
         Handlers::new().function("flaky", async |step: StepContext| {
