@@ -159,7 +159,7 @@ pub(super) fn is_large_integer(number: &str) -> bool {
         && number.parse::<u64>().is_err()
 }
 
-/// Returns a hash of the place and the digits of `number` if a float of 64 bits has other digits.
+/// Returns a hash of the place and the digits of `number` if a float of 64 bits is written with other digits.
 pub(super) fn rounded(place: &Place<'_>, number: &str) -> Option<[u8; 32]> {
     // A float keeps 15 digits.
     if number.len() <= 16 && !number.contains(['e', 'E']) {
@@ -252,6 +252,7 @@ mod tests {
             "1e300",
             "6.02214076E+23",
             "0.30000000000000004",
+            "0.10000000000000001",
             "9007199254740993",
             "-9223372036854775808",
             "100000000000000000000.0",

@@ -129,4 +129,6 @@ pub(super) struct Pending {
     pub(super) may_be_recorded: bool,
     /// The number of times that PostgreSQL refused it. After the first it has an error without details.
     pub(super) refusals: u32,
+    /// When it may be tried again after it took too long by itself.
+    pub(super) not_before: Option<tokio::time::Instant>,
 }

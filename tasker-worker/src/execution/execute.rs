@@ -56,6 +56,7 @@ pub(super) async fn execute(
                     duration: Duration::ZERO,
                     may_be_recorded: false,
                     refusals: 0,
+                    not_before: None,
                 });
             }
         }
@@ -121,6 +122,7 @@ pub(super) async fn execute(
         // A handler may commit its own transaction, and fail after that.
         may_be_recorded: was_uncertain || attempt.completed.load(Ordering::Relaxed),
         refusals: 0,
+        not_before: None,
         attempt: Some(attempt),
     })
 }

@@ -40,6 +40,9 @@ const SWEEP_SHARE: u32 = 20;
 const RETRY: Duration = Duration::from_secs(30);
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
+/// The most retries whose times are kept. Later ones wait for a poll.
+const MAX_DUE: usize = 1000;
+
 /// The way in which a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionEnd {
@@ -230,7 +233,8 @@ impl Session {
                     self.next_retry = self.next_retry.map(|_| Instant::now());
                 }
                 () = sleep_until(next_poll), if drained_by.is_none() => {
-                    let interval = self.poll_interval();
+                    let interval = self.shared.config.poll_interval_ms;
+                    let interval = Duration::from_millis(interval.into());
                     next_poll = Instant::now() + interval.mul_f64(rand::random_range(0.75..1.25));
                     self.scan = true;
                     self.bounds.reach_back();
@@ -244,8 +248,8 @@ impl Session {
                 () = sleep_until(drained_by.unwrap_or(next_poll)), if drained_by.is_some() => return,
                 () = sleep_until(self.next_retry.unwrap_or(next_poll)), if self.next_retry.is_some() => {
                     self.next_retry = None;
-                    let ends = self.unrecorded.take_parked();
-                    self.one_by_one(ends, true, drained_by).await;
+                    let ends = self.unrecorded.take_parked(drained_by.is_some());
+                    self.one_by_one(ends, drained_by).await;
                 }
                 () = sleep_until(next_due.unwrap_or(next_poll)), if next_due.is_some() => {
                     let now = Instant::now();
@@ -280,10 +284,6 @@ impl Session {
             Ended::Recorded(id) => self.running.remove(&id),
         }
         self.start_waiting();
-    }
-
-    fn poll_interval(&self) -> Duration {
-        Duration::from_millis(self.shared.config.poll_interval_ms.into())
     }
 
     fn capacity(&self) -> usize {
@@ -391,8 +391,10 @@ impl Session {
     fn receive(&mut self, rows: Vec<ExecutionRow>, recorded: &[Pending], want: i32, scan: bool) {
         let answer = Answer::read(rows, recorded);
         report(recorded, &answer.refused, self.uncertain_until.is_none());
-        self.next_due
-            .extend(run_again(recorded, 2 * self.poll_interval()));
+        self.next_due.extend(run_again(recorded));
+        while self.next_due.len() > MAX_DUE {
+            self.next_due.pop_last();
+        }
         if answer.lost {
             self.lost = Some(Lost::Declared);
         } else if !self.running.has_lease() {
@@ -450,8 +452,8 @@ impl Session {
     }
 }
 
-/// Returns when the steps run again that have just failed, unless a poll comes before.
-fn run_again(recorded: &[Pending], poll: Duration) -> impl Iterator<Item = Instant> {
+/// Returns when the steps run again that have just failed.
+fn run_again(recorded: &[Pending]) -> impl Iterator<Item = Instant> {
     let now = Instant::now();
     let pauses = recorded
         .iter()
@@ -459,10 +461,7 @@ fn run_again(recorded: &[Pending], poll: Duration) -> impl Iterator<Item = Insta
             EndState::Retry(pause_ms) => u64::try_from(pause_ms).ok(),
             EndState::Complete | EndState::Error => None,
         });
-    let pauses = pauses.map(Duration::from_millis);
-    pauses
-        .filter(move |pause| *pause <= poll)
-        .map(move |pause| now + pause)
+    pauses.map(move |pause_ms| now + Duration::from_millis(pause_ms))
 }
 
 /// Returns when to read the whole queue again after a read that began at `started`.

@@ -1,6 +1,7 @@
 //! The ends of attempts that are not recorded yet.
 
 use tasker_shared::database::DatabaseError;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::claimed::Pending;
@@ -113,9 +114,11 @@ impl Unrecorded {
         self.parked.splice(0..0, untried);
     }
 
-    /// Removes and returns the ends that were set aside.
-    pub(super) fn take_parked(&mut self) -> Vec<Pending> {
-        std::mem::take(&mut self.parked)
+    /// Removes and returns the ends that were set aside and may be tried again, or all of them.
+    pub(super) fn take_parked(&mut self, all: bool) -> Vec<Pending> {
+        let now = Instant::now();
+        let may_be_tried = |pending: &mut Pending| all || pending.not_before <= Some(now);
+        self.parked.extract_if(.., may_be_tried).collect()
     }
 }
 
@@ -155,6 +158,7 @@ mod tests {
             duration: Duration::ZERO,
             may_be_recorded: false,
             refusals: 0,
+            not_before: None,
         }
     }
 

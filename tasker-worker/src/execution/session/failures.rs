@@ -54,7 +54,7 @@ impl Session {
         // take too long hold up all. PostgreSQL cancels those before the answer is late.
         if batch > 0 && (is_of_single_ends(error) || (want == 0 && is_too_slow(error))) {
             let ends = self.unrecorded.take(batch);
-            self.one_by_one(ends, false, drained_by).await;
+            self.one_by_one(ends, drained_by).await;
             return;
         }
         if self.statement_failures.begin() {
@@ -69,14 +69,8 @@ impl Session {
     /// Records ends one at a time, without a claim, which may be the cause as well.
     /// Waits for rows that others have locked only for a moment, and for those of one task only once.
     /// Stops after a while, when the worker begins to drain, and when that has had its time; the ends that
-    /// are left are tried soon. Also stops after one that took too long by itself: a second one must not
-    /// follow at once, and those that were not parked before go on together.
-    pub(super) async fn one_by_one(
-        &mut self,
-        ends: Vec<Pending>,
-        were_parked: bool,
-        drained_by: Option<Instant>,
-    ) {
+    /// are left are tried soon. One that took too long by itself is tried again later.
+    pub(super) async fn one_by_one(&mut self, ends: Vec<Pending>, drained_by: Option<Instant>) {
         let (worker, scope) = (self.worker, self.shared.scope.clone());
         let draining = self.shared.draining.clone();
         let pass = Instant::now() + PASS;
@@ -84,10 +78,8 @@ impl Session {
         let is_over = || by <= Instant::now() || (drained_by.is_none() && draining.is_cancelled());
         let mut locked = HashMap::new();
         let mut ends = ends.into_iter();
-        let mut is_slow = false;
-        while !is_slow
-            && !is_over()
-            && let Some(ended) = ends.next()
+        while !is_over()
+            && let Some(mut ended) = ends.next()
         {
             let task = ended.end.id.task_uuid;
             if let Some(error) = locked.get(&task) {
@@ -109,11 +101,13 @@ impl Session {
             match answer.await {
                 Ok(rows) => self.receive(rows, &[ended], 0, false),
                 Err(error) if is_of_single_ends(&error) || is_too_slow(&error) => {
+                    if is_too_slow(&error) {
+                        ended.not_before = Some(Instant::now() + RETRY);
+                    }
                     // A commit also fails because the queue of notifications is full.
                     let is_full = commit_sent && exceeds_a_limit(&error);
                     self.unrecorded
                         .set_aside(ended, &error, is_refusal(&error) && !is_full);
-                    is_slow = is_too_slow(&error);
                     if error.is_lock_timeout() {
                         locked.insert(task, error);
                     }
@@ -126,12 +120,8 @@ impl Session {
                 }
             }
         }
-        let is_soon = drained_by.is_some() || (ends.len() > 0 && !is_slow);
-        if is_slow && !were_parked {
-            ends.for_each(|end| self.unrecorded.push(end));
-        } else {
-            self.unrecorded.park(ends);
-        }
+        let is_soon = drained_by.is_some() || ends.len() > 0;
+        self.unrecorded.park(ends);
         if self.unrecorded.parked() > 0 {
             let retry = Instant::now() + if is_soon { RETRY_SOON } else { RETRY };
             self.next_retry = Some(self.next_retry.map_or(retry, |next| next.min(retry)));
