@@ -70,6 +70,8 @@ const CASES: &[Case] = &[
     case(("config explain", "common.cache.enabled"), ALL, ("common.cache.enabeld", 1), "there is no key or section common.cache.enabeld", "help: perhaps common.cache.enabled is meant"),
     case(("config dump", ""), Some("/common/cache"), (WRONG_CONFIG, 78), "[config_wrong_type]", "help: `tasker config check` lists all problems"),
     case(("migrate", ""), ALL, (NO_POSTGRES, 69), "Connection refused", CHECK_DATABASE),
+    // Before the steps of other commands are due.
+    case(("queue", ""), ALL, (NO_SERVICE, 69), SILENT, CHECK_URL),
     case(("task run", "shop/orders --context @context.json --wait"), ALL, ("shop/oders", 1), "[template_not_found]", LIST_TEMPLATES),
     case(("task list", "--name orders --limit 1"), ALL, ("--status eror", 64), "invalid value 'eror'", "tip: a similar value exists: 'error'"),
     case(("task show", "FAILED"), ALL, ("NOBODY", 1), "does not exist. [task_not_found]", LIST_TASKS),
@@ -78,7 +80,6 @@ const CASES: &[Case] = &[
     case(("step retry", "FAILED pay --reason again"), Some("/callable"), ("FAILED pya --reason again", 1), "the task has no step pya; it has check, pay, thank", "help: write one of these names"),
     case(("step resolve", "FAILED pay --reason cash"), ALL, ("DONE pay --reason cash", 1), "[step_state_conflict]", SHOW_TASK),
     case(("step complete", "FAILED pay --reason cash --result {}"), ALL, ("FAILED pay --reason cash --result {", 64), "--result is not JSON: ", "help: write JSON in quotes"),
-    case(("queue", ""), ALL, (NO_SERVICE, 69), SILENT, CHECK_URL),
     case(("workers", ""), ALL, (NO_SERVICE, 69), SILENT, CHECK_URL),
     case(("cache status", ""), ALL, (NO_SERVICE, 69), SILENT, CHECK_URL),
     case(("cache entries", "--verify"), ALL, (NO_SERVICE, 69), SILENT, CHECK_URL),
