@@ -168,8 +168,11 @@ mod tests {
 
     #[test]
     fn steps_are_found_by_their_names_and_batches_by_that_of_their_worker() {
+        let handler = json!({"callable": "f"});
         let template = json!({"name": "t", "steps": [
-            {"name": "a", "description": "first"}, {"name": "b_7"}, {"name": "a"},
+            {"name": "a", "description": "first", "handler": handler},
+            {"name": "b_7", "handler": handler},
+            {"name": "a", "handler": handler},
         ]});
         let document = Document::new(serde_json::from_value(template).unwrap());
         let found = |name| document.definition(name).map(|step| step.name.as_str());
