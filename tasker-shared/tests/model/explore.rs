@@ -53,3 +53,19 @@ where
     }
     path.is_some()
 }
+
+/// Expects that each of `checked`, a mutant with its scope and a property, violates the property, and that none
+/// of `mutants` is missing there.
+pub(crate) fn all_are_caught<M: Debug + PartialEq>(
+    mutants: &[M],
+    checked: &[(M, &str, &str, bool)],
+) {
+    let kept: Vec<_> = checked.iter().filter(|(.., caught)| !caught).collect();
+    assert!(kept.is_empty(), "mutants that keep properties: {kept:?}");
+    let is_checked = |one: &&M| checked.iter().any(|(mutant, ..)| mutant == *one);
+    let forgotten: Vec<_> = mutants.iter().filter(|one| !is_checked(one)).collect();
+    assert!(
+        forgotten.is_empty(),
+        "mutants without a property: {forgotten:?}"
+    );
+}

@@ -1,10 +1,9 @@
 //! Handlers in other languages: a callable that is a URL is run by sending the step there.
 
-use std::collections::{BTreeMap, HashSet};
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+mod connect;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Bytes, HttpBody};
@@ -14,21 +13,19 @@ use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::builderstates::WantsSchemes;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
+use hyper_util::client::legacy::connect::HttpInfo;
 use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::Sha256;
 use tasker_shared::config::tasker::HttpHandlersConfig;
 use tasker_shared::models::core::task_template::FreeForm;
 use tokio::sync::Semaphore;
-use tower::Service;
 use uuid::Uuid;
 
+use self::connect::{Answered, Connector};
 use super::context::StepContext;
 use super::dependencies::walk;
 use super::outcome::{StepError, StepOutcome};
@@ -42,77 +39,8 @@ const WRITERS: usize = 2;
 /// The time within which a request on a connection fails that the server had closed before. A later
 /// failure is that of a handler which may have worked.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
-/// The longest that a connection may take to be made.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// The longest that the beginning of an answer that is an error is waited for.
 const ERROR_TIME: Duration = Duration::from_secs(1);
-
-/// The local addresses of open connections that had an answer, to know those that are used again. One
-/// that was closed may be in it until its port is given to another.
-type Answered = Arc<Mutex<HashSet<SocketAddr>>>;
-
-fn lock(answered: &Answered) -> MutexGuard<'_, HashSet<SocketAddr>> {
-    answered.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Opens connections that had no answer yet.
-#[derive(Debug, Clone)]
-struct Connector {
-    inner: HttpConnector,
-    answered: Answered,
-}
-
-impl Service<Uri> for Connector {
-    type Response = <HttpConnector as Service<Uri>>::Response;
-    type Error = <HttpConnector as Service<Uri>>::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let (opening, answered) = (self.inner.call(uri), Arc::clone(&self.answered));
-        Box::pin(async move {
-            let stream = opening.await?;
-            if let Ok(address) = stream.inner().local_addr() {
-                lock(&answered).remove(&address);
-            }
-            Ok(stream)
-        })
-    }
-}
-
-/// Returns the authorities of the system, because companies have some of their own, or those that
-/// `SSL_CERT_FILE` names.
-fn authorities() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in found.errors {
-        tracing::warn!(%error, "certificates of authorities for handlers cannot be read");
-    }
-    roots.add_parsable_certificates(found.certs);
-    roots
-}
-
-/// Trusts the public authorities if there are no `roots`, as in an image without them.
-fn trusting(roots: RootCertStore) -> HttpsConnectorBuilder<WantsSchemes> {
-    const VERSIONS: &str = "the provider knows the default versions of TLS";
-    // Named, because the program may have more than one, of which rustls chooses none.
-    let provider = rustls::crypto::ring::default_provider();
-    let builder = HttpsConnectorBuilder::new();
-    if roots.is_empty() {
-        return builder
-            .with_provider_and_webpki_roots(provider)
-            .expect(VERSIONS);
-    }
-    let tls = ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .expect(VERSIONS)
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    builder.with_tls_config(tls)
-}
 
 /// Sends steps to the hosts that the configuration allows.
 #[derive(Debug)]
@@ -135,16 +63,7 @@ impl HttpHandlers {
             return None;
         }
         let answered = Answered::default();
-        let mut inner = HttpConnector::new();
-        inner.enforce_http(false);
-        inner.set_connect_timeout(Some(CONNECT_TIME));
-        let connector = trusting(authorities())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(Connector {
-                inner,
-                answered: Arc::clone(&answered),
-            });
+        let connector = connect::connector(answered.clone());
         Some(Self {
             client: Client::builder(TokioExecutor::new()).build(connector.clone()),
             fresh: Client::builder(TokioExecutor::new())
@@ -226,7 +145,7 @@ impl HttpHandlers {
         let response =
             response.map_err(|error| StepError::from(error).with_type("HttpUnreachable"))?;
         if let Some(info) = response.extensions().get::<HttpInfo>() {
-            lock(&self.answered).insert(info.local_addr());
+            self.answered.insert(info.local_addr());
         }
         let (parts, body) = response.into_parts();
         if !parts.status.is_success() {
@@ -261,7 +180,7 @@ impl HttpHandlers {
             connected.get_extras(&mut extensions);
         }
         let info = extensions.get::<HttpInfo>();
-        info.is_some_and(|info| lock(&self.answered).remove(&info.local_addr()))
+        info.is_some_and(|info| self.answered.remove(&info.local_addr()))
     }
 
     async fn request(

@@ -327,7 +327,7 @@ async fn steps_that_were_lost_together_again_and_again_are_spread_over_time() {
     }
     let times = "SELECT count(DISTINCT due_at) FROM tasker.step_queue
                  WHERE due_at BETWEEN now() - interval '10 seconds' AND now() + interval '2 seconds'";
-    // Of fifty random times a few may be the same millisecond.
+    // A few of fifty random times may be the same.
     let times = engine.count(times).await;
     assert!(times >= 45, "{times}");
 }

@@ -93,7 +93,7 @@ async fn steps_of_tasks_with_higher_priority_are_claimed_first() {
         assert_eq!(claim.task_uuid, task);
         claims.push(claim);
     }
-    // Of the steps that these make ready, the worker takes one at once.
+    // The worker takes one of the steps that these make ready at once.
     let rows = hand.end(&claims, EndState::Complete, 1, None).await;
     let mut next = steps(&rows);
     for _ in 0..2 {
