@@ -69,6 +69,18 @@ async fn promote(cluster: &RedisCluster, replica: usize) {
     all_see("master").await;
 }
 
+/// Lets nodes wait longer until they suspect each other: on a busy machine they would answer `CLUSTERDOWN`, which
+/// is an outage of theirs.
+async fn suspect_late(cluster: &RedisCluster) {
+    for node in cluster.nodes() {
+        let () = ask(
+            &mut raw(node).await,
+            "CONFIG SET cluster-node-timeout 60000",
+        )
+        .await;
+    }
+}
+
 async fn until_open(cache: &CacheProvider) {
     eventually("the breaker is open", SOON, async || {
         cache.status().await.breaker == Some(BreakerState::Open)
@@ -162,6 +174,7 @@ async fn a_primary_without_a_replica_is_named_and_used_when_it_is_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_promoted_replica_is_found_without_an_outage() {
     let cluster = six().await;
+    suspect_late(&cluster).await;
     let cache = patient(&cluster).await;
     let load = Load::on(&cache);
     load.until_in_use(SOON).await;
@@ -186,6 +199,7 @@ async fn had_no_outage(cache: &CacheProvider, since: DateTime<Utc>, load: Load) 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_move_under_load_without_an_outage() {
     let cluster = three().await;
+    suspect_late(&cluster).await;
     let cache = patient(&cluster).await;
     let load = Load::on(&cache);
     load.until_in_use(SOON).await;
